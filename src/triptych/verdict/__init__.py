@@ -1,0 +1,135 @@
+"""The verdict: one pure function of the scores and costs, with its margins stated before (see `Margins`).
+
+Fidelity is normalised between the floor (the class word on the bare base) and the ceiling (the real pictures
+among themselves, leave-one-out). A method is enough when it is not worse than the best by more than the margin, by the
+interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from ..intervals import Interval
+from ..scores import BASE, Cost, Score
+from .answers import answers
+from .evidence import PRESERVATION, SUBJECT, Evidence
+from .recommend import recommend
+from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
+from .words import inside, listed
+
+__all__ = [
+    "MARGINS",
+    "NEEDS",
+    "Anchors",
+    "Answer",
+    "Choice",
+    "Difference",
+    "Margins",
+    "Need",
+    "Recommendation",
+    "Verdict",
+    "judge",
+]
+
+FIDELITY = "fidelity"  # subject fidelity, normalised
+
+
+def judge(
+    scores: Sequence[Score],
+    costs: Sequence[Cost],
+    *,
+    need: Need = "fidelity",
+    failures: Mapping[str, str] | None = None,
+    margins: Margins = MARGINS,
+    seed: int = 0,
+) -> Verdict:
+    """Judge a study.
+
+    Args:
+        scores: every measured value; rows of `scores.BASE` are the floor, rows of the metric "ceiling" the ceiling.
+        costs: one a method; a method without one is never called light, small or fast.
+        need: what the recommendation is for; `by_need` holds all of them.
+        failures: method -> the sentence that says why it has no result (or fewer training runs than the others).
+        margins: the differences that matter.
+        seed: of the bootstrap; the same scores and seed give the same verdict.
+    """
+    evidence = Evidence.of(scores, costs, failures or {}, margins, seed)
+    methods = {name: _criteria(evidence, name) for name in _order(scores)}
+    return Verdict(
+        methods=methods,
+        base=_criteria(evidence, BASE),
+        anchors=evidence.anchors,
+        differences=tuple(_differences(evidence)),
+        front=front(methods),
+        answers=answers(evidence),
+        recommendation=recommend(evidence, need),
+        costs=dict(evidence.costs),
+        failures=dict(evidence.failures),
+        notes=tuple(_notes(evidence)),
+        replicates=evidence.replicates,
+        margins=margins,
+        seed=seed,
+    )
+
+
+def front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
+    """The Pareto front of fidelity and base preservation: no other has more of both. Most faithful first."""
+    points = {
+        name: (row[FIDELITY].value, row[PRESERVATION].value)
+        for name, row in methods.items()
+        if {FIDELITY, PRESERVATION} <= row.keys()
+    }
+    best = [
+        name
+        for name, point in points.items()
+        if not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
+    ]
+    return tuple(sorted(best, key=lambda name: -points[name][0]))
+
+
+def _order(scores: Sequence[Score]) -> list[str]:
+    """The methods as they first appear: the study's order."""
+    return list(dict.fromkeys(score.method for score in scores if score.method not in (BASE, "real")))
+
+
+def _criteria(evidence: Evidence, method: str) -> dict[str, Interval]:
+    row = {}
+    fidelity = evidence.fidelity(method) if method in evidence.methods else None
+    if fidelity:
+        row[FIDELITY] = fidelity.interval()
+    for metric in evidence.tables:
+        estimate = evidence.mean(metric, method)
+        if estimate:
+            row[metric] = estimate.interval()
+    return row
+
+
+def _differences(evidence: Evidence) -> list[Difference]:
+    found = []
+    for one, other in combinations(evidence.methods, 2):
+        fidelity = evidence.fidelity(one, other)
+        if fidelity:
+            found.append(Difference(FIDELITY, one, other, fidelity.interval()))
+        for metric in evidence.tables:
+            estimate = evidence.difference(metric, one, other) if metric != SUBJECT else None
+            if estimate:
+                found.append(Difference(metric, one, other, estimate.interval()))
+    return found
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    notes = ["This result is for these pictures on this base; it says nothing about other concepts."]
+    if evidence.replicates == 1:
+        notes.insert(
+            0,
+            "Only one training seed was run: no interval here includes the spread between training runs,"
+            " which can be larger than the differences between methods.",
+        )
+    ceiling = evidence.anchors.ceiling
+    if ceiling and ceiling.n < 6:
+        notes.append(
+            f"The ceiling comes from only {ceiling.n} real pictures and is taken as given, without an interval."
+        )
+    partly = [inside(name) for name in evidence.failures if name in evidence.methods]
+    if partly:
+        notes.append(f"Some training runs failed, so fewer were measured: {listed(partly)}.")
+    return notes

@@ -1,0 +1,248 @@
+"""The three questions people ask, each answered yes, no or undecided, with the figures it rests on."""
+
+import math
+
+from ..intervals import LEVEL, Estimate
+from ..scores import BASE
+from .evidence import PRESERVATION, Evidence, level, not_worse
+from .values import Answer
+from .words import figure, inside, listed, size, span, title
+
+LIGHT, MIDDLE, HEAVY = "textual-inversion", "hypernetwork", "dreambooth"
+
+
+def answers(evidence: Evidence) -> dict[str, Answer]:
+    return {
+        "textual_inversion_is_enough": _open(evidence, LIGHT) or enough(evidence, LIGHT),
+        "dreambooth_is_excessive": _open(evidence, HEAVY) or excessive(evidence, HEAVY),
+        "hypernetwork_is_a_middle_ground": _open(evidence, LIGHT, MIDDLE, HEAVY) or middle(evidence),
+    }
+
+
+def enough(evidence: Evidence, light: str) -> Answer:
+    """Yes: not worse than any other method by more than the margin, and above the floor. No: surely worse than one.
+
+    Being not worse than every other needs no correction (an intersection-union test); being worse than one does.
+    """
+    others = {name: evidence.fidelity(light, name) for name in evidence.methods if name != light}
+    measured = {name: difference for name, difference in others.items() if difference}
+    if not measured:
+        return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
+    margin, adjusted = evidence.margins.fidelity, level(len(measured))
+    decisions = {name: not_worse(each, margin, sure_worse=adjusted) for name, each in measured.items()}
+    worse = [name for name in measured if decisions[name] == "no"]
+    if worse:
+        best = min(worse, key=lambda name: measured[name].value)
+        return Answer("no", f"{_reach(evidence, light, best)} {_shortfall(measured[best], margin, adjusted)}")
+    if light not in evidence.learned:
+        return _undecided(
+            f"{_reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
+        )
+    closest = min(measured, key=lambda name: measured[name].interval().low)
+    if decisions[closest] == "yes":
+        return Answer("yes", f"{_reach(evidence, light, closest)} {_within(measured[closest], margin)}")
+    return _undecided(f"{_reach(evidence, light, closest)} {_crosses(evidence, measured[closest], margin)}")
+
+
+def excessive(evidence: Evidence, heavy: str) -> Answer:
+    """Yes: something lighter is not worse by more than the margin and surely disturbs the base less. No: nothing is."""
+    lighter = [name for name in evidence.methods if name != heavy and lighter_than(evidence, name, heavy)]
+    compared = {name: evidence.fidelity(name, heavy) for name in lighter}
+    calmer = {name: evidence.difference(PRESERVATION, name, heavy) for name in lighter}
+    if not any(compared.values()) or not any(calmer.values()):
+        return _undecided(
+            f"Nothing lighter than {title(heavy)} was measured for fidelity and for what it does to the base."
+        )
+    margin, sure = evidence.margins.fidelity, level(len(lighter))
+    good = [name for name in lighter if name in evidence.learned and not_worse(compared[name], margin, sure) == "yes"]
+    better = [name for name in good if not_worse(calmer[name], 0.0, sure) == "yes"]
+    if better:
+        best = max(better, key=lambda name: _value(compared[name]))
+        return Answer("yes", f"{_beside(compared[best], best, heavy, sure)} {_disturbs(calmer[best], heavy, sure)}")
+    open_ = [name for name in lighter if not _ruled_out(evidence, name, heavy)]
+    if not open_:
+        best = max(lighter, key=lambda name: _value(compared[name]))
+        reason = f"{_beside(compared[best], best, heavy)} {_disturbs(calmer[best], heavy)}"
+        return Answer("no", f"Nothing lighter is as faithful and disturbs the base less. The nearest: {reason}")
+    nearest = max(open_, key=lambda name: (name in good, _value(compared[name])))
+    weak, boundary = (calmer[nearest], 0.0) if nearest in good else (compared[nearest], margin)
+    nearly = f"{_beside(compared[nearest], nearest, heavy)} {_disturbs(calmer[nearest], heavy)}"
+    return _undecided(f"{nearly} {needed(weak, boundary, evidence.replicates)}")
+
+
+def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:
+    """Surely less faithful by more than the margin, or surely no calmer by any change that matters."""
+    faithful = not_worse(evidence.fidelity(light, heavy), evidence.margins.fidelity)
+    calmer = evidence.difference(PRESERVATION, light, heavy)
+    return faithful == "no" or (calmer is not None and calmer.interval().high < evidence.margins.preservation)
+
+
+def middle(evidence: Evidence) -> Answer:
+    """Yes: the ends differ, the middle lies between them, each step within the margin, and nothing dominates it."""
+    margin = evidence.margins.fidelity
+    ends, up, down = (evidence.fidelity(*pair) for pair in ((HEAVY, LIGHT), (MIDDLE, LIGHT), (HEAVY, MIDDLE)))
+    if not (ends and up and down):
+        return _undecided("The three methods share no pictures to compare.")
+    figures = _three(evidence)
+    if ends.interval().high < margin:
+        return Answer(
+            "no", f"{figures} There is no ground between: DreamBooth less textual inversion is {_signed(ends)}."
+        )
+    if up.interval().high < -margin:
+        return Answer("no", f"{figures} The hypernetwork falls below textual inversion, by {_signed(up)}.")
+    if down.interval().high < -margin:
+        return Answer(
+            "no", f"{figures} The hypernetwork rises above DreamBooth: DreamBooth less hypernetwork is {_signed(down)}."
+        )
+    rivals = [name for name in evidence.methods if name != MIDDLE]
+    dominating = [name for name in rivals if dominates(evidence, name, MIDDLE, level(len(rivals)))]
+    if dominating:
+        costs = evidence.costs.get(dominating[0])
+        what = f", in {size(costs.file_bytes)}" if costs else ""
+        return Answer(
+            "no", f"{figures} But {inside(dominating[0])} is no worse in fidelity and preservation{what}: it dominates."
+        )
+    if ends.interval().low <= 0:
+        return _undecided(
+            f"{figures} Whether the ends differ at all is not sure. {needed(ends, 0.0, evidence.replicates)}"
+        )
+    for step in (up, down):
+        if not_worse(step, margin) != "yes":
+            return _undecided(
+                f"{figures} Its place between them is not sure. {needed(step, margin, evidence.replicates)}"
+            )
+    unsure = [inside(name) for name in rivals if not _ahead_somewhere(evidence, MIDDLE, name)]
+    if unsure:
+        return _undecided(f"{figures} Whether {listed(unsure)} could do all of it as well is not sure.")
+    return Answer("yes", f"{figures} No other method is as good in fidelity, in preservation and in file size at once.")
+
+
+def dominates(evidence: Evidence, method: str, other: str, sure: float = LEVEL) -> bool:
+    """Pareto dominance within the margins: nowhere worse (fidelity, preservation, file size), surely better in one."""
+    one, two = evidence.costs.get(method), evidence.costs.get(other)
+    faithful, calm = evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other)
+    if one is None or two is None or one.file_bytes > two.file_bytes:
+        return False
+    nowhere_worse = (
+        not_worse(faithful, evidence.margins.fidelity, sure) == "yes"
+        and not_worse(calm, evidence.margins.preservation, sure) == "yes"
+    )
+    return nowhere_worse and _ahead_somewhere(evidence, method, other, sure)
+
+
+def _ahead_somewhere(evidence: Evidence, method: str, other: str, sure: float = LEVEL) -> bool:
+    one, two = evidence.costs.get(method), evidence.costs.get(other)
+    differences = (evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other))
+    smaller = one is not None and two is not None and one.file_bytes < two.file_bytes
+    return smaller or any(difference and difference.interval(sure).low > 0 for difference in differences)
+
+
+def lighter_than(evidence: Evidence, method: str, other: str) -> bool:
+    """It attaches to any base where the other moves the base's own weights, or its file is smaller."""
+    one, two = evidence.costs.get(method), evidence.costs.get(other)
+    if one is None or two is None:
+        return False
+    return (one.attaches and not two.attaches) or one.file_bytes < two.file_bytes
+
+
+def needed(difference: Estimate | None, margin: float, replicates: int) -> str:
+    """What would bring the interval clear of -margin, its width falling by the square root of the pictures."""
+    if difference is None or difference.deviations.size == 0:
+        return "More pictures a prompt and three training seeds would be needed."
+    interval = difference.interval()
+    half, distance = (interval.high - interval.low) / 2, abs(interval.value + margin)
+    times = math.ceil((half / distance) ** 2) if distance > half / 7 else 0
+    if times == 0:
+        return "The truth seems to lie so near the margin that more measuring is unlikely to decide it."
+    runs = f"three training seeds, and then about {times} times the pictures" if replicates == 1 else ""
+    if not runs and difference.training_share > 0.5:
+        runs = f"about {max(times, 2) * replicates} training seeds instead of {replicates}"
+    return f"What would decide it: {runs or f'about {max(times, 2)} times the prompts'}."
+
+
+def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
+    """Undecided for a reason that lies before any comparison; None where the comparison can go ahead."""
+    for name in needed_methods:
+        if name in evidence.failures and name not in evidence.methods:
+            return _undecided(f"{title(name)} failed: {evidence.failures[name]}")
+    absent = [name for name in needed_methods if name not in evidence.methods]
+    if absent:
+        return _undecided(
+            f"Not measured in this study: {listed([inside(name) for name in absent])}. Add it with --methods."
+        )
+    if not evidence.anchors.usable:
+        return _undecided(no_fidelity(evidence))
+    if not evidence.learned:
+        return _undecided("No method carried the concept surely above the bare base, so there is nothing to compare.")
+    return None
+
+
+def no_fidelity(evidence: Evidence) -> str:
+    """Why fidelity cannot be judged in this study."""
+    floor, ceiling = evidence.anchors.floor, evidence.anchors.ceiling
+    if floor is None or ceiling is None:
+        return "The floor or the ceiling of fidelity was not measured."
+    return (
+        f"The base already draws it: your pictures resemble each other by {figure(ceiling.value)}, and the bare base"
+        f" reaches {figure(floor.value)} with the class word alone;"
+        f" under {figure(evidence.margins.gap)} apart, fidelity tells nothing."
+    )
+
+
+def _undecided(evidence: str) -> Answer:
+    return Answer("undecided", evidence)
+
+
+def _value(estimate: Estimate | None) -> float:
+    return estimate.value if estimate else -math.inf
+
+
+def _reach(evidence: Evidence, method: str, other: str = BASE) -> str:
+    own = figure(_value(evidence.fidelity(method)))
+    beside = f"; {inside(other)} reaches {figure(_value(evidence.fidelity(other)))}" if other != BASE else ""
+    return f"{title(method)} goes {own} of the way from the bare base (0) to your own pictures (1){beside}."
+
+
+def _three(evidence: Evidence) -> str:
+    reached = [f"{inside(name)} {figure(_value(evidence.fidelity(name)))}" for name in (LIGHT, MIDDLE, HEAVY)]
+    return f"Fidelity: {listed(reached)}."
+
+
+def _signed(difference: Estimate) -> str:
+    return f"{figure(difference.value, signed=True)} ({span(difference.interval(), signed=True)})"
+
+
+def _shortfall(difference: Estimate, margin: float, sure: float) -> str:
+    interval = difference.interval(sure)
+    return (
+        f"It falls short by {figure(-interval.value)} (interval {figure(-interval.high)} to {figure(-interval.low)}),"
+        f" more than the margin of {figure(margin)}."
+    )
+
+
+def _within(difference: Estimate, margin: float) -> str:
+    return f"The difference, {_signed(difference)}, stays above the margin of {figure(-margin)}."
+
+
+def _crosses(evidence: Evidence, difference: Estimate, margin: float) -> str:
+    crossing = f"The difference, {_signed(difference)}, crosses the margin of {figure(-margin)}."
+    return f"{crossing} {needed(difference, margin, evidence.replicates)}"
+
+
+def _beside(difference: Estimate | None, method: str, other: str, sure: float = LEVEL) -> str:
+    if difference is None:
+        return f"{title(method)} was not compared with {title(other)}."
+    interval = difference.interval(sure)
+    value = figure(interval.value, signed=True)
+    return f"{title(method)} less {inside(other)} in fidelity: {value} ({span(interval, signed=True)})."
+
+
+def _disturbs(difference: Estimate | None, other: str, sure: float = LEVEL) -> str:
+    if difference is None:
+        return "What it does to the rest of the base was not measured."
+    interval = difference.interval(sure)
+    how = "disturbs the base less" if interval.low > 0 else "does not surely disturb the base less"
+    if interval.high < 0:
+        how = "disturbs the base more"
+    value = figure(interval.value, signed=True)
+    return f"It {how} than {inside(other)}: preservation {value} ({span(interval, signed=True)})."

@@ -1,0 +1,164 @@
+"""Which method to take for a need: of those that learned the concept and are not behind, the one that serves it best.
+
+Every need is one line of `RULES`: how it ranks methods, and the sentence that gives the figure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..intervals import Interval
+from .answers import lighter_than, no_fidelity
+from .evidence import PRESERVATION, PROMPT, Evidence, not_worse
+from .values import NEEDS, Choice, Need, Recommendation
+from .words import duration, figure, inside, listed, size, span
+
+Rank = tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a need ranks methods (smaller is better, None where it was not measured), and why in a sentence."""
+
+    rank: Callable[[Evidence, str], Rank]
+    reason: Callable[[Evidence, str], str]
+    caveat: str = ""
+
+
+def recommend(evidence: Evidence, need: Need) -> Recommendation:
+    by_need = {each: _choose(evidence, each) for each in NEEDS}
+    return Recommendation(need, by_need[need], by_need)
+
+
+def _choose(evidence: Evidence, need: Need) -> Choice:
+    if not evidence.anchors.usable:
+        return Choice(None, None, (no_fidelity(evidence),))
+    if not evidence.learned:
+        return Choice(None, None, (_nothing_learned(evidence),))
+    rule, best = RULES[need], evidence.learned[0]
+    served = [name for name in evidence.learned if rule.rank(evidence, name) is not None]
+    if not served:
+        return Choice(None, None, (f"No method that carried the concept was measured for this need ({need}).",))
+    field, caveat = _field(evidence, served, best)
+    ranked = sorted(field, key=lambda name: (rule.rank(evidence, name) or (), evidence.learned.index(name)))
+    chosen = ranked[0]
+    second = ranked[1] if len(ranked) > 1 else next((name for name in evidence.learned if name != chosen), None)
+    reasons = [rule.reason(evidence, chosen)]
+    if need != "fidelity":
+        reasons.append(_fidelity_reason(evidence, chosen))
+    if second:
+        reasons.append(_against(evidence, chosen, second))
+    unsure = (caveat,) if caveat and (chosen != best or len(field) == 1) else ()
+    return Choice(chosen, second, tuple(reasons), (rule.caveat,) * bool(rule.caveat) + unsure)
+
+
+def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str], str]:
+    """Who may be chosen, with what to know: those within the margin of the best, else those perhaps, else all."""
+    margin = evidence.margins.fidelity
+    others = {name: not_worse(evidence.fidelity(name, best), margin) for name in served if name != best}
+    for decision, caveat in (
+        ("yes", ""),
+        ("undecided", f"Whether it is within the margin ({figure(margin)}) of {inside(best)} in fidelity is not sure."),
+    ):
+        near = [name for name in served if others.get(name, decision) in ("yes", decision)]
+        if any(name != best for name in near):
+            return near, caveat
+    if best in served:
+        return [best], "Every other method is surely less faithful, by more than the margin." if others else ""
+    return served, f"It is surely less faithful than {inside(best)}: this need costs fidelity."
+
+
+def _nothing_learned(evidence: Evidence) -> str:
+    tried = listed([inside(name) for name in evidence.methods]) if evidence.methods else "no method"
+    return (
+        f"Nothing carried the concept surely above the bare base (measured: {tried})."
+        " Try more steps (a larger --budget), more or clearer pictures, or another class word."
+    )
+
+
+def _fidelity_reason(evidence: Evidence, method: str) -> str:
+    interval = _fidelity(evidence, method)
+    how_far = f"{figure(interval.value)} ({span(interval)})"
+    return f"It goes {how_far} of the way from the bare base (0) to your own pictures (1)."
+
+
+def _fidelity(evidence: Evidence, method: str) -> Interval:
+    estimate = evidence.fidelity(method)
+    assert estimate is not None  # what has learned the concept has a fidelity
+    return estimate.interval()
+
+
+def _against(evidence: Evidence, method: str, second: str) -> str:
+    difference = evidence.fidelity(method, second)
+    if difference is None:
+        return f"The runner-up is {inside(second)}."
+    interval = difference.interval()
+    if interval.low > 0:
+        return f"The runner-up, {inside(second)}, is behind in fidelity by {figure(interval.value)} ({span(interval)})."
+    if interval.high < 0:
+        ahead = f"{figure(-interval.value)} ({figure(-interval.high)} to {figure(-interval.low)})"
+        return f"The runner-up, {inside(second)}, is ahead in fidelity by {ahead}."
+    text = f"The runner-up, {inside(second)}, cannot be told apart in fidelity"
+    if lighter_than(evidence, second, method) and (costs := evidence.costs):
+        text += f" and is lighter, {size(costs[second].file_bytes)} against {size(costs[method].file_bytes)}"
+    return f"{text}: the difference is {figure(interval.value, signed=True)} ({span(interval, signed=True)})."
+
+
+def _editability(evidence: Evidence, method: str) -> Rank:
+    """First those that follow prompts as well as the best, by how well they preserve the base; then the others."""
+    prompts = {name: each for name in evidence.learned if (each := evidence.mean(PROMPT, name))}
+    calm = evidence.mean(PRESERVATION, method)
+    if method not in prompts:
+        return None
+    best = max(prompts, key=lambda name: prompts[name].value)
+    behind = evidence.difference(PROMPT, method, best)
+    if method == best or not_worse(behind, evidence.margins.prompt) == "yes":
+        return 0.0, -calm.value if calm else 0.0
+    return 1.0, -prompts[method].value
+
+
+def _editability_reason(evidence: Evidence, method: str) -> str:
+    parts = []
+    for name, metric in (("follows prompts", PROMPT), ("leaves the rest of the base as it was", PRESERVATION)):
+        estimate = evidence.mean(metric, method)
+        if estimate:
+            interval = estimate.interval()
+            parts.append(f"{name} to {figure(interval.value)} ({span(interval)})")
+    return f"It {' and '.join(parts)}, both of 1."
+
+
+def _file_reason(evidence: Evidence, method: str) -> str:
+    cost = evidence.costs[method]
+    return f"The smallest file of those considered: {size(cost.file_bytes)}, {cost.parameters:,} numbers."
+
+
+def _time_reason(evidence: Evidence, method: str) -> str:
+    seconds = evidence.costs[method].seconds_alone or 0.0
+    return f"The shortest training of those considered: {duration(seconds)} alone on this machine."
+
+
+def _attaches(evidence: Evidence, method: str) -> Rank:
+    cost = evidence.costs.get(method)
+    return (-_fidelity(evidence, method).value,) if cost and cost.attaches else None
+
+
+def _file(evidence: Evidence, method: str) -> Rank:
+    cost = evidence.costs.get(method)
+    return (cost.file_bytes,) if cost else None
+
+
+def _time(evidence: Evidence, method: str) -> Rank:
+    cost = evidence.costs.get(method)
+    return (cost.seconds_alone,) if cost and cost.seconds_alone is not None else None
+
+
+RULES: dict[Need, Rule] = {
+    "fidelity": Rule(lambda evidence, method: (-_fidelity(evidence, method).value,), _fidelity_reason),
+    "editability": Rule(_editability, _editability_reason),
+    "small": Rule(_file, _file_reason),
+    "portable": Rule(
+        _attaches,
+        lambda *_: "It is a file that attaches to any base of the same family; the most faithful of those that do.",
+        "Drawing with it on a second base was not measured here.",
+    ),
+    "fast": Rule(_time, _time_reason),
+}

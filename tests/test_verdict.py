@@ -1,0 +1,288 @@
+"""The verdict on planted cases: simulated scores whose truth is known."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from triptych.errors import TriptychError
+from triptych.intervals import Resamples
+from triptych.scores import BASE, Cost, Score
+from triptych.verdict import MARGINS, NEEDS, Verdict, judge
+
+FLOOR, CEILING = 0.3, 0.8
+TI, HN, LORA, DB = "textual-inversion", "hypernetwork", "lora", "dreambooth"
+BYTES = {TI: 4_000, HN: 900_000, LORA: 300_000, DB: 25_000_000}
+COSTS = [
+    Cost(name, name != DB, BYTES[name] // 4, BYTES[name], 200, 1600, seconds_alone=seconds)
+    for name, seconds in {TI: 20.0, HN: 30.0, LORA: 40.0, DB: 90.0}.items()
+]
+
+
+def simulate(
+    fidelity: Mapping[str, float],
+    preservation: Mapping[str, float] | None = None,
+    *,
+    runs: int = 3,
+    prompts: int = 8,
+    seeds: int = 3,
+    noise: float = 0.03,
+    between_runs: float = 0.004,
+    seed: int = 0,
+) -> list[Score]:
+    """Scores of a study with the given true fidelity (normalised) and preservation."""
+    random = np.random.default_rng(seed)
+    hard = random.normal(0, 0.05, prompts)  # a hard prompt is hard for every method
+    scores = [Score("ceiling", "real", CEILING + random.normal(0, 0.02)) for _ in range(6)]
+    cosines = {method: FLOOR + truth * (CEILING - FLOOR) for method, truth in {BASE: 0.0, **fidelity}.items()}
+    for metric, truths in (("subject_fidelity", cosines), ("base_preservation", preservation or {})):
+        for method, level in truths.items():
+            for run in range(1 if method == BASE else runs):
+                moved = level + (0 if method == BASE else random.normal(0, between_runs))
+                for prompt in range(prompts):
+                    for one in range(seeds):
+                        value = moved + hard[prompt] + random.normal(0, noise)
+                        scores.append(Score(metric, method, value, run, f"a cat, {prompt}", one))
+    return scores
+
+
+def decisions(verdict: Verdict) -> dict[str, str]:
+    return {name.split("_")[0]: answer.answer for name, answer in verdict.answers.items()}
+
+
+def test_much_worse_is_not_enough() -> None:
+    verdict = judge(simulate({TI: 0.3, LORA: 0.8, DB: 0.85}), COSTS)
+    answer = verdict.answers["textual_inversion_is_enough"]
+    assert answer.answer == "no"
+    assert "DreamBooth" in answer.evidence and "0.10" in answer.evidence
+
+
+def test_equal_is_enough() -> None:
+    assert decisions(judge(simulate({TI: 0.8, LORA: 0.8, DB: 0.8}), COSTS))["textual"] == "yes"
+
+
+def test_noise_is_undecided_and_says_what_would_decide_it() -> None:
+    verdict = judge(simulate({TI: 0.7, DB: 0.8}, noise=0.2, between_runs=0.06), COSTS)
+    answer = verdict.answers["textual_inversion_is_enough"]
+    assert answer.answer == "undecided"
+
+
+def test_undecided_names_more_measuring() -> None:
+    verdict = judge(simulate({TI: 0.8, DB: 0.8}, noise=0.12, prompts=4, seeds=2, runs=1, between_runs=0), COSTS)
+    answer = verdict.answers["textual_inversion_is_enough"]
+    assert answer.answer == "undecided" and "training seeds" in answer.evidence
+
+
+def test_dreambooth_is_excessive_when_lora_does_the_same_and_disturbs_less() -> None:
+    fidelity, calm = {TI: 0.3, LORA: 0.8, DB: 0.8}, {TI: 0.99, LORA: 0.9, DB: 0.6}
+    verdict = judge(simulate(fidelity, calm), COSTS)
+    assert decisions(verdict)["dreambooth"] == "yes"
+    assert "LoRA" in verdict.answers["dreambooth_is_excessive"].evidence
+
+
+def test_dreambooth_is_not_excessive_when_nothing_lighter_reaches_it() -> None:
+    fidelity, calm = {TI: 0.3, LORA: 0.4, DB: 0.9}, {TI: 0.99, LORA: 0.9, DB: 0.6}
+    assert decisions(judge(simulate(fidelity, calm), COSTS))["dreambooth"] == "no"
+
+
+def test_dreambooth_is_not_excessive_when_the_lighter_disturbs_as_much() -> None:
+    fidelity, calm = {LORA: 0.8, DB: 0.8}, {LORA: 0.55, DB: 0.6}
+    assert decisions(judge(simulate(fidelity, calm), COSTS))["dreambooth"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "calm", "answer"),
+    [
+        ({TI: 0.3, HN: 0.55, DB: 0.9}, {TI: 0.99, HN: 0.85, DB: 0.6}, "yes"),
+        ({TI: 0.6, HN: 0.3, DB: 0.9}, {TI: 0.99, HN: 0.85, DB: 0.6}, "no"),  # below textual inversion
+        ({TI: 0.3, HN: 0.9, DB: 0.6}, {TI: 0.99, HN: 0.85, DB: 0.6}, "no"),  # above DreamBooth
+        ({TI: 0.8, HN: 0.8, DB: 0.8}, {TI: 0.99, HN: 0.85, DB: 0.6}, "no"),  # no ground between
+        ({TI: 0.3, HN: 0.55, LORA: 0.8, DB: 0.9}, {TI: 0.99, HN: 0.7, LORA: 0.9, DB: 0.6}, "no"),  # LoRA dominates
+    ],
+)
+def test_middle_ground(fidelity: dict[str, float], calm: dict[str, float], answer: str) -> None:
+    verdict = judge(simulate(fidelity, calm), COSTS)
+    found = verdict.answers["hypernetwork_is_a_middle_ground"]
+    assert found.answer == answer, found.evidence
+
+
+def test_a_copy_is_no_difference() -> None:
+    scores = simulate({TI: 0.5, DB: 0.8})
+    copies = [Score(s.metric, LORA, s.value, s.replicate, s.prompt, s.seed) for s in scores if s.method == DB]
+    verdict = judge(scores + copies, COSTS)
+    (same,) = [d for d in verdict.differences if {d.method, d.other} == {LORA, DB} and d.criterion == "fidelity"]
+    assert (same.interval.value, same.interval.low, same.interval.high) == (0, 0, 0)
+
+
+def test_learning_rate_zero_is_the_base() -> None:
+    scores = simulate({DB: 0.8})
+    base = [s for s in scores if s.method == BASE]
+    untrained = [Score(s.metric, TI, s.value, run, s.prompt, s.seed) for s in base for run in range(3)]
+    verdict = judge(scores + untrained, COSTS)
+    row = verdict.methods[TI]["fidelity"]
+    assert (row.value, row.low, row.high) == (0, 0, 0)
+    assert decisions(verdict)["textual"] == "no"
+    assert all(choice.method == DB or choice.method is None for choice in verdict.recommendation.by_need.values())
+
+
+def test_nothing_learned_recommends_nothing() -> None:
+    verdict = judge(simulate({TI: 0.0, DB: 0.0}), COSTS)
+    assert set(decisions(verdict).values()) == {"undecided"}
+    assert verdict.recommendation.choice.method is None
+    assert "more steps" in verdict.recommendation.choice.reasons[0]
+
+
+def test_a_failure_is_named_and_takes_nothing_down() -> None:
+    verdict = judge(simulate({TI: 0.8, LORA: 0.8}), COSTS, failures={DB: "the loss became infinite at step 12"})
+    assert verdict.answers["dreambooth_is_excessive"].answer == "undecided"
+    assert "step 12" in verdict.answers["dreambooth_is_excessive"].evidence
+    assert decisions(verdict)["textual"] == "yes"
+    assert verdict.failures[DB]
+
+
+def test_missing_methods_are_named() -> None:
+    verdict = judge(simulate({LORA: 0.8}), COSTS)
+    assert set(decisions(verdict).values()) == {"undecided"}
+    assert "textual inversion" in verdict.answers["textual_inversion_is_enough"].evidence
+
+
+def test_the_base_already_draws_it() -> None:
+    scores = [s for s in simulate({TI: 0.5, DB: 0.8}) if s.metric != "ceiling"]
+    verdict = judge([*scores, Score("ceiling", "real", FLOOR + MARGINS.gap / 2)], COSTS)
+    assert not verdict.anchors.usable
+    assert "already draws it" in verdict.answers["textual_inversion_is_enough"].evidence
+    assert "fidelity" not in verdict.methods[TI]
+
+
+@pytest.mark.parametrize("drop", ["ceiling", BASE])
+def test_without_anchors_there_is_no_fidelity(drop: str) -> None:
+    scores = [s for s in simulate({TI: 0.5, DB: 0.8}) if drop not in (s.metric, s.method)]
+    assert set(decisions(judge(scores, COSTS)).values()) == {"undecided"}
+
+
+def test_a_single_training_seed_is_said() -> None:
+    verdict = judge(simulate({TI: 0.5, DB: 0.8}, runs=1), COSTS)
+    assert verdict.replicates == 1
+    assert "one training seed" in verdict.notes[0]
+    assert not any("training seed" in note for note in judge(simulate({TI: 0.5, DB: 0.8}), COSTS).notes)
+
+
+def test_one_picture_decides_nothing() -> None:
+    verdict = judge(simulate({TI: 0.1, DB: 0.9}, runs=1, prompts=1, seeds=1), COSTS)
+    assert math.isinf(verdict.methods[DB]["fidelity"].low)
+    assert set(decisions(verdict).values()) == {"undecided"}
+    assert json.loads(verdict.to_json())["methods"][DB]["fidelity"]["low"] is None
+
+
+def test_nothing_measured() -> None:
+    verdict = judge([], [])
+    assert verdict.methods == {} and verdict.recommendation.choice.method is None
+
+
+def test_needs() -> None:
+    fidelity = {TI: 0.8, HN: 0.8, LORA: 0.81, DB: 0.82}
+    calm = {TI: 0.7, HN: 0.85, LORA: 0.95, DB: 0.6}
+    scores = simulate(fidelity, calm)
+    drawn = [score for score in scores if score.method in BYTES and score.metric == "subject_fidelity"]
+    follows = [Score("prompt_fidelity", s.method, 0.8, s.replicate, s.prompt, s.seed) for s in drawn]
+    by_need = judge(scores + follows, COSTS).recommendation.by_need
+    assert set(by_need) == set(NEEDS)
+    assert (by_need["small"].method, by_need["fast"].method) == (TI, TI)
+    assert by_need["editability"].method == LORA
+    assert by_need["portable"].method in (TI, HN, LORA)
+    assert "not measured" in by_need["portable"].caveats[0]
+
+
+def test_a_need_without_an_equal_is_warned_about() -> None:
+    small = judge(simulate({TI: 0.4, DB: 0.9}), COSTS, need="small").recommendation
+    assert small.choice.method == DB and small.choice.caveats
+    portable = small.by_need["portable"]
+    assert portable.method == TI and any("costs fidelity" in caveat for caveat in portable.caveats)
+
+
+def test_the_front() -> None:
+    calm = {TI: 0.99, HN: 0.5, LORA: 0.8, DB: 0.6}
+    assert judge(simulate({TI: 0.3, HN: 0.5, LORA: 0.7, DB: 0.9}, calm), COSTS).front == (DB, LORA, TI)
+
+
+def test_json_is_the_contract_and_comes_back_whole() -> None:
+    verdict = judge(simulate({TI: 0.5, DB: 0.8}, {TI: 0.9, DB: 0.6}), COSTS, need="small", failures={LORA: "why"})
+    data = json.loads(verdict.to_json())
+    assert set(data["methods"][TI]["fidelity"]) == {"value", "low", "high", "n"}
+    assert data["methods"][TI]["subject_fidelity"]["n"] == 3 * 8 * 3
+    assert set(data["answers"]) == {
+        "textual_inversion_is_enough",
+        "dreambooth_is_excessive",
+        "hypernetwork_is_a_middle_ground",
+    }
+    assert data["recommendation"]["need"] == "small" and data["recommendation"]["reasons"]
+    assert data["base"]["subject_fidelity"]["n"] == 8 * 3
+    assert data["anchors"]["ceiling"]["low"] is None
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": 99}', "[]"])
+def test_what_is_not_a_verdict_is_refused(text: str) -> None:
+    with pytest.raises(TriptychError, match="judge the study again"):
+        Verdict.from_json(text)
+
+
+def test_the_same_scores_give_the_same_verdict() -> None:
+    scores = simulate({TI: 0.5, HN: 0.6, LORA: 0.7, DB: 0.8}, runs=1)
+    assert judge(scores, COSTS, seed=3) == judge(scores, COSTS, seed=3)
+    assert judge(scores, COSTS, seed=3) != judge(scores, COSTS, seed=4)
+
+
+def test_a_missing_picture_is_left_out_of_both() -> None:
+    scores = simulate({TI: 0.5, DB: 0.8})
+    whole = judge(scores, COSTS).differences[0].interval
+    lost = next(s for s in scores if s.method == TI and s.replicate == 1)
+    part = judge([s for s in scores if s is not lost], COSTS).differences[0].interval
+    assert (whole.n, part.n) == (72, 71)
+    assert part.value == pytest.approx(whole.value, abs=0.02)
+
+
+def test_a_whole_study_is_judged_in_well_under_a_second() -> None:
+    fidelity = {TI: 0.5, HN: 0.6, LORA: 0.7, DB: 0.8, "aesthetic-gradients": 0.1}
+    scores = simulate(fidelity, fidelity, seeds=4)
+    start = time.perf_counter()
+    judge(scores, COSTS)
+    assert time.perf_counter() - start < 2.0  # measured: 0.2 s; the rest is for a busy machine
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("runs", "between_runs"), [(1, 0.0), (3, 0.05)])
+def test_the_interval_covers_the_truth(runs: int, between_runs: float) -> None:
+    """Of 400 simulated studies at least 91 % of the 95 % intervals hold the truth (two standard errors: 2.2 %)."""
+    random = np.random.default_rng(1)
+    resamples = Resamples((4,) * 8, runs, seed=0, resamples=1000)
+    held = 0
+    for _ in range(400):
+        of_run = random.normal(0, between_runs, (runs, 1, 1)) if between_runs else 0.0
+        cells = of_run + random.normal(0, 0.1, (1, 8, 1)) + random.normal(0, 0.1, (runs, 8, 4))
+        interval = resamples.estimate(cells).interval()
+        held += interval.low <= 0 <= interval.high
+    assert held / 400 > 0.91
+
+
+def test_false_answers_stay_under_the_level() -> None:
+    """Textual inversion lies exactly on the margin: 'yes' and 'no' are both wrong, and each may come in 5 %."""
+    found = {"yes": 0, "no": 0, "undecided": 0}
+    for seed in range(60):
+        scores = simulate({TI: 0.7, LORA: 0.8, DB: 0.8}, seed=seed, noise=0.04, between_runs=0.01, prompts=6, seeds=2)
+        found[decisions(judge(scores, COSTS))["textual"]] += 1
+    assert found["no"] <= 6 and found["yes"] <= 6, found  # 5 % of 60 is 3; 6 leaves two standard errors
+
+
+def test_no_false_difference_between_equals() -> None:
+    surely = 0
+    for seed in range(60):
+        verdict = judge(simulate({LORA: 0.8, DB: 0.8}, seed=seed, noise=0.04, between_runs=0.02), COSTS)
+        interval = verdict.differences[0].interval
+        surely += not interval.low <= 0 <= interval.high
+    assert surely <= 6, surely
