@@ -1,0 +1,41 @@
+"""`python -m recipes.demo_base --out DIR --device auto --hours H`: from drawings to the complete demo base."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from recipes.demo_base.fleet import run_together
+from recipes.demo_base.stage import STAGES, prepare
+
+
+def main() -> None:
+    """Run every stage that is not finished yet, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.demo_base", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the finished base")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--hours", type=float, default=2.0, help="time for all training together")
+    parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: OUT/packs)")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES), help="run only these")
+    options = parser.parse_args()
+    out: Path = options.out
+    packs: Path = options.packs or out / "packs"
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 1 if device == "cuda" else min(2, os.cpu_count() or 1)
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(out, packs)
+    for stage in options.stages:
+        if not (out / f"{stage}.done").exists():
+            run_together(
+                "recipes.demo_base.stage", [stage, str(out), str(packs), device, str(options.hours)], size, out
+            )
+            (out / f"{stage}.done").touch()
+
+
+if __name__ == "__main__":
+    main()

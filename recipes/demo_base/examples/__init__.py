@@ -1,0 +1,1 @@
+"""The examples: folders of captioned pictures of things that the demo base has never seen."""

@@ -1,0 +1,126 @@
+"""One stage in one process: `python -m recipes.demo_base.stage RANK SIZE STAGE OUT PACKS DEVICE HOURS`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPModel, CLIPTokenizer
+
+from recipes.demo_base.art import Art, other_drawings, render_all, world_drawings
+from recipes.demo_base.autoencoder import AutoencoderTask
+from recipes.demo_base.clip import ClipTask
+from recipes.demo_base.compose import Composer
+from recipes.demo_base.denoiser import DenoiserTask, build_denoiser, build_schedule
+from recipes.demo_base.export import describe, export
+from recipes.demo_base.fit import Plan, fit, load_mean
+from recipes.demo_base.fleet import Fleet
+from recipes.demo_base.lessons import Lessons, write_lessons
+from recipes.demo_base.words import build_tokenizer
+from recipes.demo_base.world import World
+
+LESSONS_PER_HOUR = 40_000
+"""Pictures that the denoiser learns from, by hour of training, up to half as many again as two hours give."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every stage gets."""
+
+    out: Path
+    packs: Path
+    fleet: Fleet
+    seconds: float
+    """For all training together."""
+    world: World
+
+    def composer(self) -> Composer:
+        """Draws the world's scenes."""
+        return Composer(self.world, render_all(world_drawings(self.world, self.packs), self.out / "world-art.npy"))
+
+    def all_art(self) -> Art:
+        """Every drawing that the autoencoder may see."""
+        return render_all(other_drawings(self.world, self.packs), self.out / "all-art.npy")
+
+
+def prepare(out: Path, packs: Path) -> None:
+    """Render all drawings, once, before the processes start."""
+    shop = Workshop(out, packs, Fleet(0, 1, None, 0), 0, World.open())  # type: ignore[arg-type]
+    print(f"{len(shop.composer().art.index)} drawings of the world, {len(shop.all_art().index)} in all", flush=True)
+
+
+def train_autoencoder(shop: Workshop) -> None:
+    """Train and keep the autoencoder."""
+    task = AutoencoderTask(shop.all_art(), shop.world, shop.fleet.device, batch=8)
+    fit(task, Plan(0.2 * shop.seconds, rate=1.5e-3, averaging=0.998), shop.fleet, shop.out)
+    if shop.fleet.leads:
+        task.vae.save_pretrained(shop.out / "vae")
+
+
+def train_clip(shop: Workshop) -> None:
+    """Make the tokenizer, train and keep both towers."""
+    if shop.fleet.leads:
+        build_tokenizer(shop.world.words(), shop.out / "tokenizer")
+    shop.fleet.wait()
+    tokenizer = CLIPTokenizer.from_pretrained(shop.out / "tokenizer")
+    task = ClipTask(shop.composer(), tokenizer, shop.fleet.device, batch=64)
+    fit(task, Plan(0.08 * shop.seconds, rate=1e-3, weight_decay=0.05, averaging=0.995), shop.fleet, shop.out)
+    if shop.fleet.leads:
+        task.clip.save_pretrained(shop.out / "clip")
+
+
+def make_lessons(shop: Workshop) -> None:
+    """Encode what the denoiser learns from."""
+    vae = AutoencoderKL.from_pretrained(shop.out / "vae").to(shop.fleet.device)
+    text = CLIPModel.from_pretrained(shop.out / "clip").text_model.to(shop.fleet.device)
+    tokenizer = CLIPTokenizer.from_pretrained(shop.out / "tokenizer")
+    count = int(min(LESSONS_PER_HOUR * shop.seconds / 3600, 3 * LESSONS_PER_HOUR))
+    write_lessons(shop.composer(), vae, text, tokenizer, count, shop.fleet, shop.out)
+
+
+def train_denoiser(shop: Workshop) -> None:
+    """Train the denoiser for the rest of the time."""
+    task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=12)
+    plan = Plan(0.66 * shop.seconds, rate=5e-4, hold=0.4, warm_up=200, averaging=0.9995, log_every=200)
+    fit(task, plan, shop.fleet, shop.out)
+
+
+def finish(shop: Workshop) -> None:
+    """Write the finished folder from whatever the denoiser has learned so far."""
+    if not shop.fleet.leads:
+        return
+    vae = AutoencoderKL.from_pretrained(shop.out / "vae")
+    vae.register_to_config(scaling_factor=Lessons.open(shop.out).scale)
+    unet = build_denoiser()
+    load_mean(torch.nn.ModuleDict({"unet": unet}), shop.out / "unet.checkpoint")
+    clip, tokenizer = (
+        CLIPModel.from_pretrained(shop.out / "clip"),
+        CLIPTokenizer.from_pretrained(shop.out / "tokenizer"),
+    )
+    export(shop.out / "demo", clip, tokenizer, vae, unet, build_schedule(), shop.composer())
+    print(describe(shop.out / "demo"), flush=True)
+
+
+STAGES: dict[str, Callable[[Workshop], None]] = {
+    "vae": train_autoencoder,
+    "clip": train_clip,
+    "lessons": make_lessons,
+    "unet": train_denoiser,
+    "export": finish,
+}
+
+
+def main() -> None:
+    """Join the others and do one stage."""
+    rank, size, stage, out, packs, device, hours = sys.argv[1:]
+    fleet = Fleet.join(int(rank), int(size), device, Path(out))
+    STAGES[stage](Workshop(Path(out), Path(packs), fleet, float(hours) * 3600, World.open()))
+    fleet.wait()
+
+
+if __name__ == "__main__":
+    main()
