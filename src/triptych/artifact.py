@@ -1,0 +1,115 @@
+"""What a method learned, as a value: its tensors, its settings and where it came from; kept as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .base import Base, Owner
+from .errors import TriptychError
+from .files import write_bytes
+from .patch import Method, Patch, Tensors, method_named
+
+RECIPE = "triptych"  # the metadata entry that holds the recipe, as JSON
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A trained method. `provenance` says what made it: base, seed, steps, digest of the pictures, the words to say."""
+
+    method: str
+    settings: Any
+    tensors: Tensors
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Method[Any]:
+        return method_named(self.method)
+
+    def apply(self, base: Base, strength: float = 1.0, owner: Owner = None) -> AbstractContextManager[Patch]:
+        """Attach it to `base` for as long as the `with` block lasts."""
+        return self.kind.patch(base, self.settings, self.tensors, strength, owner)
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all.
+
+        Raises:
+            TriptychError: the place cannot be written.
+        """
+        recipe = {"schema": SCHEMA, "method": self.method, "settings": asdict(self.settings), **self.provenance}
+        metadata = {"format": "pt", RECIPE: json.dumps(recipe), **self.kind.metadata(self.settings)}
+        write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}, metadata))
+
+    @classmethod
+    def open(cls, path: Path) -> Artifact:
+        """Read it.
+
+        Raises:
+            TriptychError: no such file, not an artifact of triptych, or its tensors are not finite numbers.
+        """
+        if not path.is_file():
+            raise TriptychError(f"there is no file {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise TriptychError(f"{path} is not a safetensors file: {error}") from error
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise TriptychError(f"{path} is damaged: its tensor {name} holds values that are not finite numbers")
+        return cls._from_recipe(path, metadata.get(RECIPE), tensors)
+
+    @classmethod
+    def _from_recipe(cls, path: Path, text: str | None, tensors: Tensors) -> Artifact:
+        if text is None:
+            raise TriptychError(f"{path} was not made by triptych; files of other tools cannot be attached yet")
+        try:
+            recipe = json.loads(text)
+            name, settings = recipe.pop("method"), recipe.pop("settings")
+            if recipe.pop("schema") != SCHEMA:
+                raise TriptychError(f"{path} was made by a newer triptych; update to attach it")
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            raise TriptychError(f"the recipe inside {path} cannot be read: {error}") from error
+        return cls(name, method_named(name).configure(settings), tensors, recipe)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An artifact as one picture uses it."""
+
+    artifact: Artifact
+    strength: float = 1.0
+    owner: Owner = None
+
+
+@contextmanager
+def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
+    """Open several artifacts at once; closing undoes them in reverse, also after an error.
+
+    They are opened by stage and name, so different methods come out the same in any order; several of one method are
+    opened in the order given. The patches are yielded in the order given.
+
+    Raises:
+        TriptychError: two parts claim the same thing on the same rows.
+    """
+    for a, b in combinations(parts, 2):
+        claim = a.artifact.kind.claim(a.artifact.settings)
+        meet = a.owner == b.owner or None in (a.owner, b.owner)
+        if claim and claim == b.artifact.kind.claim(b.artifact.settings) and meet:
+            raise TriptychError(f"two artifacts both hold {claim}: take one of them away")
+    order = sorted(range(len(parts)), key=lambda i: (parts[i].artifact.kind.stage, parts[i].artifact.method))
+    with ExitStack() as stack:
+        opened = {
+            i: stack.enter_context(parts[i].artifact.apply(base, parts[i].strength, parts[i].owner)) for i in order
+        }
+        yield [opened[i] for i in range(len(parts))]

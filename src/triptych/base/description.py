@@ -1,0 +1,88 @@
+"""What a base says of itself: the size it draws at, how it is asked, and what training on it needs by default.
+
+A base folder may carry it as `triptych.toml`; for one that does not, the family's file in `families/` holds. Nothing
+here is code for one base, and this module needs no torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..errors import TriptychError, did_you_mean
+
+FILE = "triptych.toml"
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything a study takes."""
+
+    training_seeds: int  # replicates of each training
+    steps: float  # factor on each method's own number of steps
+    prompts: int  # prompts that name the concept
+    seeds: int  # pictures of each of them
+    unrelated: int  # prompts that do not name it
+    cost_steps: int  # training steps for which each method's cost is measured alone
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the base is asked for a picture."""
+
+    sampler: str
+    steps: int
+    guidance: float  # classifier-free guidance scale, arXiv:2207.12598
+    negative: str = ""
+    batch: int = 8  # pictures drawn at once
+
+
+@dataclass(frozen=True)
+class Description:
+    """A base's defaults."""
+
+    family: str  # what a file made for one base of it may be attached to
+    resolution: int  # pixels, square
+    drawing: Drawing
+    captions: Mapping[str, str]  # kind of concept -> caption of a picture that has none, "{}" for the concept
+    prompts: Mapping[str, tuple[str, ...]]  # kind -> prompts to judge by, "{}" for the concept
+    unrelated: tuple[str, ...]  # prompts that the concept must leave alone
+    budgets: Mapping[str, Budget]
+    methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
+    image_encoder: str  # what judges pictures unless the user names another: a known name, a folder or a hub id
+    text_encoder: str = ""  # what judges prompts; empty: the base's own `world.toml`
+
+    @classmethod
+    def of(cls, folder: Path, family: str) -> Description:
+        """The folder's own description, or that of its family.
+
+        Raises:
+            TriptychError: the file is not TOML or lacks something.
+        """
+        own = folder / FILE
+        source = own if own.is_file() else Path(str(files(__package__) / "families" / f"{family}.toml"))
+        try:
+            return cls.parse(tomllib.loads(source.read_text(encoding="utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise TriptychError(f"{source} does not describe a base: {error}") from error
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any]) -> Description:
+        known = {field.name for field in fields(cls)}
+        for name in table:
+            if name not in known:
+                raise TriptychError(f"a base's description has no entry {name!r}{did_you_mean(name, known)}")
+        return cls(
+            **{
+                **table,
+                "drawing": Drawing(**table["drawing"]),
+                "prompts": {kind: tuple(prompts) for kind, prompts in table["prompts"].items()},
+                "unrelated": tuple(table["unrelated"]),
+                "budgets": {name: Budget(**budget) for name, budget in table["budgets"].items()},
+            }
+        )

@@ -1,0 +1,160 @@
+"""From a name to a `Base`: the embedded demo, a diffusers folder, or a hub id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..errors import TriptychError, did_you_mean
+from .description import Description
+from .model import Base
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EMBEDDED = {"demo": Path(__file__).parent / "demo"}
+PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a base comes from and how it shall be held: all that is needed to open it again in another process."""
+
+    source: str = "demo"  # "demo", a folder, or a hub id
+    device: str = "auto"
+    precision: Precision = "auto"
+    resolution: int = 0  # 0: the base's own
+    clip: str | None = None
+
+    def open(self) -> Base:
+        """The base, frozen, on its device.
+
+        Raises:
+            TriptychError: no such base, not a Stable Diffusion 1 base, or no such device or precision.
+        """
+        return _open(self)
+
+
+def folder_of(source: str) -> Path:
+    """The diffusers folder that `source` names; a hub id is downloaded into the hub's cache."""
+    if source in EMBEDDED:
+        return EMBEDDED[source]
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise TriptychError(f"{source} is not a base: a diffusers folder has a model_index.json, and it has none")
+        return path
+    if path.is_file():
+        raise TriptychError(f"{source} is a file: a base is a diffusers folder; single checkpoints cannot be read yet")
+    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
+        raise TriptychError(f"there is no base {source!r}: give 'demo', a diffusers folder or a hub id{_near(source)}")
+    return _download(source)
+
+
+def _near(source: str) -> str:
+    siblings = [p.name for p in Path(source).parent.glob("*") if p.is_dir()] if Path(source).parent.is_dir() else []
+    return did_you_mean(Path(source).name, {*EMBEDDED, *siblings})
+
+
+def _download(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = [f"{part}/*{suffix}" for part in PARTS for suffix in (".json", ".txt", ".safetensors")]
+    try:
+        return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise TriptychError(
+            f"there is no folder {source}, and the hub did not give it: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turns what the libraries raise over a bad folder into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise TriptychError(f"{folder} cannot be opened as a Stable Diffusion base: {_first_line(error)}") from error
+
+
+def _open(place: Place) -> Base:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    device = _device(place.device)
+    dtype = _dtype(place.precision, device)
+    folder = folder_of(place.source)
+    _check_architecture(folder)
+    picture_dtype = torch.float32 if dtype is torch.float16 else dtype  # autoencoders overflow in float16
+    with _reading(folder):
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype).to(device)
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
+        schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
+    description = Description.of(folder, "sd1")
+    return Base(
+        place.source,
+        tokenizer,
+        text_encoder,
+        vae,
+        unet,
+        schedule,
+        description,
+        _resolution(place, description),
+        folder,
+        place.clip,
+    )
+
+
+def _check_architecture(folder: Path) -> None:
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
+    with _reading(folder):
+        index = json.loads((folder / "model_index.json").read_text())
+        unet = json.loads((folder / "unet" / "config.json").read_text())
+    if "text_encoder_2" in index or unet.get("addition_embed_type"):
+        raise TriptychError(f"{folder} is of the SDXL family: only Stable Diffusion 1 bases can be opened so far")
+    if unet.get("in_channels") != 4:
+        raise TriptychError(
+            f"{folder} is an inpainting or editing base (its UNet reads {unet.get('in_channels')} channels)"
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise TriptychError(f"there is no device {name!r} here: {_first_line(error)}; try --device cpu") from error
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    """`auto`: bf16 where the device computes it natively, else fp32."""
+    if precision in DTYPES:
+        return DTYPES[precision]
+    if precision != "auto":
+        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+
+
+def _resolution(place: Place, description: Description) -> int:
+    resolution = place.resolution or description.resolution
+    if resolution < 32 or resolution % 32:
+        raise TriptychError(f"a resolution of {resolution} cannot be drawn: take a multiple of 32, at least 32")
+    return resolution

@@ -1,0 +1,1 @@
+"""Personalisation methods, one a file: a file dropped here is a method."""

@@ -1,0 +1,133 @@
+"""DreamBooth moves every weight of the UNet, while the base's own pictures of the class keep what its word meant.
+
+arXiv:2208.12242. The artifact is the difference from the base. Training moves float32 masters, the difference is taken
+in float32 and kept in float16; it is attached as cast(base + strength x difference) and taken off by pointer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import ClassVar
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ..base import Base, Owner
+from ..errors import TriptychError
+from ..files import cache_folder, write_bytes
+from ..generate import Request, sample
+from ..patch import Examples, Method, Source, Stage, Tensors, Training, check_fit, method
+from ..settings import setting
+
+
+@dataclass(frozen=True)
+class Settings(Training):
+    lr: float = setting(5e-6, "learning rate of AdamW", least=0)
+    identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
+    prior_weight: float = setting(
+        1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
+    )
+    prior_pictures: int = setting(32, "how many of them are drawn", least=1)
+
+
+@dataclass(eq=False)
+class Moved:
+    """Weights in place = what lies below + strength x difference.
+
+    Several lie on each other in the base's `pile`; one changes its strength by lifting those above it first.
+    """
+
+    weights: dict[str, nn.Parameter]
+    difference: Tensors  # empty: fresh, to be trained
+    strength: float
+    pile: list[Moved]
+    below: Tensors = field(default_factory=dict)
+
+    def parameters(self) -> list[Tensor]:
+        return [] if self.difference else list(self.weights.values())
+
+    def tensors(self) -> Tensors:
+        return self.difference or {
+            name: (weight.detach().float() - self.below[name].float()).half() for name, weight in self.weights.items()
+        }
+
+    def set_strength(self, strength: float) -> None:
+        self.difference = self.tensors()
+        moving = self.pile[self.pile.index(self) :]
+        for patch in reversed(moving):
+            patch.leave()
+        self.strength = strength
+        for patch in moving:
+            patch.enter()
+
+    def enter(self) -> None:
+        for name, weight in self.weights.items():
+            below = self.below[name] = weight.data
+            if not self.difference:
+                weight.data = below.float().clone()
+            elif self.strength:
+                change = self.difference[name].to(below.device).float()
+                weight.data = (below.float() + self.strength * change).to(below.dtype)
+
+    def leave(self) -> None:
+        for name, weight in self.weights.items():
+            weight.data = self.below.pop(name)
+
+
+@method
+class DreamBooth(Method[Settings]):
+    name: ClassVar[str] = "dreambooth"
+    stage = Stage.WEIGHTS
+    settings_class = Settings
+
+    def phrase(self, settings: Settings, class_word: str) -> str:
+        return f"{settings.identifier} {class_word}".strip()
+
+    def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
+        return {}
+
+    def sources(self, base: Base, settings: Settings, examples: Examples, class_word: str) -> list[Source]:
+        instance = super().sources(base, settings, examples, class_word)
+        if not settings.prior_weight:
+            return instance
+        prompts = list(islice(cycle(examples.prompts(class_word)), settings.prior_pictures))
+        prior = Source("prior", prior_latents(base, prompts), prompts, settings.batch, settings.prior_weight)
+        return [*instance, prior]
+
+    @contextmanager
+    def patch(
+        self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
+    ) -> Iterator[Moved]:
+        if owner is not None:
+            raise TriptychError(
+                f"{self.name} moves the base's own weights, which all rows share: it cannot be {owner!r}'s alone"
+            )
+        weights = {f"unet.{name}": parameter for name, parameter in base.unet.named_parameters()}
+        if tensors:
+            check_fit(f"{self.name} difference", tensors, {name: weight.shape for name, weight in weights.items()})
+        patch = Moved(weights, tensors, strength, base.pile)
+        patch.enter()
+        base.pile.append(patch)
+        try:
+            yield patch
+        finally:
+            base.pile.remove(patch)
+            patch.leave()
+
+
+def prior_latents(base: Base, prompts: list[str]) -> Tensor:
+    """The bare base's own pictures of these prompts, as latents [prompts, ...]; drawn once and kept on disk."""
+    drawing = base.description.drawing
+    name = "/".join(map(str, (base.fingerprint(), base.dtype, base.resolution, drawing, prompts)))
+    path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
+    if not path.is_file():
+        requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds no study draws with
+        batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
+        latents = torch.cat([sample(base, batch, drawing) for batch in batches])
+        write_bytes(path, save({"latents": latents.cpu().contiguous()}))
+    return load_file(path)["latents"].to(base.device)

@@ -1,0 +1,54 @@
+"""What was measured, as values: one `Score` a picture and metric, one `Cost` a method. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .files import write_text
+
+BASE = "base"  # the method name of the control row: the bare base
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value.
+
+    `prompt` is the asked text with the class word in the concept's place, so that rows of different methods pair by
+    (replicate, prompt, seed). A value that belongs to no picture (the ceiling; the diversity of a prompt's pictures)
+    has `seed` None.
+    """
+
+    metric: str  # "subject_fidelity", "prompt_fidelity", "diversity", "base_preservation", "ceiling"
+    method: str  # "lora", ... or BASE
+    value: float
+    replicate: int = 0
+    prompt: str = ""
+    seed: int | None = None
+    picture: str | None = None  # relative to the study folder
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one method costs, measured alone in a process of its own, beside its share of the joint pass."""
+
+    method: str
+    attaches: bool  # True: a file beside any base of the family; False: it moves the base's own weights
+    parameters: int
+    file_bytes: int
+    steps: int
+    pictures_seen: int
+    seconds_alone: float | None = None  # whole training, from the measured seconds a step
+    peak_bytes: int | None = None  # peak memory of training alone above the loaded base
+    seconds_shared: float | None = None  # wall seconds of the pass it was trained in
+    trained_with: tuple[str, ...] = ()  # the other methods of that pass
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    write_text(path, "".join(json.dumps(asdict(score)) + "\n" for score in scores))
+
+
+def read_scores(path: Path) -> list[Score]:
+    return [Score(**json.loads(line)) for line in path.read_text().splitlines()]

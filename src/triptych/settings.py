@@ -1,0 +1,70 @@
+"""Settings of methods: frozen dataclasses that say once what the command line, the study file and the report show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+
+from .errors import TriptychError, did_you_mean
+
+S = TypeVar("S")
+Value = str | int | float | bool
+
+
+def setting(default: Any, explanation: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with the sentence that explains it, its least value and the values it may have."""
+    return field(default=default, metadata={"explanation": explanation, "least": least, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Described:
+    """One setting as it is shown."""
+
+    name: str
+    kind: str
+    default: Value
+    explanation: str
+    choices: tuple[str, ...]
+
+
+def describe(kind: type) -> list[Described]:
+    hints = get_type_hints(kind)
+    return [
+        Described(
+            f.name, hints[f.name].__name__, f.default, f.metadata.get("explanation", ""), f.metadata.get("choices", ())
+        )
+        for f in fields(kind)
+        if f.default is not MISSING
+    ]
+
+
+def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
+    """Settings of `kind` from values or their texts; what is not given keeps its default.
+
+    Raises:
+        TriptychError: an unknown name, or a value that does not fit; `of` names whose settings they are.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    for name in given:
+        if name not in known:
+            raise TriptychError(f"{of} has no setting {name!r}{did_you_mean(name, known)}")
+    return kind(**{name: _value(known[name], hints[name], value, of) for name, value in given.items()})
+
+
+def _value(known: Field[Any], kind: type, value: Value, of: str) -> Value:
+    try:
+        parsed = _BOOLEANS[str(value).lower()] if kind is bool else kind(value)
+    except (ValueError, KeyError):
+        article = "a whole number" if kind is int else "a number" if kind is float else "true or false"
+        raise TriptychError(f"{of}: {known.name} must be {article}, not {value!r}") from None
+    least, choices = known.metadata.get("least"), known.metadata.get("choices")
+    if least is not None and not least <= parsed < float("inf"):
+        raise TriptychError(f"{of}: {known.name} must be at least {least:g}, not {value}")
+    if choices and parsed not in choices:
+        raise TriptychError(f"{of}: {known.name} cannot be {value!r}{did_you_mean(str(value), choices)}")
+    return parsed
+
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -1,0 +1,33 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from triptych.base import Base, tiny_base
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a cache of its own: nothing that one made can help or hide the failure of another."""
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP whose text tower is the tiny base's text encoder."""
+    from tests.worlds import save_clip
+
+    folder = tmp_path_factory.mktemp("clip")
+    save_clip(tiny_base(), folder)
+    return folder
+
+
+@pytest.fixture(params=[torch.float32], ids=["float32"])
+def base(request: pytest.FixtureRequest, clip_folder: Path) -> Base:
+    tiny = tiny_base(dtype=request.param)
+    tiny.clip_source = str(clip_folder)
+    return tiny

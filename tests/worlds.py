@@ -1,0 +1,76 @@
+"""What several tests need: trials on the tiny base, pictures to compare, a CLIP that belongs to it."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from triptych.artifact import Artifact
+from triptych.base import Base, generator
+from triptych.fit import Trial, fit
+from triptych.patch import Examples, Tensors, method_named
+
+WORD = "<concept>"
+SAY = f"a {WORD} dog"
+FAST: dict[str, dict[str, Any]] = {
+    "textual-inversion": {"lr": 1e-2, "start_word": "dog"},
+    "hypernetwork": {"lr": 2e-3},
+    "lora": {"lr": 2e-3, "alpha": 4.0},
+    "dreambooth": {"lr": 1e-3, "prior_pictures": 2, "identifier": ""},
+    "aesthetic-gradients": {"lr": 1e-2, "steps": 3},
+}
+
+
+def save_clip(base: Base, folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8}
+    config = CLIPConfig(
+        text_config=base.text_encoder.config.to_dict(), vision_config={**vision, "image_size": 16}, projection_dim=10
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = CLIPModel(config)
+    model.text_model.load_state_dict(base.text_encoder.state_dict())
+    model.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
+
+
+def pictures(count: int, size: int = 16, seed: int = 0) -> list[Image.Image]:
+    random = np.random.default_rng(seed)
+    return [Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(count)]
+
+
+def examples(count: int, seed: int = 1, templates: tuple[str, ...] = ("a {}",)) -> Examples:
+    latents = torch.randn(count, 4, 8, 8, generator=generator("test", seed), dtype=torch.get_default_dtype())
+    return Examples(pictures(count, seed=seed), latents, list(islice(cycle(templates), count)))
+
+
+def settings(name: str, **given: Any) -> Any:
+    short = {} if name == "aesthetic-gradients" else {"steps": 6, "batch": 3}
+    return method_named(name).configure(short, FAST.get(name, {}), given)
+
+
+def trial(name: str, owner: str | None = None, seed: int = 1, count: int = 4, **given: Any) -> Trial:
+    return Trial(name, settings(name, **given), examples(count, seed), "dog", seed, owner)
+
+
+def learned(base: Base, one: Trial) -> Artifact:
+    return Artifact(one.method, one.settings, fit(base, [one])[0].tensors)
+
+
+@torch.no_grad()
+def look(base: Base) -> Tensor:
+    """What the base predicts for fixed noise and a fixed prompt: a picture's worth of difference shows here."""
+    noisy = torch.randn(2, 4, 8, 8, generator=generator("look"), dtype=torch.get_default_dtype())
+    return base.denoise(noisy, torch.tensor([10, 500]), base.encode([SAY] * 2))
+
+
+def gap(a: Tensors, b: Tensors) -> float:
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a.keys() | b.keys())
