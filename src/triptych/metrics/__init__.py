@@ -1,0 +1,152 @@
+"""What is measured: one file a criterion, found by being in this folder, and the evidence that all of them share.
+
+A new criterion is a new file with one class that derives from `Metric`; nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ..scores import BASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from ..concept import Concept
+    from ..scores import Score
+    from .encoders import ImageEncoder, TextImageEncoder
+    from .world import World
+
+    Features = NDArray[np.float32]
+
+Role = Literal["concept", "unrelated"]
+
+CHUNK = 64  # drawn pictures that are open at one time
+HELPERS = ("encoders", "world")  # modules of this folder that hold no criterion
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One picture that a method (or the bare base, `scores.BASE`, in replicate 0 only) drew.
+
+    `prompt` is the asked text with the class word in the concept's place. A picture of role "unrelated" was asked
+    for something that has nothing to do with the concept. `picture` is its path relative to the study folder.
+    """
+
+    method: str
+    replicate: int
+    role: Role
+    prompt: str
+    seed: int
+    path: Path
+    picture: str
+
+    def open(self) -> Image.Image:
+        """The picture as RGB."""
+        from PIL import Image
+
+        with Image.open(self.path) as picture:
+            return picture.convert("RGB")
+
+
+@dataclass
+class Evidence:
+    """Everything a criterion may look at. Pictures are encoded once, in batches, when a criterion first asks for them.
+
+    `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. A `text_encoder` or a
+    `world` lets prompt fidelity be measured.
+    """
+
+    concept: Concept
+    drawn: Sequence[Drawn]
+    image_encoder: ImageEncoder
+    resolution: int
+    text_encoder: TextImageEncoder | None = None
+    world: World | None = None
+
+    def of(self, role: Role, method: str | None = None) -> list[Drawn]:
+        """The drawn pictures of a role, of one method or of all."""
+        return [one for one in self.drawn if one.role == role and method in (None, one.method)]
+
+    @cached_property
+    def replicates(self) -> tuple[int, ...]:
+        """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
+        return tuple(sorted({one.replicate for one in self.drawn if one.method != BASE})) or (0,)
+
+    def features(self, drawn: Iterable[Drawn]) -> Features:
+        """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures."""
+        return _rows(self._by_image_encoder, drawn)
+
+    def text_side_features(self, drawn: Iterable[Drawn]) -> Features:
+        """[pictures, d], rows of length 1: what the text encoder's image side sees in drawn pictures."""
+        return _rows(self._by_text_encoder, drawn)
+
+    @cached_property
+    def real_features(self) -> Features:
+        """[pictures of the concept, d], rows of length 1."""
+        return self.image_encoder.images(self.concept.images(self.resolution)).numpy()
+
+    @cached_property
+    def _by_image_encoder(self) -> dict[Path, Features]:
+        return _encode(self.image_encoder, self.drawn)
+
+    @cached_property
+    def _by_text_encoder(self) -> dict[Path, Features]:
+        return _encode(self.text_encoder, self.drawn) if self.text_encoder else {}
+
+
+class Metric(ABC):
+    """One criterion. `name` is that of its scores, `explanation` one plain sentence for the report."""
+
+    name: ClassVar[str]
+    explanation: ClassVar[str]
+    better: ClassVar[Literal["higher", "lower"]]
+
+    @abstractmethod
+    def measure(self, evidence: Evidence) -> Iterator[Score]:
+        """Its scores; none where the evidence does not allow it."""
+
+
+@cache
+def metrics() -> dict[str, Metric]:
+    """Every criterion by name, in alphabetical order of their files; importing them does not import torch."""
+    found: dict[str, Metric] = {}
+    for module_info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+        if module_info.name in HELPERS:
+            continue
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        for member in vars(module).values():
+            if isinstance(member, type) and issubclass(member, Metric) and member.__module__ == module.__name__:
+                found[member.name] = member()
+    return found
+
+
+def measure(evidence: Evidence) -> list[Score]:
+    """All criteria over one body of evidence."""
+    return [score for metric in metrics().values() for score in metric.measure(evidence)]
+
+
+def _encode(encoder: ImageEncoder, drawn: Sequence[Drawn]) -> dict[Path, Features]:
+    different = list({one.path: one for one in drawn}.values())
+    features: dict[Path, Features] = {}
+    for start in range(0, len(different), CHUNK):
+        chunk = different[start : start + CHUNK]
+        seen = encoder.images([one.open() for one in chunk]).numpy()
+        features.update(zip((one.path for one in chunk), seen, strict=True))
+    return features
+
+
+def _rows(features: dict[Path, Features], drawn: Iterable[Drawn]) -> Features:
+    import numpy as np
+
+    return np.stack([features[one.path] for one in drawn])

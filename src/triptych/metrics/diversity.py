@@ -1,0 +1,35 @@
+"""Diversity: how different the pictures of one prompt are from seed to seed (DreamBooth's DIV, arXiv:2208.12242)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ..scores import Score
+from . import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from . import Drawn, Evidence
+
+
+class Diversity(Metric):
+    """1 less the mean cosine of all pairs, 0 to 2: one value a method, training run and prompt with two or more."""
+
+    name = "diversity"
+    explanation = (
+        "How different the pictures of one prompt are from each other: 0 when every seed gives the same picture."
+    )
+    better = "higher"
+
+    def measure(self, evidence: Evidence) -> Iterator[Score]:
+        groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
+        for one in evidence.of("concept"):
+            groups[one.method, one.replicate, one.prompt].append(one)
+        for (method, replicate, prompt), drawn in groups.items():
+            n = len(drawn)
+            if n > 1:
+                features = evidence.features(drawn)
+                pairs = (float((features @ features.T).sum()) - n) / (n * (n - 1))
+                yield Score(self.name, method, 1 - pairs, replicate, prompt)

@@ -1,0 +1,69 @@
+"""Prompt fidelity: how much of what the prompt names is in the picture; by pixels, or by CLIP-T (arXiv:2208.12242)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..scores import Score
+from . import Metric
+from .world import Specimen, mask, nearest, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from . import Drawn, Evidence
+    from .encoders import TextImageEncoder
+    from .world import World
+
+
+class PromptFidelity(Metric):
+    """For a base with a described world: the share, 0 to 1, of the named subject, background, place and size there.
+
+    The subject is there when, among the drawings of all subjects and the concept's own pictures (which are of the
+    class word), the nearest is of the class word. Of any other base: CLIP-T, the cosine, -1 to 1, of a picture with its
+    prompt, which has the class word in the concept's place.
+    """
+
+    name = "prompt_fidelity"
+    explanation = "How much of what the prompt asks for, such as a background or a place, is in the picture."
+    better = "higher"
+
+    def measure(self, evidence: Evidence) -> Iterator[Score]:
+        drawn = evidence.of("concept")
+        if evidence.world is not None:
+            values = _by_pixels(evidence, evidence.world, drawn)
+        elif evidence.text_encoder is not None:
+            values = _by_clip(evidence, evidence.text_encoder, drawn)
+        else:
+            return
+        for one, value in zip(drawn, values, strict=True):
+            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+
+
+def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list[float]:
+    class_word = evidence.concept.class_word
+    real = [Specimen(class_word, picture) for picture in evidence.concept.images(evidence.resolution)]
+    pictures = [one.open() for one in drawn]
+    values = []
+    subjects = nearest(pictures, [*world.gallery, *real], evidence.image_encoder)
+    for one, picture, subject in zip(drawn, pictures, subjects, strict=True):
+        asked, pixels = world.asked(one.prompt), np.asarray(picture)
+        drawing = mask(pixels)
+        pairs = [
+            (class_word, subject),
+            (asked.background, world.background(pixels)),
+            (asked.place, place(drawing)),
+            (asked.size, world.size(drawing)),
+        ]
+        there = [named == found for named, found in pairs if named]
+        values.append(sum(there) / len(there))
+    return values
+
+
+def _by_clip(evidence: Evidence, encoder: TextImageEncoder, drawn: Sequence[Drawn]) -> list[float]:
+    prompts = sorted({one.prompt for one in drawn})
+    said = dict(zip(prompts, encoder.texts(prompts).numpy(), strict=True))
+    shown = evidence.text_side_features(drawn)
+    return [float(feature @ said[one.prompt]) for one, feature in zip(drawn, shown, strict=True)]

@@ -1,0 +1,204 @@
+"""What pixels alone can tell where a base's world is described: background, place, size and subject of a picture.
+
+A picture of such a world is one drawing on a plain background; a base that draws one says so in its `world.toml`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from ..errors import TriptychError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .encoders import ImageEncoder
+
+Pixels = NDArray[np.uint8]  # [height, width, 3], red, green, blue
+Mask = NDArray[np.bool_]  # [height, width]
+Floats = NDArray[np.float64]
+
+BORDER = 2 / 64  # width of the border that shows the background, as a part of the picture's side
+NEAR = 25.0  # largest distance in CIELAB at which a colour still has a name
+DIFFERENT = 10.0  # smallest distance in CIELAB from a plain background at which a pixel belongs to the drawing
+NOISE = 3.0  # how many times a background's own unevenness a pixel of the drawing is farther than that
+SPECK = 0.1  # area, as a part of the largest part's, below which a part is no part of the drawing
+SLACK = 0.02  # how much a drawing may exceed its box, as a part of the picture's side
+ASIDE = 0.11  # how far from the middle, as a part of the width, a drawing's centre lies when it is left or right
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A picture of which it is known what it shows."""
+
+    subject: str
+    picture: Image.Image
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a prompt names; None where it leaves it open."""
+
+    background: str | None
+    place: str | None
+    size: str | None
+
+
+@dataclass(frozen=True)
+class World:
+    """What is checked: colours by name, places by phrase, ranges of sizes, and drawings of every subject."""
+
+    backgrounds: Mapping[str, tuple[int, int, int]]
+    background_phrase: str  # with "{background}"
+    places: Mapping[str, str]  # name -> phrase, "" where a caption says nothing
+    sizes: Mapping[str, str]  # name -> word, "" where a caption says nothing; the smallest first
+    sides: tuple[float, ...]  # the largest side of a drawing of each size, as a part of the picture's side
+    gallery: tuple[Specimen, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> World | None:
+        """The world of the base in `folder`, None where it does not describe one.
+
+        Raises:
+            TriptychError: `world.toml` or `gallery.png` is there but cannot be understood.
+        """
+        path = folder / "world.toml"
+        if not path.exists():
+            return None
+        try:
+            facts: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+            sizes = dict(sorted(facts["sizes"].items(), key=lambda size: size[1]["side"][1]))
+            return cls(
+                backgrounds={name: (rgb[0], rgb[1], rgb[2]) for name, rgb in facts["backgrounds"].items()},
+                background_phrase=facts["grammar"]["background"],
+                places={name: place["phrase"] for name, place in facts["places"].items()},
+                sizes={name: size["word"] for name, size in sizes.items()},
+                sides=tuple(float(size["side"][1]) for size in sizes.values()),
+                gallery=_gallery(folder / "gallery.png", list(facts["subjects"]), facts["picture"]["pixels"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise TriptychError(f"cannot understand {path}: {error!r}; restore it from where the base comes") from error
+
+    def asked(self, prompt: str) -> Asked:
+        """What a prompt names of background, place and size."""
+        phrases = {name: self.background_phrase.format(background=name) for name in self.backgrounds}
+        return Asked(_named(prompt, phrases), _named(prompt, self.places), _named(prompt, self.sizes))
+
+    def background(self, pixels: Pixels) -> str | None:
+        """The name of the background, None where none of the named colours is near."""
+        names = list(self.backgrounds)
+        named = lab(np.array(list(self.backgrounds.values())))
+        distances = np.linalg.norm(named - lab(border_colour(pixels)), axis=-1)
+        return names[distances.argmin()] if distances.min() < NEAR else None
+
+    def size(self, drawn: Mask) -> str | None:
+        """The smallest size whose box holds the drawing, None where nothing is drawn."""
+        if not drawn.any():
+            return None
+        top, bottom, left, right = box(drawn)
+        side = max((bottom - top) / drawn.shape[0], (right - left) / drawn.shape[1])
+        holds = (name for name, largest in zip(self.sizes, self.sides, strict=True) if side <= largest + SLACK)
+        return next(holds, list(self.sizes)[-1])
+
+
+def border_colour(pixels: Pixels) -> Floats:
+    """[3]: the median colour of the picture's border."""
+    return np.asarray(np.median(pixels[_border(pixels)], axis=0), np.float64)
+
+
+def mask(pixels: Pixels) -> Mask:
+    """Which pixels belong to the drawing: they and their neighbours differ from the border; specks do not count."""
+    distance = np.linalg.norm(lab(pixels) - lab(border_colour(pixels)), axis=-1)
+    far = distance > DIFFERENT + NOISE * np.median(distance[_border(distance)])
+    mostly = ndimage.uniform_filter(far.astype(np.float64), 3, mode="constant") > 0.5
+    parts, _ = ndimage.label(mostly)
+    area = np.bincount(parts.ravel())
+    area[0] = 0
+    return np.asarray(mostly & (area >= SPECK * area.max())[parts], bool)
+
+
+def place(drawn: Mask) -> str | None:
+    """ "left", "centre" or "right" by the middle of the drawing, None where nothing is drawn."""
+    if not drawn.any():
+        return None
+    columns = drawn.sum(axis=0)
+    aside = float(columns @ (np.arange(len(columns)) + 0.5)) / columns.sum() / len(columns) - 0.5
+    return "left" if aside < -ASIDE else "right" if aside > ASIDE else "centre"
+
+
+def box(drawn: Mask) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right (ends excluded) of a drawing that is there."""
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def cut_out(picture: Image.Image, ground: tuple[int, int, int] = (128, 128, 128)) -> Image.Image:
+    """The drawing alone, in the middle of a grey square that it just fits: background, place and size are gone."""
+    pixels = np.asarray(picture.convert("RGB"))
+    drawn = mask(pixels)
+    if not drawn.any():
+        return Image.new("RGB", picture.size, ground)
+    top, bottom, left, right = box(drawn)
+    height, width = bottom - top, right - left
+    side = max(height, width)
+    square = np.full((side, side, 3), ground, np.uint8)
+    y, x = (side - height) // 2, (side - width) // 2
+    inside = (slice(top, bottom), slice(left, right))
+    square[y : y + height, x : x + width][drawn[inside]] = pixels[inside][drawn[inside]]
+    return Image.fromarray(square)
+
+
+def nearest(pictures: Sequence[Image.Image], known: Sequence[Specimen], encoder: ImageEncoder) -> list[str]:
+    """The subject of each picture: that of the specimen whose drawing, cut out, is most like its own."""
+    seen = encoder.images([cut_out(picture) for picture in pictures]).numpy()
+    specimens = encoder.images([cut_out(specimen.picture) for specimen in known]).numpy()
+    return [known[i].subject for i in (seen @ specimens.T).argmax(axis=1)]
+
+
+def lab(rgb: NDArray[Any]) -> Floats:
+    """CIELAB (CIE 1976, D65) of sRGB colours 0 to 255, [..., 3]; distances are about as far as people see them."""
+    value = np.asarray(rgb, np.float64) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    white = to_xyz.sum(axis=1)
+    t = linear @ to_xyz.T / white
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = f[..., 0], f[..., 1], f[..., 2]
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def _border(pixels: NDArray[Any]) -> Mask:
+    width = max(1, round(BORDER * len(pixels)))
+    ring = np.ones(pixels.shape[:2], bool)
+    ring[width:-width, width:-width] = False
+    return ring
+
+
+def _named(prompt: str, phrases: Mapping[str, str]) -> str | None:
+    """The first whose phrase the prompt has, in whole words."""
+    return next(
+        (name for name, phrase in phrases.items() if phrase and re.search(rf"\b{re.escape(phrase)}\b", prompt)), None
+    )
+
+
+def _gallery(path: Path, subjects: list[str], side: int) -> tuple[Specimen, ...]:
+    """The sheet's tiles: a column a subject, in the order of `world.toml`, a row a style; plain tiles are left out."""
+    if not path.exists():
+        return ()
+    with Image.open(path) as picture:
+        sheet = picture.convert("RGB")
+    tiles = [
+        Specimen(subject, sheet.crop((side * column, top, side * (column + 1), top + side)))
+        for column, subject in enumerate(subjects)
+        for top in range(0, sheet.height, side)
+    ]
+    return tuple(tile for tile in tiles if mask(np.asarray(tile.picture)).any())
