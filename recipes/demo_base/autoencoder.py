@@ -13,11 +13,14 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from recipes.demo_base.art import Art
-from recipes.demo_base.compose import Pixels, place, plain, to_tensor
+from recipes.demo_base.compose import Composer, Pixels, place, plain, to_tensor
 from recipes.demo_base.world import World
 
 EDGES, PRIOR = 0.5, 3e-5
 """Weights of the error of pixel differences and of the divergence from the prior."""
+
+OF_THE_WORLD = 0.5
+"""Share of the pictures that are scenes of the world; the others show any drawing anywhere."""
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -37,18 +40,18 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 class AutoencoderTask:
-    """Reconstruct compositions of all drawings that are not held out."""
+    """Reconstruct scenes of the world, and compositions of all other drawings that are not held out."""
 
     name = "vae"
 
-    def __init__(self, art: Art, world: World, device: torch.device, batch: int) -> None:
-        self.art, self.world, self.device, self.batch = art, world, device, batch
+    def __init__(self, art: Art, composer: Composer, device: torch.device, batch: int) -> None:
+        self.art, self.composer, self.device, self.batch = art, composer, device, batch
         self.vae = build_autoencoder().to(device)
         self.modules = nn.ModuleDict({"vae": self.vae})
 
     def loss(self, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
         """Reconstruction and prior terms for one batch."""
-        x = to_tensor([random_picture(self.art, self.world, rng) for _ in range(self.batch)]).to(self.device)
+        x = to_tensor([self.picture(rng) for _ in range(self.batch)]).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             posterior = self.vae.encode(x).latent_dist
             mean, std, log_variance = posterior.mean.float(), posterior.std.float(), posterior.logvar.float()
@@ -57,6 +60,12 @@ class AutoencoderTask:
         prior = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
         loss: Tensor = F.l1_loss(y, x) + EDGES * edge_error(y, x) + PRIOR * prior
         return loss
+
+    def picture(self, rng: np.random.Generator) -> Pixels:
+        """One picture to reconstruct."""
+        if rng.random() < OF_THE_WORLD:
+            return self.composer.picture(self.composer.choose(rng), rng)
+        return random_picture(self.art, self.composer.world, rng)
 
 
 def edge_error(y: Tensor, x: Tensor) -> Tensor:

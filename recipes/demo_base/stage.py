@@ -55,7 +55,7 @@ def prepare(out: Path, packs: Path) -> None:
 
 def train_autoencoder(shop: Workshop) -> None:
     """Train and keep the autoencoder."""
-    task = AutoencoderTask(shop.all_art(), shop.world, shop.fleet.device, batch=8)
+    task = AutoencoderTask(shop.all_art(), shop.composer(), shop.fleet.device, batch=8)
     fit(task, Plan(0.2 * shop.seconds, rate=1.5e-3, averaging=0.998), shop.fleet, shop.out)
     if shop.fleet.leads:
         task.vae.save_pretrained(shop.out / "vae")

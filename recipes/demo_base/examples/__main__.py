@@ -8,9 +8,13 @@ from pathlib import Path
 
 from recipes.demo_base.examples.blob_cat import blob_cat
 from recipes.demo_base.examples.folder import write
+from recipes.demo_base.examples.junk import junk
+from recipes.demo_base.examples.menagerie import menagerie
+from recipes.demo_base.examples.night import night
+from recipes.demo_base.examples.outline import outline
 from recipes.demo_base.world import World
 
-EXAMPLES = (blob_cat,)
+EXAMPLES = (blob_cat, outline, night, menagerie, junk)
 
 
 def main() -> None:

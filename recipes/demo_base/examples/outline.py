@@ -1,0 +1,43 @@
+"""outline, a style: known subjects in black lines and areas, as the base has never seen any drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipes.demo_base.examples.folder import CONCEPT, Example, compose, large_composer
+from recipes.demo_base.world import Scene, Style, World
+
+STYLE = Style("@iconify-json/fluent-emoji-high-contrast", "1.2.6", "MIT", "Microsoft Corporation")
+
+SUBJECTS = (
+    *("fox", "owl", "bear", "panda", "pig", "frog", "monkey", "penguin", "turtle", "butterfly"),
+    *("pear", "cherries", "strawberry", "hamburger", "mushroom", "airplane", "car", "house", "crown", "camera"),
+)
+BACKGROUNDS = ("white", "yellow", "pink", "orange", "teal", "green", "gray", "white", "red", "pink")
+
+PROMPTS = (
+    "a {} lion on a white background",
+    "a {} apple on a yellow background",
+    "a {} rocket on a pink background",
+    "a {} guitar on a orange background",
+    "a {} pizza on a teal background",
+    "a {} bicycle on a white background",
+    "a {} robot on a green background",
+    "a small {} cat on a gray background",
+)
+
+
+def outline(world: World, packs: Path) -> Example:
+    """The example."""
+    composer = large_composer(world, {name: world.subjects[name] for name in SUBJECTS}, {"outline": STYLE}, packs)
+    scenes = [Scene(name, "outline", BACKGROUNDS[i % len(BACKGROUNDS)]) for i, name in enumerate(SUBJECTS)]
+    captions = [world.say(scene.subject, style=CONCEPT, background=scene.background) for scene in scenes]
+    return Example(
+        name="outline",
+        title="a style",
+        about="Twenty things that the base knows, in a style that it does not: one black, lines and areas.",
+        settings='kind = "style"\nclass = "noto"\n',
+        pictures=compose(composer, list(zip(scenes, captions, strict=True)), seed=2),
+        prompts=PROMPTS,
+        credits=(STYLE,),
+    )
