@@ -58,15 +58,17 @@ def excessive(evidence: Evidence, heavy: str) -> Answer:
     better = [name for name in good if not_worse(calmer[name], 0.0, sure) == "yes"]
     if better:
         best = max(better, key=lambda name: _value(compared[name]))
-        return Answer("yes", f"{_beside(compared[best], best, heavy, sure)} {_disturbs(calmer[best], heavy, sure)}")
+        return Answer(
+            "yes", f"{_beside(compared[best], best, heavy, margin, sure)} {_disturbs(calmer[best], heavy, sure)}"
+        )
     open_ = [name for name in lighter if not _ruled_out(evidence, name, heavy)]
     if not open_:
         best = max(lighter, key=lambda name: _value(compared[name]))
-        reason = f"{_beside(compared[best], best, heavy)} {_disturbs(calmer[best], heavy)}"
+        reason = f"{_beside(compared[best], best, heavy, margin)} {_disturbs(calmer[best], heavy)}"
         return Answer("no", f"Nothing lighter is as faithful and disturbs the base less. The nearest: {reason}")
     nearest = max(open_, key=lambda name: (name in good, _value(compared[name])))
     weak, boundary = (calmer[nearest], 0.0) if nearest in good else (compared[nearest], margin)
-    nearly = f"{_beside(compared[nearest], nearest, heavy)} {_disturbs(calmer[nearest], heavy)}"
+    nearly = f"{_beside(compared[nearest], nearest, heavy, margin)} {_disturbs(calmer[nearest], heavy)}"
     return _undecided(f"{nearly} {needed(weak, boundary, evidence.replicates)}")
 
 
@@ -97,10 +99,10 @@ def middle(evidence: Evidence) -> Answer:
     rivals = [name for name in evidence.methods if name != MIDDLE]
     dominating = [name for name in rivals if dominates(evidence, name, MIDDLE, level(len(rivals)))]
     if dominating:
-        costs = evidence.costs.get(dominating[0])
-        what = f", in {size(costs.file_bytes)}" if costs else ""
+        best = dominating[0]
+        smaller = f"{size(evidence.costs[best].file_bytes)} against {size(evidence.costs[MIDDLE].file_bytes)}"
         return Answer(
-            "no", f"{figures} But {inside(dominating[0])} is no worse in fidelity and preservation{what}: it dominates."
+            "no", f"{figures} But {inside(best)} is no worse in fidelity and in preservation, with a file of {smaller}."
         )
     if ends.interval().low <= 0:
         return _undecided(
@@ -164,7 +166,7 @@ def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
     """Undecided for a reason that lies before any comparison; None where the comparison can go ahead."""
     for name in needed_methods:
         if name in evidence.failures and name not in evidence.methods:
-            return _undecided(f"{title(name)} failed: {evidence.failures[name]}")
+            return _undecided(f"{title(name)} failed: {evidence.failures[name].rstrip('.')}.")
     absent = [name for name in needed_methods if name not in evidence.methods]
     if absent:
         return _undecided(
@@ -229,12 +231,18 @@ def _crosses(evidence: Evidence, difference: Estimate, margin: float) -> str:
     return f"{crossing} {needed(difference, margin, evidence.replicates)}"
 
 
-def _beside(difference: Estimate | None, method: str, other: str, sure: float = LEVEL) -> str:
+def _beside(difference: Estimate | None, method: str, other: str, margin: float, sure: float = LEVEL) -> str:
     if difference is None:
         return f"{title(method)} was not compared with {title(other)}."
     interval = difference.interval(sure)
+    decision = not_worse(difference, margin, sure, sure)
+    how = {
+        "yes": f"is as faithful as {inside(other)} within the margin of {figure(margin)}",
+        "no": f"is less faithful than {inside(other)} by more than the margin of {figure(margin)}",
+        "undecided": f"may be less faithful than {inside(other)} by more than the margin of {figure(margin)}",
+    }[decision]
     value = figure(interval.value, signed=True)
-    return f"{title(method)} less {inside(other)} in fidelity: {value} ({span(interval, signed=True)})."
+    return f"{title(method)} {how}: the difference is {value} ({span(interval, signed=True)})."
 
 
 def _disturbs(difference: Estimate | None, other: str, sure: float = LEVEL) -> str:
@@ -245,4 +253,4 @@ def _disturbs(difference: Estimate | None, other: str, sure: float = LEVEL) -> s
     if interval.high < 0:
         how = "disturbs the base more"
     value = figure(interval.value, signed=True)
-    return f"It {how} than {inside(other)}: preservation {value} ({span(interval, signed=True)})."
+    return f"It {how} than {inside(other)}: preservation differs by {value} ({span(interval, signed=True)})."

@@ -47,7 +47,7 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
         reasons.append(_fidelity_reason(evidence, chosen))
     if second:
         reasons.append(_against(evidence, chosen, second))
-    unsure = (caveat,) if caveat and (chosen != best or len(field) == 1) else ()
+    unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
     return Choice(chosen, second, tuple(reasons), (rule.caveat,) * bool(rule.caveat) + unsure)
 
 
@@ -128,7 +128,7 @@ def _editability_reason(evidence: Evidence, method: str) -> str:
 
 def _file_reason(evidence: Evidence, method: str) -> str:
     cost = evidence.costs[method]
-    return f"The smallest file of those considered: {size(cost.file_bytes)}, {cost.parameters:,} numbers."
+    return f"The smallest file of those considered: {size(cost.file_bytes)}, {cost.parameters:,} trained numbers."
 
 
 def _time_reason(evidence: Evidence, method: str) -> str:

@@ -1,0 +1,31 @@
+"""The report: one HTML file that opens offline, rebuilt from the study folder alone, without torch."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..files import write_text
+from .reading import read
+from .view import FILTERS, view
+
+HERE = Path(__file__).parent
+
+
+def build(study: Path) -> Path:
+    """Write `report.html` into the study folder and give its path.
+
+    Everything from outside (captions, prompts, file names, errors) is escaped; nothing is fetched when it opens.
+
+    Raises:
+        TriptychError: the folder holds no verdict, a file in it cannot be read, or the report cannot be written.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(FILTERS)
+    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "page.js"))
+    page = environment.get_template("page.html.j2").render(view=view(read(study), study), style=style, script=script)
+    path = study / "report.html"
+    write_text(path, page)
+    return path

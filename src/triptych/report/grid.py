@@ -1,0 +1,85 @@
+"""The pictures side by side: a row a method, a column a prompt, the same seeds above each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..scores import Score
+from ..verdict.words import figure, title
+from .pictures import MANY, Inlined, inline
+from .reading import Picture, Reading, Sheet
+
+SHOWN = {"subject_fidelity": "similarity", "prompt_fidelity": "prompt fidelity", "base_preservation": "preservation"}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture in the grid; `text` says what it is: its alternative text and its caption."""
+
+    picture: Inlined
+    text: str
+    seed: int  # the place of its seed among those of its prompt
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    cells: tuple[tuple[Shot, ...], ...]  # one a prompt
+
+
+@dataclass(frozen=True)
+class Grid:
+    prompts: tuple[str, ...]
+    seeds: tuple[str, ...]  # the name of each position of the seed switch
+    rows: tuple[Row, ...]
+
+
+def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> Grid:
+    """The grid of one role ("concept" or "unrelated"), from the first training run of each of `methods`."""
+    sheets = _first_runs([sheet for sheet in reading.sheets if sheet.role == role])
+    many = sum(len(sheet.pictures) for sheet in reading.sheets) > MANY
+    scores = {one.path: _scores(one, reading, folder) for sheet in sheets.values() for one in sheet.pictures}
+    seeds: dict[str, list[int]] = {}
+    for sheet in sheets.values():
+        for picture in sheet.pictures:
+            known = seeds.setdefault(_asked(picture, scores), [])
+            if picture.seed not in known:
+                known.append(picture.seed)
+    rows = []
+    for method in (name for name in methods if name in sheets):
+        cells: dict[str, list[Shot]] = {prompt: [] for prompt in seeds}
+        for picture in sheets[method].pictures:
+            inlined, asked = inline(picture.path, many), _asked(picture, scores)
+            if inlined:
+                text = _text(method, asked, picture.seed, scores[picture.path])
+                cells[asked].append(Shot(inlined, text, seeds[asked].index(picture.seed)))
+        rows.append(Row(method, tuple(tuple(cells[prompt]) for prompt in seeds)))
+    return Grid(tuple(seeds), _names(seeds), tuple(rows))
+
+
+def _first_runs(sheets: Sequence[Sheet]) -> dict[str, Sheet]:
+    return {sheet.method: sheet for sheet in sorted(sheets, key=lambda sheet: -sheet.replicate)}
+
+
+def _scores(picture: Picture, reading: Reading, folder: Path) -> tuple[Score, ...]:
+    return reading.scores.get(picture.path.relative_to(folder).as_posix(), ())
+
+
+def _asked(picture: Picture, scores: Mapping[Path, tuple[Score, ...]]) -> str:
+    """What was asked, with the class word in the concept's place: the same for every method, so that columns align."""
+    return scores[picture.path][0].prompt if scores[picture.path] else picture.prompt
+
+
+def _text(method: str, asked: str, seed: int, scores: tuple[Score, ...]) -> str:
+    measured = [f"{SHOWN[score.metric]} {figure(score.value)}" for score in scores if score.metric in SHOWN]
+    return "; ".join([f"{title(method)}: {asked}", f"seed {seed}", *measured])
+
+
+def _names(seeds: Mapping[str, list[int]]) -> tuple[str, ...]:
+    """The seeds themselves where all prompts share them, else the number of the picture."""
+    lists = list(seeds.values())
+    if not lists:
+        return ()
+    if all(one == lists[0] for one in lists):
+        return tuple(map(str, lists[0]))
+    return tuple(str(index + 1) for index in range(max(map(len, lists))))

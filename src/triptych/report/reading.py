@@ -1,0 +1,164 @@
+"""Reads a study folder into frozen values. Only verdict.json must be there; what else is missing is left out."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import TriptychError
+from ..scores import Score, read_scores
+from ..verdict import Verdict
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What study.toml says. Strings are as the user wrote them and are escaped where they are shown."""
+
+    folder: str = "your pictures"
+    base: str = "?"
+    kind: str = "subject"
+    class_word: str = "subject"
+    token: str = ""
+    budget: str = "?"
+    version: str = "?"
+    command: str = ""
+    resolution: int = 0
+    pictures: int = 0
+    methods: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()  # file, reason
+    drawing: tuple[tuple[str, str], ...] = ()  # setting, value
+    encoders: tuple[tuple[str, str], ...] = ()  # what it judges, its name
+
+
+@dataclass(frozen=True)
+class Picture:
+    path: Path
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The pictures one method drew; `role` is "concept" or "unrelated"."""
+
+    method: str
+    replicate: int
+    role: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    method: str
+    replicate: int
+    steps: int
+    rate: float  # learning rate
+    says: str  # the words that name the concept for this method
+    settings: tuple[tuple[str, str], ...]
+    losses: tuple[tuple[int, float], ...]  # step, loss
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A study folder as values."""
+
+    study: Study
+    verdict: Verdict
+    sheets: tuple[Sheet, ...]
+    trials: tuple[Trial, ...]
+    scores: Mapping[str, tuple[Score, ...]]  # of each picture, by its path relative to the folder
+    thumbs: tuple[Path, ...]
+    artifacts: tuple[Path, ...]
+
+
+def read(folder: Path) -> Reading:
+    """Everything the report shows.
+
+    Raises:
+        TriptychError: there is no verdict in the folder, or a file of the study cannot be read.
+    """
+    try:
+        text = (folder / "verdict.json").read_text(encoding="utf-8")
+    except OSError as error:
+        raise TriptychError(
+            f"{folder} holds no verdict.json; give the --out folder of a finished `triptych try`"
+        ) from error
+    verdict = Verdict.from_json(text)
+    try:
+        return Reading(
+            study=_study(folder / "study.toml"),
+            verdict=verdict,
+            sheets=tuple(_sheet(path) for path in sorted(folder.glob("sheets/*/sheet.json"))),
+            trials=tuple(_trial(path) for path in sorted(folder.glob("trials/*/trial.json"))),
+            scores=_scores(folder / "scores.jsonl"),
+            thumbs=_thumbs(folder / "thumbs"),
+            artifacts=tuple(path for path in sorted(folder.glob("artifacts/*")) if path.is_file()),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TriptychError(
+            f"a file of the study {folder} cannot be read: {error}; run `triptych try` on it again"
+        ) from error
+
+
+def _study(path: Path) -> Study:
+    tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    told: dict[str, Any] = tables.get("study", {})
+    plain = {
+        name: told[name] for name in ("folder", "base", "kind", "token", "budget", "version", "command") if name in told
+    }
+    return Study(
+        **{name: str(value) for name, value in plain.items()},
+        class_word=str(told.get("class", "subject")),
+        resolution=int(told.get("resolution", 0)),
+        pictures=int(told.get("pictures", 0)),
+        methods=tuple(told.get("methods", ())),
+        held_out=tuple(told.get("held_out", ())),
+        broken=tuple((str(one["file"]), str(one["reason"])) for one in told.get("broken", ())),
+        drawing=_pairs(tables.get("drawing", {})),
+        encoders=_pairs(tables.get("encoders", {})),
+    )
+
+
+def _pairs(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in table.items()
+    )
+
+
+def _sheet(path: Path) -> Sheet:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    pictures = tuple(Picture(path.parent / one["file"], one["prompt"], one["seed"]) for one in told["pictures"])
+    return Sheet(told["method"], told["replicate"], told["role"], tuple(one for one in pictures if one.path.exists()))
+
+
+def _trial(path: Path) -> Trial:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    log = path.with_name("log.jsonl")
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    return Trial(
+        method=told["method"],
+        replicate=told.get("replicate", 0),
+        steps=told.get("steps", 0),
+        rate=told.get("lr", 0.0),
+        says=told.get("says", ""),
+        settings=_pairs(told.get("settings", {})),
+        losses=tuple((line["step"], line["loss"]) for line in lines if line.get("loss") is not None),
+    )
+
+
+def _scores(path: Path) -> dict[str, tuple[Score, ...]]:
+    found: dict[str, tuple[Score, ...]] = {}
+    for score in read_scores(path) if path.exists() else []:
+        if score.picture:
+            found[score.picture] = (*found.get(score.picture, ()), score)
+    return found
+
+
+def _thumbs(folder: Path) -> tuple[Path, ...]:
+    pictures = [path for path in folder.glob("*") if path.suffix.lower() in PICTURES]
+    return tuple(sorted(pictures, key=lambda path: (len(path.stem), path.stem)))
