@@ -170,7 +170,7 @@ def test_the_answers_come_first_and_in_words(page: str) -> None:
     order = ["Is textual inversion enough?", "Is DreamBooth excessive?", "middle ground?", "Side by side", "Measured"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
-    assert re.search(r'class="answer">No<', page) and re.search(r'class="answer">Undecided<', page)
+    assert re.search(r'class="answer no">No<', page) and re.search(r'class="answer undecided">Undecided<', page)
 
 
 def test_everything_is_there(page: str) -> None:

@@ -12,6 +12,7 @@ from triptych.errors import TriptychError
 from triptych.intervals import Resamples
 from triptych.scores import BASE, Cost, Score
 from triptych.verdict import MARGINS, NEEDS, Verdict, judge
+from triptych.verdict.words import duration, figure, size
 
 FLOOR, CEILING = 0.3, 0.8
 TI, HN, LORA, DB = "textual-inversion", "hypernetwork", "lora", "dreambooth"
@@ -251,6 +252,17 @@ def test_a_whole_study_is_judged_in_well_under_a_second() -> None:
     start = time.perf_counter()
     judge(scores, COSTS)
     assert time.perf_counter() - start < 2.0  # measured: 0.2 s; the rest is for a busy machine
+
+
+def test_figures_read_well() -> None:
+    assert [size(count).replace("\N{NO-BREAK SPACE}", " ") for count in (12, 999_600, 4.2e6)] == [
+        "12 bytes",
+        "1 MB",
+        "4.2 MB",
+    ]
+    told = [duration(seconds).replace("\N{NO-BREAK SPACE}", " ") for seconds in (9.96, 59.6, 125, 7390)]
+    assert told == ["10 s", "1 min", "2 min 5 s", "2 h 3 min"]
+    assert [figure(value, signed=True) for value in (0.001, 0.123, -0.5)] == ["0.00", "+0.12", "\N{MINUS SIGN}0.50"]
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------

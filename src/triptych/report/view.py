@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ..intervals import Interval
 from ..scores import BASE, Cost
-from ..verdict import NEEDS, Choice, Verdict
+from ..verdict import NEEDS, Answer, Choice, Verdict
 from ..verdict.words import TITLES, duration, figure, inside, size, span, title
 from . import plots, scatter
 from .grid import Grid, grid
@@ -18,10 +18,10 @@ from .pictures import Inlined, inline
 from .reading import Reading, Trial
 
 GREY = 9  # the slot of the bare base
-QUESTIONS = {
-    "textual_inversion_is_enough": "Is textual inversion enough?",
-    "dreambooth_is_excessive": "Is DreamBooth excessive?",
-    "hypernetwork_is_a_middle_ground": "Is a hypernetwork a good middle ground?",
+QUESTIONS = {  # the method asked about, and the question
+    "textual_inversion_is_enough": ("textual-inversion", "Is textual inversion enough?"),
+    "dreambooth_is_excessive": ("dreambooth", "Is DreamBooth excessive?"),
+    "hypernetwork_is_a_middle_ground": ("hypernetwork", "Is a hypernetwork a good middle ground?"),
 }
 NEED_WORDS = {  # after "Recommended for", and as a wish
     "fidelity": ("fidelity", "It should look like mine"),
@@ -89,7 +89,7 @@ class File:
 @dataclass(frozen=True)
 class View:
     reading: Reading
-    answers: tuple[tuple[str, str, str], ...]  # question, answer, evidence
+    answers: tuple[tuple[str, str, Answer], ...]  # the method asked about, the question, the answer
     need: str
     choice: Choice
     needs: tuple[tuple[str, Choice], ...]
@@ -112,7 +112,7 @@ def view(reading: Reading, folder: Path) -> View:
     measured = (BASE, *methods)
     return View(
         reading=reading,
-        answers=tuple((QUESTIONS[name], one.answer, one.evidence) for name, one in verdict.answers.items()),
+        answers=tuple((*QUESTIONS[name], answer) for name, answer in verdict.answers.items()),
         need=NEED_WORDS[verdict.recommendation.need][0],
         choice=verdict.recommendation.choice,
         needs=tuple((NEED_WORDS[need][1], verdict.recommendation.by_need[need]) for need in NEEDS),
