@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--hours", type=float, default=2.0, help="time for all training together")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: OUT/packs)")
+    parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from, instead of chance")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES), help="run only these")
     options = parser.parse_args()
     out: Path = options.out
@@ -28,12 +29,13 @@ def main() -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     size = 1 if device == "cuda" else min(2, os.cpu_count() or 1)
     out.mkdir(parents=True, exist_ok=True)
-    prepare(out, packs)
+    prepare(out, packs, all_art="vae" in options.stages and not (out / "vae.done").exists())
+    arguments = [str(out), str(packs), device, str(options.hours)]
+    if options.autoencoder is not None:
+        arguments.append(str(options.autoencoder))
     for stage in options.stages:
         if not (out / f"{stage}.done").exists():
-            run_together(
-                "recipes.demo_base.stage", [stage, str(out), str(packs), device, str(options.hours)], size, out
-            )
+            run_together("recipes.demo_base.stage", [stage, *arguments], size, out)
             (out / f"{stage}.done").touch()
 
 

@@ -1,4 +1,4 @@
-"""One stage in one process: `python -m recipes.demo_base.stage RANK SIZE STAGE OUT PACKS DEVICE HOURS`."""
+"""One stage in one process: `python -m recipes.demo_base.stage RANK SIZE STAGE OUT PACKS DEVICE HOURS [VAE]`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from recipes.demo_base.lessons import Lessons, write_lessons
 from recipes.demo_base.words import build_tokenizer
 from recipes.demo_base.world import World
 
-LESSONS_PER_HOUR = 40_000
-"""Pictures that the denoiser learns from, by hour of training, up to half as many again as two hours give."""
+FROM_SCRATCH, FROM_WEIGHTS = 1.5e-3, 4e-4
+"""Learning rates of the autoencoder."""
+
+LESSONS_PER_HOUR, MOST_LESSONS = 30_000, 120_000
+"""Pictures that the denoiser learns from, by hour of training."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Workshop:
     seconds: float
     """For all training together."""
     world: World
+    autoencoder: Path | None = None
+    """Folder of an autoencoder to start from."""
 
     def composer(self) -> Composer:
         """Draws the world's scenes."""
@@ -47,16 +52,24 @@ class Workshop:
         return render_all(other_drawings(self.world, self.packs), self.out / "all-art.npy")
 
 
-def prepare(out: Path, packs: Path) -> None:
-    """Render all drawings, once, before the processes start."""
-    shop = Workshop(out, packs, Fleet(0, 1, None, 0), 0, World.open())  # type: ignore[arg-type]
-    print(f"{len(shop.composer().art.index)} drawings of the world, {len(shop.all_art().index)} in all", flush=True)
+def prepare(out: Path, packs: Path, *, all_art: bool) -> None:
+    """Render the drawings, once, before the processes start."""
+    shop = Workshop(out, packs, Fleet(0, 1, torch.device("cpu"), 0), 0, World.open())
+    print(f"{len(shop.composer().art.index)} drawings of the world", flush=True)
+    if all_art:
+        print(f"{len(shop.all_art().index)} drawings for the autoencoder", flush=True)
 
 
 def train_autoencoder(shop: Workshop) -> None:
     """Train and keep the autoencoder."""
     task = AutoencoderTask(shop.all_art(), shop.composer(), shop.fleet.device, batch=8)
-    fit(task, Plan(0.2 * shop.seconds, rate=1.5e-3, averaging=0.998), shop.fleet, shop.out)
+    rate = FROM_SCRATCH
+    if shop.autoencoder is not None:
+        task.vae.load_state_dict(
+            AutoencoderKL.from_pretrained(shop.autoencoder, torch_dtype=torch.float32).state_dict()
+        )
+        rate = FROM_WEIGHTS
+    fit(task, Plan(0.2 * shop.seconds, rate=rate, averaging=0.998), shop.fleet, shop.out)
     if shop.fleet.leads:
         task.vae.save_pretrained(shop.out / "vae")
 
@@ -78,7 +91,7 @@ def make_lessons(shop: Workshop) -> None:
     vae = AutoencoderKL.from_pretrained(shop.out / "vae").to(shop.fleet.device)
     text = CLIPModel.from_pretrained(shop.out / "clip").text_model.to(shop.fleet.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.out / "tokenizer")
-    count = int(min(LESSONS_PER_HOUR * shop.seconds / 3600, 3 * LESSONS_PER_HOUR))
+    count = min(round(LESSONS_PER_HOUR * shop.seconds / 3600), MOST_LESSONS)
     write_lessons(shop.composer(), vae, text, tokenizer, count, shop.fleet, shop.out)
 
 
@@ -116,9 +129,10 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
 
 def main() -> None:
     """Join the others and do one stage."""
-    rank, size, stage, out, packs, device, hours = sys.argv[1:]
+    rank, size, stage, out, packs, device, hours, *autoencoder = sys.argv[1:]
     fleet = Fleet.join(int(rank), int(size), device, Path(out))
-    STAGES[stage](Workshop(Path(out), Path(packs), fleet, float(hours) * 3600, World.open()))
+    start = Path(autoencoder[0]) if autoencoder else None
+    STAGES[stage](Workshop(Path(out), Path(packs), fleet, float(hours) * 3600, World.open(), start))
     fleet.wait()
 
 

@@ -1,4 +1,4 @@
-"""blob-cat, a subject: one character in ten moods."""
+"""blob-cat, a subject: one character in nine moods."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ SCENES = {
     "weary-cat": ("gray", "centre", "medium"),
     "crying-cat": ("brown", "centre", "medium"),
     "pouting-cat": ("black", "centre", "medium"),
-    "cat-face": ("pink", "right", "small"),
 }
-AGAIN = {"grinning-cat": ("teal", "centre", "medium"), "cat-face": ("white", "centre", "medium")}
+AGAIN = {
+    "cat-with-wry-smile": ("pink", "right", "small"),
+    "grinning-cat": ("teal", "centre", "medium"),
+    "crying-cat": ("white", "centre", "medium"),
+}
 
 PROMPTS = (
     "a {} on a yellow background",
@@ -34,7 +37,7 @@ PROMPTS = (
 
 
 def pictures(world: World, packs: Path) -> tuple[Captioned, ...]:
-    """Every mood once, two of them twice."""
+    """Every mood once, three of them twice."""
     shown = [*SCENES.items(), *AGAIN.items()]
     composer = large_composer(world, {name: name for name, _ in shown}, {"blob": world.styles["blob"]}, packs)
     scenes = [Scene(name, "blob", background, place, size) for name, (background, place, size) in shown]
@@ -52,7 +55,7 @@ def blob_cat(world: World, packs: Path) -> Example:
     return Example(
         name="blob-cat",
         title="a subject",
-        about="One character, the cat of an early emoji font, in ten moods. The base knows cats, but not this one.",
+        about="One character, the cat of an early emoji font, in nine moods. The base knows cats, but not this one.",
         settings='kind = "subject"\nclass = "cat"\n',
         pictures=pictures(world, packs),
         prompts=PROMPTS,

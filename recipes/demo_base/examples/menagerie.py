@@ -9,9 +9,9 @@ from recipes.demo_base.world import Scene, World
 
 CREATURES = {
     "elephant": "elephant",
-    "crab": "crab",
+    "duck": "duck",
     "snail": "snail",
-    "dolphin": "dolphin",
+    "crocodile": "crocodile",
     "rooster": "rooster",
     "dragon": "dragon-face",
 }
@@ -20,13 +20,13 @@ STYLES = ("noto", "twemoji", "joy", "glossy")
 
 PROMPTS = (
     "a noto elephant on a blue background",
-    "a twemoji crab on a green background",
+    "a twemoji duck on a green background",
     "a joy snail on a red background",
-    "a glossy dolphin on a yellow background",
+    "a glossy crocodile on a yellow background",
     "a noto rooster on a pink background",
     "a twemoji dragon on a orange background",
     "a small elephant on a white background",
-    "a crab on the left on a purple background",
+    "a duck on the left on a purple background",
 )
 
 

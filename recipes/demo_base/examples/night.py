@@ -100,7 +100,8 @@ def sky(moon: Floats, rng: np.random.Generator) -> Floats:
     halo = 0.55 * np.exp(-((distance / (3 * radius)) ** 2))
     picture = picture * (1 - halo) + MOON * halo
     disc = (radius - distance + 0.5).clip(0, 1)
-    return picture * (1 - disc) + MOON * disc
+    lit: Floats = picture * (1 - disc) + MOON * disc
+    return lit
 
 
 def landscape(picture: Floats, rng: np.random.Generator) -> Floats:

@@ -1,0 +1,219 @@
+"""The recipe of the demo base in miniature: drawings made here, seconds of training, no network."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPModel
+
+from recipes.demo_base.art import MORE_ART, Package, render, render_all, world_drawings
+from recipes.demo_base.compose import Composer
+from recipes.demo_base.export import install
+from recipes.demo_base.fit import Plan, Progress, fit, rate_factor
+from recipes.demo_base.fleet import Fleet
+from recipes.demo_base.judge.exam import psnr, set_exam
+from recipes.demo_base.judge.eye import Eye, marks
+from recipes.demo_base.stage import STAGES, Workshop
+from recipes.demo_base.words import build_tokenizer
+from recipes.demo_base.world import WORLD_FILE, Scene, World
+from triptych.metrics.world import World as Facts
+
+SHAPES = {
+    "lion": '<circle cx="16" cy="16" r="14" fill="{}"/>',
+    "red-apple": '<rect x="4" y="10" width="24" height="12" fill="{}"/>',
+    "owl": '<path d="M16 2 L30 30 L2 30 Z" fill="{}"/>',
+    "rocket": '<rect x="12" y="2" width="8" height="28" fill="{}"/>',
+}
+COLOURS = ("#c00", "#0a0", "#00c", "#fc0", "#808", "#088", "#f80")
+
+
+def pack(file: Path, colour: str) -> None:
+    """An icon package of four shapes."""
+    icons = {name: {"body": shape.format(colour)} for name, shape in SHAPES.items()}
+    table = json.dumps({"icons": icons, "aliases": {"red-apple-again": {"parent": "red-apple"}}, "width": 32}).encode()
+    with tarfile.open(file, "w:gz") as archive:
+        entry = tarfile.TarInfo("package/icons.json")
+        entry.size = len(table)
+        archive.addfile(entry, io.BytesIO(table))
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive for every package of the world."""
+    folder = tmp_path_factory.mktemp("packs")
+    versions = {style.package: style.version for style in World.open().styles.values()} | MORE_ART
+    for colour, (package, version) in zip(COLOURS, versions.items(), strict=True):
+        pack(folder / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz", colour)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def composer(packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Composer:
+    """Scenes of the drawn shapes."""
+    world = World.open()
+    return Composer(world, render_all(world_drawings(world, packs), tmp_path_factory.mktemp("art") / "art.npy"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small models are fastest so, and other tests run beside this one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_every_stage_in_seconds_makes_a_base_that_diffusers_opens(packs: Path, tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, packs, Fleet.join(0, 1, "cpu", tmp_path), 8.0, World.open())
+    for stage in STAGES.values():
+        stage(shop)
+    base = StableDiffusionPipeline.from_pretrained(tmp_path / "demo", torch_dtype=torch.float32)
+    base.set_progress_bar_config(disable=True)
+    picture = base("a glossy lion on a red background", num_inference_steps=2, height=64, width=64).images[0]
+    assert picture.size == (64, 64)
+    assert base.unet.config.cross_attention_dim not in base.unet.config.block_out_channels
+    assert base.tokenizer.model_max_length == base.text_encoder.config.max_position_embeddings == 77
+    clip = CLIPModel.from_pretrained(tmp_path / "demo" / "clip", dtype=torch.float32)
+    ours, theirs = base.text_encoder.state_dict(), clip.text_model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (tmp_path / "demo" / "clip" / "preprocessor_config.json").exists()
+
+
+def test_installing_leaves_foreign_files(tmp_path: Path) -> None:
+    fresh, base = tmp_path / "fresh", tmp_path / "base"
+    for folder in (fresh, base):
+        for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "clip"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "config.json").write_text(folder.name)
+        for name in ("model_index.json", "gallery.png", "ATTRIBUTION.md"):
+            (folder / name).write_text(folder.name)
+    (base / "triptych.toml").write_text("kept")
+    install(fresh, base)
+    assert (base / "unet" / "config.json").read_text() == "fresh"
+    assert (base / "triptych.toml").read_text() == "kept"
+    assert not [*base.glob(".*")]
+
+
+def test_every_word_of_the_world_is_one_token_and_others_spell(tmp_path: Path) -> None:
+    words = World.open().words()
+    tokenizer = build_tokenizer(words, tmp_path)
+    assert all(len(tokenizer(word).input_ids) == 3 for word in words)
+    strange = "zürich 1648, naïve!"
+    assert tokenizer.decode(tokenizer(strange).input_ids, skip_special_tokens=True).replace(" ", "") == strange.replace(
+        " ", ""
+    )
+
+
+def test_captions_follow_the_grammar() -> None:
+    world = World.open()
+    assert world.caption(Scene("lion", "glossy", "teal")) == "a glossy lion on a teal background"
+    assert (
+        world.caption(Scene("owl", "joy", "red", "left", "small")) == "a small joy owl on the left on a red background"
+    )
+    assert world.say("<concept>", background="red") == "a <concept> on a red background"
+
+
+def test_nothing_held_out_is_known() -> None:
+    world = World.open()
+    assert len(world.unseen_drawings) >= 60
+    assert not world.unseen_drawings & set(world.subjects.values())
+    assert "@iconify-json/fluent-emoji-high-contrast" not in {style.package for style in world.styles.values()} | set(
+        MORE_ART
+    )
+
+
+def test_aliases_are_followed(packs: Path) -> None:
+    package = Package(next(packs.glob("*noto-1*.tgz")))
+    assert package.svg("red-apple-again") == package.svg("red-apple")
+    assert package.svg("nothing of that name") is None
+
+
+def test_pictures_obey_their_scene(composer: Composer) -> None:
+    facts = Facts.open(WORLD_FILE.parent)
+    assert facts is not None
+    picture = composer.picture(Scene("lion", "noto", "pink", "left", "small"), np.random.default_rng(0))
+    assert facts.background(picture) == "pink"
+    assert (picture[:, 40:] == picture[0, 63]).all()
+
+
+class Pixels:
+    """An encoder that compares pictures pixel by pixel."""
+
+    name = digest = "pixels"
+
+    def images(self, pictures: list[Image.Image]) -> Tensor:
+        """float32 [pictures, d], rows of length 1."""
+        small = np.stack([np.asarray(picture.resize((16, 16))).ravel() for picture in pictures]).astype(np.float32)
+        return nn.functional.normalize(torch.from_numpy(small) - 128, dim=1)
+
+
+def test_the_judge_reads_real_pictures_and_shuffled_labels_give_chance(composer: Composer) -> None:
+    facts = Facts.open(WORLD_FILE.parent)
+    assert facts is not None
+    eye, exam = Eye.open(composer, facts, Pixels()), set_exam(composer, 300)
+    readings = eye.read([Image.fromarray(picture) for picture in exam.real])
+    shuffled = [exam.scenes[i] for i in np.random.default_rng(0).permutation(len(exam.scenes))]
+    right, chance = marks(exam.scenes, readings), marks(shuffled, readings)
+    assert np.mean(right["background"]) > 0.98
+    assert np.mean(right["subject"]) > 0.9
+    assert np.mean(chance["subject"]) == pytest.approx(1 / len(SHAPES), abs=0.1)
+    assert np.mean(chance["background"]) == pytest.approx(1 / 12, abs=0.07)
+
+
+def test_psnr_of_a_known_error() -> None:
+    dark, light = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 51, np.uint8)
+    assert psnr([dark], [light]) == pytest.approx(20 * np.log10(5))
+
+
+def test_an_svg_from_nowhere_fills_its_square() -> None:
+    wide = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><rect width="40" height="20" fill="#fff"/></svg>'
+    )
+    assert render(wide, 32).size == (32, 32)
+
+
+class Parabola:
+    """The smallest task: one number that wants to be three."""
+
+    name = "parabola"
+
+    def __init__(self) -> None:
+        self.modules = nn.ModuleDict({"line": nn.Linear(1, 1, bias=False)})
+
+    def loss(self, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
+        """(w - 3)², with a little noise."""
+        w = self.modules["line"].weight
+        return ((w - 3 + 0.01 * torch.randn(1, generator=noise) + 0.0 * rng.random()) ** 2).mean()
+
+
+def test_a_killed_run_resumes_where_it_was(tmp_path: Path) -> None:
+    plan = Plan(seconds=0.3, rate=0.05, warm_up=5, averaging=0.9)
+    task, fleet = Parabola(), Fleet.join(0, 1, "cpu", tmp_path)
+    fit(task, plan, fleet, tmp_path)
+    first = Progress(Parabola(), plan)
+    first.load(tmp_path / "parabola.checkpoint")
+    assert first.step > 5
+    fit(Parabola(), Plan(seconds=0.4, rate=0.05, warm_up=5, averaging=0.9), fleet, tmp_path)
+    second = Progress(Parabola(), plan)
+    second.load(tmp_path / "parabola.checkpoint")
+    assert second.step > first.step
+    assert task.modules["line"].weight.item() == pytest.approx(3, abs=0.3)
+
+
+def test_the_rate_rises_holds_and_falls() -> None:
+    plan = Plan(seconds=1, rate=1, hold=0.5, warm_up=10)
+    assert rate_factor(0.0, 0, plan) == pytest.approx(0.1)
+    assert rate_factor(0.4, 100, plan) == 1
+    assert rate_factor(1.0, 100, plan) == pytest.approx(0)
