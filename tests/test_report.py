@@ -198,6 +198,12 @@ def test_every_picture_has_words_and_every_table_cell_a_head(page: str) -> None:
     assert all("scope=" in head for head in re.findall(r"<th[ >][^>]*>", page))
 
 
+def test_a_sheet_of_older_settings_is_not_shown(tmp_path: Path) -> None:
+    study = write_study(tmp_path, prompts=PROMPTS[:1])
+    write_sheet(study, "lora", "concept", ["a prompt that was asked before"], 0.5, 64)
+    assert "asked before" not in build(study).read_text()
+
+
 def test_hostile_text_is_text(tmp_path: Path) -> None:
     study = write_study(tmp_path, prompts=[HOSTILE, "a cat"])
     facts = (study / "study.toml").read_text().replace("blob-cat", HOSTILE.replace('"', '\\"'))

@@ -36,7 +36,7 @@ class Grid:
 
 def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> Grid:
     """The grid of one role ("concept" or "unrelated"), from the first training run of each of `methods`."""
-    sheets = _first_runs([sheet for sheet in reading.sheets if sheet.role == role])
+    sheets = _first_runs(_judged([sheet for sheet in reading.sheets if sheet.role == role], reading, folder))
     many = sum(len(sheet.pictures) for sheet in reading.sheets) > MANY
     scores = {one.path: _scores(one, reading, folder) for sheet in sheets.values() for one in sheet.pictures}
     seeds: dict[str, list[int]] = {}
@@ -55,6 +55,11 @@ def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> G
                 cells[asked].append(Shot(inlined, text, seeds[asked].index(picture.seed)))
         rows.append(Row(method, tuple(tuple(cells[prompt]) for prompt in seeds)))
     return Grid(tuple(seeds), _names(seeds), tuple(rows))
+
+
+def _judged(sheets: Sequence[Sheet], reading: Reading, folder: Path) -> Sequence[Sheet]:
+    """Those that the scores are of (one drawn with older settings may lie beside them), or all without scores."""
+    return [sheet for sheet in sheets if any(_scores(one, reading, folder) for one in sheet.pictures)] or sheets
 
 
 def _first_runs(sheets: Sequence[Sheet]) -> dict[str, Sheet]:

@@ -1,6 +1,7 @@
 """Reads a study folder into frozen values. Only verdict.json must be there; what else is missing is left out."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,8 +148,12 @@ def _trial(path: Path) -> Trial:
         rate=told.get("lr", 0.0),
         says=told.get("says", ""),
         settings=_pairs(told.get("settings", {})),
-        losses=tuple((line["step"], line["loss"]) for line in lines if line.get("loss") is not None),
+        losses=tuple((line["step"], line["loss"]) for line in lines if _finite(line.get("loss"))),
     )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _scores(path: Path) -> dict[str, tuple[Score, ...]]:

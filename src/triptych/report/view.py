@@ -219,8 +219,7 @@ def _smooth(trial: Trial, points: int = 80) -> list[tuple[int, float]]:
 
 
 def _file(path: Path, reading: Reading) -> File:
-    known = sorted((trial.method for trial in reading.trials if trial.method in path.name), key=len)
-    method = known[-1] if known else ""
+    method = next((trial.method for trial in reading.trials if path.stem.endswith(trial.method)), "")
     says = next((trial.says for trial in reading.trials if trial.method == method and trial.says), "")
     return File(path.name, size(path.stat().st_size), method, says)
 
