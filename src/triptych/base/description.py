@@ -40,6 +40,7 @@ class Drawing:
     guidance: float  # classifier-free guidance scale, arXiv:2207.12598
     negative: str = ""
     batch: int = 8  # pictures drawn at once
+    rows: int = 12  # rows of a joint training pass
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Base:
     rows: Rows = field(default_factory=Rows)
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
     _clip: Clip | None = None
+    identity: str = field(init=False)  # the fingerprint it was opened with
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
     encode: Callable[[Sequence[str]], Tensor] = field(init=False)
 
@@ -50,6 +51,7 @@ class Base:
         self.spell, self.encode = self._spell, self._encode
         for module in self.modules().values():
             module.eval().requires_grad_(False)
+        self.identity = self.fingerprint()
 
     # --- what it is -------------------------------------------------------------------------------------------------
 

@@ -67,12 +67,18 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> Base:
 def description() -> Description:
     """What the tiny base says of itself."""
     return Description(
-        family="tiny", resolution=16, drawing=Drawing("dpm++", steps=4, guidance=4.0), image_encoder="efficientnet-lite0",
+        family="tiny",
+        resolution=16,
+        drawing=Drawing("dpm++", steps=4, guidance=4.0),
+        image_encoder="efficientnet-lite0",
         captions={"subject": "a {}", "style": "a thing, {}", "scene": "{}"},
-        prompts=dict.fromkeys(("subject", "style", "scene"), ("a {}", "a red {}")), unrelated=("a dog", "the sun"),
+        prompts=dict.fromkeys(("subject", "style", "scene"), ("a {}", "a red {}")),
+        unrelated=("a dog", "the sun"),
         budgets={"quick": Budget(1, 1.0, 2, 2, 2, 2), "standard": Budget(2, 1.0, 2, 2, 2, 2)},
-        methods={name: {"steps": 2, "batch": 2} for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth")},
-    )  # fmt: skip
+        methods={
+            name: {"steps": 2, "batch": 2} for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth")
+        },
+    )
 
 
 def _letters() -> CLIPTokenizer:

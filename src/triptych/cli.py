@@ -1,0 +1,230 @@
+"""The command line: it parses and shows, and computes nothing. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from . import __version__
+from .errors import TriptychError
+
+if TYPE_CHECKING:
+    from .base import Place
+    from .settings import Value
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="One folder of pictures in; every kind of Stable Diffusion personalisation out, measured on one yardstick.",
+)  # fmt: skip
+
+BaseName = Annotated[str, typer.Option("--base", help="'demo' (embedded), a diffusers folder, or a hub id")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
+Resolution = Annotated[int, typer.Option(help="pixels, a multiple of 32; 0: the base's own")]
+ClipName = Annotated[str | None, typer.Option("--clip", help="the CLIP of the base, for aesthetic gradients")]
+KindName = Annotated[str, typer.Option("--kind", help="subject, style or scene")]
+ClassWord = Annotated[str, typer.Option("--class", help="a word for what the concept is one of, such as cat")]
+Token = Annotated[str, typer.Option("--token", help="the new word for the concept [default: <concept>]")]
+Seed = Annotated[int, typer.Option(help="everything random follows from it", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command("try")
+def try_(
+    folder: Annotated[Path, typer.Argument(help="a folder of pictures, with captions or without")],
+    base: BaseName = "demo",
+    kind: KindName = "",
+    class_word: ClassWord = "",
+    token: Token = "",
+    methods: Annotated[str, typer.Option(help="a,b,c [default: all]")] = "",
+    budget: Annotated[str, typer.Option(help="quick, standard or thorough")] = "standard",
+    need: Annotated[str, typer.Option(help="fidelity, editability, small, portable or fast")] = "fidelity",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+    ] = None,
+    image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
+    text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
+    from .console import Console
+    from .study import Plan, run
+
+    chosen = tuple(name.strip() for name in methods.split(",") if name.strip())
+    given: dict[str, dict[str, Value]] = {}
+    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
+        method, _, setting = name.partition(".")
+        given.setdefault(method, {})[setting] = value
+    plan = Plan(
+        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, chosen, budget,
+        cast(Any, need), seed, image_encoder, text_encoder, given,
+    )  # fmt: skip
+    place = out or Path("triptych-out") / folder.resolve().name
+    with Console() as console:
+        verdict = run(plan, place, console)
+    if as_json:
+        print(verdict.to_json(), end="")
+        return
+    for question, answer in verdict.answers.items():
+        print(f"{question.replace('_', ' ')}? {answer.answer}\n  {answer.evidence}")
+    choice = verdict.recommendation.choice
+    print(f"\nfor {plan.need}: {choice.method or 'nothing to recommend'}")
+    for reason in (*choice.reasons, *choice.caveats):
+        print(f"  {reason}")
+    print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="see `triptych methods`")],
+    folder: Annotated[Path, typer.Argument(help="a folder of pictures, with captions or without")],
+    out: Annotated[Path, typer.Option(help="the file to write, .safetensors")],
+    base: BaseName = "demo",
+    steps: Annotated[int | None, typer.Option(help="training steps [default: the base's own]", min=1)] = None,
+    seed: Seed = 0,
+    settings: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the same command was stopped")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")] = False,
+    kind: KindName = "",
+    class_word: ClassWord = "",
+    token: Token = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one method on all pictures of FOLDER and write one file."""
+    from .concept import Concept
+    from .console import Console
+    from .study.single import Lesson, teach
+
+    given = dict(_pairs(settings, "KEY=VALUE"))
+    if steps is not None:
+        given["steps"] = steps
+    concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
+    place = _place(base, device, precision, resolution, clip)
+    with Console() as console:
+        written = teach(Lesson(method, concept, place, given, seed), out, console, resume=resume, overwrite=overwrite)
+    if as_json:
+        print(json.dumps({"file": str(out), **vars(written)}))
+    else:
+        print(f"{out}\nsay: {written.says}")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="what to draw")] = None,
+    out: Annotated[Path, typer.Option(help="the folder for the pictures")] = Path("pictures"),
+    prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line")] = None,
+    base: BaseName = "demo",
+    negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
+    use: Annotated[
+        list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
+    ] = None,
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
+    steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
+    cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, dpm++, euler, euler-a, ...")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
+    from .console import Console
+    from .study.single import Wish, paint, read_prompts
+
+    if (prompt is None) == (prompts is None):
+        raise TriptychError("give a prompt, or --prompts FILE, and not both")
+    asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
+    changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
+    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes)
+    with Console() as console:
+        written = paint(wish, _place(base, device, precision, resolution, clip), out, console)
+    print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """Each method: what it is, and its settings."""
+    from .patch import methods as known
+    from .settings import describe
+
+    told = {name: (method.explanation, describe(method.settings_class)) for name, method in sorted(known().items())}
+    if as_json:
+        print(json.dumps({
+            name: {"explanation": text, "settings": [vars(one) for one in settings]}
+            for name, (text, settings) in told.items()
+        }))  # fmt: skip
+        return
+    for name, (text, settings) in told.items():
+        print(f"{name}\n  {text}")
+        for one in settings:
+            choices = f" ({', '.join(one.choices)})" if one.choices else ""
+            print(f"    {one.name:<15} {one.default!s:<12} {one.explanation}{choices}")
+        print()
+
+
+def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:
+    from .base import Place
+
+    return Place(base, device, cast(Any, precision), resolution, clip)
+
+
+def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:
+    pairs = []
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or ("." in form and "." not in name):
+            raise TriptychError(f"-s {text!r} is not of the form {form}")
+        pairs.append((name.strip(), value.strip()))
+    return cast("list[tuple[str, Value]]", pairs)
+
+
+def main() -> None:
+    """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
+    import click
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        code = app(standalone_mode=False)
+    except TriptychError as error:
+        code = _told(str(error))
+    except click.ClickException as error:
+        code = _told(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(sentence: str) -> int:
+    print(f"triptych: {sentence}", file=sys.stderr)
+    return 2

@@ -1,0 +1,152 @@
+"""What each method costs, measured alone: a joint pass hides it, and a process's peak of memory only grows."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from ..base import Place
+from ..files import write_text
+from ..fit import Trial, fit
+from ..patch import Examples, Stage, method_named
+from ..scores import Cost
+from .training import Run
+from .work import Work
+
+PRELOADED = ["torch", "diffusers", "transformers", "triptych.fit", "triptych.study.costs"]
+INTERVAL = 0.01  # seconds between looks at the memory
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Seconds a step (of the whole, where nothing is stepped), and peak bytes above the loaded base."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the other process needs."""
+
+    place: Place
+    method: str
+    settings: Any
+    examples: Examples
+    class_word: str
+    threads: int
+
+
+def server() -> Any:
+    """Where processes come from that have the libraries loaded, so that none is waited for twice."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def measure_alone(work: Work, run: Run) -> Alone | None:
+    """A few steps of one run in a process of its own; None where that process fails."""
+    steps = work.budget.cost_steps + 1  # the first one warms up
+    settings = replace(run.settings, steps=min(steps, run.steps)) if run.steps else run.settings
+    cpu = replace(work.examples(run.train), latents=work.examples(run.train).latents.cpu())
+    task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
+    context = server()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(task, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer: Alone | None = ours.recv()
+    except EOFError:
+        answer = None
+    process.join()
+    return answer
+
+
+def _answer(task: Task, connection: Connection) -> None:
+    torch.set_num_threads(task.threads)
+    base = task.place.open()
+    examples = replace(task.examples, latents=task.examples.latents.to(base.device))
+    moments: list[float] = []
+    trial = Trial(task.method, task.settings, examples, task.class_word)
+    with peak_memory(base.device) as peak:
+        began = time.perf_counter()
+        fit(base, [trial], progress=lambda done, total: moments.append(time.perf_counter()))
+        whole = time.perf_counter() - began
+    seconds = (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else whole
+    connection.send(Alone(seconds, peak[0]))
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[list[int]]:
+    """Yields a list whose one entry is, after the block, the peak of memory inside it above what there was before."""
+    peak = [0]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak[0] = torch.cuda.max_memory_allocated(device) - before
+        return
+    process, over = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+
+    def look() -> None:
+        while not over.wait(INTERVAL):
+            peak[0] = max(peak[0], process.memory_info().rss - before)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
+
+
+def cost_of(run: Run, alone: Alone | None) -> Cost:
+    """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
+    record = json.loads(run.record.read_text())
+    return Cost(
+        method=run.method,
+        attaches=method_named(run.method).stage is not Stage.WEIGHTS,
+        parameters=record["parameters"],
+        file_bytes=run.artifact.stat().st_size,
+        steps=run.steps,
+        pictures_seen=run.steps * getattr(run.settings, "batch", 0),
+        seconds_alone=alone.seconds * max(run.steps, 1) if alone else None,
+        peak_bytes=alone.peak_bytes if alone else None,
+        seconds_shared=record["seconds"],
+        trained_with=tuple(record["trained_with"]),
+    )
+
+
+def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
+    """One cost a method, of its first training; those measured before are kept."""
+    known = _kept(work.layout.costs)
+    firsts = list({run.method: run for run in reversed(trained)}.values())
+    names = {run.method: run.folder.name for run in firsts}
+    missing = [run for run in firsts if run.folder.name not in known]
+    work.progress.stage("measuring costs", len(missing))
+    for run in missing:
+        known[run.folder.name] = cost_of(run, measure_alone(work, run))
+        work.progress.advance()
+        write_text(work.layout.costs, json.dumps({name: asdict(cost) for name, cost in known.items()}, indent=1))
+    return [known[names[name]] for name in work.plan.chosen if name in names]
+
+
+def _kept(path: Path) -> dict[str, Cost]:
+    if not path.is_file():
+        return {}
+    told = json.loads(path.read_text())
+    return {name: Cost(**{**cost, "trained_with": tuple(cost["trained_with"])}) for name, cost in told.items()}

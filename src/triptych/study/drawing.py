@@ -1,0 +1,92 @@
+"""The drawing stage: the same prompts and seeds for the bare base and for every trained method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..artifact import Artifact
+from ..concept import fill
+from ..files import write_text
+from ..generate import Request, draw
+from ..metrics import Drawn, Role
+from ..png import Recipe, save_png
+from ..scores import BASE
+from .layout import key
+from .training import Run
+from .work import Work
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The pictures of one role that one trained method, or the bare base, is to draw."""
+
+    method: str
+    replicate: int
+    role: Role
+    asked: tuple[tuple[str, str, int], ...]  # prompt with the class word, prompt as asked, seed
+    folder: Path
+    artifact: Path | None
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "sheet.json"
+
+    def drawn(self, out: Path) -> list[Drawn]:
+        """Its pictures, as the metrics take them."""
+        paths = [self.folder / f"{i:05}.png" for i in range(len(self.asked))]
+        return [
+            Drawn(self.method, self.replicate, self.role, prompt, seed, path, path.relative_to(out).as_posix())
+            for path, (prompt, _, seed) in zip(paths, self.asked, strict=True)
+        ]
+
+
+def sheets(work: Work, trained: Sequence[Run]) -> list[Sheet]:
+    """Two sheets for the bare base and for each trained run: what names the concept, and what does not."""
+    bare = _two(work, BASE, 0, work.concept.class_word, None)
+    return [
+        *bare,
+        *(s for run in trained for s in _two(work, run.method, run.replicate, run.phrase(work.concept), run.artifact)),
+    ]
+
+
+def _two(work: Work, method: str, replicate: int, phrase: str, artifact: Path | None) -> Iterator[Sheet]:
+    seeds, plan = work.picture_seeds, work.plan
+    concept = [
+        (fill(prompt, work.concept.class_word), fill(prompt, phrase), seed)
+        for prompt in plan.prompts(work.base, work.concept)
+        for seed in seeds
+    ]
+    unrelated = [(prompt, prompt, seeds[0]) for prompt in plan.unrelated(work.base)]
+    asked: tuple[tuple[Role, list[tuple[str, str, int]]], ...] = (("concept", concept), ("unrelated", unrelated))
+    for role, wanted in asked:
+        made_from = (work.base_key, artifact and artifact.parent.name, asdict(work.base.description.drawing), wanted)
+        folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
+        yield Sheet(method, replicate, role, tuple(wanted), folder, artifact)
+
+
+def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
+    """Draws what is not there yet."""
+    missing = [sheet for sheet in wanted if not sheet.record.is_file()]
+    work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
+    for artifact in dict.fromkeys(sheet.artifact for sheet in missing):
+        _draw(work, artifact, [sheet for sheet in missing if sheet.artifact == artifact])
+
+
+def _draw(work: Work, artifact: Path | None, wanted: Sequence[Sheet]) -> None:
+    requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
+    attached: AbstractContextManager[Any] = Artifact.open(artifact).apply(work.base) if artifact else nullcontext()
+    with attached:
+        pictures = iter(draw(work.base, requests, done=work.progress.advance))
+    for sheet in wanted:
+        told = []
+        for i, (prompt, asked, seed) in enumerate(sheet.asked):
+            recipe = Recipe.of(work.base, asked, seed, uses=[f"{artifact.parent.name}:1"] if artifact else [])
+            save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
+            told.append({"file": f"{i:05}.png", "prompt": prompt, "asked": asked, "seed": seed})
+        record = {"method": sheet.method, "replicate": sheet.replicate, "role": sheet.role, "pictures": told}
+        write_text(sheet.record, json.dumps(record, indent=1))

@@ -1,0 +1,77 @@
+"""Where a study keeps what: every stage's result lies under a key of what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import TriptychError
+
+SCHEMA = 1  # of what the stages write: raise it when old results must not be mixed with new ones
+
+
+def key(*inputs: object) -> str:
+    """Ten hex digits over what a result was made from, and over the schema."""
+    text = json.dumps([SCHEMA, *inputs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places in a study folder."""
+
+    out: Path
+
+    @property
+    def trials(self) -> Path:
+        return self.out / "trials"
+
+    @property
+    def sheets(self) -> Path:
+        return self.out / "sheets"
+
+    @property
+    def thumbs(self) -> Path:
+        return self.out / "thumbs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.out / "artifacts"
+
+    @property
+    def scores(self) -> Path:
+        return self.out / "scores.jsonl"
+
+    @property
+    def costs(self) -> Path:
+        return self.out / "costs.json"
+
+    @property
+    def verdict(self) -> Path:
+        return self.out / "verdict.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else works in this folder for as long as the block lasts.
+
+        Raises:
+            TriptychError: somebody does, or the folder cannot be made.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.out / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise TriptychError(
+                f"another triptych is at work in {self.out}: wait for it, or give another --out"
+            ) from error
+        except (NotADirectoryError, FileExistsError) as error:
+            raise TriptychError(f"{self.out} is a file: give a folder as --out") from error
+        except PermissionError as error:
+            raise TriptychError(f"{error.filename or self.out} may not be written: give another --out") from error

@@ -1,0 +1,165 @@
+"""What a study is to do: all that is needed to do it again, as `study.toml`."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from .. import __version__
+from ..base import Base, Budget, Place
+from ..concept import Concept
+from ..errors import TriptychError, did_you_mean
+from ..files import write_text
+from ..patch import method_named, methods
+from ..settings import Value
+from ..verdict import NEEDS, Need
+
+FILE = "study.toml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user asked for. Empty means: the default of the folder or of the base."""
+
+    folder: Path
+    place: Place = field(default_factory=Place)
+    kind: str = ""
+    class_word: str = ""
+    token: str = ""
+    methods: tuple[str, ...] = ()
+    budget: str = "standard"
+    need: Need = "fidelity"
+    seed: int = 0
+    image_encoder: str = ""
+    text_encoder: str = ""
+    settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # method -> what differs from defaults
+
+    def __post_init__(self) -> None:
+        for name in (*self.methods, *self.settings):
+            method_named(name)
+        if self.need not in NEEDS:
+            raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
+
+    def concept(self) -> Concept:
+        """The folder, opened and checked."""
+        return Concept.open(
+            self.folder, kind=self.kind or None, class_word=self.class_word or None, token=self.token or None
+        )
+
+    def budget_of(self, base: Base) -> Budget:
+        """
+        Raises:
+            TriptychError: the base knows no budget of that name.
+        """
+        budgets = base.description.budgets
+        if self.budget not in budgets:
+            raise TriptychError(f"there is no budget {self.budget!r}{did_you_mean(self.budget, budgets)}")
+        return budgets[self.budget]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The methods to study, lightest way of acting last: by stage and name."""
+        return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].stage, name)))
+
+    def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
+        """A method's settings: its own, the base's, the budget's number of steps, the user's, the concept's words."""
+        method, given = method_named(name), self.settings.get(name, {})
+        settings = method.configure(base.description.methods.get(name, {}), given)
+        if hasattr(settings, "batch") and "steps" not in given:  # trained by steps
+            settings = replace(settings, steps=max(1, round(settings.steps * self.budget_of(base).steps)))
+        return method.for_concept(settings, concept)
+
+    def prompts(self, base: Base, concept: Concept) -> list[str]:
+        """The prompts to judge by, "{}" for the concept: those in the folder's `prompts.txt`, or the base's."""
+        own = self.folder / "prompts.txt"
+        lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
+        prompts = [line.strip() for line in lines if "{}" in line] or base.description.prompts[concept.kind]
+        return list(prompts)[: self.budget_of(base).prompts]
+
+    def unrelated(self, base: Base) -> list[str]:
+        return list(base.description.unrelated)[: self.budget_of(base).unrelated]
+
+    @property
+    def command(self) -> str:
+        """What to type to do it again."""
+        words = ["triptych", "try", str(self.folder)]
+        flags = {
+            "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
+            "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
+            "clip": (self.place.clip, None), "kind": (self.kind, ""), "class": (self.class_word, ""),
+            "token": (self.token, ""), "methods": (",".join(self.methods), ""),
+            "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
+        }  # fmt: skip
+        for flag, (value, usual) in flags.items():
+            words += [f"--{flag}", str(value)] if value != usual else []
+        words += ["--budget", self.budget, "--need", self.need, "--seed", str(self.seed)]
+        for name, given in self.settings.items():
+            words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]
+        return shlex.join(words)
+
+
+def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: list[int]) -> None:
+    """study.toml: the plan, and what it came to with this base and folder.
+
+    Raises:
+        TriptychError: the place holds a study of another plan.
+    """
+    path = out / FILE
+    if path.is_file():
+        _compare(plan, _asked(path), out)
+    first = concept.split(0)
+    told = {
+        "asked": _without_nothing(_plain(plan)),
+        "study": {
+            "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
+            "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
+            "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
+            "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
+            "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
+            "replicates": plan.budget_of(base).training_seeds,
+        },
+        "drawing": {**asdict(base.description.drawing), "seeds": drawing_seeds},
+        "encoders": {
+            "image": plan.image_encoder or base.description.image_encoder,
+            "text": plan.text_encoder or base.description.text_encoder or "what its world says, by pixels",
+        },
+    }  # fmt: skip
+    write_text(path, tomli_w.dumps(told))
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    return {**asdict(plan), "folder": str(plan.folder.resolve()), "methods": list(plan.methods)}
+
+
+def _without_nothing(table: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has no null."""
+    return {
+        name: _without_nothing(value) if isinstance(value, Mapping) else value
+        for name, value in table.items()
+        if value is not None
+    }
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    try:
+        asked: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["asked"]
+    except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise TriptychError(f"{path} cannot be read; delete it, or give another --out") from error
+    return asked
+
+
+def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
+    """The need may change, since it only changes the recommendation; nothing else may."""
+    now = _without_nothing(_plain(plan))
+    for name in (one.name for one in fields(plan) if one.name != "need"):
+        if now.get(name) != before.get(name):
+            raise TriptychError(
+                f"{out} holds a study with another {name.replace('_', ' ')} (it was {before.get(name)!r}): give another --out,"
+                " or the command it was begun with"
+            )

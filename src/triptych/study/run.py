@@ -1,0 +1,99 @@
+"""A whole study, from a plan to a report. What is on disk already is not made again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import report
+from ..concept import read_picture
+from ..files import replacing, write_text
+from ..metrics import Evidence, measure
+from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
+from ..metrics.world import World
+from ..scores import Score, write_scores
+from ..verdict import Verdict, judge
+from . import plan as plans
+from .costs import costs_of
+from .drawing import Sheet, draw_all, sheets
+from .layout import Layout
+from .plan import Plan
+from .progress import Progress
+from .training import Run, runs, train_all
+from .work import Work
+
+THUMB = 192  # pixels, the larger side of a training picture in the report
+
+
+def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
+    """Does what of the study is not done yet, and judges it.
+
+    Raises:
+        TriptychError: bad input, or nothing could be trained.
+    """
+    layout = Layout(out)
+    concept = plan.concept()
+    with layout.alone():
+        progress.stage("opening", 1)
+        work = Work(plan, plan.place.open(), concept, layout, progress)
+        image_encoder, text_encoder, world = _judges(work)
+        plans.write(plan, out, work.base, concept, work.picture_seeds)
+        for broken in concept.broken:
+            progress.note(f"{broken.path.name} is left out: {broken.reason}")
+        _thumbs(work)
+        progress.advance()
+        wanted = runs(work)
+        train_all(work, wanted)
+        trained = [one for one in wanted if one.done]
+        drawn = sheets(work, trained)
+        draw_all(work, drawn)
+        progress.stage("measuring pictures", 1)
+        scores = _scores(work, drawn, image_encoder, text_encoder, world)
+        progress.advance()
+        costs = costs_of(work, trained)
+        verdict = judge(scores, costs, need=plan.need, failures=_failures(wanted), seed=plan.seed)
+        write_text(layout.verdict, verdict.to_json())
+        _take_away(work, trained)
+        report.build(out)
+        return verdict
+
+
+def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | None]:
+    """What the pictures are judged by: opened first, so that a study does not end for want of them."""
+    description, device = work.base.description, str(work.base.device)
+    image = open_encoder(work.plan.image_encoder or description.image_encoder, "image", device)
+    name = work.plan.text_encoder or description.text_encoder
+    world = World.open(work.base.folder) if work.base.folder and not name else None
+    return image, open_encoder(name, "text", device) if name else None, world
+
+
+def _scores(
+    work: Work, drawn: Sequence[Sheet], image: ImageEncoder, text: TextImageEncoder | None, world: World | None
+) -> list[Score]:
+    pictures = [picture for sheet in drawn for picture in sheet.drawn(work.layout.out)]
+    scores = measure(Evidence(work.concept, pictures, image, work.base.resolution, text, world))
+    write_scores(work.layout.scores, scores)
+    return scores
+
+
+def _failures(wanted: Sequence[Run]) -> dict[str, str]:
+    return {one.method: one.failure for one in wanted if one.failure}
+
+
+def _thumbs(work: Work) -> None:
+    for i, picture in enumerate(work.concept.pictures):
+        path = work.layout.thumbs / f"{i:03}.png"
+        if not path.is_file():
+            thumb = read_picture(picture.path)
+            thumb.thumbnail((THUMB, THUMB))
+            with replacing(path) as temporary:
+                thumb.save(temporary, "png")
+
+
+def _take_away(work: Work, trained: Sequence[Run]) -> None:
+    """The first training of each method, under a name that says what it is."""
+    for one in reversed(trained):
+        place = work.layout.artifacts / f"{work.concept.name}-{one.method}.safetensors"
+        with replacing(place) as temporary:
+            shutil.copyfile(one.artifact, temporary)

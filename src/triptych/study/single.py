@@ -1,0 +1,148 @@
+"""One trained file, and pictures with any number of them: a study's parts, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifact import Artifact, Part, compose
+from ..base import Place
+from ..concept import Concept
+from ..errors import TriptychError
+from ..fit import Trial, fit
+from ..generate import Request, draw, settings_for
+from ..patch import Examples, method_named
+from ..png import Recipe, save_png
+from ..settings import Value
+from .layout import key
+from .progress import Progress
+from .training import provenance
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A method, the concept it shall learn, and on which base."""
+
+    method: str
+    concept: Concept
+    place: Place
+    settings: Mapping[str, Value]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What came of it: the words that name the concept, the parameters learned, and the mean of the last ten losses."""
+
+    says: str
+    parameters: int
+    loss: float | None
+
+
+def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False, overwrite: bool = False) -> Taught:
+    """Train on all pictures of the concept and write one file.
+
+    Raises:
+        TriptychError: bad input, the file exists already, or the training failed.
+    """
+    method, concept = method_named(lesson.method), lesson.concept
+    if out.suffix != ".safetensors":
+        raise TriptychError(f"the file must end in .safetensors, not {out.suffix or 'nothing'}: {out}")
+    if out.exists() and not overwrite:
+        raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
+    method.configure(lesson.settings)
+    progress.stage("opening", 1)
+    base = lesson.place.open()
+    settings = method.for_concept(
+        method.configure(base.description.methods.get(lesson.method, {}), lesson.settings), concept
+    )
+    examples = Examples.of(base, concept, range(len(concept.pictures)))
+    progress.stage("training", getattr(settings, "steps", 1))
+    made_from = key(lesson.method, str(settings), base.identity, concept.digest, lesson.seed)
+    state = out.with_name(f".{out.stem}.{made_from}.state")
+    if not resume:
+        state.unlink(missing_ok=True)
+    trial = Trial(lesson.method, settings, examples, concept.class_word, lesson.seed)
+    fitted = fit(base, [trial], state=state, progress=lambda done, total: progress.advance())[0]
+    if fitted.failure:
+        raise TriptychError(f"{lesson.method} did not learn: {fitted.failure}")
+    says = method.phrase(settings, concept.class_word)
+    Artifact(lesson.method, settings, fitted.tensors, provenance(base, concept, says, lesson.seed)).save(out)
+    state.unlink(missing_ok=True)
+    last = fitted.losses[-10:]
+    return Taught(says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to draw: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how."""
+
+    prompts: Sequence[str]
+    seeds: tuple[int, ...]
+    uses: tuple[str, ...]
+    changes: Mapping[str, str | int | float | None]
+
+
+def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]:
+    """Draw and write numbered pictures, after those that the folder holds already.
+
+    Raises:
+        TriptychError: bad input, or the folder cannot be written.
+    """
+    parts = [part_of(use) for use in wish.uses]
+    first = _first_free(out)
+    progress.stage("opening", 1)
+    base = place.open()
+    drawing = settings_for(base, **wish.changes)
+    requests = [Request(prompt, wish.seeds, negative=drawing.negative) for prompt in wish.prompts]
+    with compose(base, *parts):
+        for prompt in wish.prompts:
+            if len(base.spell([prompt])[0]) > base.room:
+                progress.note(f"only the first {base.room} tokens of {prompt[:40]!r}... are read")
+        progress.stage("drawing", len(wish.prompts) * len(wish.seeds))
+        drawn = draw(base, requests, drawing, progress.advance)
+    paths: list[Path] = []
+    for request, pictures in zip(requests, drawn, strict=True):
+        for seed, picture in zip(request.seeds, pictures, strict=True):
+            paths.append(out / f"{first + len(paths):05}.png")
+            save_png(paths[-1], picture, Recipe.of(base, request.prompt, seed, wish.uses, drawing))
+    return paths
+
+
+def part_of(use: str) -> Part:
+    """`FILE` or `FILE:STRENGTH` as a part of a picture.
+
+    Raises:
+        TriptychError: no such file, or the strength is not a number.
+    """
+    name, colon, strength = use.rpartition(":")
+    if not colon or Path(use).exists():
+        name, strength = use, "1"
+    try:
+        return Part(Artifact.open(Path(name)), float(strength))
+    except ValueError:
+        raise TriptychError(f"the strength in --use {use!r} is not a number: write FILE:0.8") from None
+
+
+def _first_free(out: Path) -> int:
+    if out.exists() and not out.is_dir():
+        raise TriptychError(f"{out} is a file: give a folder as --out")
+    return 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a file that are not empty.
+
+    Raises:
+        TriptychError: no such file, not text, or no line in it.
+    """
+    try:
+        prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TriptychError(
+            f"{path} cannot be read as a file of prompts: {getattr(error, 'strerror', error)}"
+        ) from error
+    if not prompts:
+        raise TriptychError(f"{path} holds no prompts: write one a line")
+    return prompts

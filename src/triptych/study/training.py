@@ -1,0 +1,165 @@
+"""The training stage: every method, every training seed; those that share the frozen base, in joint passes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..artifact import Artifact
+from ..base import Base
+from ..concept import Concept
+from ..errors import TriptychError
+from ..files import write_text
+from ..fit import Fitted, Trial, fit
+from ..patch import Stage, method_named
+from .layout import key
+from .work import Work
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one method: what it is made from, and where its result lies."""
+
+    method: str
+    replicate: int
+    seed: int
+    settings: Any
+    train: tuple[int, ...]  # which pictures
+    folder: Path
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / "artifact.safetensors"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "trial.json"
+
+    @property
+    def done(self) -> bool:
+        return self.artifact.is_file() and self.failure is None
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no result; None where there is one, or none was tried for."""
+        told = json.loads(self.record.read_text()) if self.record.is_file() else {}
+        failure: str | None = told.get("failure")
+        return failure
+
+    @property
+    def steps(self) -> int:
+        return int(getattr(self.settings, "steps", 0)) if hasattr(self.settings, "batch") else 0
+
+    def phrase(self, concept: Concept) -> str:
+        return method_named(self.method).phrase(self.settings, concept.class_word)
+
+
+def runs(work: Work) -> list[Run]:
+    """Every training of the study, by method, then by training seed."""
+    base, concept, found = work.base, work.concept, []
+    for name in work.plan.chosen:
+        settings = work.plan.settings_of(name, base, concept)
+        for replicate in range(work.budget.training_seeds):
+            train, seed = concept.split(replicate).train, work.plan.seed * 1000 + replicate
+            made_from = (work.base_key, concept.digest, train, name, asdict(settings), seed)
+            folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
+            found.append(Run(name, replicate, seed, settings, train, folder))
+    return found
+
+
+def train_all(work: Work, wanted: Sequence[Run]) -> None:
+    """Trains what is not there yet. What fails is recorded as a failure and does not take the rest down."""
+    passes = list(_passes([run for run in wanted if not run.done], work.base.description.drawing.rows))
+    work.progress.stage("training", sum(max(run.steps for run in one) for one in passes))
+    for one in passes:
+        _train(work, one)
+
+
+def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
+    """Joint passes of at most `most` rows a step; whoever moves the base's own weights is alone."""
+    together: list[Run] = []
+    for run in sorted(wanted, key=lambda run: run.replicate):
+        if _alone(run):
+            continue
+        rows = sum(getattr(other.settings, "batch", 0) for other in [*together, run])
+        if together and rows > most:
+            yield together
+            together = []
+        together.append(run)
+    if together:
+        yield together
+    yield from ([run] for run in wanted if _alone(run))
+
+
+def _alone(run: Run) -> bool:
+    return method_named(run.method).stage is Stage.WEIGHTS
+
+
+def _train(work: Work, one: Sequence[Run]) -> None:
+    """A pass; where it breaks, each of its runs by itself, so that the one to blame is found."""
+    state = work.layout.trials / f"state-{key([run.folder.name for run in one])}.pt"
+    try:
+        fitted = fit(work.base, [_trial(work, run, len(one) > 1) for run in one], state=state, progress=_steps(work))
+    except (TriptychError, RuntimeError, ValueError) as error:  # RuntimeError: out of memory, among others
+        if len(one) > 1:
+            work.progress.note(f"a joint pass broke ({_sentence(error)}); its methods are trained one by one")
+            for run in one:
+                _train(work, [run])
+            return
+        fitted = [Fitted({}, failure=_sentence(error))]
+    for run, result in zip(one, fitted, strict=True):
+        _keep(work, run, result, [other.method for other in one if other is not run])
+        if result.failure:
+            work.progress.note(f"{run.method} has no result: {result.failure}")
+    state.unlink(missing_ok=True)
+
+
+def _sentence(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _steps(work: Work) -> Callable[[int, int], None]:
+    before = 0
+
+    def stepped(done: int, _: int) -> None:
+        nonlocal before
+        work.progress.advance(done - before)
+        before = done
+
+    return stepped
+
+
+def _trial(work: Work, run: Run, owned: bool) -> Trial:
+    owner = run.folder.name if owned else None
+    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner)
+
+
+def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
+    """The artifact, its losses, and last the record that says the trial is over."""
+    says = run.phrase(work.concept)
+    record = {
+        "method": run.method, "replicate": run.replicate, "seed": run.seed, "settings": asdict(run.settings),
+        "steps": run.steps, "lr": getattr(run.settings, "lr", 0.0), "says": says, "failure": result.failure,
+        "seconds": result.seconds, "trained_with": list(others),
+        "parameters": sum(tensor.numel() for tensor in result.tensors.values()),
+    }  # fmt: skip
+    if not result.failure:
+        told = provenance(work.base, work.concept, says, run.seed)
+        Artifact(run.method, run.settings, result.tensors, told).save(run.artifact)
+        lines = [json.dumps({"step": step + 1, "loss": loss}) for step, loss in enumerate(result.losses)]
+        write_text(run.folder / "log.jsonl", "\n".join(lines))
+    write_text(run.record, json.dumps(record, indent=1))
+
+
+def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, str]:
+    """What made an artifact, without a path of the user's."""
+    return {
+        "says": says, "base": Path(base.name).name, "family": base.description.family,
+        "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed), "triptych_version": __version__, "torch": str(torch.__version__),
+    }  # fmt: skip
