@@ -129,6 +129,15 @@ def test_learning_rate_zero_is_the_base() -> None:
     assert all(choice.method == DB or choice.method is None for choice in verdict.recommendation.by_need.values())
 
 
+def test_near_the_best_but_not_above_the_floor_is_not_enough() -> None:
+    """Where the best hardly learned, the untrained lies within the margin of it."""
+    scores = simulate({LORA: 0.07}, noise=0.005, between_runs=0.0005)
+    base = [s for s in scores if s.method == BASE]
+    untrained = [Score(s.metric, TI, s.value, run, s.prompt, s.seed) for s in base for run in range(3)]
+    answer = judge(scores + untrained, COSTS).answers["textual_inversion_is_enough"]
+    assert answer.answer == "undecided" and "not surely above the bare base" in answer.evidence
+
+
 def test_nothing_learned_recommends_nothing() -> None:
     verdict = judge(simulate({TI: 0.0, DB: 0.0}), COSTS)
     assert set(decisions(verdict).values()) == {"undecided"}
