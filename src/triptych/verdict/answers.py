@@ -170,7 +170,7 @@ def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
     absent = [name for name in needed_methods if name not in evidence.methods]
     if absent:
         return _undecided(
-            f"Not measured in this study: {listed([inside(name) for name in absent])}. Add it with --methods."
+            f"Not measured in this study: {listed([inside(name) for name in absent])} (see --methods)."
         )
     if not evidence.anchors.usable:
         return _undecided(no_fidelity(evidence))
