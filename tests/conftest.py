@@ -19,10 +19,21 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP whose text tower is the tiny base's text encoder."""
-    from tests.worlds import save_clip
+    from recipes.random_base import save_clip
 
     folder = tmp_path_factory.mktemp("clip")
-    save_clip(tiny_base(), folder)
+    save_clip(tiny_base().text_encoder, folder, 16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny diffusers base, its CLIP, and two encoders, all random."""
+    from recipes.random_base import save_base, save_encoders
+
+    folder = tmp_path_factory.mktemp("random")
+    save_base(folder / "base", "tiny")
+    save_encoders(folder)
     return folder
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.worlds import FAST, gap, learned, look, trial
 
+from tests.worlds import FAST, gap, learned, look, trial
 from triptych.artifact import Artifact, Part, compose
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
@@ -186,7 +186,9 @@ def test_jointly_as_alone_in_float64() -> None:
 def test_drawn_together_as_alone(base: Base) -> None:
     sharing = ["textual-inversion", "hypernetwork", "lora", "aesthetic-gradients"]
     artifacts = {name: learned(base, trial(name)) for name in sharing}
-    requests = [Request("a <concept> dog", tuple(range(i, i + 2)), owner) for i, owner in enumerate([*artifacts, "bare"])]
+    requests = [
+        Request("a <concept> dog", tuple(range(i, i + 2)), owner) for i, owner in enumerate([*artifacts, "bare"])
+    ]
     with compose(base, *(Part(artifact, owner=owner) for owner, artifact in artifacts.items())):
         together = draw(base, requests)
     for request, drawn in zip(requests, together, strict=True):

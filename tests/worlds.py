@@ -1,9 +1,8 @@
-"""What several tests need: trials on the tiny base, pictures to compare, a CLIP that belongs to it."""
+"""What several tests need: trials on the tiny base, and something to compare."""
 
 from __future__ import annotations
 
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,21 +24,6 @@ FAST: dict[str, dict[str, Any]] = {
     "dreambooth": {"lr": 1e-3, "prior_pictures": 2, "identifier": ""},
     "aesthetic-gradients": {"lr": 1e-2, "steps": 3},
 }
-
-
-def save_clip(base: Base, folder: Path) -> None:
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
-
-    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8}
-    config = CLIPConfig(
-        text_config=base.text_encoder.config.to_dict(), vision_config={**vision, "image_size": 16}, projection_dim=10
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        model = CLIPModel(config)
-    model.text_model.load_state_dict(base.text_encoder.state_dict())
-    model.save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
 
 
 def pictures(count: int, size: int = 16, seed: int = 0) -> list[Image.Image]:

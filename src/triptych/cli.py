@@ -205,8 +205,6 @@ def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:
 
 def main() -> None:
     """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
-    import click
-
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -214,14 +212,16 @@ def main() -> None:
         code = app(standalone_mode=False)
     except TriptychError as error:
         code = _told(str(error))
-    except click.ClickException as error:
-        code = _told(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on from here", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # which is how typer says that the words were wrong
+            raise
+        code = _told(error.format_message())
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -30,6 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make sure, before long work begins, that its result can be written.
+
+    Raises:
+        TriptychError: the folder cannot be made, or nothing can be written in it.
+    """
+    probe = folder / f".{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TriptychError(f"nothing can be written in {folder}: {error.strerror}; give another --out") from error
+
+
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

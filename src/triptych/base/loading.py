@@ -103,18 +103,9 @@ def _open(place: Place) -> Base:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
     description = Description.of(folder, "sd1")
-    return Base(
-        place.source,
-        tokenizer,
-        text_encoder,
-        vae,
-        unet,
-        schedule,
-        description,
-        _resolution(place, description),
-        folder,
-        place.clip,
-    )
+    levels = len(vae.config.block_out_channels) + len(unet.config.block_out_channels) - 2
+    resolution = _resolution(place, description, levels)
+    return Base(place.source, tokenizer, text_encoder, vae, unet, schedule, description, resolution, folder, place.clip)
 
 
 def _check_architecture(folder: Path) -> None:
@@ -153,8 +144,9 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 
-def _resolution(place: Place, description: Description) -> int:
-    resolution = place.resolution or description.resolution
-    if resolution < 32 or resolution % 32:
-        raise TriptychError(f"a resolution of {resolution} cannot be drawn: take a multiple of 32, at least 32")
+def _resolution(place: Place, description: Description, levels: int) -> int:
+    """`levels`: how often autoencoder and UNet together halve a picture."""
+    resolution, step = place.resolution or description.resolution, 2**levels
+    if resolution < step or resolution % step:
+        raise TriptychError(f"this base cannot draw {resolution} pixels: give --resolution as a multiple of {step}")
     return resolution

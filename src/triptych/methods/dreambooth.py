@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import ClassVar
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..base import Base, Owner
-from ..errors import TriptychError
 from ..files import cache_folder, write_bytes
 from ..generate import Request, sample
-from ..patch import Examples, Method, Source, Stage, Tensors, Training, check_fit, method
+from ..patch import Examples, Method, Source, Stage, Tensors, Training, method
 from ..settings import setting
+from ..weights import Moved, moved
 
 
 @dataclass(frozen=True)
@@ -33,50 +33,6 @@ class Settings(Training):
         1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
     )
     prior_pictures: int = setting(32, "how many of them are drawn", least=1)
-
-
-@dataclass(eq=False)
-class Moved:
-    """Weights in place = what lies below + strength x difference.
-
-    Several lie on each other in the base's `pile`; one changes its strength by lifting those above it first.
-    """
-
-    weights: dict[str, nn.Parameter]
-    difference: Tensors  # empty: fresh, to be trained
-    strength: float
-    pile: list[Moved]
-    below: Tensors = field(default_factory=dict)
-
-    def parameters(self) -> list[Tensor]:
-        return [] if self.difference else list(self.weights.values())
-
-    def tensors(self) -> Tensors:
-        return self.difference or {
-            name: (weight.detach().float() - self.below[name].float()).half() for name, weight in self.weights.items()
-        }
-
-    def set_strength(self, strength: float) -> None:
-        self.difference = self.tensors()
-        moving = self.pile[self.pile.index(self) :]
-        for patch in reversed(moving):
-            patch.leave()
-        self.strength = strength
-        for patch in moving:
-            patch.enter()
-
-    def enter(self) -> None:
-        for name, weight in self.weights.items():
-            below = self.below[name] = weight.data
-            if not self.difference:
-                weight.data = below.float().clone()
-            elif self.strength:
-                change = self.difference[name].to(below.device).float()
-                weight.data = (below.float() + self.strength * change).to(below.dtype)
-
-    def leave(self) -> None:
-        for name, weight in self.weights.items():
-            weight.data = self.below.pop(name)
 
 
 @method
@@ -103,21 +59,9 @@ class DreamBooth(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Moved]:
-        if owner is not None:
-            raise TriptychError(
-                f"{self.name} moves the base's own weights, which all rows share: it cannot be {owner!r}'s alone"
-            )
         weights = {f"unet.{name}": parameter for name, parameter in base.unet.named_parameters()}
-        if tensors:
-            check_fit(f"{self.name} difference", tensors, {name: weight.shape for name, weight in weights.items()})
-        patch = Moved(weights, tensors, strength, base.pile)
-        patch.enter()
-        base.pile.append(patch)
-        try:
+        with moved(base, self.name, weights, tensors, strength, owner) as patch:
             yield patch
-        finally:
-            base.pile.remove(patch)
-            patch.leave()
 
 
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:

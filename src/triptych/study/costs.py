@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,10 @@ class Task:
     threads: int
 
 
-def server() -> Any:
-    """Where processes come from that have the libraries loaded, so that none is waited for twice."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+def prepare() -> None:
+    """Begin to load the libraries in the process that the measuring ones are forked from, while other work goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
 
 
 def measure_alone(work: Work, run: Run) -> Alone | None:
@@ -61,7 +61,8 @@ def measure_alone(work: Work, run: Run) -> Alone | None:
     settings = replace(run.settings, steps=min(steps, run.steps)) if run.steps else run.settings
     cpu = replace(work.examples(run.train), latents=work.examples(run.train).latents.cpu())
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
-    context = server()
+    prepare()
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(task, theirs), daemon=True)
     process.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import TriptychError
+from ..files import make_folder
 
 SCHEMA = 1  # of what the stages write: raise it when old results must not be mixed with new ones
 
@@ -61,17 +62,12 @@ class Layout:
         """Nobody else works in this folder for as long as the block lasts.
 
         Raises:
-            TriptychError: somebody does, or the folder cannot be made.
+            TriptychError: somebody does, or nothing can be written there.
         """
+        make_folder(self.out)
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
             with FileLock(self.out / ".lock", timeout=0):
                 yield
         except Timeout as error:
-            raise TriptychError(
-                f"another triptych is at work in {self.out}: wait for it, or give another --out"
-            ) from error
-        except (NotADirectoryError, FileExistsError) as error:
-            raise TriptychError(f"{self.out} is a file: give a folder as --out") from error
-        except PermissionError as error:
-            raise TriptychError(f"{error.filename or self.out} may not be written: give another --out") from error
+            where = f"another triptych is at work in {self.out}"
+            raise TriptychError(f"{where}: wait for it, or give another --out") from error

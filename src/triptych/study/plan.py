@@ -159,7 +159,5 @@ def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     now = _without_nothing(_plain(plan))
     for name in (one.name for one in fields(plan) if one.name != "need"):
         if now.get(name) != before.get(name):
-            raise TriptychError(
-                f"{out} holds a study with another {name.replace('_', ' ')} (it was {before.get(name)!r}): give another --out,"
-                " or the command it was begun with"
-            )
+            was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
+            raise TriptychError(f"{out} holds a study with {was}: give another --out, or the command it was begun with")

@@ -15,7 +15,7 @@ from ..metrics.world import World
 from ..scores import Score, write_scores
 from ..verdict import Verdict, judge
 from . import plan as plans
-from .costs import costs_of
+from .costs import costs_of, prepare
 from .drawing import Sheet, draw_all, sheets
 from .layout import Layout
 from .plan import Plan
@@ -44,6 +44,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         _thumbs(work)
         progress.advance()
         wanted = runs(work)
+        prepare()
         train_all(work, wanted)
         trained = [one for one in wanted if one.done]
         drawn = sheets(work, trained)

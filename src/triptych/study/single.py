@@ -10,6 +10,7 @@ from ..artifact import Artifact, Part, compose
 from ..base import Place
 from ..concept import Concept
 from ..errors import TriptychError
+from ..files import make_folder
 from ..fit import Trial, fit
 from ..generate import Request, draw, settings_for
 from ..patch import Examples, method_named
@@ -52,6 +53,7 @@ def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
     method.configure(lesson.settings)
+    make_folder(out.parent)
     progress.stage("opening", 1)
     base = lesson.place.open()
     settings = method.for_concept(
@@ -91,7 +93,8 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
         TriptychError: bad input, or the folder cannot be written.
     """
     parts = [part_of(use) for use in wish.uses]
-    first = _first_free(out)
+    make_folder(out)
+    first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
     base = place.open()
     drawing = settings_for(base, **wish.changes)
@@ -123,12 +126,6 @@ def part_of(use: str) -> Part:
         return Part(Artifact.open(Path(name)), float(strength))
     except ValueError:
         raise TriptychError(f"the strength in --use {use!r} is not a number: write FILE:0.8") from None
-
-
-def _first_free(out: Path) -> int:
-    if out.exists() and not out.is_dir():
-        raise TriptychError(f"{out} is a file: give a folder as --out")
-    return 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
 
 
 def read_prompts(path: Path) -> list[str]:

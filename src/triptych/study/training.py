@@ -161,5 +161,6 @@ def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, 
     """What made an artifact, without a path of the user's."""
     return {
         "says": says, "base": Path(base.name).name, "family": base.description.family,
-        "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed), "triptych_version": __version__, "torch": str(torch.__version__),
+        "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed),
+        "triptych_version": __version__, "torch": str(torch.__version__),
     }  # fmt: skip

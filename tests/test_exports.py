@@ -1,0 +1,41 @@
+"""The public names, and what importing costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import triptych
+
+PROMISED = {
+    "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
+    "TriptychError", "__version__", "compose", "draw", "fit", "methods", "tiny_base",
+}  # fmt: skip
+HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
+
+
+def test_exports_are_what_is_promised() -> None:
+    assert set(triptych.__all__) == PROMISED
+    assert all(getattr(triptych, name) is not None for name in PROMISED)
+    assert set(dir(triptych)) == PROMISED
+    with pytest.raises(AttributeError):
+        _ = triptych.nonsense
+
+
+def loaded_by(code: str) -> set[str]:
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(ended.stdout.split()) & HEAVY
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not loaded_by("import triptych")
+    help_text = "from triptych.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass"
+    assert not loaded_by(help_text)
+
+
+def test_reports_and_verdicts_need_no_torch() -> None:
+    assert "torch" not in loaded_by("import triptych.report, triptych.verdict, triptych.concept, triptych.metrics")

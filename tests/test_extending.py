@@ -1,0 +1,56 @@
+"""The method in docs/extending.md is one file, and it passes the laws."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import test_laws as laws
+from tests.worlds import FAST, learned, trial
+from triptych.base import Base
+from triptych.patch import _METHODS, methods
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+
+@pytest.fixture
+def bitfit(tmp_path: Path) -> Iterator[str]:
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert code
+    path = tmp_path / "bitfit.py"
+    path.write_text(code[1])
+    spec = importlib.util.spec_from_file_location("bitfit", path)
+    assert spec
+    assert spec.loader
+    methods()
+    module = sys.modules["bitfit"] = importlib.util.module_from_spec(spec)
+    FAST["bitfit"] = {"lr": 1e-2}
+    try:
+        spec.loader.exec_module(module)
+        yield "bitfit"
+    finally:
+        for registry in (_METHODS, FAST, sys.modules):
+            registry.pop("bitfit", None)
+
+
+def test_it_passes_the_laws(base: Base, bitfit: str, tmp_path: Path) -> None:
+    laws.test_leaving_restores_the_base_bit_for_bit(base, bitfit)
+    laws.test_strength_0_is_the_base_and_1_the_artifact(base, bitfit)
+    for other in laws.ALL:
+        laws.test_different_methods_compose_in_any_order(base, bitfit, other)
+    laws.test_fit_moves_finite_tensors(base, bitfit)
+    laws.test_learning_rate_0_learns_nothing(base, bitfit)
+    laws.test_saved_and_opened_is_the_same(base, bitfit, tmp_path)
+    laws.test_killed_and_resumed_equals_uninterrupted(base, [bitfit], tmp_path)
+    laws.test_every_method_explains_itself()
+
+
+def test_it_moves_biases_only(base: Base, bitfit: str) -> None:
+    tensors = learned(base, trial(bitfit)).tensors
+    assert tensors
+    assert all(name.endswith(".bias") for name in tensors)

@@ -1,0 +1,168 @@
+"""Whole studies from the command line, on a random base: files, resuming, refusing, failing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.worlds import pictures
+from triptych.artifact import Artifact
+from triptych.cli import main
+from triptych.patch import methods
+
+METHODS = sorted(methods())
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine pictures of noise, three with captions."""
+    place = tmp_path_factory.mktemp("noise-dog")
+    for i, picture in enumerate(pictures(9, size=24)):
+        picture.save(place / f"{i}.png")
+        if i < 3:
+            (place / f"{i}.txt").write_text("a <concept> in the sun")
+    return place
+
+
+def typed(random_base: Path, *words: str | Path) -> list[str]:
+    judges = ["--image-encoder", random_base / "dino", "--text-encoder", random_base / "clip"]
+    return [str(word) for word in [*words, "--base", random_base / "base", *(judges if words[0] == "try" else ())]]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="session")
+def study(folder: Path, random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "out"
+    words = typed(random_base, "try", folder, "--budget", "standard", "--precision", "bf16", "--out", out)
+    subprocess.run([sys.executable, "-m", "triptych", *words], check=True, capture_output=True, timeout=300)
+    return out
+
+
+def test_a_study_writes_what_it_promises(study: Path) -> None:
+    assert {path.name for path in study.iterdir()} >= {
+        "study.toml", "trials", "sheets", "scores.jsonl", "verdict.json", "report.html", "artifacts", "thumbs", "costs.json"
+    }  # fmt: skip
+    verdict = json.loads((study / "verdict.json").read_text())
+    assert set(verdict["methods"]) == set(METHODS)
+    for name in METHODS:
+        assert set(verdict["methods"][name]) >= {
+            "subject_fidelity",
+            "prompt_fidelity",
+            "diversity",
+            "base_preservation",
+        }
+        for interval in verdict["methods"][name].values():
+            assert set(interval) == {"value", "low", "high", "n"}
+    questions = ("textual_inversion_is_enough", "dreambooth_is_excessive", "hypernetwork_is_a_middle_ground")
+    assert set(verdict["answers"]) == set(questions)
+    assert all(answer["answer"] in ("yes", "no", "undecided") for answer in verdict["answers"].values())
+    assert verdict["recommendation"]["reasons"]
+    assert set(verdict["costs"]) == set(METHODS)
+    costs = verdict["costs"]
+    assert all(costs[name]["seconds_alone"] > 0 and costs[name]["file_bytes"] > 0 for name in METHODS)
+    assert set(costs["lora"]["trained_with"]) >= {"textual-inversion", "hypernetwork"}
+    assert costs["dreambooth"]["trained_with"] == []
+    told = tomllib.loads((study / "study.toml").read_text())["study"]
+    assert (told["class"], told["replicates"], len(told["held_out"])) == ("dog", 2, 2)
+
+
+def test_what_is_taken_away_opens(study: Path) -> None:
+    files = sorted((study / "artifacts").iterdir())
+    assert [Artifact.open(path).method for path in files] == METHODS
+    assert all(any(name in path.name for name in METHODS) for path in files)
+
+
+def test_no_method_trains_on_what_is_held_out(study: Path, folder: Path) -> None:
+    held_out = set(tomllib.loads((study / "study.toml").read_text())["study"]["held_out"])
+    assert held_out < {path.name for path in folder.glob("*.png")}
+
+
+def test_every_method_draws_the_same_prompts_and_seeds(study: Path) -> None:
+    asked: dict[str, set[tuple[tuple[str, int], ...]]] = {"concept": set(), "unrelated": set()}
+    for path in study.glob("sheets/*/sheet.json"):
+        sheet = json.loads(path.read_text())
+        asked[sheet["role"]].add(tuple((one["prompt"], one["seed"]) for one in sheet["pictures"]))
+        assert all((path.parent / one["file"]).is_file() for one in sheet["pictures"])
+    assert {role: len(sets) for role, sets in asked.items()} == {"concept": 1, "unrelated": 1}
+
+
+def test_again_it_makes_nothing_anew(
+    study: Path, folder: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*.safetensors") if "trials" in path.parts}
+    before |= {path: path.stat().st_mtime_ns for path in study.glob("sheets/*/*.png")}
+    verdict = (study / "verdict.json").read_text()
+    words = typed(random_base, "try", folder, "--budget", "standard", "--precision", "bf16", "--out", study)
+    assert call(monkeypatch, *words) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (study / "verdict.json").read_text() == verdict
+    assert call(monkeypatch, *words, "--need", "small") == 0
+
+
+def test_another_study_in_its_place_is_refused(
+    study: Path, folder: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed(
+        random_base, "try", folder, "--budget", "standard", "--precision", "bf16", "--out", study, "--seed", "7"
+    )
+    assert call(monkeypatch, *words) == 2
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_two_at_once_are_refused(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileLock(tmp_path / ".lock"):
+        assert call(monkeypatch, *typed(random_base, "try", folder, "--out", tmp_path)) == 2
+    assert "another triptych is at work" in capsys.readouterr().err
+
+
+def test_a_method_that_fails_is_a_row_that_says_why(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed(random_base, "try", folder, "--budget", "quick", "--out", tmp_path / "out", "--precision", "fp32")
+    wild = ["-s", "lora.lr=1e30", "-s", "lora.steps=4", "-s", "hypernetwork.widths=999", "--clip", random_base / "dino"]
+    assert call(monkeypatch, *words, *wild) == 0
+    verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
+    assert set(verdict["failures"]) == {"lora", "hypernetwork", "aesthetic-gradients"}
+    assert "stopped being a number" in verdict["failures"]["lora"]
+    assert "widths" in verdict["failures"]["hypernetwork"]
+    assert set(verdict["methods"]) >= {"textual-inversion", "dreambooth"}
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "stopped being a number" in report
+
+
+@pytest.mark.parametrize("when", ["training", "drawing"])
+def test_interrupted_it_ends_with_130_and_goes_on(folder: Path, random_base: Path, tmp_path: Path, when: str) -> None:
+    words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path)
+    words += ["--methods", "lora,textual-inversion"]
+    words += ["-s", "lora.steps=400"] if when == "training" else []
+    command = [sys.executable, "-m", "triptych", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    seen = {"training": "trials/state-*.pt", "drawing": "trials/*/trial.json"}[when]
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob(seen)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    again = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "report.html").is_file()
+    assert not list(tmp_path.rglob("*.tmp"))
