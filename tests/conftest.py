@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.worlds import pictures
 from triptych.base import Base, tiny_base
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -42,3 +43,14 @@ def base(request: pytest.FixtureRequest, clip_folder: Path) -> Base:
     tiny = tiny_base(dtype=request.param)
     tiny.clip_source = str(clip_folder)
     return tiny
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine pictures of noise, three with captions."""
+    place = tmp_path_factory.mktemp("noise-dog")
+    for i, picture in enumerate(pictures(9, size=24)):
+        picture.save(place / f"{i}.png")
+        if i < 3:
+            (place / f"{i}.txt").write_text("a <concept> in the sun")
+    return place

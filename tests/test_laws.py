@@ -212,14 +212,14 @@ def test_saved_and_opened_is_the_same(base: Base, name: str, tmp_path: Path) -> 
         assert torch.equal(look(base), one)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def kill_at(step: int) -> Progress:
     def progress(done: int, total: int) -> None:
         if done == step:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -235,7 +235,7 @@ def test_killed_and_resumed_equals_uninterrupted(base: Base, names: list[str], t
     whole = fits(base, trials)
     for step in islice(range(1, 6), 0, None, 2):
         state = tmp_path / f"{step}.pt"
-        with unchanged(base), pytest.raises(Killed):
+        with unchanged(base), pytest.raises(KilledError):
             fits(base, trials, state=state, progress=kill_at(step))
         for a, b in zip(whole, fits(base, trials, state=state), strict=True):
             assert gap(a.tensors, b.tensors) == 0

@@ -22,7 +22,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def imports(path: Path) -> list[tuple[str, ...]]:
-    """The modules of triptych that a file imports, as paths from the root; those for type checkers only are left out."""
+    """The modules of triptych that a file imports, as paths from the root; not those for type checkers only."""
     package, found = path.relative_to(ROOT).parent.parts, []
     tree = ast.parse(path.read_text())
     skipped = {

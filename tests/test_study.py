@@ -14,35 +14,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.worlds import pictures
+from tests.worlds import call, typed
 from triptych.artifact import Artifact
-from triptych.cli import main
 from triptych.patch import methods
 
 METHODS = sorted(methods())
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine pictures of noise, three with captions."""
-    place = tmp_path_factory.mktemp("noise-dog")
-    for i, picture in enumerate(pictures(9, size=24)):
-        picture.save(place / f"{i}.png")
-        if i < 3:
-            (place / f"{i}.txt").write_text("a <concept> in the sun")
-    return place
-
-
-def typed(random_base: Path, *words: str | Path) -> list[str]:
-    judges = ["--image-encoder", random_base / "dino", "--text-encoder", random_base / "clip"]
-    return [str(word) for word in [*words, "--base", random_base / "base", *(judges if words[0] == "try" else ())]]
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +31,8 @@ def study(folder: Path, random_base: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_a_study_writes_what_it_promises(study: Path) -> None:
     assert {path.name for path in study.iterdir()} >= {
-        "study.toml", "trials", "sheets", "scores.jsonl", "verdict.json", "report.html", "artifacts", "thumbs", "costs.json"
+        "study.toml", "trials", "sheets", "scores.jsonl", "costs.json", "verdict.json", "report.html", "artifacts",
+        "thumbs",
     }  # fmt: skip
     verdict = json.loads((study / "verdict.json").read_text())
     assert set(verdict["methods"]) == set(METHODS)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from triptych.artifact import Artifact
 from triptych.base import Base, generator
+from triptych.cli import main
 from triptych.fit import Trial, fit
 from triptych.patch import Examples, Tensors, method_named
 
@@ -58,3 +62,15 @@ def look(base: Base) -> Tensor:
 
 def gap(a: Tensors, b: Tensors) -> float:
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a.keys() | b.keys())
+
+
+def typed(random_base: Path, *words: str | Path) -> list[str]:
+    judges = ["--image-encoder", random_base / "dino", "--text-encoder", random_base / "clip"]
+    return [str(word) for word in [*words, "--base", random_base / "base", *(judges if words[0] == "try" else ())]]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
