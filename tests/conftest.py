@@ -6,8 +6,9 @@ import torch
 
 from tests.worlds import pictures
 from triptych.base import Base, tiny_base
+from triptych.cli import QUIET
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ |= {"HF_HUB_OFFLINE": "1", **QUIET}
 torch.set_num_threads(1)
 
 

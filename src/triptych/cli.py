@@ -22,6 +22,8 @@ app = typer.Typer(
     help="One folder of pictures in; every kind of Stable Diffusion personalisation out, measured on one yardstick.",
 )  # fmt: skip
 
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+
 BaseName = Annotated[str, typer.Option("--base", help="'demo' (embedded), a diffusers folder, or a hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
@@ -205,9 +207,7 @@ def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:
 
 def main() -> None:
     """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ |= QUIET
     try:
         code = app(standalone_mode=False)
     except TriptychError as error:
