@@ -18,6 +18,7 @@ from transformers import CLIPModel
 
 from recipes.demo_base.art import MORE_ART, Package, render, render_all, world_drawings
 from recipes.demo_base.compose import Composer
+from recipes.demo_base.difference import add, compress, energy
 from recipes.demo_base.export import install
 from recipes.demo_base.fit import Plan, Progress, fit, rate_factor
 from recipes.demo_base.fleet import Fleet
@@ -217,3 +218,19 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert rate_factor(0.0, 0, plan) == pytest.approx(0.1)
     assert rate_factor(0.4, 100, plan) == 1
     assert rate_factor(1.0, 100, plan) == pytest.approx(0)
+
+
+def test_a_difference_of_low_rank_is_kept_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = {"matrix": torch.randn(8, 4, 3, 3, generator=generator), "vector": torch.randn(8, generator=generator)}
+    step = torch.randn(8, 2, generator=generator) @ torch.randn(2, 36, generator=generator)
+    after = {"matrix": before["matrix"] + step.view(8, 4, 3, 3), "vector": before["vector"] + 1}
+    kept = compress(before, after, rank=2)
+    assert {name: tensor.shape for name, tensor in kept.items()} == {
+        "matrix.up": (8, 2),
+        "matrix.down": (2, 36),
+        "vector.whole": (8,),
+    }
+    assert all(torch.allclose(value, after[name], atol=0.02) for name, value in add(before, kept).items())
+    assert energy(before, after, kept) > 0.9999
+    assert energy(before, after, compress(before, after, rank=1)) < 0.99
