@@ -2,9 +2,9 @@
 
     python -m benchmarks.where_time_goes [FOLDER] [--base demo] [--budget quick]
 
-Runs one study in a new folder and notes every call of the UNet: how many rows, and whether gradients were asked for the
-text only or for the weights too. Then, in the same process, it makes calls of the same sizes on the bare UNet and nothing
-else. The ratio is the whole study over that; importing the libraries counts as part of the study.
+Runs one study in a new folder and notes every call of the UNet: how many rows, and whether gradients were asked for
+the text only or for the weights too. Then, in the same process, it makes calls of the same sizes on the bare UNet and
+nothing else. The ratio is the whole study over that; importing the libraries counts as part of the study.
 """
 
 from __future__ import annotations

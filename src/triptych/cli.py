@@ -213,7 +213,7 @@ def main() -> None:
     except TriptychError as error:
         code = _told(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command goes on from here (`train`: with --resume)", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,21 +67,27 @@ def sampler_for(base: Base, drawing: Drawing) -> Any:
 def draw(
     base: Base, requests: Sequence[Request], drawing: Drawing | None = None, done: Callable[[int], None] | None = None
 ) -> list[list[Image]]:
-    """The pictures of each request, in batches of `drawing.batch`; each depends on its own seed alone.
+    """The pictures of each request; `done` is called with 1 as each of them is there."""
+    places = [(i, j) for i, request in enumerate(requests) for j in range(len(request.seeds))]
+    pictures: dict[tuple[int, int], Image] = {}
+    for place, picture in stream(base, requests, drawing):
+        pictures[places[place]] = picture
+        if done:
+            done(1)
+    return [[pictures[i, j] for j in range(len(request.seeds))] for i, request in enumerate(requests)]
 
-    `done` is called with the number of pictures of each batch as it ends.
+
+def stream(base: Base, requests: Sequence[Request], drawing: Drawing | None = None) -> Iterator[tuple[int, Image]]:
+    """Each picture as its batch of `drawing.batch` ends, with its place among all that are asked for, in their order.
+
+    A picture depends on its own seed alone, whatever the batch.
     """
     drawing = drawing or base.description.drawing
     singles = [replace(request, seeds=(seed,)) for request in requests for seed in request.seeds]
-    singles.sort(key=lambda request: str(request.owner))  # an owner's rows lie side by side
-    pictures: dict[Request, Image] = {}
-    for first in range(0, len(singles), drawing.batch):
-        batch = singles[first : first + drawing.batch]
-        for request, picture in zip(batch, base.decode(sample(base, batch, drawing)), strict=True):
-            pictures[request] = picture
-        if done:
-            done(len(batch))
-    return [[pictures[replace(request, seeds=(seed,))] for seed in request.seeds] for request in requests]
+    order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows lie side by side
+    for first in range(0, len(order), drawing.batch):
+        batch = order[first : first + drawing.batch]
+        yield from zip(batch, base.decode(sample(base, [singles[i] for i in batch], drawing)), strict=True)
 
 
 @torch.no_grad()

@@ -43,6 +43,7 @@ class Base:
     rows: Rows = field(default_factory=Rows)
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
     _clip: Clip | None = None
+    dtype: torch.dtype = field(init=False)  # what the UNet computes in, also while float32 masters are trained
     identity: str = field(init=False)  # the fingerprint it was opened with
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
     encode: Callable[[Sequence[str]], Tensor] = field(init=False)
@@ -51,6 +52,7 @@ class Base:
         self.spell, self.encode = self._spell, self._encode
         for module in self.modules().values():
             module.eval().requires_grad_(False)
+        self.dtype = self.unet.dtype
         self.identity = self.fingerprint()
 
     # --- what it is -------------------------------------------------------------------------------------------------
@@ -59,11 +61,6 @@ class Base:
     def device(self) -> torch.device:
         device: torch.device = self.unet.device
         return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.unet.dtype
-        return dtype
 
     def modules(self) -> dict[str, nn.Module]:
         return {"text_encoder": self.text_encoder, "vae": self.vae, "unet": self.unet}

@@ -12,7 +12,7 @@ from ..concept import Concept
 from ..errors import TriptychError
 from ..files import make_folder
 from ..fit import Trial, fit
-from ..generate import Request, draw, settings_for
+from ..generate import Request, settings_for, stream
 from ..patch import Examples, method_named
 from ..png import Recipe, save_png
 from ..settings import Value
@@ -87,7 +87,7 @@ class Wish:
 
 
 def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]:
-    """Draw and write numbered pictures, after those that the folder holds already.
+    """Draw and write numbered pictures as they come, after those that the folder holds already.
 
     Raises:
         TriptychError: bad input, or the folder cannot be written.
@@ -104,13 +104,12 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
             if len(base.spell([prompt])[0]) > base.room:
                 progress.note(f"only the first {base.room} tokens of {prompt[:40]!r}... are read")
         progress.stage("drawing", len(wish.prompts) * len(wish.seeds))
-        drawn = draw(base, requests, drawing, progress.advance)
-    paths: list[Path] = []
-    for request, pictures in zip(requests, drawn, strict=True):
-        for seed, picture in zip(request.seeds, pictures, strict=True):
-            paths.append(out / f"{first + len(paths):05}.png")
-            save_png(paths[-1], picture, Recipe.of(base, request.prompt, seed, wish.uses, drawing))
-    return paths
+        for place, picture in stream(base, requests, drawing):
+            request, seed = divmod(place, len(wish.seeds))
+            recipe = Recipe.of(base, wish.prompts[request], wish.seeds[seed], wish.uses, drawing)
+            save_png(out / f"{first + place:05}.png", picture, recipe)
+            progress.advance()
+    return [out / f"{first + place:05}.png" for place in range(len(wish.prompts) * len(wish.seeds))]
 
 
 def part_of(use: str) -> Part:
