@@ -104,12 +104,12 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
             if len(base.spell([prompt])[0]) > base.room:
                 progress.note(f"only the first {base.room} tokens of {prompt[:40]!r}... are read")
         progress.stage("drawing", len(wish.prompts) * len(wish.seeds))
-        for place, picture in stream(base, requests, drawing):
-            request, seed = divmod(place, len(wish.seeds))
+        for i, picture in stream(base, requests, drawing):
+            request, seed = divmod(i, len(wish.seeds))
             recipe = Recipe.of(base, wish.prompts[request], wish.seeds[seed], wish.uses, drawing)
-            save_png(out / f"{first + place:05}.png", picture, recipe)
+            save_png(out / f"{first + i:05}.png", picture, recipe)
             progress.advance()
-    return [out / f"{first + place:05}.png" for place in range(len(wish.prompts) * len(wish.seeds))]
+    return [out / f"{first + i:05}.png" for i in range(len(wish.prompts) * len(wish.seeds))]
 
 
 def part_of(use: str) -> Part:
