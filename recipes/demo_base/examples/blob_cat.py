@@ -26,7 +26,7 @@ AGAIN = {
 
 PROMPTS = (
     "a {} on a yellow background",
-    "a {} on a orange background",
+    "a {} on a purple background",
     "a {} on a green background",
     "a small {} on a red background",
     "a {} on the left on a pink background",
