@@ -77,7 +77,7 @@ class Base:
         for name, module in self.modules().items():
             for key, value in sorted(module.state_dict().items()):
                 digest.update(f"{name}.{key}".encode())
-                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def clip(self) -> Clip:
