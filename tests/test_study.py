@@ -66,7 +66,10 @@ def test_what_is_taken_away_opens(study: Path) -> None:
 
 def test_no_method_trains_on_what_is_held_out(study: Path, folder: Path) -> None:
     held_out = set(tomllib.loads((study / "study.toml").read_text())["study"]["held_out"])
-    assert held_out < {path.name for path in folder.glob("*.png")}
+    everything = {path.name for path in folder.glob("*.png")}
+    records = [json.loads(path.read_text()) for path in study.glob("trials/*/trial.json")]
+    assert len(records) == 2 * len(METHODS)
+    assert all(set(record["pictures"]) == everything - held_out for record in records)
 
 
 def test_every_method_draws_the_same_prompts_and_seeds(study: Path) -> None:

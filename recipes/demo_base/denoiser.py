@@ -1,7 +1,7 @@
 """Third stage: the denoiser, on cached latents and cached text states.
 
-Velocity prediction, Salimans and Ho (2022): v = alpha noise - sigma x. Loss weights in the
-manner of Hang et al. (2023), "Efficient Diffusion Training via Min-SNR Weighting Strategy".
+Velocity prediction, Salimans and Ho (2022): v = alpha noise - sigma x. Loss weights capped in
+the manner of Hang et al. (2023), "Efficient Diffusion Training via Min-SNR Weighting Strategy".
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ UNSAID = 0.1
 """How often a picture is learned without its caption, for classifier-free guidance (Ho and Salimans, 2022)."""
 
 HIGHEST_WEIGHT = 5.0
-"""Upper end of the weight of the clean picture's error. The plain error of v weighs it by SNR + 1."""
+"""Upper end of the weight of the clean picture's error. The plain error of v weighs it by SNR + 1: also where there is
+next to no signal, as there the caption must be turned into a shape."""
 
 
 def build_denoiser() -> UNet2DConditionModel:

@@ -98,7 +98,7 @@ def make_lessons(shop: Workshop) -> None:
 def train_denoiser(shop: Workshop) -> None:
     """Train the denoiser for the rest of the time."""
     task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=12)
-    plan = Plan(0.66 * shop.seconds, rate=5e-4, hold=0.4, warm_up=200, averaging=0.9995, log_every=200)
+    plan = Plan(0.66 * shop.seconds, rate=8e-4, hold=0.6, warm_up=200, averaging=0.9995, log_every=200)
     fit(task, plan, shop.fleet, shop.out)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from recipes.demo_base.art import Drawing, open_package, render_all, world_drawings
-from recipes.demo_base.compose import Composer
+from recipes.demo_base.compose import Composer, Pixels
 from recipes.demo_base.judge.exam import GUIDANCE, draw, open_base, psnr, reconstruct, set_exam, strangers
 from recipes.demo_base.judge.eye import Eye, marks
 from recipes.demo_base.judge.verdict import Share, Verdict
@@ -20,7 +20,7 @@ from triptych.metrics.encoders import EfficientNetLite0
 from triptych.metrics.world import World as Facts
 
 SHEET = (12, 5)
-"""Columns and rows of the sheet of samples."""
+"""Columns and pairs of rows of the sheet of samples."""
 
 
 def judge(
@@ -51,7 +51,7 @@ def judge(
         drawn={criterion: Share.of(each) for criterion, each in got.items()},
         seconds_a_picture=seconds,
     )
-    return verdict, sheet(drawn)
+    return verdict, sheet(exam.real, drawn)
 
 
 def unseen_drawings(world: World, packs: Path) -> list[Drawing]:
@@ -65,14 +65,14 @@ def unseen_drawings(world: World, packs: Path) -> list[Drawing]:
     return drawings
 
 
-def sheet(pictures: list[Image.Image]) -> Image.Image:
-    """The first pictures, row after row."""
-    columns, rows = SHEET
-    cells = [np.asarray(picture) for picture in pictures[: columns * rows]]
-    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
-    return Image.fromarray(
-        np.concatenate([np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)])
-    )
+def sheet(real: list[Pixels], drawn: list[Image.Image]) -> Image.Image:
+    """The first pictures in pairs of rows: what was asked for, as a real composition, and below it what was drawn."""
+    columns, pairs = SHEET
+    rows = []
+    for start in range(0, min(len(real), columns * pairs) // columns * columns, columns):
+        rows.append(np.concatenate(real[start : start + columns], axis=1))
+        rows.append(np.concatenate([np.asarray(picture) for picture in drawn[start : start + columns]], axis=1))
+    return Image.fromarray(np.concatenate(rows))
 
 
 def main() -> None:
