@@ -146,8 +146,8 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     record = {
         "method": run.method, "replicate": run.replicate, "seed": run.seed, "settings": asdict(run.settings),
         "steps": run.steps, "lr": getattr(run.settings, "lr", 0.0), "says": says, "failure": result.failure,
-        "pictures": [work.concept.pictures[i].path.name for i in run.train], "seconds": result.seconds, "trained_with": list(others),
-        "parameters": sum(tensor.numel() for tensor in result.tensors.values()),
+        "pictures": [work.concept.pictures[i].path.name for i in run.train], "seconds": result.seconds,
+        "trained_with": list(others), "parameters": sum(tensor.numel() for tensor in result.tensors.values()),
     }  # fmt: skip
     if not result.failure:
         told = provenance(work.base, work.concept, says, run.seed)
