@@ -52,7 +52,7 @@ class Verdict:
             f"{self.prompts} prompts of unseen combinations, guidance {self.guidance:g}; "
             f"{self.seconds_a_picture:.2f} seconds a picture.",
             "",
-            "| criterion | judge on real pictures | base | base relative to judge |",
+            "| criterion | judge, real pictures through the autoencoder | base | base relative to judge |",
             "| --- | --- | --- | --- |",
         ]
         for criterion, own in self.own.items():
