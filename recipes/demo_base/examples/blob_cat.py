@@ -28,11 +28,19 @@ PROMPTS = (
     "a {} on a yellow background",
     "a {} on a purple background",
     "a {} on a green background",
+    "a {} on a white background",
+    "a {} on a black background",
+    "a {} on a blue background",
+    "a {} on a pink background",
+    "a {} on a gray background",
+    "a {} on a brown background",
+    "a {} on a teal background",
+    "a {} on a red background",
+    "a large {} on a gray background",
     "a small {} on a red background",
     "a {} on the left on a pink background",
     "a {} on the right on a blue background",
-    "a large {} on a gray background",
-    "a {} on a black background",
+    "a large {} on a purple background",
 )
 
 
