@@ -25,11 +25,6 @@ class Trial:
     seed: int = 0
     owner: Owner = None
 
-    @property
-    def alone(self) -> bool:
-        """Whether it moves the base's own weights, which no other trial could then share."""
-        return method_named(self.method).stage is Stage.WEIGHTS
-
 
 @dataclass(frozen=True)
 class Fitted:

@@ -16,7 +16,7 @@ from ..base import Base, Budget, Place
 from ..concept import Concept
 from ..errors import TriptychError, did_you_mean
 from ..files import write_text
-from ..patch import method_named, methods
+from ..patch import Training, method_named, methods
 from ..settings import Value
 from ..verdict import NEEDS, Need
 
@@ -71,7 +71,7 @@ class Plan:
         """A method's settings: its own, the base's, the budget's number of steps, the user's, the concept's words."""
         method, given = method_named(name), self.settings.get(name, {})
         settings = method.configure(base.description.methods.get(name, {}), given)
-        if hasattr(settings, "batch") and "steps" not in given:  # trained by steps
+        if isinstance(settings, Training) and "steps" not in given:
             settings = replace(settings, steps=max(1, round(settings.steps * self.budget_of(base).steps)))
         return method.for_concept(settings, concept)
 

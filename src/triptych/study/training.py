@@ -17,7 +17,7 @@ from ..concept import Concept
 from ..errors import TriptychError
 from ..files import write_text
 from ..fit import Fitted, Trial, fit
-from ..patch import Stage, method_named
+from ..patch import Stage, Training, method_named
 from .layout import key
 from .work import Work
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def steps(self) -> int:
-        return int(getattr(self.settings, "steps", 0)) if hasattr(self.settings, "batch") else 0
+        return self.settings.steps if isinstance(self.settings, Training) else 0
 
     def phrase(self, concept: Concept) -> str:
         return method_named(self.method).phrase(self.settings, concept.class_word)
@@ -87,7 +87,7 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
     for run in sorted(wanted, key=lambda run: run.replicate):
         if _alone(run):
             continue
-        rows = sum(getattr(other.settings, "batch", 0) for other in [*together, run])
+        rows = sum(other.settings.batch for other in [*together, run])
         if together and rows > most:
             yield together
             together = []
@@ -98,7 +98,8 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
 
 
 def _alone(run: Run) -> bool:
-    return method_named(run.method).stage is Stage.WEIGHTS
+    """Who moves the base's weights cannot share a pass; who takes no steps has nothing to share."""
+    return not run.steps or method_named(run.method).stage is Stage.WEIGHTS
 
 
 def _train(work: Work, one: Sequence[Run]) -> None:
