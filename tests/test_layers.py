@@ -9,9 +9,9 @@ import triptych
 
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base"},
+    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile"},
     {"patch", "artifact", "train", "fit", "generate", "png", "weights"},
-    {"methods", "metrics", "intervals"},
+    {"methods", "metrics", "formats", "intervals"},
     {"verdict", "study"},
     {"report", "console", "cli", "__main__"},
 ]

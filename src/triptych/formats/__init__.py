@@ -1,0 +1,92 @@
+"""File formats of personalisation, one a file, found by being in this folder; what they hold becomes an `Artifact`.
+
+Importing a format needs no torch, so that `triptych inspect` answers at once: what reads or writes tensors imports what
+it needs inside its functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ..tensorfile import TensorFile
+
+if TYPE_CHECKING:
+    from ..artifact import Artifact
+    from ..base import Base
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a header says about a file.
+
+    `kind` is a method's name ("lora", "textual-inversion", "hypernetwork", "dreambooth", "aesthetic-gradients"),
+    "checkpoint" or "vae". `family` is that of the bases it fits ("sd1", "sd2", "sdxl", ...), None where the header does
+    not tell. `details` is what a user wants to know: rank, alpha, vectors, structure, ...
+    """
+
+    kind: str
+    format: str
+    family: str | None
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    triggers: tuple[str, ...] = ()  # words to say in a prompt
+
+
+class Format(ABC):
+    """One layout of a file.
+
+    Class attributes: `name` as `--to` takes it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
+    the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: what a file of this
+    format cannot hold, empty where nothing is lost.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    readers: ClassVar[tuple[str, ...]]
+    loses: ClassVar[str] = ""
+    writes: ClassVar[bool] = True
+
+    @abstractmethod
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        """What the file is, if it is of this format; by its header alone."""
+
+    @abstractmethod
+    def read(self, file: TensorFile) -> Artifact:
+        """Its content.
+
+        Raises:
+            TriptychError: a tensor that is missing, superfluous, of a wrong shape or not finite, by name.
+        """
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """Write it whole or not at all; what was lost or must be known comes back as a sentence, or "".
+
+        `metadata` goes into containers that have a place for it.
+
+        Raises:
+            TriptychError: this artifact cannot be held by this format, or the place cannot be written.
+        """
+        raise NotImplementedError
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """All formats by name."""
+    found: dict[str, Format] = {}
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for member in vars(module).values():
+            if isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__:
+                if not getattr(member, "__abstractmethods__", None):
+                    found[member.name] = member()
+    return found
