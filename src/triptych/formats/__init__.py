@@ -86,7 +86,7 @@ def formats() -> Mapping[str, Format]:
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for member in vars(module).values():
-            if isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__:
-                if not getattr(member, "__abstractmethods__", None):
-                    found[member.name] = member()
+            own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
+            if own and not member.__abstractmethods__:
+                found[member.name] = member()
     return found
