@@ -57,7 +57,7 @@ def save_base(out: Path, size: str) -> None:
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
     torch.manual_seed(0)
     if size == "tiny":
-        text, vae, unet = tiny.text_encoder, tiny.vae, tiny.unet
+        text, vae, unet = tiny.texts[0].encoder, tiny.vae, tiny.unet
         out.mkdir(parents=True, exist_ok=True)
         (out / "triptych.toml").write_text(tomli_w.dumps(asdict(description())))
     else:
@@ -67,7 +67,7 @@ def save_base(out: Path, size: str) -> None:
         torch.set_default_dtype(torch.float32)
     for name, module in (("text_encoder", text), ("vae", vae), ("unet", unet)):
         torch.nn.Module.to(module, torch.float16 if size != "tiny" else torch.float32).save_pretrained(out / name)
-    tiny.tokenizer.save_pretrained(out / "tokenizer")
+    tiny.texts[0].tokenizer.save_pretrained(out / "tokenizer")
     DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(out / "scheduler")
     (out / "model_index.json").write_text(json.dumps(INDEX, indent=1))
     save_clip(text, out / "clip", 16 if size == "tiny" else 32)
@@ -91,8 +91,8 @@ def save_encoders(out: Path) -> None:
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     Dinov2Model(Dinov2Config(**size)).save_pretrained(out / "dino")
     tiny = tiny_base(seed=1)
-    save_clip(tiny.text_encoder, out / "clip", 16)
-    tiny.tokenizer.save_pretrained(out / "clip")
+    save_clip(tiny.texts[0].encoder, out / "clip", 16)
+    tiny.texts[0].tokenizer.save_pretrained(out / "clip")
 
 
 def main() -> None:

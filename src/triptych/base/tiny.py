@@ -9,6 +9,7 @@ import torch
 
 from .description import Budget, Description, Drawing
 from .model import Base
+from .text import Text
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -61,7 +62,7 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> Base:
         )
     for module in (text, vae, unet):
         torch.nn.Module.to(module, dtype)
-    return Base("tiny", tokenizer, text, vae, unet, DDPMScheduler(), description(), 16)
+    return Base("tiny", (Text("text_encoder", tokenizer, text),), vae, unet, DDPMScheduler(), description(), 16)
 
 
 def description() -> Description:
