@@ -9,6 +9,6 @@ from .text import Context, Text
 from .tiny import tiny_base
 
 __all__ = [
-    "EMBEDDED", "Base", "Budget", "Context", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "Text", "generator",
-    "spans", "tiny_base",
+    "EMBEDDED", "Base", "Budget", "Context", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "Text",
+    "generator", "spans", "tiny_base",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How a base reads prompts: one text side for Stable Diffusion 1 and 2, two for SDXL, and what the UNet is told of them."""
+"""How a base reads prompts: one text side for Stable Diffusion 1 and 2, two for SDXL; what its UNet is told of them."""
 
 from __future__ import annotations
 
