@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import TriptychError
 from ..tensorfile import TensorFile
 
 if TYPE_CHECKING:
@@ -90,3 +91,44 @@ def formats() -> Mapping[str, Format]:
             if own and not member.__abstractmethods__:
                 found[member.name] = member()
     return found
+
+
+def recognise(file: TensorFile) -> Recognised:
+    """What a file is, by its header alone.
+
+    Raises:
+        TriptychError: no format knows it.
+    """
+    for one in formats().values():
+        found = one.recognise(file)
+        if found:
+            return found
+    names = ", ".join(list(file.layouts)[:3]) or "none"
+    raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The trained file at `path`, whatever tool wrote it.
+
+    Raises:
+        TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
+    """
+    file = TensorFile.open(path)
+    found = recognise(file)
+    if found.kind in ("checkpoint", "vae"):
+        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
+    return formats()[found.format].read(file)
+
+
+def load(path: Path | str) -> Artifact | Base:
+    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint holds.
+
+    Raises:
+        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+    """
+    from ..base import Base
+
+    path = Path(path)
+    if path.is_dir() or recognise(TensorFile.open(path)).kind == "checkpoint":
+        return Base.open(str(path))
+    return open_artifact(path)
