@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .verdict.words import size
-
 if TYPE_CHECKING:
     from .inspection import Inspection
 
@@ -34,6 +32,8 @@ def inspect(
 
 
 def _lines(one: Inspection) -> list[tuple[str, str]]:
+    from .verdict.words import size
+
     family = f" for {one.family}" if one.family else ""
     lines = [
         ("file", f"{one.path} ({size(one.bytes)})"),
@@ -55,6 +55,8 @@ def _table(found: list[Inspection]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from .verdict.words import size
 
     table = Table(box=None, pad_edge=False)
     for title in ("file", "is", "for", "size", "say", "fits"):
