@@ -1,4 +1,4 @@
-"""`python -m recipes.files_page`: writes docs/files.md, the table of what is read and written, from the formats themselves."""
+"""`python -m recipes.files_page`: writes docs/files.md, what is read and written, from the formats themselves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,17 @@ HEAD = """\
 `triptych.load(FILE)` gives an `Artifact` or a `Base`; `artifact.apply(base, strength)` attaches it.
 
 Whatever a file is called, it is told by its content. Nothing in it is run: pickles are first read by their opcodes, and
-loaded, if they only build tensors and plain values, by torch's weights-only loader. Nothing is downloaded unless a hub id
-is given.
+loaded, if they only build tensors and plain values, by torch's weights-only loader. Nothing is downloaded but what a hub
+id names.
+"""
+LIBRARY = """
+## Library folders
+
+`--library DIR` looks for files in these folders of DIR, with their sub-folders, in those that `extra_model_paths.yaml`
+names, or, where there are none, in DIR itself.
+
+| kind | folders |
+|---|---|
 """
 
 
@@ -49,7 +58,7 @@ def _section(kind: str, title: str) -> str:
 def _row(one: Format) -> str:
     cells = (
         f"`{one.name}`", one.title, ", ".join(f"`{suffix}`" for suffix in one.suffixes), "yes" if one.writes else "no",
-        ", ".join(one.readers), one.loses or "–",
+        ", ".join(one.readers), one.loses,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
@@ -59,9 +68,7 @@ def _library() -> str:
         for kind, places in PLACES.items():
             yield f"| {kind} | {', '.join(f'`{place}`' for place in places)} |\n"
 
-    head = "\n## Library folders\n\n`--library DIR` looks for files in these folders of DIR, with their sub-folders, in those that\n"
-    head += "`extra_model_paths.yaml` names, or, where there are none, in DIR itself.\n\n"
-    return f"{head}| kind | folders |\n|---|---|\n{''.join(rows())}"
+    return LIBRARY + "".join(rows())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..base import Base
 
+OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -82,9 +85,9 @@ class Format(ABC):
 
 @cache
 def formats() -> Mapping[str, Format]:
-    """All formats by name."""
+    """All formats by name, our own first."""
     found: dict[str, Format] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != OWN, info.name)):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for member in vars(module).values():
             own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
@@ -117,7 +120,9 @@ def open_artifact(path: Path) -> Artifact:
     found = recognise(file)
     if found.kind in ("checkpoint", "vae"):
         raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
-    return formats()[found.format].read(file)
+    read = formats()[found.format].read(file)
+    recipe = file.metadata.get(RECIPE)
+    return type(read).from_recipe(path, recipe, read.tensors) if recipe else read
 
 
 def load(path: Path | str) -> Artifact | Base:

@@ -36,6 +36,8 @@ class Own(Format):
         try:
             recipe = json.loads(file.metadata[RECIPE])
             method, settings = str(recipe["method"]), dict(recipe["settings"])
+            if recipe.get("layout", self.name) != self.name:
+                return None
         except (ValueError, KeyError, TypeError) as error:
             raise TriptychError(f"the recipe inside {file.path} cannot be read: {error!r}") from error
         details = {name: settings[name] for name in TOLD if name in settings}
@@ -52,5 +54,5 @@ class Own(Format):
     ) -> str:
         from ..metadata import write_safetensors
 
-        write_safetensors(path, artifact.tensors, {**(metadata or {}), RECIPE: artifact.recipe})
+        write_safetensors(path, artifact.tensors, {**(metadata or {}), RECIPE: artifact.recipe()})
         return ""
