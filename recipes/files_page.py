@@ -28,8 +28,8 @@ HEAD = """\
 `triptych.load(FILE)` gives an `Artifact` or a `Base`; `artifact.apply(base, strength)` attaches it.
 
 Whatever a file is called, it is told by its content. Nothing in it is run: pickles are first read by their opcodes, and
-loaded, if they only build tensors and plain values, by torch's weights-only loader. Nothing is downloaded but what a hub
-id names.
+loaded, if they only build tensors and plain values, by torch's weights-only loader. Nothing is downloaded unless the
+name of a base is a hub id.
 """
 LIBRARY = """
 ## Library folders
