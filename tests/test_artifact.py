@@ -86,8 +86,8 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
     other = tiny_base()
     pipeline = StableDiffusionPipeline(
         other.vae,
-        other.text_encoder,
-        other.tokenizer,
+        other.texts[0].encoder,
+        other.texts[0].tokenizer,
         other.unet,
         other.schedule,
         None,
@@ -96,7 +96,7 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
     )
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")
     with torch.no_grad():
-        theirs = other.unet(noisy, t, context).sample
+        theirs = other.unet(noisy, t, context.hidden).sample
         assert not torch.allclose(base.denoise(noisy, t, context), ours, atol=1e-4)
     assert torch.allclose(ours, theirs, atol=1e-5)
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from .base import Base, Owner
 from .errors import TriptychError
-from .files import write_bytes
+from .metadata import metadata_of, write_safetensors
 from .patch import Method, Patch, Tensors, method_named
 
 RECIPE = "triptych"  # the metadata entry that holds the recipe, as JSON
@@ -39,15 +38,21 @@ class Artifact:
         """Attach it to `base` for as long as the `with` block lasts."""
         return self.kind.patch(base, self.settings, self.tensors, strength, owner)
 
-    def save(self, path: Path) -> None:
-        """Write it whole or not at all.
+    @property
+    def recipe(self) -> str:
+        """Everything but the tensors, as JSON: the metadata entry `triptych` of the files that hold it."""
+        return json.dumps(
+            {"schema": SCHEMA, "method": self.method, "settings": asdict(self.settings), **self.provenance}
+        )
+
+    def save(self, path: Path, thumbnail: Path | None = None) -> None:
+        """Write it whole or not at all, with a small picture in its metadata if one is given.
 
         Raises:
-            TriptychError: the place cannot be written.
+            TriptychError: the place cannot be written, or the thumbnail is not a picture.
         """
-        recipe = {"schema": SCHEMA, "method": self.method, "settings": asdict(self.settings), **self.provenance}
-        metadata = {"format": "pt", RECIPE: json.dumps(recipe), **self.kind.metadata(self.settings)}
-        write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}, metadata))
+        told = metadata_of(self, path.stem, thumbnail)
+        write_safetensors(path, self.tensors, {**told, RECIPE: self.recipe, **self.kind.metadata(self.settings)})
 
     @classmethod
     def open(cls, path: Path) -> Artifact:

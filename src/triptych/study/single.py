@@ -101,8 +101,8 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
     requests = [Request(prompt, wish.seeds, negative=drawing.negative) for prompt in wish.prompts]
     with compose(base, *parts):
         for prompt in wish.prompts:
-            if len(base.spell([prompt])[0]) > base.room:
-                progress.note(f"only the first {base.room} tokens of {prompt[:40]!r}... are read")
+            if len(base.texts[0].spell([prompt])[0]) > base.texts[0].room:
+                progress.note(f"only the first {base.texts[0].room} tokens of {prompt[:40]!r}... are read")
         progress.stage("drawing", len(wish.prompts) * len(wish.seeds))
         for i, picture in stream(base, requests, drawing):
             request, seed = divmod(i, len(wish.seeds))
