@@ -7,7 +7,8 @@ up in one row each, so a name on one side follows from the shape of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 RESNET = {
@@ -141,3 +142,107 @@ def _vae_resnet(here: str, there: str, shortcut: bool) -> Pairs:
     for ours, original in VAE_RESNET.items():
         if ours != "conv_shortcut" or shortcut:
             yield f"{here}.{ours}", f"{there}.{original}"
+
+
+CLIP_LAYER = (
+    "layer_norm1", *(f"self_attn.{leaf}_proj" for leaf in ("q", "k", "v", "out")), "layer_norm2", "mlp.fc1", "mlp.fc2",
+)  # fmt: skip
+FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")  # one parameter in OpenCLIP, in this order
+OPENCLIP_LAYER = {
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj", **dict.fromkeys(FUSED, "attn.in_proj"),
+}  # fmt: skip
+OPENCLIP_ENDS = {
+    "embeddings.token_embedding": "token_embedding", "embeddings.position_embedding": "positional_embedding",
+    "final_layer_norm": "ln_final", "text_projection": "text_projection",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where a checkpoint keeps a text encoder, and whose names it has there: transformers' or OpenCLIP's."""
+
+    prefix: str
+    openclip: bool = False
+    projected: bool = False  # whether the UNet reads it through its projection
+
+
+UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
+SIDES: Mapping[str, Mapping[str, Side]] = {
+    "sd1": {"text_encoder": Side("cond_stage_model.transformer.text_model.")},
+    "sd2": {"text_encoder": Side("cond_stage_model.model.", openclip=True)},
+    "sdxl": {
+        "text_encoder": Side("conditioner.embedders.0.transformer.text_model."),
+        "text_encoder_2": Side("conditioner.embedders.1.model.", openclip=True, projected=True),
+    },
+}
+
+
+def text_modules(config: Mapping[str, Any], side: Side) -> dict[str, str]:
+    """Module path in transformers' `CLIPTextModel` (without `text_model.`) -> in the checkpoint, without the prefix.
+
+    OpenCLIP holds queries, keys and values in one `attn.in_proj`, so three modules have that one name.
+    """
+    layers = range(int(config["num_hidden_layers"]))
+    if not side.openclip:
+        inner = [f"encoder.layers.{layer}.{leaf}" for layer in layers for leaf in CLIP_LAYER]
+        ends = [name for name in OPENCLIP_ENDS if name != "text_projection"]
+        return {name: name for name in (*ends, *inner)}
+    return {
+        **{ours: name for ours, name in OPENCLIP_ENDS.items() if ours != "text_projection" or side.projected},
+        **{
+            f"encoder.layers.{layer}.{leaf}": f"transformer.resblocks.{layer}.{OPENCLIP_LAYER[leaf]}"
+            for layer in layers
+            for leaf in CLIP_LAYER
+        },
+    }
+
+
+def family_of(unet: Mapping[str, Any]) -> str:
+    """The family whose layout a UNet of this configuration has: "sd1", "sd2" or "sdxl", whatever its sizes."""
+    if unet.get("addition_embed_type"):
+        return "sdxl"
+    return "sd2" if unet.get("use_linear_projection") else "sd1"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint keeps a parameter."""
+
+    key: str
+    third: int | None = None  # which third of the rows of `key`
+    transposed: bool = False
+
+
+def origins(family: str, part: str, config: Mapping[str, Any], parameters: Iterable[str]) -> dict[str, Origin]:
+    """Where each parameter of a part ("unet", "vae", "text_encoder", "text_encoder_2") lies in a checkpoint.
+
+    `parameters` are the names in the module's state: "conv_in.weight".
+    """
+    if part == "unet":
+        prefix, modules = UNET, unet_modules(config)
+    elif part == "vae":
+        prefix, modules = VAE, vae_modules(config)
+    else:
+        side = SIDES[family][part]
+        prefix, modules = side.prefix, text_modules(config, side)
+    found = {}
+    for name in parameters:
+        module, _, leaf = name.removeprefix("text_model.").rpartition(".")
+        found[name] = _origin(module, f"{prefix}{modules[module]}", leaf)
+    return found
+
+
+def _origin(module: str, original: str, leaf: str) -> Origin:
+    if original.endswith(".attn.in_proj"):
+        return Origin(f"{original}_{leaf}", third=FUSED.index(f"self_attn.{module.rpartition('.')[2]}"))
+    if original.endswith(".positional_embedding"):
+        return Origin(original)
+    if original.endswith(".text_projection"):
+        return Origin(original, transposed=True)  # OpenCLIP multiplies from the right
+    return Origin(f"{original}.{leaf}")
+
+
+def ema_key(key: str) -> str:
+    """What the averaged copy of a UNet's `key` is called in a checkpoint that has one."""
+    return EMA + key.removeprefix("model.").replace(".", "")
