@@ -9,7 +9,7 @@ import triptych
 
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile"},
+    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "checkpoint"},
     {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights"},
     {"methods", "metrics", "formats", "intervals"},
     {"verdict", "study"},

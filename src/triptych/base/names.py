@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..checkpoint import EMA, TEXTS, UNET, VAE
+
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
     "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
@@ -167,13 +169,12 @@ class Side:
     projected: bool = False  # whether the UNet reads it through its projection
 
 
-UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 SIDES: Mapping[str, Mapping[str, Side]] = {
-    "sd1": {"text_encoder": Side("cond_stage_model.transformer.text_model.")},
-    "sd2": {"text_encoder": Side("cond_stage_model.model.", openclip=True)},
+    "sd1": {"text_encoder": Side(TEXTS["sd1"]["text_encoder"])},
+    "sd2": {"text_encoder": Side(TEXTS["sd2"]["text_encoder"], openclip=True)},
     "sdxl": {
-        "text_encoder": Side("conditioner.embedders.0.transformer.text_model."),
-        "text_encoder_2": Side("conditioner.embedders.1.model.", openclip=True, projected=True),
+        "text_encoder": Side(TEXTS["sdxl"]["text_encoder"]),
+        "text_encoder_2": Side(TEXTS["sdxl"]["text_encoder_2"], openclip=True, projected=True),
     },
 }
 
@@ -214,22 +215,26 @@ class Origin:
     transposed: bool = False
 
 
-def origins(family: str, part: str, config: Mapping[str, Any], parameters: Iterable[str]) -> dict[str, Origin]:
+def origins(
+    family: str, part: str, config: Mapping[str, Any], parameters: Iterable[str], prefix: str | None = None
+) -> dict[str, Origin]:
     """Where each parameter of a part ("unet", "vae", "text_encoder", "text_encoder_2") lies in a checkpoint.
 
-    `parameters` are the names in the module's state: "conv_in.weight".
+    Args:
+        parameters: the names in the module's state: "conv_in.weight".
+        prefix: what the names in the checkpoint begin with; by default the usual one.
     """
     if part == "unet":
-        prefix, modules = UNET, unet_modules(config)
+        usual, modules = UNET, unet_modules(config)
     elif part == "vae":
-        prefix, modules = VAE, vae_modules(config)
+        usual, modules = VAE, vae_modules(config)
     else:
         side = SIDES[family][part]
-        prefix, modules = side.prefix, text_modules(config, side)
+        usual, modules = side.prefix, text_modules(config, side)
     found = {}
     for name in parameters:
         module, _, leaf = name.removeprefix("text_model.").rpartition(".")
-        found[name] = _origin(module, f"{prefix}{modules[module]}", leaf)
+        found[name] = _origin(module, f"{usual if prefix is None else prefix}{modules[module]}", leaf)
     return found
 
 

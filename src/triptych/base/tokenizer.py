@@ -36,5 +36,5 @@ def clip_tokenizer(pad: str) -> CLIPTokenizer:
 
 def _letters() -> list[str]:
     """The 256 bytes as visible letters: those that are printable in Latin-1 as themselves, the rest from U+0100 on."""
-    printable = [byte for byte in range(256) if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xFF and byte != 0xAD]
+    printable = [byte for byte in range(256) if 0x21 <= byte <= 0x7E or (0xA1 <= byte <= 0xFF and byte != 0xAD)]
     return [*map(chr, printable), *(chr(0x100 + i) for i in range(256 - len(printable)))]
