@@ -10,7 +10,7 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
     {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "checkpoint"},
-    {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights"},
+    {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights", "streaming", "export", "extract"},
     {"methods", "metrics", "formats", "intervals"},
     {"verdict", "study"},
     {"report", "console", "cli", "__main__"},

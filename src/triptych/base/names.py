@@ -213,6 +213,7 @@ class Origin:
     key: str
     third: int | None = None  # which third of the rows of `key`
     transposed: bool = False
+    pointwise: bool = False  # a linear layer kept as a 1 x 1 convolution
 
 
 def origins(
@@ -245,7 +246,8 @@ def _origin(module: str, original: str, leaf: str) -> Origin:
         return Origin(original)
     if original.endswith(".text_projection"):
         return Origin(original, transposed=True)  # OpenCLIP multiplies from the right
-    return Origin(f"{original}.{leaf}")
+    pointwise = ".attn_1." in original and leaf == "weight" and not original.endswith(".norm")
+    return Origin(f"{original}.{leaf}", pointwise=pointwise)
 
 
 def ema_key(key: str) -> str:
