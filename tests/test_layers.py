@@ -9,9 +9,9 @@ import triptych
 
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes"},
-    {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights"},
-    {"methods", "metrics", "formats", "intervals", "library", "inspection"},
+    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes", "checkpoint"},
+    {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights", "streaming", "export", "extract"},
+    {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
     {"verdict", "study"},
     {"report", "console", "cli", "cli_files", "__main__"},
 ]
