@@ -83,9 +83,10 @@ def try_(
     for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
         method, _, setting = name.partition(".")
         given.setdefault(method, {})[setting] = value
+    base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
-        folder, _place(base, device, precision, resolution, clip, vae, ema, prediction), kind, class_word, token, chosen, budget,
-        cast(Any, need), seed, image_encoder, text_encoder, given,
+        folder, base_place, kind, class_word, token, chosen, budget, cast(Any, need), seed, image_encoder, text_encoder,
+        given,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -136,10 +137,9 @@ def train(
         given["steps"] = steps
     concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
     place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
+    lesson = Lesson(method, concept, place, given, seed, thumbnail)
     with Console() as console:
-        written = teach(
-            Lesson(method, concept, place, given, seed, thumbnail), out, console, resume=resume, overwrite=overwrite
-        )
+        written = teach(lesson, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:

@@ -36,9 +36,7 @@ def inspect(
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="a trained file, a checkpoint, or a diffusers folder")],
-    to: Annotated[
-        str, typer.Option("--to", help="kohya, a1111, diffusers, single-file, triptych, ... (docs/files.md)")
-    ],
+    to: Annotated[str, typer.Option("--to", help="kohya, a1111, diffusers, single-file, ...: see docs/files.md")],
     out: Annotated[Path, typer.Option(help="the file or folder to write")],
     base: Annotated[str, typer.Option("--base", help="the base that a DreamBooth's difference is added to")] = "",
     rank: Annotated[int, typer.Option(help="of a LoRA that is taken out of a difference", min=1)] = 32,
