@@ -238,9 +238,11 @@ def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) ->
 
 def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     """DoRA (arXiv:2402.09353): W + dW with the norm of each output, or each input, set to the magnitude's."""
+    import torch
+
     changed = weight + change
     axis = 0 if magnitude.numel() == weight.shape[0] and magnitude.shape[0] != 1 else 1
     others = [i for i in range(weight.dim()) if i != axis]
-    size = changed.norm(dim=others, keepdim=True)
+    size = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
     moved: Tensor = changed * (magnitude.reshape(size.shape) / size) - weight
     return moved
