@@ -10,7 +10,7 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
     {"errors", "files", "settings", "scores", "concept", "base", "tensorfile"},
-    {"patch", "artifact", "train", "fit", "generate", "png", "weights"},
+    {"patch", "artifact", "train", "fit", "fixed_loss", "generate", "png", "weights"},
     {"methods", "metrics", "formats", "intervals"},
     {"verdict", "study"},
     {"report", "console", "cli", "__main__"},

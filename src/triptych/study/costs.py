@@ -58,7 +58,13 @@ def prepare() -> None:
 def measure_alone(work: Work, run: Run) -> Alone | None:
     """A few steps of one run in a process of its own; None where that process fails."""
     steps = work.budget.cost_steps + 1  # the first one warms up
-    settings = replace(run.settings, steps=min(steps, run.steps)) if run.steps else run.settings
+    few = {
+        "steps": min(steps, run.steps),
+        "fixed_every": 0,
+        "keep": "last",
+        "patience": 0,
+    }  # what learning itself takes
+    settings = replace(run.settings, **few) if run.steps else run.settings
     cpu = replace(work.examples(run.train), latents=work.examples(run.train).latents.cpu())
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
     prepare()
@@ -123,9 +129,9 @@ def cost_of(run: Run, alone: Alone | None) -> Cost:
         attaches=method_named(run.method).stage is not Stage.WEIGHTS,
         parameters=record["parameters"],
         file_bytes=run.artifact.stat().st_size,
-        steps=run.steps,
-        pictures_seen=run.steps * getattr(run.settings, "batch", 0),
-        seconds_alone=alone.seconds * max(run.steps, 1) if alone else None,
+        steps=record["steps"],
+        pictures_seen=record["steps"] * getattr(run.settings, "batch", 0),
+        seconds_alone=alone.seconds * max(record["steps"], 1) if alone else None,
         peak_bytes=alone.peak_bytes if alone else None,
         seconds_shared=record["seconds"],
         trained_with=tuple(record["trained_with"]),
