@@ -2,7 +2,7 @@
 
 A mean over pairs (a U-statistic, Hoeffding 1948) is no mean of independent values: every prompt is in many pairs, and
 the spread of the prompts' own means would promise half the true interval. The jackknife's pseudo-values (Tukey 1958;
-for U-statistics Arvesen 1969), twice the prompt's mean less the mean of all, have the same mean and the right spread.
+for U-statistics Arvesen 1969) have the same mean and the right spread.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
+FEWEST = 3  # prompts: with two there is one pair, and no spread
+
 
 def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vector | float]) -> Iterator[Score]:
     """One score a method, training run and prompt: products of pictures of different prompts, seen from an origin.
@@ -34,7 +36,7 @@ def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vecto
     for one, feature in zip(drawn, evidence.features(drawn), strict=True):
         prompts[one.method, one.replicate].setdefault(one.prompt, []).append(feature.astype(np.float64))
     for (method, replicate), by_prompt in prompts.items():
-        if len(by_prompt) < 2:
+        if len(by_prompt) < FEWEST:
             continue
         means = np.stack([np.mean(features, axis=0) for features in by_prompt.values()])
         runs = evidence.replicates if method == BASE else (replicate,)
@@ -44,8 +46,9 @@ def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vecto
 
 
 def _pseudo_values(means: Vector) -> Vector:
-    """[prompts] of [prompts, d]."""
+    """[prompts] of [prompts, d]: n U - (n - 1) U without the prompt, written out for products."""
     n = len(means)
     products = means @ means.T
     of_each = (products.sum(axis=1) - np.diag(products)) / (n - 1)
-    return np.asarray(2 * of_each - of_each.mean())
+    mean = of_each.mean()
+    return np.asarray(mean + 2 * (n - 1) / (n - 2) * (of_each - mean))
