@@ -17,7 +17,7 @@ LAYERS = [
 ]
 ALLOWED = {("study", "report")}  # a study ends by writing its report
 IDEAS = ("methods", "metrics")
-SHARED = {"encoders", "world"}  # of metrics: what several criteria look through
+SHARED = {"encoders", "pairs", "world"}  # of metrics: what several criteria look through
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from .files import write_text
 
 BASE = "base"  # the method name of the control row: the bare base
+REAL = "real"  # the method name of what was measured of the real pictures
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Score:
     has `seed` None.
     """
 
-    metric: str  # "subject_fidelity", "prompt_fidelity", "diversity", "base_preservation", "ceiling"
-    method: str  # "lora", ... or BASE
+    metric: str  # "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling", ...
+    method: str  # "lora", ..., BASE or REAL
     value: float
     replicate: int = 0
     prompt: str = ""
@@ -44,6 +45,7 @@ class Cost:
     peak_bytes: int | None = None  # peak memory of training alone above the loaded base
     seconds_shared: float | None = None  # wall seconds of the pass it was trained in
     trained_with: tuple[str, ...] = ()  # the other methods of that pass
+    seconds_a_picture: float | None = None  # wall seconds of drawing one with it, among others in a batch
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:

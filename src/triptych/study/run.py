@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import report
@@ -16,7 +17,7 @@ from ..scores import Score, write_scores
 from ..verdict import Verdict, judge
 from . import plan as plans
 from .costs import costs_of, prepare
-from .drawing import Sheet, draw_all, sheets
+from .drawing import Sheet, draw_all, pictures, sheets
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
@@ -52,7 +53,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         progress.stage("measuring pictures", 1)
         scores = _scores(work, drawn, image_encoder, text_encoder, world)
         progress.advance()
-        costs = costs_of(work, trained)
+        drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
+        costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in costs_of(work, trained)]
         verdict = judge(scores, costs, need=plan.need, failures=_failures(wanted), seed=plan.seed)
         write_text(layout.verdict, verdict.to_json())
         _take_away(work, trained)
@@ -72,8 +74,7 @@ def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | 
 def _scores(
     work: Work, drawn: Sequence[Sheet], image: ImageEncoder, text: TextImageEncoder | None, world: World | None
 ) -> list[Score]:
-    pictures = [picture for sheet in drawn for picture in sheet.drawn(work.layout.out)]
-    scores = measure(Evidence(work.concept, pictures, image, work.base.resolution, text, world))
+    scores = measure(Evidence(work.concept, pictures(work, drawn), image, work.base.resolution, text, world))
     write_scores(work.layout.scores, scores)
     return scores
 
