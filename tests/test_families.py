@@ -83,7 +83,7 @@ def test_every_method_learns_on_every_family(kind: Kind, name: str, tmp_path: Pa
 def test_folders_open(kind: Kind, tmp_path: Path) -> None:
     made = tiny_base(kind=kind)
     save_folder(made, tmp_path)
-    opened = Place(str(tmp_path), precision="fp32").open()
+    opened = Place(str(tmp_path), precision="fp32", resolution=made.resolution).open()  # SDXL reads the size
     assert [text.name for text in opened.texts] == [text.name for text in made.texts]
     assert opened.schedule.config.prediction_type == made.schedule.config.prediction_type
     assert opened.identity == made.identity

@@ -9,11 +9,11 @@ import triptych
 
 ROOT = Path(triptych.__file__).parent
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile"},
-    {"patch", "artifact", "train", "fit", "fixed_loss", "generate", "png", "weights"},
-    {"methods", "metrics", "formats", "intervals"},
+    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes"},
+    {"patch", "artifact", "train", "fit", "fixed_loss", "generate", "metadata", "png", "weights"},
+    {"methods", "metrics", "formats", "intervals", "library", "inspection"},
     {"verdict", "study"},
-    {"report", "console", "cli", "__main__"},
+    {"report", "console", "cli", "cli_files", "__main__"},
 ]
 ALLOWED = {("study", "report")}  # a study ends by writing its report
 IDEAS = ("methods", "metrics")

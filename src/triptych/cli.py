@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from . import __version__
+from .cli_files import inspect
 from .errors import TriptychError
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def generate(
     use: Annotated[
         list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
+    ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
@@ -162,7 +166,7 @@ def generate(
         raise TriptychError("give a prompt, or --prompts FILE, and not both")
     asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes)
+    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
     with Console() as console:
         written = paint(wish, _place(base, device, precision, resolution, clip), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
@@ -187,6 +191,9 @@ def methods(as_json: AsJson = False) -> None:
             choices = f" ({', '.join(one.choices)})" if one.choices else ""
             print(f"    {one.name:<15} {one.default!s:<12} {one.explanation}{choices}")
         print()
+
+
+app.command()(inspect)
 
 
 def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:

@@ -75,6 +75,16 @@ def folder_of(source: str) -> Path:
     return _download(source)
 
 
+def family_of(source: str) -> str:
+    """The family of the base that `source` names, by its configuration alone.
+
+    Raises:
+        TriptychError: no such base, or none of a family that is known.
+    """
+    folder = folder_of(source)
+    return Description.of(folder, _family(folder)).family
+
+
 def _near(source: str) -> str:
     siblings = [p.name for p in Path(source).parent.glob("*") if p.is_dir()] if Path(source).parent.is_dir() else []
     return did_you_mean(Path(source).name, {*EMBEDDED, *siblings})

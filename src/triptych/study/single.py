@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ..artifact import Artifact, Part, compose
@@ -12,10 +13,13 @@ from ..concept import Concept
 from ..errors import TriptychError
 from ..files import make_folder
 from ..fit import Trial, fit
+from ..formats import open_artifact
 from ..generate import Request, settings_for, stream
+from ..library import Library
 from ..patch import Examples, method_named
 from ..png import Recipe, save_png
 from ..settings import Value
+from .calling import Caller
 from .layout import key
 from .progress import Progress
 from .training import provenance
@@ -87,12 +91,16 @@ def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False
 
 @dataclass(frozen=True)
 class Wish:
-    """What to draw: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how."""
+    """What to draw: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how.
+
+    `library`: the folder that holds what prompts call by name.
+    """
 
     prompts: Sequence[str]
     seeds: tuple[int, ...]
     uses: tuple[str, ...]
     changes: Mapping[str, str | int | float | None]
+    library: Path | None = None
 
 
 def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]:
@@ -102,16 +110,20 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
         TriptychError: bad input, or the folder cannot be written.
     """
     parts = [part_of(use) for use in wish.uses]
+    caller = Caller(Library(wish.library) if wish.library else None)
+    negative = str(wish.changes.get("negative") or "")
+    read = [caller.read(prompt, negative) for prompt in wish.prompts]
     make_folder(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
     base = place.open()
     drawing = settings_for(base, **wish.changes)
-    requests = [Request(prompt, wish.seeds, negative=drawing.negative) for prompt in wish.prompts]
-    with compose(base, *parts):
-        for prompt in wish.prompts:
-            if len(base.texts[0].spell([prompt])[0]) > base.texts[0].room:
-                progress.note(f"only the first {base.texts[0].room} tokens of {prompt[:40]!r}... are read")
+    requests = [Request(text, wish.seeds, owner, drawing.negative) for text, owner in read]
+    with compose(base, *parts, *chain(*caller.parts.values())):
+        for text, owner in read:
+            with base.rows({owner: slice(0, 1)}):
+                if len(base.texts[0].spell([text])[0]) > base.texts[0].room:
+                    progress.note(f"only the first {base.texts[0].room} tokens of {text[:40]!r}... are read")
         progress.stage("drawing", len(wish.prompts) * len(wish.seeds))
         for i, picture in stream(base, requests, drawing):
             request, seed = divmod(i, len(wish.seeds))
@@ -131,7 +143,7 @@ def part_of(use: str) -> Part:
     if not colon or Path(use).exists():
         name, strength = use, "1"
     try:
-        return Part(Artifact.open(Path(name)), float(strength))
+        return Part(open_artifact(Path(name)), float(strength))
     except ValueError:
         raise TriptychError(f"the strength in --use {use!r} is not a number: write FILE:0.8") from None
 
