@@ -56,6 +56,13 @@ def try_(
     budget: Annotated[str, typer.Option(help="quick, standard or thorough")] = "standard",
     need: Annotated[str, typer.Option(help="fidelity, editability, small, portable or fast")] = "fidelity",
     seed: Seed = 0,
+    replicates: Annotated[
+        int | None, typer.Option(help="trainings of each method [default: the budget's own number]", min=1)
+    ] = None,
+    together: Annotated[
+        str, typer.Option(help="combinations as rows: word+lora,dreambooth+lora,all; or none [default: the base's own]")
+    ] = "",
+    tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
     out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
@@ -79,7 +86,8 @@ def try_(
         given.setdefault(method, {})[setting] = value
     plan = Plan(
         folder, _place(base, device, precision, resolution, clip), kind, class_word, token, chosen, budget,
-        cast(Any, need), seed, image_encoder, text_encoder, given,
+        cast(Any, need), seed, image_encoder, text_encoder, given, replicates or 0, _together(together),
+        str(tuned.resolve()) if tuned else "",
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -194,6 +202,12 @@ def methods(as_json: AsJson = False) -> None:
 
 
 app.command()(inspect)
+
+
+def _together(text: str) -> tuple[str, ...] | None:
+    from .study.together import combinations_of
+
+    return None if not text else () if text == "none" else combinations_of(text)
 
 
 def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:

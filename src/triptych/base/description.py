@@ -7,7 +7,7 @@ here is code for one base, and this module needs no torch.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +29,7 @@ class Budget:
     seeds: int  # pictures of each of them
     unrelated: int  # prompts that do not name it
     cost_steps: int  # training steps for which each method's cost is measured alone
+    together: Sequence[str] = ()  # combinations of methods that are drawn as rows of their own
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
         watcher.join()
 
 
-def cost_of(run: Run, alone: Alone | None) -> Cost:
+def cost_of(run: Run, alone: Alone | None, tuning_trials: int) -> Cost:
     """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
     record = json.loads(run.record.read_text())
     return Cost(
@@ -135,6 +135,7 @@ def cost_of(run: Run, alone: Alone | None) -> Cost:
         peak_bytes=alone.peak_bytes if alone else None,
         seconds_shared=record["seconds"],
         trained_with=tuple(record["trained_with"]),
+        tuning_trials=tuning_trials,
     )
 
 
@@ -146,7 +147,7 @@ def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
     missing = [run for run in firsts if run.folder.name not in known]
     work.progress.stage("measuring costs", len(missing))
     for run in missing:
-        known[run.folder.name] = cost_of(run, measure_alone(work, run))
+        known[run.folder.name] = cost_of(run, measure_alone(work, run), work.plan.tuning_trials(run.method))
         work.progress.advance()
         write_text(work.layout.costs, json.dumps({name: asdict(cost) for name, cost in known.items()}, indent=1))
     return [known[names[name]] for name in work.plan.chosen if name in names]

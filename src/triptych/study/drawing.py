@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..artifact import Artifact
+from ..artifact import Artifact, Part, compose
 from ..concept import fill
 from ..files import write_text
 from ..generate import Request, draw
@@ -18,6 +16,7 @@ from ..metrics import Drawn, Role
 from ..png import Recipe, save_png
 from ..scores import BASE
 from .layout import key
+from .together import Together
 from .training import Run
 from .work import Work
 
@@ -33,7 +32,7 @@ class Sheet:
     role: Role
     asked: tuple[tuple[str, str, int], ...]  # prompt with the class word, prompt as asked, seed
     folder: Path
-    artifact: Path | None
+    artifacts: tuple[Path, ...]  # attached at once; none for the bare base
 
     @property
     def record(self) -> Path:
@@ -60,10 +59,10 @@ class Sheet:
         ]
 
 
-def sheets(work: Work, trained: Sequence[Run]) -> list[Sheet]:
+def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
     """For the bare base and each trained run: what names the concept, what does not, and the class word alone."""
-    bare = _of_one(work, BASE, 0, work.concept.class_word, None)
-    runs = ((run.method, run.replicate, run.phrase(work.concept), run.artifact) for run in trained)
+    bare = _of_one(work, BASE, 0, work.concept.class_word, ())
+    runs = ((run.method, run.replicate, run.phrase(work.concept), run.artifacts) for run in trained)
     return [*bare, *(sheet for run in runs for sheet in _of_one(work, *run))]
 
 
@@ -84,7 +83,7 @@ def _class_word(work: Work) -> list[tuple[str, str, int]]:
     return [(prompt, prompt, work.picture_seeds[0]) for prompt in prompts[:CLASS_PROMPTS]]
 
 
-def _of_one(work: Work, method: str, replicate: int, phrase: str, artifact: Path | None) -> Iterator[Sheet]:
+def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tuple[Path, ...]) -> Iterator[Sheet]:
     seeds, plan = work.picture_seeds, work.plan
     concept = [
         (fill(prompt, work.concept.class_word), fill(prompt, phrase), seed)
@@ -96,30 +95,30 @@ def _of_one(work: Work, method: str, replicate: int, phrase: str, artifact: Path
     if phrase != work.concept.class_word:
         asked.append(("class", _class_word(work)))
     for role, wanted in asked:
-        made_from = (work.base_key, artifact and artifact.parent.name, asdict(work.base.description.drawing), wanted)
+        uses = [artifact.parent.name for artifact in artifacts]
+        made_from = (work.base_key, uses, asdict(work.base.description.drawing), wanted)
         folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
-        yield Sheet(method, replicate, role, tuple(wanted), folder, artifact)
+        yield Sheet(method, replicate, role, tuple(wanted), folder, artifacts)
 
 
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Draws what is not there yet."""
     missing = [sheet for sheet in wanted if not sheet.record.is_file()]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
-    for artifact in dict.fromkeys(sheet.artifact for sheet in missing):
-        _draw(work, artifact, [sheet for sheet in missing if sheet.artifact == artifact])
+    for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
+        _draw(work, artifacts, [sheet for sheet in missing if sheet.artifacts == artifacts])
 
 
-def _draw(work: Work, artifact: Path | None, wanted: Sequence[Sheet]) -> None:
+def _draw(work: Work, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
     requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
-    attached: AbstractContextManager[Any] = Artifact.open(artifact).apply(work.base) if artifact else nullcontext()
     began = time.perf_counter()
-    with attached:
+    with compose(work.base, *(Part(Artifact.open(artifact)) for artifact in artifacts)):
         pictures = iter(draw(work.base, requests, done=work.progress.advance))
     seconds = (time.perf_counter() - began) / len(requests)
     for sheet in wanted:
         told = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            recipe = Recipe.of(work.base, asked, seed, uses=[f"{artifact.parent.name}:1"] if artifact else [])
+            recipe = Recipe.of(work.base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             told.append({"file": f"{i:05}.png", "prompt": prompt, "asked": asked, "seed": seed})
         record = {"method": sheet.method, "replicate": sheet.replicate, "role": sheet.role, "pictures": told}

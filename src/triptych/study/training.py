@@ -39,6 +39,11 @@ class Run:
         return self.folder / "artifact.safetensors"
 
     @property
+    def artifacts(self) -> tuple[Path, ...]:
+        """What is attached to draw with it."""
+        return (self.artifact,)
+
+    @property
     def record(self) -> Path:
         return self.folder / "trial.json"
 
