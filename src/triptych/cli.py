@@ -37,6 +37,10 @@ Seed = Annotated[int, typer.Option(help="everything random follows from it", min
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
 
+MethodSet = Annotated[
+    list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+]
+
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
@@ -64,9 +68,7 @@ def try_(
     ] = "",
     tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
     out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
-    ] = None,
+    settings: MethodSet = None,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
     device: Device = "auto",
@@ -79,14 +81,9 @@ def try_(
     from .console import Console
     from .study import Plan, run
 
-    chosen = tuple(name.strip() for name in methods.split(",") if name.strip())
-    given: dict[str, dict[str, Value]] = {}
-    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
-        method, _, setting = name.partition(".")
-        given.setdefault(method, {})[setting] = value
     plan = Plan(
-        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, chosen, budget,
-        cast(Any, need), seed, image_encoder, text_encoder, given, replicates or 0, _together(together),
+        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, _names(methods), budget,
+        cast(Any, need), seed, image_encoder, text_encoder, _by_method(settings), replicates or 0, _together(together),
         str(tuned.resolve()) if tuned else "",
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
@@ -102,6 +99,44 @@ def try_(
     for reason in (*choice.reasons, *choice.caveats):
         print(f"  {reason}")
     print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
+
+
+@app.command()
+def tune(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="folders that no study reports on")],
+    out: Annotated[Path, typer.Option(help="the folder for tuned.toml, the journal and the pictures")],
+    base: BaseName = "demo",
+    methods: Annotated[str, typer.Option(help="a,b,c [default: all]")] = "",
+    trials: Annotated[int, typer.Option(help="trainings of each method, most of them given up early", min=1)] = 12,
+    budget: Annotated[str, typer.Option(help="quick, standard or thorough: the usual length")] = "standard",
+    seed: Seed = 0,
+    settings: MethodSet = None,
+    image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
+    from .console import Console
+    from .study import Plan
+    from .study.tuning import FILE, tune
+
+    place, chosen = _place(base, device, precision, resolution, clip), _names(methods)
+    plans = [
+        Plan(folder, place, methods=chosen, budget=budget, seed=seed, image_encoder=image_encoder,
+             settings=_by_method(settings))
+        for folder in folders
+    ]  # fmt: skip
+    with Console() as console:
+        tuned = tune(plans, trials, out, console)
+    if as_json:
+        print(json.dumps({"file": str(out / FILE), "settings": tuned.settings, "trials": tuned.trials}))
+        return
+    for name, settings_found in tuned.settings.items():
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in settings_found.items())}")
+    print(f"\n{out / FILE}")
 
 
 @app.command()
@@ -202,6 +237,18 @@ def methods(as_json: AsJson = False) -> None:
 
 
 app.command()(inspect)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _by_method(settings: list[str] | None) -> dict[str, dict[str, Value]]:
+    given: dict[str, dict[str, Value]] = {}
+    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
+        method, _, setting = name.partition(".")
+        given.setdefault(method, {})[setting] = value
+    return given
 
 
 def _together(text: str) -> tuple[str, ...] | None:

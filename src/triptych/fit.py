@@ -13,7 +13,7 @@ from .artifact import Artifact, Part, compose
 from .base import Base, Owner
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .patch import Examples, Patch, Stage, Tensors, method_named
-from .train import Job, Progress, train
+from .train import Job, Leave, Progress, train
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,17 @@ class Fitted:
 
 
 def fit(
-    base: Base, trials: Sequence[Trial], *, state: Path | None = None, every: int = 50, progress: Progress | None = None
+    base: Base,
+    trials: Sequence[Trial],
+    *,
+    state: Path | None = None,
+    every: int = 50,
+    progress: Progress | None = None,
+    leave: Leave | None = None,
 ) -> list[Fitted]:
     """Learn one concept or forty in one pass; each comes out as if it had been alone.
+
+    `leave` is told of every look at fixed-batch losses, by owner, and says who is to leave the pass.
 
     Raises:
         TriptychError: a trial cannot start (a bad setting, a word the base already has, no class pictures).
@@ -60,12 +68,17 @@ def fit(
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     learning = [trial for i, trial in enumerate(trials) if i not in computed]
-    learned = iter(_learn(base, learning, state, every, progress) if learning else ())
+    learned = iter(_learn(base, learning, state, every, progress, leave) if learning else ())
     return [computed[i] if i in computed else next(learned) for i in range(len(trials))]
 
 
 def _learn(
-    base: Base, trials: Sequence[Trial], state: Path | None, every: int, progress: Progress | None
+    base: Base,
+    trials: Sequence[Trial],
+    state: Path | None,
+    every: int,
+    progress: Progress | None,
+    leave: Leave | None,
 ) -> list[Fitted]:
     sources = [
         method_named(trial.method).sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials
@@ -84,7 +97,7 @@ def _learn(
             )
             for trial, patch, source in zip(trials, patches, sources, strict=True)
         ]  # fmt: skip
-        train(base, jobs, state=state, every=every, progress=progress)
+        train(base, jobs, state=state, every=every, progress=progress, leave=leave)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
 

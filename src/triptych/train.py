@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,7 @@ from .fixed_loss import FixedLoss
 from .patch import Batch, Source, Training
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
+Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Job:
     fixed: FixedLoss | None = None
     losses: list[float] = field(default_factory=list)
     failure: str | None = None
+    sent_away: bool = False  # by whoever watches the pass
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -59,7 +61,8 @@ class Job:
         return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed)))
 
     def runs_at(self, step: int) -> bool:
-        return step < self.training.steps and self.failure is None and not (self.fixed and self.fixed.is_over)
+        over = self.sent_away or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
+        return step < self.training.steps and not over
 
     def draw(self, step: int, timesteps: int) -> Batch:
         """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
@@ -176,7 +179,7 @@ def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) ->
 
 
 @torch.no_grad()
-def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int) -> None:
+def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int, leave: Leave | None) -> None:
     """The fixed-batch losses of the jobs for which it is time after so many steps; training draws nothing from it."""
     due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
     if not due:
@@ -184,15 +187,25 @@ def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int) -> None
     errors = squared_errors(base, [job for job, _ in due], [fixed.batch for _, fixed in due], contexts)
     for (_, fixed), (squared, _) in zip(due, errors, strict=True):
         fixed.note(done, float(squared.mean()))
+    gone = leave(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if leave else ()
+    for job, _ in due:
+        job.sent_away = job.owner in gone
 
 
 def train(
-    base: Base, jobs: Sequence[Job], *, state: Path | None = None, every: int = 50, progress: Progress | None = None
+    base: Base,
+    jobs: Sequence[Job],
+    *,
+    state: Path | None = None,
+    every: int = 50,
+    progress: Progress | None = None,
+    leave: Leave | None = None,
 ) -> None:
     """Runs every job to the end of its own steps; a job that has ended, failed or stopped early leaves the batch.
 
     With `state`, everything needed to go on is written there every `every` steps, and read from there if it exists, so
-    that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision).
+    that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision). `leave` is
+    told of every look at fixed-batch losses, and says whose training is not worth going on with.
     """
     everything = [parameter for job in jobs for parameter in job.parameters]
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
@@ -200,7 +213,7 @@ def train(
     last = max(job.training.steps for job in jobs)
     contexts = Contexts(base, jobs)
     if first == 0:
-        look(base, jobs, contexts, 0)
+        look(base, jobs, contexts, 0, leave)
     try:
         for parameter in everything:
             parameter.requires_grad_(True)
@@ -213,7 +226,7 @@ def train(
             for job, loss in zip(active, losses.tolist(), strict=True):
                 job.step(step, loss, scaler)
             scaler.update()
-            look(base, active, contexts, step + 1)
+            look(base, active, contexts, step + 1, leave)
             if state and (step + 1) % every == 0:
                 _keep(base, jobs, scaler, state, step + 1)
             if progress:
@@ -240,6 +253,7 @@ def _keep(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state: 
             {
                 "parameters": [parameter.detach() for parameter in job.parameters],
                 "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
+                "sent_away": job.sent_away,
                 "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
             }
             for job in jobs
@@ -257,7 +271,7 @@ def _resume(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state
             for parameter, value in zip(job.parameters, own["parameters"], strict=True):
                 parameter.data.copy_(value)
             job.optimizer.load_state_dict(own["optimizer"])
-            job.losses, job.failure = list(own["losses"]), own["failure"]
+            job.losses, job.failure, job.sent_away = list(own["losses"]), own["failure"], own["sent_away"]
             if job.fixed:
                 job.fixed.curve, job.fixed.best = [(done, loss) for done, loss in own["curve"]], dict(own["best"])
         scaler.load_state_dict(kept["scaler"])

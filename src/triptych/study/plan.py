@@ -106,10 +106,15 @@ class Plan:
 
     def prompts(self, base: Base, concept: Concept) -> list[str]:
         """The prompts to judge by, "{}" for the concept: those in the folder's `prompts.txt`, or the base's."""
+        prompts = self.own_prompts or base.description.prompts[concept.kind]
+        return list(prompts)[: self.budget_of(base).prompts]
+
+    @property
+    def own_prompts(self) -> list[str]:
+        """Those in the folder's `prompts.txt`."""
         own = self.folder / "prompts.txt"
         lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-        prompts = [line.strip() for line in lines if "{}" in line] or base.description.prompts[concept.kind]
-        return list(prompts)[: self.budget_of(base).prompts]
+        return [line.strip() for line in lines if "{}" in line]
 
     def unrelated(self, base: Base) -> list[str]:
         return list(base.description.unrelated)[: self.budget_of(base).unrelated]

@@ -43,6 +43,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         plans.write(plan, out, work.base, concept, work.picture_seeds)
         for broken in concept.broken:
             progress.note(f"{broken.path.name} is left out: {broken.reason}")
+        if concept.digest in plan.tuning.concepts:
+            progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
         _thumbs(work)
         progress.advance()
         wanted = runs(work)
