@@ -56,7 +56,7 @@ def test_the_search_starts_at_the_usual_and_gives_up_at_rungs(tmp_path: Path) ->
     states = [one.state for one in table]
     assert states.count("pruned") >= 10
     assert all(one.fidelity is None for one in table if one.state == "pruned")
-    ended = {max(map(int, one.rungs)) for one in table if one.state == "pruned"}
+    ended = {max(map(int, one.looks)) for one in table if one.state == "pruned"}
     assert ended <= {10, 30, 90}, ended
     best = search.best()
     assert best is not None
@@ -71,6 +71,8 @@ def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
     assert again.spent == 4
     assert [asked.params for asked in again.ask(2)] == [asked.params for asked in interrupted]
     assert Search(tmp_path / "journal", "lora", "other", USUAL, 0).spent == 0
+    with pytest.raises(TriptychError, match="above 0"):
+        Search(tmp_path / "journal", "lora", "k", Training(lr=0.0), 0)
 
 
 def test_tuned_settings_are_read_as_written(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_tuned_settings_are_read_as_written(tmp_path: Path) -> None:
     tuned.write(tmp_path / "t.toml", {"base": "demo"}, [Tried("lora", 0, "pruned", {"lr": 1.0}, {"5": 0.5})])
     assert Tuned.read(tmp_path / "t.toml") == tuned
     told = tomllib.loads((tmp_path / "t.toml").read_text())
-    assert told["trial"][0]["rungs"] == {"5": 0.5}
+    assert told["trial"][0]["looks"] == {"5": 0.5}
     (tmp_path / "bad.toml").write_text("lr = 3")
     with pytest.raises(TriptychError, match=r"give its tuned\.toml"):
         Tuned.read(tmp_path / "bad.toml")

@@ -341,3 +341,16 @@ def test_no_false_difference_between_equals() -> None:
         interval = verdict.differences[0].interval
         surely += not interval.low <= 0 <= interval.high
     assert surely <= 6, surely
+
+
+def test_a_combination_is_recommended_as_what_it_is() -> None:
+    both = f"{TI}+{LORA}"
+    costs = [*COSTS, Cost(both, True, 76_000, 304_000, 400, 3200, seconds_alone=60.0)]
+    scores = simulate({TI: 0.4, LORA: 0.5, DB: 0.45, both: 0.9}, {TI: 1.0, LORA: 0.9, DB: 0.6, both: 0.9, BASE: 1.0})
+    verdict = judge(scores, costs)
+    choice = verdict.recommendation.choice
+    assert choice.method == both
+    assert any("no method of its own: it needs textual inversion and LoRA" in caveat for caveat in choice.caveats)
+    without = judge([score for score in scores if score.method != both], COSTS)
+    assert decisions(verdict) == decisions(without), "the questions are about methods"
+    assert any({one.method, one.other} == {LORA, both} for one in verdict.differences), "what the word adds to LoRA"

@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..base import generator
+from ..errors import TriptychError
 from ..patch import Training
 from .tuned import Tried
 
@@ -29,9 +30,15 @@ STRETCH = 2  # the length between the usual one divided and multiplied by this
 
 
 class Search:
-    """One method's. `key` tells searches of other pictures, bases and settings apart, which may lie in one journal."""
+    """One method's. `key` tells searches of other pictures, bases and settings apart, which may lie in one journal.
+
+    Raises:
+        TriptychError: the usual learning rate is 0.
+    """
 
     def __init__(self, journal: Path, method: str, key: str, usual: Training, seed: int) -> None:
+        if not usual.lr:
+            raise TriptychError(f"{method}: the search goes around the usual lr, which must be above 0")
         self.method, self.usual, self.seed = method, usual, seed
         self.first_rung = max(1, round(usual.steps / REDUCTION**RUNGS))
         pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=self.first_rung, reduction_factor=REDUCTION)
@@ -87,9 +94,9 @@ class Search:
         return [self._told(trial) for trial in self.study.trials if trial.state in _STATES]
 
     def _told(self, trial: FrozenTrial) -> Tried:
-        rungs = {str(step): -value for step, value in trial.intermediate_values.items()}
+        looks = {str(step): -value for step, value in trial.intermediate_values.items()}
         fidelity = trial.value if trial.state is TrialState.COMPLETE else None
-        return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), rungs, fidelity)
+        return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), looks, fidelity)
 
 
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}

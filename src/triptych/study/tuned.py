@@ -24,7 +24,7 @@ class Tried:
     number: int
     state: str  # "complete", or "pruned": given up, or its loss was lost
     settings: Mapping[str, Value]
-    rungs: Mapping[str, float]  # steps done -> fixed-batch loss as a part of that before training, mean over concepts
+    looks: Mapping[str, float]  # steps done -> fixed-batch loss as a part of that before training, mean over concepts
     fidelity: float | None = None  # subject fidelity of its pictures, for those that came to the last rung
 
 
