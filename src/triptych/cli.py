@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from . import __version__
-from .cli_files import inspect
+from .cli_files import convert, inspect
 from .errors import TriptychError
 
 if TYPE_CHECKING:
@@ -25,10 +25,13 @@ app = typer.Typer(
 
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
-BaseName = Annotated[str, typer.Option("--base", help="'demo' (embedded), a diffusers folder, or a hub id")]
+BaseName = Annotated[str, typer.Option("--base", help="'demo', a diffusers folder, a checkpoint file, or a hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
 Resolution = Annotated[int, typer.Option(help="pixels, a multiple of 32; 0: the base's own")]
+VaeName = Annotated[str, typer.Option("--vae", help="a file with another autoencoder for the base")]
+Ema = Annotated[bool, typer.Option("--ema", help="take the averaged weights that a checkpoint file may hold")]
+Prediction = Annotated[str, typer.Option(help="epsilon or v, where the base does not say [default: what it says]")]
 ClipName = Annotated[str | None, typer.Option("--clip", help="the CLIP of the base, for aesthetic gradients")]
 KindName = Annotated[str, typer.Option("--kind", help="subject, style or scene")]
 ClassWord = Annotated[str, typer.Option("--class", help="a word for what the concept is one of, such as cat")]
@@ -75,16 +78,19 @@ def try_(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
     from .console import Console
     from .study import Plan, run
 
+    base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
-        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, _names(methods), budget,
-        cast(Any, need), seed, image_encoder, text_encoder, _by_method(settings), replicates or 0, _together(together),
-        str(tuned.resolve()) if tuned else "",
+        folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
+        text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -116,6 +122,9 @@ def tune(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
@@ -123,7 +132,7 @@ def tune(
     from .study import Plan
     from .study.tuning import FILE, tune
 
-    place, chosen = _place(base, device, precision, resolution, clip), _names(methods)
+    place, chosen = _place(base, device, precision, resolution, clip, vae, ema, prediction), _names(methods)
     plans = [
         Plan(folder, place, methods=chosen, budget=budget, seed=seed, image_encoder=image_encoder,
              settings=_by_method(settings))
@@ -157,6 +166,10 @@ def train(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file."""
@@ -168,9 +181,10 @@ def train(
     if steps is not None:
         given["steps"] = steps
     concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
-    place = _place(base, device, precision, resolution, clip)
+    place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
+    lesson = Lesson(method, concept, place, given, seed, thumbnail)
     with Console() as console:
-        written = teach(Lesson(method, concept, place, given, seed), out, console, resume=resume, overwrite=overwrite)
+        written = teach(lesson, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
@@ -199,6 +213,9 @@ def generate(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
@@ -211,7 +228,7 @@ def generate(
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
     with Console() as console:
-        written = paint(wish, _place(base, device, precision, resolution, clip), out, console)
+        written = paint(wish, _place(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
 
 
@@ -237,6 +254,7 @@ def methods(as_json: AsJson = False) -> None:
 
 
 app.command()(inspect)
+app.command()(convert)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -257,10 +275,12 @@ def _together(text: str) -> tuple[str, ...] | None:
     return None if not text else () if text == "none" else combinations_of(text)
 
 
-def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:
+def _place(
+    base: str, device: str, precision: str, resolution: int, clip: str | None, vae: str, ema: bool, prediction: str
+) -> Place:
     from .base import Place
 
-    return Place(base, device, cast(Any, precision), resolution, clip)
+    return Place(base, device, cast(Any, precision), resolution, clip, vae, ema, prediction)
 
 
 def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

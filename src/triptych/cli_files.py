@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from .errors import TriptychError, did_you_mean
 
 if TYPE_CHECKING:
     from .inspection import Inspection
@@ -29,6 +32,34 @@ def inspect(
             print("\n".join(f"{name:<10} {text}" for name, text in _lines(one)))
     else:
         _table(list(found))
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="a trained file, a checkpoint, or a diffusers folder")],
+    to: Annotated[str, typer.Option("--to", help="kohya, a1111, diffusers, single-file, ...: see docs/files.md")],
+    out: Annotated[Path, typer.Option(help="the file or folder to write")],
+    base: Annotated[str, typer.Option("--base", help="the base that a DreamBooth's difference is added to")] = "",
+    rank: Annotated[int, typer.Option(help="of a LoRA that is taken out of a difference", min=1)] = 32,
+    strength: Annotated[float, typer.Option(help="how much of a difference is added to its base")] = 1.0,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 of a written base; auto: as it is")] = "auto",
+    thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
+) -> None:
+    """Write FILE's content in the layout of another program."""
+    from .base import Place
+    from .base.loading import DTYPES
+    from .conversion import Order, convert
+
+    if out.exists() and not overwrite:
+        raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
+    if precision not in (*DTYPES, "auto"):
+        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
+    place = Place(base, device="cpu", precision="fp32") if base else None
+    order = Order(source, to, out, place, rank, strength, cast(Any, precision), thumbnail)
+    note = convert(order)
+    print(out)
+    if note:
+        print(note, file=sys.stderr)
 
 
 def _lines(one: Inspection) -> list[tuple[str, str]]:

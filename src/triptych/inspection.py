@@ -66,7 +66,7 @@ def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Ins
     found, size, beside = recognise(file), path.stat().st_size, sidecar(path)
     spec = {name.removeprefix("modelspec."): text for name, text in file.metadata.items() if name[:10] == "modelspec."}
     counted = Counter(layout.dtype for layout in file.layouts.values())
-    hashes = asdict(hashes_of(path)) if hashed or size <= SMALL else _stated(file)
+    hashes = asdict(hashes_of(path, file.data)) if hashed or size <= SMALL else _stated(file)
     described = {name: spec[name] for name in ("title", "author", "license", "date", "usage_hint") if spec.get(name)}
     if beside.description:
         described["note"] = beside.description

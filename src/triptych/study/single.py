@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from ..artifact import Artifact, Part, compose
-from ..base import Place
+from ..base import EMBEDDED, Place
 from ..concept import Concept
 from ..errors import TriptychError
 from ..files import make_folder
@@ -34,6 +34,7 @@ class Lesson:
     place: Place
     settings: Mapping[str, Value]
     seed: int = 0
+    thumbnail: Path | None = None  # a picture for the file's metadata
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False
     if fitted.failure:
         raise TriptychError(f"{lesson.method} did not learn: {fitted.failure}")
     says = method.phrase(settings, concept.class_word)
-    Artifact(lesson.method, settings, fitted.tensors, provenance(base, concept, says, lesson.seed)).save(out)
+    told = provenance(base, concept, says, lesson.seed)
+    Artifact(lesson.method, settings, fitted.tensors, told).save(out, lesson.thumbnail)
     state.unlink(missing_ok=True)
     last = fitted.losses[-10:]
     return Taught(
@@ -116,7 +118,7 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
     make_folder(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
-    base = place.open()
+    base = _named(place, wish.library).open()
     drawing = settings_for(base, **wish.changes)
     requests = [Request(text, wish.seeds, owner, drawing.negative) for text, owner in read]
     with compose(base, *parts, *chain(*caller.parts.values())):
@@ -131,6 +133,17 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
             save_png(out / f"{first + i:05}.png", picture, recipe)
             progress.advance()
     return [out / f"{first + i:05}.png" for i in range(len(wish.prompts) * len(wish.seeds))]
+
+
+def _named(place: Place, library: Path | None) -> Place:
+    """A base, or a checkpoint or autoencoder of the library, called by name."""
+    if library is None:
+        return place
+    known = Library(library)
+    bare = place.source not in EMBEDDED and "/" not in place.source and not Path(place.source).exists()
+    source = str(known.find("checkpoint", place.source)) if bare else place.source
+    vae = place.vae if not place.vae or Path(place.vae).exists() else str(known.find("vae", place.vae))
+    return replace(place, source=source, vae=vae)
 
 
 def part_of(use: str) -> Part:
