@@ -49,7 +49,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.artifact.is_file() and self.failure is None
+        return self.artifact.is_file() and self.record.is_file() and self.failure is None  # the record comes last
 
     @property
     def failure(self) -> str | None:
