@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +118,38 @@ def test_a_copy_is_no_difference() -> None:
     verdict = judge(scores + copies, COSTS)
     (same,) = [d for d in verdict.differences if {d.method, d.other} == {LORA, DB} and d.criterion == "fidelity"]
     assert (same.interval.value, same.interval.low, same.interval.high) == (0, 0, 0)
+    assert same.decision == "no difference"
+    others = [d.decision for d in verdict.differences if TI in (d.method, d.other) and d.criterion == "fidelity"]
+    assert others == ["worse", "worse"]
+
+
+def test_every_pair_is_decided_one_way_or_says_what_would_decide_it() -> None:
+    scores = simulate({TI: 0.3, HN: 0.79, LORA: 0.8, DB: 0.87}, noise=0.03, between_runs=0.002)
+    known = {(d.method, d.other): d for d in judge(scores, COSTS).differences}
+    assert known[TI, DB].decision == "worse"
+    assert known[HN, LORA].decision == "no difference"
+    open_ = known[HN, DB]
+    assert open_.decision == "undecided"
+    assert (open_.margin, open_.p_difference > 0.05, open_.p_equivalence > 0.05) == (0.10, True, True)
+    assert "training seeds instead of 3" in open_.needed
+
+
+def test_what_would_decide_it_has_its_price() -> None:
+    priced = [replace(cost, seconds_a_picture=0.5) for cost in COSTS]
+    verdict = judge(simulate({TI: 0.8, DB: 0.8}, runs=1, noise=0.1, prompts=4, seeds=2, between_runs=0), priced)
+    (open_,) = verdict.differences
+    assert open_.decision == "undecided"
+    times = int(re.search(r"about (\d+) times", open_.needed)[1])
+    seconds = 2 * (20 + 90) + 2 * (3 * times - 1) * 8 * 0.5
+    assert duration(seconds) in open_.needed
+    assert "more on this machine" not in judge(simulate({TI: 0.8, DB: 0.8}, runs=1), []).differences[0].needed
+
+
+def test_where_lower_is_better_the_smaller_is_better() -> None:
+    scores = simulate({TI: 0.5, DB: 0.8})
+    near = [replace(s, metric="centroid_distance") for s in scores if s.metric == "subject_fidelity"]
+    decisions = {d.criterion: d.decision for d in judge(scores + near, COSTS).differences}
+    assert decisions == {"fidelity": "worse", "centroid_distance": "better"}
 
 
 def test_learning_rate_zero_is_the_base() -> None:
@@ -307,3 +341,16 @@ def test_no_false_difference_between_equals() -> None:
         interval = verdict.differences[0].interval
         surely += not interval.low <= 0 <= interval.high
     assert surely <= 6, surely
+
+
+def test_a_combination_is_recommended_as_what_it_is() -> None:
+    both = f"{TI}+{LORA}"
+    costs = [*COSTS, Cost(both, True, 76_000, 304_000, 400, 3200, seconds_alone=60.0)]
+    scores = simulate({TI: 0.4, LORA: 0.5, DB: 0.45, both: 0.9}, {TI: 1.0, LORA: 0.9, DB: 0.6, both: 0.9, BASE: 1.0})
+    verdict = judge(scores, costs)
+    choice = verdict.recommendation.choice
+    assert choice.method == both
+    assert any("no method of its own: it needs textual inversion and LoRA" in caveat for caveat in choice.caveats)
+    without = judge([score for score in scores if score.method != both], COSTS)
+    assert decisions(verdict) == decisions(without), "the questions are about methods"
+    assert any({one.method, one.other} == {LORA, both} for one in verdict.differences), "what the word adds to LoRA"

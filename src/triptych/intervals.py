@@ -42,9 +42,7 @@ class Estimate:
 
     value: float
     n: int
-    deviations: (
-        Floats  # of the resampled means from `value`, scaled to the standard error; empty where nothing was resampled
-    )
+    deviations: Floats  # of the resampled means from `value`, in order, scaled to the standard error; empty: unknown
     freedom: float  # degrees of freedom, Satterthwaite
     training_share: float  # 0..1: how much of the variance comes from training runs; 0 with a single run
 
@@ -53,9 +51,21 @@ class Estimate:
         if self.deviations.size == 0:
             return Interval(self.value, -np.inf, np.inf, self.n)
         tail = (1 - level) / 2
-        normal, student = -float(ndtri(tail)), -float(stdtrit(self.freedom, tail))
-        low, high = np.quantile(self.deviations, (tail, 1 - tail)) * (student / normal)
-        return Interval(self.value, self.value + float(low), self.value + float(high), self.n)
+        low, high = _quantile(self.deviations, tail), _quantile(self.deviations, 1 - tail)
+        wider = _student(self.freedom, tail)
+        return Interval(self.value, self.value + low * wider, self.value + high * wider, self.n)
+
+    def p_above(self, boundary: float) -> float:
+        """How much speaks against "the truth is above `boundary`", 0..1: twice the one-sided p-value.
+
+        It is at most 1 - level exactly where the interval at that level lies above the boundary; never less than what
+        the number of resamples can tell (Davison and Hinkley 1997, section 4.2.5: one more than were seen).
+        """
+        return _p(self.deviations, self.freedom, boundary - self.value)
+
+    def p_below(self, boundary: float) -> float:
+        """The same against "the truth is below `boundary`"."""
+        return _p(-self.deviations[::-1], self.freedom, self.value - boundary)
 
     def scaled(self, factor: float) -> Self:
         """The same estimate in another unit; `factor` > 0."""
@@ -86,11 +96,41 @@ class Resamples:
         deviations = sums[weights > 0] / weights[weights > 0] - value
         spread = deviations.std()
         scale = np.sqrt(variance) / spread if spread > 1e-12 else 0.0
-        return Estimate(value, int(present.sum()), deviations * scale, freedom, share)
+        return Estimate(value, int(present.sum()), np.sort(deviations * scale), freedom, share)
 
     def _weighted(self, cells: Floats) -> Floats:
         by_run = self.runs @ cells.reshape(len(cells), -1)
         return np.asarray((by_run * self.pictures.reshape(len(self.pictures), -1)).sum(axis=1))
+
+
+def _p(deviations: Floats, freedom: float, distance: float) -> float:
+    """Twice the tail at which an interval's lower end has moved up to `distance` (below 0) from its value."""
+    if deviations.size == 0:
+        return 1.0
+    low, high = 1 / (deviations.size + 1), 0.5
+    if deviations[0] == deviations[-1] == 0:
+        return 2 * low if distance < 0 else 1.0
+    if _quantile(deviations, low) * _student(freedom, low) >= distance:
+        return 2 * low
+    for _ in range(24):  # bisection: the end moves up as the tail grows
+        middle = (low + high) / 2
+        if _quantile(deviations, middle) * _student(freedom, middle) > distance:
+            high = middle
+        else:
+            low = middle
+    return 2 * low if high < 0.5 else 1.0
+
+
+def _quantile(ordered: Floats, tail: float) -> float:
+    place = tail * (ordered.size - 1)
+    below = int(place)
+    above = min(below + 1, ordered.size - 1)
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+
+
+def _student(freedom: float, tail: float) -> float:
+    """How much farther out a quantile of Student's t lies than the normal's."""
+    return float(stdtrit(freedom, tail) / ndtri(tail)) if tail < 0.5 else 1.0
 
 
 def _counts(random: np.random.Generator, draws: NDArray[np.int64], members: int) -> NDArray[np.int64]:
