@@ -7,6 +7,7 @@ it needs inside its functions.
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -106,9 +107,18 @@ def recognise(file: TensorFile) -> Recognised:
     for one in formats().values():
         found = one.recognise(file)
         if found:
-            return found
+            return found if found.family else replace(found, family=_family_in_recipe(file))
     names = ", ".join(list(file.layouts)[:3]) or "none"
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def _family_in_recipe(file: TensorFile) -> str | None:
+    """What a file of ours in another layout says of its base."""
+    try:
+        told = json.loads(file.metadata.get(RECIPE, "{}")).get("family")
+    except (ValueError, AttributeError):
+        return None
+    return str(told) if told else None
 
 
 def open_artifact(path: Path) -> Artifact:

@@ -48,7 +48,7 @@ class DiffusersLora(Format):
     kind = "lora"
     title = "LoRA and DoRA by full module paths, alphas in the metadata"
     suffixes = (".safetensors", ".bin")
-    readers = ("diffusers", "peft", "A1111", "ComfyUI")
+    readers = ("diffusers", "peft")
     loses = "LoHa, LoKr, IA3, OFT, full changes and norms are refused"
 
     def recognise(self, file: TensorFile) -> Recognised | None:
