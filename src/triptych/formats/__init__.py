@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..base import Base
 
 OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
 RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
 
@@ -122,7 +123,13 @@ def open_artifact(path: Path) -> Artifact:
         raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
     read = formats()[found.format].read(file)
     recipe = file.metadata.get(RECIPE)
-    return type(read).from_recipe(path, recipe, read.tensors) if recipe else read
+    return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read
+
+
+def _told_more(read: Artifact, told: Artifact) -> Artifact:
+    """What the recipe tells, but for the settings that belong to the tensors as this layout has them."""
+    held = {name: getattr(read.settings, name) for name in HELD if hasattr(told.settings, name)}
+    return replace(told, settings=replace(told.settings, **held))
 
 
 def load(path: Path | str) -> Artifact | Base:

@@ -143,12 +143,16 @@ def _alpha(path: str, leaves: Mapping[str, Tensor], config: Mapping[str, Any]) -
 
 
 def _told(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]) -> dict[str, Any]:
-    """peft's configuration of each part: the most frequent rank and alpha, and what differs from them."""
+    """peft's configuration of each part: the most frequent rank and alpha, and what differs from them.
+
+    Ends of paths are enough for it, so they are given without the `text_model` that only some transformers have.
+    """
     told: dict[str, Any] = {}
     for part in dict.fromkeys(path.partition(".")[0] for path in layers):
-        own = {path.partition(".")[2]: leaves for path, leaves in layers.items() if path.startswith(f"{part}.")}
+        root = f"{part}.text_model." if part == "text_encoder" else f"{part}."
+        own = {path.removeprefix(root): leaves for path, leaves in layers.items() if path.startswith(f"{part}.")}
         ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in own.items()}
-        scales = {path: alphas[f"{part}.{path}"] for path in own}
+        scales = {path: alphas[root + path] for path in own}
         rank, alpha = _commonest(ranks.values()), _commonest(scales.values())
         told |= {
             f"{part}.r": rank, f"{part}.lora_alpha": alpha, f"{part}.target_modules": sorted(own),

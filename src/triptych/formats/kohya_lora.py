@@ -71,10 +71,8 @@ class KohyaLora(Format):
 
         layers = by_layer(artifact.tensors)
         names, prefixes = _names(artifact, layers, base)
-        alphas, back = (
-            alphas_of(layers, artifact.settings.alpha),
-            {own: kohya for kohya, own in list(LEAVES.items())[:2]},
-        )
+        layers, alphas = _one_alpha(layers, alphas_of(layers, artifact.settings.alpha))
+        back = {LEAVES[DOWN]: DOWN, LEAVES[UP]: UP}
         tensors: dict[str, Tensor] = {}
         for place, leaves in layers.items():
             part, _, inner = place.partition(".")
@@ -85,10 +83,29 @@ class KohyaLora(Format):
         plain = all({"lora_A.weight"} <= leaves.keys() and "dora_scale" not in leaves for leaves in layers.values())
         told = {
             "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
-            "ss_network_dim": str(artifact.settings.rank), "ss_network_alpha": str(artifact.settings.alpha),
+            "ss_network_dim": str(artifact.settings.rank),
+            "ss_network_alpha": str(next(iter(alphas.values()), artifact.settings.alpha)),
         }  # fmt: skip
         write_safetensors(path, tensors, {**(metadata or {}), **told})
         return ""
+
+
+def _one_alpha(
+    layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
+    """Layers of LoRA brought to one alpha, the difference moved into `lora_up`.
+
+    diffusers takes one alpha of the file for all layers, so where they have several its picture would be another.
+    """
+    up = LEAVES[UP]
+    known = [alphas[path] for path, leaves in layers.items() if up in leaves]
+    common = max(known, key=known.count, default=1.0)
+    told, changed = dict(alphas), {path: dict(leaves) for path, leaves in layers.items()}
+    for path, leaves in changed.items():
+        if up in leaves and alphas[path] != common:
+            leaves[up] = leaves[up] * (alphas[path] / common)
+            told[path] = common
+    return changed, told
 
 
 def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
