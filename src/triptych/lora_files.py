@@ -25,12 +25,8 @@ WORDS = (  # the parts of module paths that have an underscore within
 WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # what the UNet's cross-attention reads, and the family
 VERSIONS = {"sd_v1": "sd1", "sd_v2": "sd2", "sd_v2_v": "sd2", "sdxl_base_v1-0": "sdxl"}
 ARCHITECTURES = {"stable-diffusion-v1": "sd1", "stable-diffusion-v2": "sd2", "stable-diffusion-xl": "sdxl"}
-INPUTS = {
-    "lora_A.weight": 1,
-    "hada_w1_b": 1,
-    "lora_down.weight": 1,
-    "diff": 1,
-}  # where a tensor shows what a layer reads
+INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
+KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes
 
 
 def dotted(key: str) -> str:
@@ -51,12 +47,25 @@ def family_of(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str,
     """By what cross-attention reads, else by what the file says of its base."""
     for path, leaves in layers.items():
         if path.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
-            for leaf, axis in INPUTS.items():
-                if leaf in leaves and len(leaves[leaf].shape) > axis:
-                    return WIDTHS.get(leaves[leaf].shape[axis])
+            width = _reads(leaves)
+            if width is not None:
+                return WIDTHS.get(width)
+    if any(path.startswith(("text_encoder_2", "lora_te2_")) for path in layers):
+        return "sdxl"
     said = VERSIONS.get(metadata.get("ss_base_model_version", ""))
     named = metadata.get("modelspec.architecture", "")
     return said or next((family for start, family in ARCHITECTURES.items() if named.startswith(start)), None)
+
+
+def _reads(leaves: Mapping[str, Shaped]) -> int | None:
+    """How wide is what a layer reads, where its tensors show it."""
+    for leaf in INPUTS:
+        if leaf in leaves and len(leaves[leaf].shape) > 1:
+            return leaves[leaf].shape[1]
+    factors = [leaves[leaf].shape for pair in KRONECKER for leaf in pair if leaf in leaves]
+    if len(factors) == len(KRONECKER) and all(len(shape) > 1 for shape in factors):
+        return factors[0][1] * factors[1][1]
+    return None
 
 
 def described(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str, str]) -> dict[str, str | int | float]:
@@ -128,14 +137,17 @@ def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[
     return found
 
 
-def artifact_of(tensors: Mapping[str, Tensor], rank: int, alpha: float, triggers: Iterable[str]) -> Artifact:
-    """A LoRA that another program made."""
+def artifact_of(
+    tensors: Mapping[str, Tensor], rank: int, alpha: float, triggers: Iterable[str], family: str | None
+) -> Artifact:
+    """A LoRA that another program made; its provenance keeps what its header told."""
     from .artifact import Artifact
     from .patch import method_named
 
     says = next(iter(triggers), "")
     settings = method_named("lora").configure({"rank": rank, "alpha": alpha})
-    return Artifact("lora", settings, dict(tensors), {"says": says} if says else {})
+    told = {"says": says, "family": family or ""}
+    return Artifact("lora", settings, dict(tensors), {name: text for name, text in told.items() if text})
 
 
 def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str) -> None:

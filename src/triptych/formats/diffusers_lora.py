@@ -58,9 +58,7 @@ class DiffusersLora(Format):
         layers = _layers(file.layouts)
         details = described(layers, file.metadata)
         details["of text encoders"] = sum(path.startswith("text") for path in layers)
-        two = any(path.startswith("text_encoder_2.") for path in layers)
-        family = family_of(layers, file.metadata) or ("sdxl" if two else None)
-        return Recognised("lora", self.name, family, details, triggers_of(file.metadata))
+        return Recognised("lora", self.name, family_of(layers, file.metadata), details, triggers_of(file.metadata))
 
     def read(self, file: TensorFile) -> Artifact:
         layers = _layers(file.tensors())
@@ -69,7 +67,8 @@ class DiffusersLora(Format):
                 leaves["dora_scale"] = leaves["dora_scale"].flatten().unsqueeze(1)
         config = _config(file)
         alphas = {path: _alpha(path, leaves, config) for path, leaves in layers.items()}
-        return artifact_of(*settled(layers, {p: a for p, a in alphas.items() if a}), triggers_of(file.metadata))
+        known, family = settled(layers, {p: a for p, a in alphas.items() if a}), family_of(layers, file.metadata)
+        return artifact_of(*known, triggers_of(file.metadata), family)
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None

@@ -36,7 +36,7 @@ T = TypeVar("T")
 class KohyaLora(Format):
     name = "kohya-lora"
     kind = "lora"
-    title = "LoRA, LoCon, LoHa, LoKr, IA3, DoRA, OFT, full changes and norms, on UNet and text encoders"
+    title = "LoRA, LoCon, LoHa, LoKr, GLoRA, IA3, DoRA, OFT, full changes and norms, on UNet and text encoders"
     suffixes = (".safetensors", ".pt")
     readers = ("A1111", "Forge", "ComfyUI", "kohya", "diffusers")
 
@@ -51,17 +51,15 @@ class KohyaLora(Format):
         bundled = sorted({name.split(".")[1] for name in file.layouts if name.startswith(BUNDLED)})
         if bundled:
             details["embeddings within"] = ", ".join(bundled)
-        two = any(key.startswith("lora_te2_") for key in layers)
-        family = family_of(layers, file.metadata) or ("sdxl" if two else None)
-        return Recognised("lora", self.name, family, details, triggers_of(file.metadata))
+        return Recognised("lora", self.name, family_of(layers, file.metadata), details, triggers_of(file.metadata))
 
     def read(self, file: TensorFile) -> Artifact:
         tensors = file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))
         layers = _layers(tensors)
-        found = self.recognise(file)
-        original = _original_names(found.family if found else None)
+        family = family_of(layers, file.metadata)
+        original = _original_names(family)
         named = {_path(key, original): leaves for key, leaves in layers.items()}
-        return artifact_of(*settled(named, {}), triggers_of(file.metadata))
+        return artifact_of(*settled(named, {}), triggers_of(file.metadata), family)
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
@@ -131,7 +129,8 @@ def _path(key: str, original: Mapping[str, str]) -> str:
         if inner not in original:
             raise TriptychError(f"the key {key} names no module of the UNet that it was made for")
         inner = original[inner]
-    return f"{PREFIXES[prefix]}.{inner}"
+    part = "text_encoder" if inner.startswith("text_model.") and prefix == "lycoris_" else PREFIXES[prefix]
+    return f"{part}.{inner}"
 
 
 def _original_names(family: str | None) -> dict[str, str]:
