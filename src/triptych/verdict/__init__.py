@@ -127,7 +127,8 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.insert(
             0,
             "Only one training seed was run: no interval here includes the spread between training runs,"
-            " which can be larger than the differences between methods.",
+            " which can be larger than the differences between methods. What is called better or worse here"
+            " holds for these trained files; another training may turn it round.",
         )
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:
