@@ -169,6 +169,14 @@ def generate(
 
 
 @app.command()
+def report(study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")]) -> None:
+    """Write the report of a study again, from what lies in its folder."""
+    from .report import build
+
+    print(build(study))
+
+
+@app.command()
 def methods(as_json: AsJson = False) -> None:
     """Each method: what it is, and its settings."""
     from .patch import methods as known
