@@ -13,7 +13,10 @@ from ..verdict.words import figure, span
 from . import plots
 from .colours import slot
 
-DECISIONS = {"no difference": "no difference that matters"}
+DECISIONS = {
+    "better": "better than", "worse": "worse than", "no difference": "no difference that matters from",
+    "undecided": "undecided against",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,7 @@ def _comparison(name: str, differences: Sequence[Difference]) -> Comparison:
     far = max([abs(end) for end in ends if math.isfinite(end)] + [1.3 * (margin or 0.0), 1e-3])
     scale = plots.Scale(-far, far, 4, 156)
     pairs = tuple(
-        Pair(one, DECISIONS.get(one.decision, one.decision), Markup(plots.difference(one.interval, scale, margin)))
-        for one in differences
+        Pair(one, DECISIONS[one.decision], Markup(plots.difference(one.interval, scale, margin))) for one in differences
     )
     named = [(-far, plots.label(float(f"{-far:.1g}"))), (0.0, "0"), (far, plots.label(float(f"{far:.1g}")))]
     decided = sum(one.decision != "undecided" for one in differences)
