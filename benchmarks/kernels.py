@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from triptych.base import Base, Place
+from triptych.base import Base, Context, Place
 
 REPEATS = 5
 
@@ -32,15 +32,15 @@ def best(work: Callable[[], object], rows: int) -> float:
 
 def attention(base: Base, rows: int) -> None:
     noisy, times = torch.randn(rows, *base.latent_shape), torch.full((rows,), 500)
-    context = torch.randn(rows, base.room + 2, int(base.text_encoder.config.hidden_size))
+    context = torch.randn(rows, base.texts[0].room + 2, base.texts[0].width)
 
     def train() -> None:
-        base.denoise(noisy, times, context.clone().requires_grad_()).square().mean().backward()
+        base.denoise(noisy, times, Context(context.clone().requires_grad_())).square().mean().backward()
 
     for processor in (AttnProcessor2_0(), AttnProcessor()):
         base.unet.set_attn_processor(processor)
         with torch.no_grad():
-            drawing = best(lambda: base.denoise(noisy, times, context), rows)
+            drawing = best(lambda: base.denoise(noisy, times, Context(context)), rows)
         print(f"{type(processor).__name__:<18} forward {drawing:6.2f}, and back {best(train, rows):6.2f} ms a row")
 
 

@@ -19,7 +19,7 @@ BEGAN = time.perf_counter()
 
 import torch  # noqa: E402
 
-from triptych.base import Base, Place  # noqa: E402
+from triptych.base import Base, Context, Place  # noqa: E402
 from triptych.study import Plan, run  # noqa: E402
 
 Call = tuple[str, int]  # what for, rows
@@ -48,7 +48,7 @@ def noting(calls: Counter[Call]) -> None:
     """Have every call of `Base.denoise` counted."""
     plain = Base.denoise
 
-    def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Context) -> torch.Tensor:
         moving = any(parameter.requires_grad for parameter in base.unet.parameters())
         kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1
@@ -60,9 +60,9 @@ def noting(calls: Counter[Call]) -> None:
 def seconds_of(base: Base, kind: str, rows: int) -> float:
     """Seconds of one call of the bare UNet, and of its backward pass where there was one; the best of a few."""
     shape = (rows, *base.latent_shape)
-    width = int(base.text_encoder.config.hidden_size)
+    width = base.texts[0].width
     noisy, times = torch.randn(shape), torch.full((rows,), 500)
-    context = torch.randn(rows, base.room + 2, width).requires_grad_(kind != "drawing")
+    context = torch.randn(rows, base.texts[0].room + 2, width).requires_grad_(kind != "drawing")
     base.unet.requires_grad_(kind == "training weights")
     best = float("inf")
     for _ in range(REPEATS):

@@ -24,11 +24,12 @@ from transformers import (
     CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     Dinov2Config,
     Dinov2Model,
 )
 
-from triptych.base import tiny_base
+from triptych.base import Base, Text, tiny_base
 from triptych.base.tiny import description
 
 SD15_UNET: dict[str, Any] = {
@@ -43,44 +44,47 @@ SD15_TEXT: dict[str, Any] = {
     "vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
     "num_attention_heads": 12, "max_position_embeddings": 77, "projection_dim": 768,
 }  # fmt: skip
-INDEX = {
-    "_class_name": "StableDiffusionPipeline", "tokenizer": ["transformers", "CLIPTokenizer"],
-    "text_encoder": ["transformers", "CLIPTextModel"], "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", "DDPMScheduler"],
-    "safety_checker": [None, None], "feature_extractor": [None, None], "requires_safety_checker": False,
-}  # fmt: skip
 
 
 def save_base(out: Path, size: str) -> None:
-    """A diffusers folder: random weights of the given size, half precision."""
-    tiny = tiny_base()
-    ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    torch.manual_seed(0)
+    """A diffusers folder with its CLIP: random weights of the given size, at real sizes in half precision."""
+    base = tiny_base()
     if size == "tiny":
-        text, vae, unet = tiny.text_encoder, tiny.vae, tiny.unet
         out.mkdir(parents=True, exist_ok=True)
         (out / "triptych.toml").write_text(tomli_w.dumps(asdict(description())))
     else:
-        text = CLIPTextModel(CLIPTextConfig(**SD15_TEXT, **ids))
+        ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+        torch.manual_seed(0)
+        text = Text("text_encoder", base.texts[0].tokenizer, CLIPTextModel(CLIPTextConfig(**SD15_TEXT, **ids)).half())
         torch.set_default_dtype(torch.float16)
         vae, unet = AutoencoderKL(**SD15_VAE), UNet2DConditionModel(**SD15_UNET)
         torch.set_default_dtype(torch.float32)
-    for name, module in (("text_encoder", text), ("vae", vae), ("unet", unet)):
-        torch.nn.Module.to(module, torch.float16 if size != "tiny" else torch.float32).save_pretrained(out / name)
-    tiny.tokenizer.save_pretrained(out / "tokenizer")
-    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(out / "scheduler")
-    (out / "model_index.json").write_text(json.dumps(INDEX, indent=1))
-    save_clip(text, out / "clip", 16 if size == "tiny" else 32)
+        schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+        base = Base("random", (text,), vae, unet, schedule, description(), 512)
+    save_folder(base, out)
+    save_clip(base.texts[0].encoder, out / "clip", 16 if size == "tiny" else 32)
 
 
-def save_clip(text: CLIPTextModel, out: Path, side: int) -> None:
+def save_folder(base: Base, out: Path) -> None:
+    """A base as a diffusers folder."""
+    parts = {"unet": base.unet, "vae": base.vae, "scheduler": base.schedule}
+    for text in base.texts:
+        parts |= {text.name: text.encoder, text.name.replace("text_encoder", "tokenizer"): text.tokenizer}
+    for name, part in parts.items():
+        part.save_pretrained(out / name)
+    index = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
+    kind = "StableDiffusionPipeline" if len(base.texts) == 1 else "StableDiffusionXLPipeline"
+    (out / "model_index.json").write_text(json.dumps({"_class_name": kind, **index}, indent=1))
+
+
+def save_clip(text: CLIPTextModel | CLIPTextModelWithProjection, out: Path, side: int) -> None:
     """A CLIP with this text tower and a small random image tower."""
     vision = {
         "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
         "patch_size": 8, "image_size": side,
     }  # fmt: skip
     model = CLIPModel(CLIPConfig(text_config=text.config.to_dict(), vision_config=vision, projection_dim=10))
-    model.text_model.load_state_dict(text.state_dict())
+    model.text_model.load_state_dict(getattr(text, "text_model", text).state_dict())
     model.save_pretrained(out)
     CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}).save_pretrained(out)
 
@@ -91,8 +95,8 @@ def save_encoders(out: Path) -> None:
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     Dinov2Model(Dinov2Config(**size)).save_pretrained(out / "dino")
     tiny = tiny_base(seed=1)
-    save_clip(tiny.text_encoder, out / "clip", 16)
-    tiny.tokenizer.save_pretrained(out / "clip")
+    save_clip(tiny.texts[0].encoder, out / "clip", 16)
+    tiny.texts[0].tokenizer.save_pretrained(out / "clip")
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from recipes.random_base import save_clip
 
     folder = tmp_path_factory.mktemp("clip")
-    save_clip(tiny_base().text_encoder, folder, 16)
+    save_clip(tiny_base().texts[0].encoder, folder, 16)
     return folder
 
 

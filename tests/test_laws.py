@@ -28,11 +28,11 @@ SHARING = [name for name in TRAINED if methods()[name].stage is not Stage.WEIGHT
 @contextmanager
 def unchanged(base: Base) -> Iterator[None]:
     before, seen = base.fingerprint(), look(base)
-    spell, encode = base.spell, base.encode
+    spell, encode = base.texts[0].spell, base.encode
     yield
     assert base.fingerprint() == before
     assert torch.equal(look(base), seen)
-    assert (base.spell, base.encode, base.pile) == (spell, encode, [])
+    assert (base.texts[0].spell, base.encode, base.pile) == (spell, encode, [])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.unet.modules())
     assert not any(p.requires_grad or p.grad is not None for m in base.modules().values() for p in m.parameters())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from . import __version__
+from .cli_files import convert, inspect
 from .errors import TriptychError
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ app = typer.Typer(
 
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
-BaseName = Annotated[str, typer.Option("--base", help="'demo' (embedded), a diffusers folder, or a hub id")]
+BaseName = Annotated[str, typer.Option("--base", help="'demo', a diffusers folder, a checkpoint file, or a hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
 Resolution = Annotated[int, typer.Option(help="pixels, a multiple of 32; 0: the base's own")]
+VaeName = Annotated[str, typer.Option("--vae", help="a file with another autoencoder for the base")]
+Ema = Annotated[bool, typer.Option("--ema", help="take the averaged weights that a checkpoint file may hold")]
+Prediction = Annotated[str, typer.Option(help="epsilon or v, where the base does not say [default: what it says]")]
 ClipName = Annotated[str | None, typer.Option("--clip", help="the CLIP of the base, for aesthetic gradients")]
 KindName = Annotated[str, typer.Option("--kind", help="subject, style or scene")]
 ClassWord = Annotated[str, typer.Option("--class", help="a word for what the concept is one of, such as cat")]
@@ -65,6 +69,9 @@ def try_(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
@@ -76,9 +83,10 @@ def try_(
     for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
         method, _, setting = name.partition(".")
         given.setdefault(method, {})[setting] = value
+    base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
-        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, chosen, budget,
-        cast(Any, need), seed, image_encoder, text_encoder, given,
+        folder, base_place, kind, class_word, token, chosen, budget, cast(Any, need), seed, image_encoder, text_encoder,
+        given,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -113,6 +121,10 @@ def train(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file."""
@@ -124,9 +136,10 @@ def train(
     if steps is not None:
         given["steps"] = steps
     concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
-    place = _place(base, device, precision, resolution, clip)
+    place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
+    lesson = Lesson(method, concept, place, given, seed, thumbnail)
     with Console() as console:
-        written = teach(Lesson(method, concept, place, given, seed), out, console, resume=resume, overwrite=overwrite)
+        written = teach(lesson, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
@@ -143,6 +156,9 @@ def generate(
     use: Annotated[
         list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
+    ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
@@ -152,6 +168,9 @@ def generate(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
@@ -162,9 +181,9 @@ def generate(
         raise TriptychError("give a prompt, or --prompts FILE, and not both")
     asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes)
+    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
     with Console() as console:
-        written = paint(wish, _place(base, device, precision, resolution, clip), out, console)
+        written = paint(wish, _place(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
 
 
@@ -197,10 +216,16 @@ def methods(as_json: AsJson = False) -> None:
         print()
 
 
-def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:
+app.command()(inspect)
+app.command()(convert)
+
+
+def _place(
+    base: str, device: str, precision: str, resolution: int, clip: str | None, vae: str, ema: bool, prediction: str
+) -> Place:
     from .base import Place
 
-    return Place(base, device, cast(Any, precision), resolution, clip)
+    return Place(base, device, cast(Any, precision), resolution, clip, vae, ema, prediction)
 
 
 def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

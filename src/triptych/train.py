@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Base, Owner, generator, spans
+from .base import Base, Context, Owner, generator, spans
 from .errors import TriptychError
 from .files import replacing
 from .patch import Source, Training
@@ -128,23 +128,20 @@ class Contexts:
             (job, list(dict.fromkeys(chain(*(s.prompts for s in job.sources))))) for job in jobs if job.text_is_fixed
         ]
         self.base = base
-        self.cached: dict[Owner, dict[str, Tensor]] = {}
+        self.cached: dict[Owner, dict[str, Context]] = {}
         if fixed:
             with torch.no_grad():
-                hidden = iter(base.encode_for([(job.owner, prompts) for job, prompts in fixed]))
-            self.cached = {job.owner: {prompt: next(hidden) for prompt in prompts} for job, prompts in fixed}
+                texts = base.encode_for([(job.owner, prompts) for job, prompts in fixed])
+            single = iter(texts.split([1] * len(texts)))
+            self.cached = {job.owner: {prompt: next(single) for prompt in prompts} for job, prompts in fixed}
 
-    def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Tensor:
-        """Hidden states for all rows, in the order of the jobs."""
+    def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Context:
+        """The text of all rows, in the order of the jobs."""
         moving = [(job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed]
         live = iter(self.base.encode_for(moving).split([len(prompts) for _, prompts in moving])) if moving else iter(())
-        return torch.cat(
-            [
-                torch.stack([self.cached[job.owner][prompt] for prompt in batch.prompts])
-                if job.text_is_fixed
-                else next(live)
-                for job, batch in zip(jobs, batches, strict=True)
-            ]
+        return Context.cat(
+            Context.cat(self.cached[job.owner][prompt] for prompt in batch.prompts) if job.text_is_fixed else next(live)
+            for job, batch in zip(jobs, batches, strict=True)
         )
 
 

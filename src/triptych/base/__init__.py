@@ -5,9 +5,10 @@ from .loading import EMBEDDED, Place
 from .model import Base
 from .rows import Owner, Rows, Spans, spans
 from .seeds import generator
+from .text import Context, Text
 from .tiny import tiny_base
 
 __all__ = [
-    "EMBEDDED", "Base", "Budget", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "generator", "spans",
-    "tiny_base",
+    "EMBEDDED", "Base", "Budget", "Context", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "Text",
+    "generator", "spans", "tiny_base",
 ]  # fmt: skip

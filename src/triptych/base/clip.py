@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import TriptychError
+from .text import Text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from transformers import CLIPTextModel
 
-FOLDER = "clip"  # where a base folder keeps it
+FOLDERS = ("clip", "clip_2")  # where a base folder keeps those of its text encoders
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,6 @@ class Clip:
 
     model: Any  # transformers' CLIPModel
     processor: Any  # its PIL image processor
-
-    @classmethod
-    def of(cls, text_encoder: CLIPTextModel, source: str | None, folder: Path | None, base: str) -> Clip:
-        """The CLIP at `source`, or in the base's folder.
-
-        Raises:
-            TriptychError: there is none, it cannot be read, or its text tower is not this text encoder.
-        """
-        from transformers import CLIPImageProcessorPil, CLIPModel
-
-        place = source or (str(folder / FOLDER) if folder and (folder / FOLDER).is_dir() else None)
-        if place is None:
-            raise TriptychError(
-                f"the base {base} comes without the image tower of its CLIP: name that CLIP with --clip FOLDER "
-                "(for Stable Diffusion 1 it is openai/clip-vit-large-patch14)"
-            )
-        try:
-            model = CLIPModel.from_pretrained(place, dtype=torch.float32)
-            processor = CLIPImageProcessorPil.from_pretrained(place)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise TriptychError(f"{place} is not a CLIP model: {str(error).splitlines()[0]}") from error
-        theirs, own = (dict(m.encoder.named_parameters()) for m in (model.text_model, text_encoder))
-        if theirs.keys() != own.keys() or not all(_near(theirs[name], own[name]) for name in own):
-            raise TriptychError(
-                f"the CLIP in {place} has another text encoder than the base {base} (was it fine-tuned?), "
-                "so its image tower says nothing about this base's text"
-            )
-        model.eval().requires_grad_(False)
-        return cls(model.to(next(text_encoder.parameters()).device), processor)
 
     def images(self, pictures: Sequence[Image]) -> Tensor:
         """Projected image features [pictures, projection width], float32, not normalised."""
@@ -66,6 +37,48 @@ class Clip:
     def project(self, pooled: Tensor) -> Tensor:
         """Pooled text states [prompts, width] in the space of `images`."""
         return F.linear(pooled.float(), self.model.text_projection.weight)
+
+
+def clips_of(texts: Sequence[Text], source: str | None, folder: Path | None, base: str) -> tuple[Clip, ...]:
+    """The CLIP of each text encoder: of those that `source` names, separated by commas, or in the base's folder.
+
+    Raises:
+        TriptychError: there is none, it cannot be read, or its text tower is not that text encoder.
+    """
+    own = [str(folder / name) for name in FOLDERS[: len(texts)] if folder and (folder / name).is_dir()]
+    places = source.split(",") if source else own
+    if len(places) != len(texts):
+        wanted = "the image tower of its CLIP" if len(texts) == 1 else f"the image towers of its {len(texts)} CLIPs"
+        raise TriptychError(f"the base {base} comes without {wanted}: {_named_by(len(texts))}")
+    return tuple(_open(text, place.strip(), base) for text, place in zip(texts, places, strict=True))
+
+
+def _named_by(count: int) -> str:
+    if count == 1:
+        return "name that CLIP with --clip FOLDER (for Stable Diffusion 1 it is openai/clip-vit-large-patch14)"
+    return (
+        "name them with --clip FOLDER,FOLDER (for SDXL they are openai/clip-vit-large-patch14 and "
+        "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k)"
+    )
+
+
+def _open(text: Text, place: str, base: str) -> Clip:
+    from transformers import CLIPImageProcessorPil, CLIPModel
+
+    try:
+        model = CLIPModel.from_pretrained(place, dtype=torch.float32)
+        processor = CLIPImageProcessorPil.from_pretrained(place)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise TriptychError(f"{place} is not a CLIP model: {str(error).splitlines()[0]}") from error
+    tower = getattr(text.encoder, "text_model", text.encoder)
+    theirs, own = (dict(m.encoder.named_parameters()) for m in (model.text_model, tower))
+    if not own.keys() <= theirs.keys() or not all(_near(theirs[name], own[name]) for name in own):
+        raise TriptychError(
+            f"the CLIP in {place} has another text encoder than the base {base} (was it fine-tuned?), "
+            "so its image tower says nothing about this base's text"
+        )
+    model.eval().requires_grad_(False)
+    return Clip(model.to(text.encoder.device), processor)
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

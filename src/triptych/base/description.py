@@ -48,7 +48,7 @@ class Description:
     """A base's defaults."""
 
     family: str  # what a file made for one base of it may be attached to
-    resolution: int  # pixels, square
+    resolution: int  # pixels, square; 0: what the UNet was made for
     drawing: Drawing
     captions: Mapping[str, str]  # kind of concept -> caption of a picture that has none, "{}" for the concept
     prompts: Mapping[str, tuple[str, ...]]  # kind -> prompts to judge by, "{}" for the concept
@@ -59,16 +59,16 @@ class Description:
     text_encoder: str = ""  # what judges prompts; empty: the base's own `world.toml`
 
     @classmethod
-    def of(cls, folder: Path, family: str) -> Description:
-        """The folder's own description, or that of its family.
+    def of(cls, folder: Path | None, family: str) -> Description:
+        """The folder's own description, or that of its family. A table with `like = "sd1"` says what differs from it.
 
         Raises:
             TriptychError: the file is not TOML or lacks something.
         """
-        own = folder / FILE
-        source = own if own.is_file() else Path(str(files(__package__) / "families" / f"{family}.toml"))
+        own = folder / FILE if folder else None
+        source = own if own and own.is_file() else _family_file(family)
         try:
-            return cls.parse(tomllib.loads(source.read_text(encoding="utf-8")))
+            return cls.parse(_table(source))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise TriptychError(f"{source} does not describe a base: {error}") from error
 
@@ -87,3 +87,22 @@ class Description:
                 "budgets": {name: Budget(**budget) for name, budget in table["budgets"].items()},
             }
         )
+
+
+def _family_file(family: str) -> Path:
+    return Path(str(files(__package__) / "families" / f"{family}.toml"))
+
+
+def _table(source: Path) -> dict[str, Any]:
+    own = tomllib.loads(source.read_text(encoding="utf-8"))
+    like = own.pop("like", None)
+    return _over(_table(_family_file(like)), own) if like else own
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, table by table."""
+    laid = {
+        name: _over(below[name], value) if isinstance(value, dict) and isinstance(below.get(name), dict) else value
+        for name, value in above.items()
+    }
+    return below | laid

@@ -1,4 +1,4 @@
-"""From a name to a `Base`: the embedded demo, a diffusers folder, or a hub id."""
+"""From a name to a `Base`: the embedded demo, a diffusers folder, a checkpoint file, or a hub id."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..errors import TriptychError, did_you_mean
+from ..tensorfile import TensorFile
 from .description import Description
 from .model import Base
+from .parts import Parts
+from .prediction import prediction_named
+from .single import base_in, open_single, open_vae, picture_dtype
+from .text import Text
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -23,6 +28,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EMBEDDED = {"demo": Path(__file__).parent / "demo"}
 FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+SECOND = ("tokenizer_2", "text_encoder_2")  # SDXL's
+EMBEDDINGS = ("clip_l", "clip_g")  # what the rows of an embedding are called where there are two text encoders
 
 
 @dataclass(frozen=True)
@@ -34,18 +41,21 @@ class Place:
     precision: Precision = "auto"
     resolution: int = 0  # 0: the base's own
     clip: str | None = None
+    vae: str = ""  # a file with another autoencoder
+    ema: bool = False  # of a checkpoint file: the averaged copy of its weights
+    prediction: str = ""  # "epsilon" or "v", where the base is wrong about it or does not say
 
     def open(self) -> Base:
         """The base, frozen, on its device.
 
         Raises:
-            TriptychError: no such base, not a Stable Diffusion 1 base, or no such device or precision.
+            TriptychError: no such base, none of a family that is known, or no such device or precision.
         """
         return _open(self)
 
 
-def folder_of(source: str) -> Path:
-    """The diffusers folder that `source` names; a hub id is downloaded into the hub's cache."""
+def path_of(source: str) -> Path:
+    """The diffusers folder or checkpoint file that `source` names; a hub id is downloaded into the hub's cache."""
     if source in EMBEDDED:
         return EMBEDDED[source]
     path = Path(source)
@@ -54,10 +64,22 @@ def folder_of(source: str) -> Path:
             raise TriptychError(f"{source} is not a base: a diffusers folder has a model_index.json, and it has none")
         return path
     if path.is_file():
-        raise TriptychError(f"{source} is a file: a base is a diffusers folder; single checkpoints cannot be read yet")
+        return path
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):
         raise TriptychError(f"there is no base {source!r}: give 'demo', a diffusers folder or a hub id{_near(source)}")
     return _download(source)
+
+
+def family_of(source: str) -> str:
+    """The family of the base that `source` names, by its configuration or header alone.
+
+    Raises:
+        TriptychError: no such base, or none of a family that is known.
+    """
+    path = path_of(source)
+    if path.is_file():
+        return str(base_in(TensorFile.open(path), without_vae=True).family)
+    return Description.of(path, _family(path)).family
 
 
 def _near(source: str) -> str:
@@ -69,7 +91,7 @@ def _download(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [f"{part}/*{suffix}" for part in PARTS for suffix in (".json", ".txt", ".safetensors")]
+    wanted = [f"{part}/*{suffix}" for part in PARTS + SECOND for suffix in (".json", ".txt", ".safetensors")]
     try:
         return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -92,25 +114,58 @@ def _reading(folder: Path) -> Iterator[None]:
 
 
 def _open(place: Place) -> Base:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
     device = _device(place.device)
     dtype = _dtype(place.precision, device)
-    folder = folder_of(place.source)
-    _check_architecture(folder)
-    picture_dtype = torch.float32 if dtype is torch.float16 else dtype  # autoencoders overflow in float16
+    path = path_of(place.source)
+    if path.is_file():
+        vae = Path(place.vae) if place.vae else None
+        parts = open_single(path, dtype, device, vae=vae, ema=place.ema, prediction=place.prediction or None)
+    else:
+        parts = _read_folder(path, _family(path), device, dtype, place)
+    folder = path if path.is_dir() else None
+    description = Description.of(folder, parts.family)
+    _make_fast(parts.unet, parts.vae, device)
+    resolution = _resolution(place, description, parts)
+    return Base(
+        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip
+    )
+
+
+def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    if place.ema:
+        raise TriptychError(f"{folder} is a folder: only checkpoint files hold averaged weights beside the others")
     with _reading(folder):
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype).to(device)
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer")]
+        encoders = [CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)]
+        if family == "sdxl":
+            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2"))
+            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
+            encoders.append(second.to(device))
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
-    description = Description.of(folder, "sd1")
-    _make_fast(unet, vae, device)
-    levels = len(vae.config.block_out_channels) + len(unet.config.block_out_channels) - 2
-    resolution = _resolution(place, description, levels)
-    return Base(place.source, tokenizer, text_encoder, vae, unet, schedule, description, resolution, folder, place.clip)
+        if place.vae:
+            vae = open_vae(Path(place.vae), folder, picture_dtype(dtype), device)
+        else:
+            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype(dtype)).to(device)
+    if place.prediction:
+        schedule.register_to_config(prediction_type=prediction_named(place.prediction))
+    predicts = schedule.config.prediction_type
+    return Parts(family, tuple(tokenizers), tuple(encoders), vae, unet, schedule, predicts, "its scheduler")
+
+
+def _texts(parts: Parts) -> tuple[Text, ...]:
+    if len(parts.text_encoders) == 1:
+        return (Text("text_encoder", parts.tokenizers[0], parts.text_encoders[0]),)
+    names = ("text_encoder", "text_encoder_2")
+    return tuple(
+        Text(name, tokenizer, encoder, embedding, penultimate=True)
+        for name, tokenizer, encoder, embedding in zip(
+            names, parts.tokenizers, parts.text_encoders, EMBEDDINGS, strict=True
+        )
+    )
 
 
 def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.device) -> None:
@@ -122,19 +177,26 @@ def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.dev
         unet.set_attn_processor(AttnProcessor())
 
 
-def _check_architecture(folder: Path) -> None:
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
+def _family(folder: Path) -> str:
+    """Which family a folder is of, by its configuration.
+
+    Raises:
+        TriptychError: it is not whole, or a kind of base that pictures cannot be drawn with from a prompt alone.
+    """
     with _reading(folder):
         index = json.loads((folder / "model_index.json").read_text())
-        unet = json.loads((folder / "unet" / "config.json").read_text())
-    if "text_encoder_2" in index or unet.get("addition_embed_type"):
-        raise TriptychError(f"{folder} is of the SDXL family: only Stable Diffusion 1 bases can be opened so far")
+        unet = json.loads((folder / "unet" / "config.json").read_text()) if (folder / "unet").is_dir() else {}
+    if "text_encoder_2" in index and index.get("text_encoder", [None])[0] is None:
+        raise TriptychError(f"{folder} is the SDXL refiner, which only finishes pictures: give the SDXL base")
+    family = "sdxl" if unet.get("addition_embed_type") else "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+    missing = [part for part in PARTS + SECOND * (family == "sdxl") if not (folder / part).is_dir()]
+    if missing:
+        raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
     if unet.get("in_channels") != 4:
         raise TriptychError(
             f"{folder} is an inpainting or editing base (its UNet reads {unet.get('in_channels')} channels)"
         )
+    return family
 
 
 def _device(name: str) -> torch.device:
@@ -158,9 +220,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 
-def _resolution(place: Place, description: Description, levels: int) -> int:
-    """`levels`: how often autoencoder and UNet together halve a picture."""
-    resolution, step = place.resolution or description.resolution, 2**levels
+def _resolution(place: Place, description: Description, parts: Parts) -> int:
+    """What is asked for, or what the base says of itself, or what its UNet was made for."""
+    halvings = len(parts.vae.config.block_out_channels) - 1
+    own = description.resolution or parts.unet.config.sample_size * 2**halvings
+    resolution, step = place.resolution or own, 2 ** (halvings + len(parts.unet.config.block_out_channels) - 1)
     if resolution < step or resolution % step:
         raise TriptychError(f"this base cannot draw {resolution} pixels: give --resolution as a multiple of {step}")
     return resolution

@@ -12,27 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .clip import Clip
+from .clip import Clip, clips_of
 from .description import Description
 from .rows import Owner, Rows, spans
+from .text import Context, Text
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from PIL.Image import Image
-    from transformers import CLIPTextModel, CLIPTokenizer
 
 
 @dataclass
 class Base:
-    """The parts of a Stable Diffusion 1 model, none of which asks for a gradient.
+    """The parts of a Stable Diffusion model, none of which asks for a gradient.
 
-    `spell` and `encode` are fields, so that a patch may swap them: `spell` gives the token ids of prompts without start
-    and end, `encode` their hidden states [prompts, positions, width].
+    `texts` are its text encoders with their tokenizers: one, or two for SDXL. `encode` turns prompts into what the UNet
+    is told; it is a field, so that a patch may swap it.
     """
 
     name: str
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    texts: tuple[Text, ...]
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     schedule: DDPMScheduler
@@ -42,18 +41,30 @@ class Base:
     clip_source: str | None = None
     rows: Rows = field(default_factory=Rows)
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
-    _clip: Clip | None = None
+    _clips: tuple[Clip, ...] = ()
     dtype: torch.dtype = field(init=False)  # what the UNet computes in, also while float32 masters are trained
     identity: str = field(init=False)  # the fingerprint it was opened with
-    spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
-    encode: Callable[[Sequence[str]], Tensor] = field(init=False)
+    encode: Callable[[Sequence[str]], Context] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.spell, self.encode = self._spell, self._encode
+        self.encode = self._encode
         for module in self.modules().values():
             module.eval().requires_grad_(False)
         self.dtype = self.unet.dtype
         self.identity = self.fingerprint()
+
+    @classmethod
+    def open(cls, source: str, **how: Any) -> Base:
+        """The base that `source` names: "demo", a diffusers folder, a checkpoint file, or a hub id.
+
+        `how` are the other fields of `Place`: device, precision, resolution, ...
+
+        Raises:
+            TriptychError: as `Place.open`.
+        """
+        from .loading import Place
+
+        return Place(source, **how).open()
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -63,7 +74,7 @@ class Base:
         return device
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"text_encoder": self.text_encoder, "vae": self.vae, "unet": self.unet}
+        return {**{text.name: text.encoder for text in self.texts}, "vae": self.vae, "unet": self.unet}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -73,66 +84,50 @@ class Base:
 
     def fingerprint(self) -> str:
         """16 hex digits over every weight and the vocabulary: equal before and after any patch."""
-        digest = hashlib.sha256(repr(sorted(self.tokenizer.get_vocab().items())).encode())
+        digest = hashlib.sha256(repr(sorted(self.texts[0].tokenizer.get_vocab().items())).encode())
         for name, module in self.modules().items():
             for key, value in sorted(module.state_dict().items()):
                 digest.update(f"{name}.{key}".encode())
                 digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def clip(self) -> Clip:
-        """The CLIP whose text tower is this base's text encoder.
+    def clips(self) -> tuple[Clip, ...]:
+        """The CLIP of each text encoder: the one whose text tower it is.
 
         Raises:
             TriptychError: none comes with the base, or it is the CLIP of another text encoder.
         """
-        if self._clip is None:
-            self._clip = Clip.of(self.text_encoder, self.clip_source, self.folder, self.name)
-        return self._clip
+        if not self._clips:
+            self._clips = clips_of(self.texts, self.clip_source, self.folder, self.name)
+        return self._clips
 
     # --- text -------------------------------------------------------------------------------------------------------
 
-    def _spell(self, prompts: Sequence[str]) -> list[list[int]]:
-        return [list(ids) for ids in self.tokenizer(list(prompts), add_special_tokens=False).input_ids]
+    def _encode(self, prompts: Sequence[str]) -> Context:
+        hidden, ends = zip(*(text.encode(prompts) for text in self.texts), strict=True)
+        return Context(torch.cat(hidden, dim=-1), self.texts[-1].project(ends[-1]) if self.reads_pooled else None)
 
     @property
-    def room(self) -> int:
-        """How many tokens of a prompt are read; what comes after is not."""
-        return int(self.text_encoder.config.max_position_embeddings) - 2
+    def reads_pooled(self) -> bool:
+        """Whether the UNet also reads a pooled state and the picture's size (arXiv:2307.01952, 2.2)."""
+        return bool(self.unet.config.addition_embed_type == "text_time")
 
-    def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [prompts, positions] with start, end and padding; a long prompt is cut."""
-        start, end, pad = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
-        rows = [[start, *ids[: self.room], end] for ids in self.spell(prompts)]
-        return torch.tensor([row + [pad] * (self.room + 2 - len(row)) for row in rows], device=self.device)
-
-    def _encode(self, prompts: Sequence[str]) -> Tensor:
-        hidden: Tensor = self.text_encoder(self.tokenize(prompts)).last_hidden_state
-        return hidden
-
-    def ends(self, prompts: Sequence[str]) -> Tensor:
-        """Where each prompt ends [prompts]: position of the first end token.
-
-        Counted, not searched for: a learned word's id may be the largest of all, and padding may be the end token too.
-        """
-        return torch.tensor([1 + min(len(ids), self.room) for ids in self.spell(prompts)], device=self.device)
-
-    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Tensor:
-        """One call of the text encoder for all owners, each owner's distinct prompts once.
+    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Context:
+        """One call of each text encoder for all owners, each owner's distinct prompts once.
 
         Returns:
-            Hidden states [all prompts asked, positions, width], in the order asked.
+            A row for every prompt asked, in the order asked.
         """
         distinct = [(owner, list(dict.fromkeys(prompts))) for owner, prompts in asked]
         stated = spans((owner, len(prompts)) for owner, prompts in distinct)
         with self.rows(stated):
-            hidden = self.encode([prompt for _, prompts in distinct for prompt in prompts])
+            context = self.encode([prompt for _, prompts in distinct for prompt in prompts])
         places = [
             stated[owner].start + prompts.index(prompt)
             for (owner, prompts), (_, wanted) in zip(distinct, asked, strict=True)
             for prompt in wanted
         ]
-        return hidden[torch.tensor(places, device=hidden.device)]
+        return context.rows(torch.tensor(places, device=self.device))
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -158,10 +153,16 @@ class Base:
         pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [PIL.Image.fromarray(array) for array in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
-    def denoise(self, noisy: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, timesteps: Tensor, context: Context) -> Tensor:
         """The UNet's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
+        context = context.map(lambda states: states.to(self.dtype))
+        more = {}
+        if context.pooled is not None:  # the size it was, where it was cropped, the size it is
+            size = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
+            time_ids = size.to(self.device, self.dtype).expand(len(noisy), -1)
+            more = {"added_cond_kwargs": {"text_embeds": context.pooled, "time_ids": time_ids}}
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
-            predicted: Tensor = self.unet(noisy.to(self.dtype), timesteps, context.to(self.dtype)).sample
+            predicted: Tensor = self.unet(noisy.to(self.dtype), timesteps, context.hidden, **more).sample
         return predicted.to(noisy.dtype)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from .description import Budget, Description, Drawing
 from .model import Base
+from .text import Text
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTokenizer
+
+Kind = Literal["sd1", "sd2", "sdxl"]
+
+UNETS: dict[Kind, dict[str, Any]] = {
+    "sd1": {"cross_attention_dim": 12, "attention_head_dim": 4},
+    "sd2": {"cross_attention_dim": 12, "attention_head_dim": [2, 4], "use_linear_projection": True},
+    "sdxl": {
+        "cross_attention_dim": 12 + 20, "attention_head_dim": [2, 4], "use_linear_projection": True,
+        "transformer_layers_per_block": [1, 2], "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 10 + 6 * 4,
+    },
+}  # fmt: skip
 
 
-def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> Base:
-    """A base with random weights from `seed`, drawing 16 x 16 pixels.
+def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32, kind: Kind = "sd1") -> Base:
+    """A base with random weights from `seed`, drawing 16 x 16 pixels, built as the family `kind` is.
 
-    Its text is 12 wide and its blocks are 8 and 16, so that self- and cross-attention cannot be mistaken.
-    The global random state of torch is left as it was.
+    Its text is 12 wide (SDXL's second 20) and its blocks are 8 and 16, so that self- and cross-attention cannot be
+    mistaken. The global random state of torch is left as it was.
     """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = _letters()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=12,
-                intermediate_size=24,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=24,
-                projection_dim=12,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.eos_token_id,
-            )
-        )
+        tokenizer = _letters("a" if kind == "sd2" else "<|endoftext|>")
+        texts = [Text("text_encoder", tokenizer, CLIPTextModel(_text_config(tokenizer, 12)))]
+        if kind == "sdxl":
+            second = _letters("a")
+            encoder = CLIPTextModelWithProjection(_text_config(second, 20))
+            texts = [
+                Text("text_encoder", tokenizer, texts[0].encoder, "clip_l", penultimate=True),
+                Text("text_encoder_2", second, encoder, "clip_g", penultimate=True),
+            ]
         vae = AutoencoderKL(
             block_out_channels=(8, 8),
             layers_per_block=1,
@@ -53,15 +60,15 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> Base:
             sample_size=8,
             block_out_channels=(8, 16),
             layers_per_block=1,
-            cross_attention_dim=12,
             norm_num_groups=4,
-            attention_head_dim=4,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            **UNETS[kind],
         )
-    for module in (text, vae, unet):
+    for module in (*(text.encoder for text in texts), vae, unet):
         torch.nn.Module.to(module, dtype)
-    return Base("tiny", tokenizer, text, vae, unet, DDPMScheduler(), description(), 16)
+    schedule = DDPMScheduler(prediction_type="v_prediction" if kind == "sd2" else "epsilon")
+    return Base("tiny", tuple(texts), vae, unet, schedule, description(), 16)
 
 
 def description() -> Description:
@@ -81,10 +88,27 @@ def description() -> Description:
     )
 
 
-def _letters() -> CLIPTokenizer:
+def _text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=24,
+        projection_dim=10 if width == 20 else width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _letters(pad: str) -> CLIPTokenizer:
     """A CLIP tokenizer whose vocabulary is letters, inside and at the end of a word."""
     from transformers import CLIPTokenizer
 
     letters = string.ascii_lowercase + string.digits + "<>-,"
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], pad_token=pad)

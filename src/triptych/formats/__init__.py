@@ -15,11 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import TriptychError
 from ..tensorfile import TensorFile
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..base import Base
+
+OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,55 @@ class Format(ABC):
 
 @cache
 def formats() -> Mapping[str, Format]:
-    """All formats by name."""
+    """All formats by name, our own first."""
     found: dict[str, Format] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != OWN, info.name)):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for member in vars(module).values():
             own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
             if own and not member.__abstractmethods__:
                 found[member.name] = member()
     return found
+
+
+def recognise(file: TensorFile) -> Recognised:
+    """What a file is, by its header alone.
+
+    Raises:
+        TriptychError: no format knows it.
+    """
+    for one in formats().values():
+        found = one.recognise(file)
+        if found:
+            return found
+    names = ", ".join(list(file.layouts)[:3]) or "none"
+    raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The trained file at `path`, whatever tool wrote it.
+
+    Raises:
+        TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
+    """
+    file = TensorFile.open(path)
+    found = recognise(file)
+    if found.kind in ("checkpoint", "vae"):
+        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
+    read = formats()[found.format].read(file)
+    recipe = file.metadata.get(RECIPE)
+    return type(read).from_recipe(path, recipe, read.tensors) if recipe else read
+
+
+def load(path: Path | str) -> Artifact | Base:
+    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint holds.
+
+    Raises:
+        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+    """
+    from ..base import Base
+
+    path = Path(path)
+    if path.is_dir() or recognise(TensorFile.open(path)).kind == "checkpoint":
+        return Base.open(str(path))
+    return open_artifact(path)

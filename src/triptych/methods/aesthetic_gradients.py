@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..base import Base, Owner
+from ..base import Base, Context, Owner, Text
 from ..base.clip import Clip
 from ..patch import Examples, Learned, Method, Stage, Tensors, check_fit, method
 from ..settings import setting
 
 MEAN = "mean_image_feature"
-Encode = Callable[[Sequence[str]], Tensor]
+Encode = Callable[[Sequence[str]], Context]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,15 @@ class AestheticGradients(Method[Settings]):
     settings_class = Settings
 
     def compute(self, base: Base, settings: Settings, examples: Examples) -> Tensors:
-        """The mean of the pictures' projected features [1, projection width], not normalised, as the paper has it."""
-        return {MEAN: base.clip().images(examples.pictures).mean(0, keepdim=True).cpu()}
+        """The mean of the pictures' projected features [1, projection width], not normalised, as the paper has it.
+
+        One for each text encoder of the base: SDXL has two.
+        """
+        clips = base.clips()
+        return {
+            name: clip.images(examples.pictures).mean(0, keepdim=True).cpu()
+            for name, clip in zip(_names(clips), clips, strict=True)
+        }
 
     def claim(self, settings: Settings) -> str:
         return "the way prompts are encoded"
@@ -49,19 +56,24 @@ class AestheticGradients(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        clip = base.clip()
-        check_fit("aesthetic embedding", tensors, {MEAN: torch.Size([1, clip.model.config.projection_dim])})
+        clips = base.clips()
+        shapes = {
+            name: torch.Size([1, clip.model.config.projection_dim])
+            for name, clip in zip(_names(clips), clips, strict=True)
+        }
+        check_fit("aesthetic embedding", tensors, shapes)
         patch, encode = Learned(tensors, strength, base.device), base.encode
-        bender = _Bender(base, encode, clip, F.normalize(patch.learned[MEAN]), settings)
+        aims = [F.normalize(patch.learned[name]) for name in shapes]
+        bender = _Bender(base, encode, clips, aims, settings)
 
-        def bent(prompts: Sequence[str]) -> Tensor:
+        def bent(prompts: Sequence[str]) -> Context:
             plain = encode(prompts)
             bends = {i for i in base.rows.of(owner, len(prompts)) if prompts[i] and patch.strength}
             rows = [
-                torch.lerp(plain[i], bender(prompts[i], i), patch.strength) if i in bends else plain[i]
-                for i in range(len(prompts))
+                row.lerp(bender(prompts[i], i), patch.strength) if i in bends else row
+                for i, row in enumerate(plain.split([1] * len(plain)))
             ]
-            return torch.stack(rows)
+            return Context.cat(rows)
 
         base.encode = bent
         try:
@@ -70,38 +82,49 @@ class AestheticGradients(Method[Settings]):
             base.encode = encode
 
 
+def _names(clips: Sequence[Clip]) -> list[str]:
+    """A tensor's name for each text encoder: the first as files of one have it, then numbered."""
+    return [MEAN if i == 0 else f"{MEAN}_{i + 1}" for i in range(len(clips))]
+
+
 class _Bender:
     """Bends one prompt at a time, so that none depends on its neighbours, and keeps what it bent."""
 
-    def __init__(self, base: Base, encode: Encode, clip: Clip, aim: Tensor, settings: Settings) -> None:
-        self.base, self.encode, self.clip, self.aim, self.settings = base, encode, clip, aim, settings
-        self.kept: dict[bytes, Tensor] = {}
+    def __init__(
+        self, base: Base, encode: Encode, clips: Sequence[Clip], aims: Sequence[Tensor], settings: Settings
+    ) -> None:
+        self.base, self.encode, self.clips, self.aims, self.settings = base, encode, clips, aims, settings
+        self.kept: dict[bytes, Context] = {}
 
-    def __call__(self, prompt: str, row: int) -> Tensor:
-        """The bent hidden states [positions, width] of the prompt, which is row `row` of the present call."""
+    def __call__(self, prompt: str, row: int) -> Context:
+        """The bent text of the prompt, which is row `row` of the present call."""
         with self.base.rows.only(row):
-            with torch.no_grad():  # a learned word in the prompt may have moved: its vectors are part of the key
-                read = self.base.text_encoder.get_input_embeddings()(self.base.tokenize([prompt]))
-            key = read.float().cpu().numpy().tobytes()
+            with torch.no_grad():  # a learned word in it, or a text encoder that a LoRA changes, may have moved
+                key = self.encode([prompt]).hidden.float().cpu().numpy().tobytes()
             if key not in self.kept:
                 self.kept[key] = self._bend(prompt)
         return self.kept[key]
 
-    def _bend(self, prompt: str) -> Tensor:
-        """-cos(projected text, mean image) is taken down over all weights of a float32 copy of the text encoder."""
-        original = self.base.text_encoder
-        self.base.text_encoder = copy.deepcopy(original).float().requires_grad_(True)
-        optimizer = torch.optim.Adam(self.base.text_encoder.parameters(), lr=self.settings.lr)
+    def _bend(self, prompt: str) -> Context:
+        """-cos(projected text, mean image) is taken down over all weights of a float32 copy of each text encoder."""
+        originals = [text.encoder for text in self.base.texts]
+        dtype = originals[0].dtype
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                for _ in range(self.settings.steps):
-                    hidden = self.encode([prompt])
-                    pooled = hidden[torch.arange(1), self.base.ends([prompt])]
-                    loss = -F.cosine_similarity(self.clip.project(pooled), self.aim).mean()
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
+                for text, clip, aim in zip(self.base.texts, self.clips, self.aims, strict=True):
+                    text.encoder = copy.deepcopy(text.encoder).float().requires_grad_(True)
+                    self._pull(text, prompt, clip, aim)
             with torch.no_grad():
-                return self.encode([prompt])[0].to(original.dtype)
+                return self.encode([prompt]).map(lambda states: states.to(dtype))
         finally:
-            self.base.text_encoder = original
+            for text, original in zip(self.base.texts, originals, strict=True):
+                text.encoder = original
+
+    def _pull(self, text: Text, prompt: str, clip: Clip, aim: Tensor) -> None:
+        optimizer = torch.optim.Adam(text.encoder.parameters(), lr=self.settings.lr)
+        for _ in range(self.settings.steps):
+            _, end = text.encode([prompt])
+            loss = -F.cosine_similarity(clip.project(end), aim).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

@@ -92,12 +92,14 @@ class Plan:
         flags = {
             "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
             "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
-            "clip": (self.place.clip, None), "kind": (self.kind, ""), "class": (self.class_word, ""),
+            "clip": (self.place.clip, None), "vae": (self.place.vae, ""), "prediction": (self.place.prediction, ""),
+            "kind": (self.kind, ""), "class": (self.class_word, ""),
             "token": (self.token, ""), "methods": (",".join(self.methods), ""),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
+        words += ["--ema"] if self.place.ema else []
         words += ["--budget", self.budget, "--need", self.need, "--seed", str(self.seed)]
         for name, given in self.settings.items():
             words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,5 +164,8 @@ def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, 
     return {
         "says": says, "base": Path(base.name).name, "family": base.description.family,
         "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed),
+        "prediction": str(base.schedule.config.prediction_type), "resolution": str(base.resolution),
+        "precision": str(base.dtype).removeprefix("torch."), "pictures_count": str(len(concept.pictures)),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "triptych_version": __version__, "torch": str(torch.__version__),
     }  # fmt: skip
