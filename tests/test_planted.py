@@ -99,12 +99,14 @@ def test_two_copies_are_no_difference_and_learning_rate_0_is_the_base(
     copy: str, folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path / "out")
-    words += ["--methods", f"lora,{copy}", "-s", "lora.lr=1e-2", "-s", f"{copy}.lr=1e-2"]
+    words += ["--methods", f"lora,{copy}"]
+    for name in ("lora", copy):
+        words += ["-s", f"{name}.lr=1e-2", "-s", f"{name}.steps=4", "-s", f"{name}.batch=2"]
     assert call(monkeypatch, *words) == 0
     told = json.loads((tmp_path / "out" / "verdict.json").read_text())["differences"]
     assert {one["criterion"] for one in told} >= {"base_preservation", "diversity", "memorisation"}
     assert {one["decision"] for one in told} == {"no difference"}
-    assert all(abs(one["interval"]["value"]) < 0.02 for one in told)  # Adam enlarges the rounding of rows
+    assert all(abs(one["interval"]["value"]) < 1e-3 for one in told)  # the rows of one pass differ by rounding
 
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path / "zero")
     assert call(monkeypatch, *words, "--methods", "lora", "-s", "lora.lr=0") == 0
