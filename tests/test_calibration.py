@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration import PUBLISHED, SMALL, Shape, false_claims, power, shuffled, shuffled_claims
-from tests.test_verdict import COSTS, DB, LORA, TI, decisions, simulate
+from tests.simulated import COSTS, DB, LORA, TI, decisions, simulate
 from triptych.intervals import Resamples
 from triptych.scores import read_scores
 from triptych.verdict import judge

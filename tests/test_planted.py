@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.drawn import Study
-from tests.test_verdict import COSTS, DB, LORA, TI, simulate
+from tests.simulated import COSTS, DB, LORA, TI, simulate
 from tests.worlds import call, typed
 from triptych.methods.lora import Lora
 from triptych.metrics import measure

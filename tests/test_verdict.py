@@ -4,55 +4,15 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
+from tests.simulated import BYTES, COSTS, DB, FLOOR, HN, LORA, TI, decisions, simulate
 from triptych.errors import TriptychError
-from triptych.scores import BASE, Cost, Score
+from triptych.scores import BASE, Score
 from triptych.verdict import MARGINS, NEEDS, Verdict, judge
 from triptych.verdict.words import duration, figure, size
-
-FLOOR, CEILING = 0.3, 0.8
-TI, HN, LORA, DB = "textual-inversion", "hypernetwork", "lora", "dreambooth"
-BYTES = {TI: 4_000, HN: 900_000, LORA: 300_000, DB: 25_000_000}
-COSTS = [
-    Cost(name, name != DB, BYTES[name] // 4, BYTES[name], 200, 1600, seconds_alone=seconds)
-    for name, seconds in {TI: 20.0, HN: 30.0, LORA: 40.0, DB: 90.0}.items()
-]
-
-
-def simulate(
-    fidelity: Mapping[str, float],
-    preservation: Mapping[str, float] | None = None,
-    *,
-    runs: int = 3,
-    prompts: int = 8,
-    seeds: int = 3,
-    noise: float = 0.03,
-    between_runs: float = 0.004,
-    seed: int = 0,
-) -> list[Score]:
-    """Scores of a study with the given true fidelity (normalised) and preservation."""
-    random = np.random.default_rng(seed)
-    hard = random.normal(0, 0.05, prompts)  # a hard prompt is hard for every method
-    scores = [Score("ceiling", "real", CEILING + random.normal(0, 0.02)) for _ in range(6)]
-    cosines = {method: FLOOR + truth * (CEILING - FLOOR) for method, truth in {BASE: 0.0, **fidelity}.items()}
-    for metric, truths in (("subject_fidelity", cosines), ("base_preservation", preservation or {})):
-        for method, level in truths.items():
-            for run in range(1 if method == BASE else runs):
-                moved = level + (0 if method == BASE else random.normal(0, between_runs))
-                for prompt in range(prompts):
-                    for one in range(seeds):
-                        value = moved + hard[prompt] + random.normal(0, noise)
-                        scores.append(Score(metric, method, value, run, f"a cat, {prompt}", one))
-    return scores
-
-
-def decisions(verdict: Verdict) -> dict[str, str]:
-    return {name.split("_")[0]: answer.answer for name, answer in verdict.answers.items()}
 
 
 def test_much_worse_is_not_enough() -> None:
@@ -237,6 +197,17 @@ def test_needs() -> None:
     assert by_need["editability"].method == LORA
     assert by_need["portable"].method in (TI, HN, LORA)
     assert "not measured" in by_need["portable"].caveats[0]
+
+
+def test_where_another_base_drew_the_portable_choice_is_what_carries_over() -> None:
+    scores = simulate({TI: 0.7, LORA: 0.8, DB: 0.8})
+    own = [s for s in scores if s.metric == "subject_fidelity" and s.seed == 0]
+    carried = {BASE: FLOOR, TI: FLOOR + 0.3, LORA: FLOOR + 0.05, DB: FLOOR + 0.4}
+    there = [replace(s, metric="portability", value=carried[s.method] + 0.01 * (i % 3)) for i, s in enumerate(own)]
+    choice = judge(scores + there, COSTS).recommendation.by_need["portable"]
+    assert choice.method == TI  # DreamBooth carries over too, but is no file that attaches
+    assert "on the other base that was tried" in choice.reasons[0]
+    assert not any("second base was not measured" in caveat for caveat in choice.caveats)
 
 
 def test_a_need_without_an_equal_is_warned_about() -> None:

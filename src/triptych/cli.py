@@ -65,6 +65,7 @@ def try_(
     ] = None,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
+    other_base: Annotated[str, typer.Option(help="another base of the family, to see what carries over to it")] = "",
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
@@ -86,7 +87,7 @@ def try_(
     base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
         folder, base_place, kind, class_word, token, chosen, budget, cast(Any, need), seed, image_encoder, text_encoder,
-        given,
+        given, other_base,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:

@@ -39,6 +39,7 @@ class Plan:
     image_encoder: str = ""
     text_encoder: str = ""
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # method -> what differs from defaults
+    other_base: str = ""  # on which the trained files are drawn once more; empty: on none
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
@@ -96,6 +97,7 @@ class Plan:
             "kind": (self.kind, ""), "class": (self.class_word, ""),
             "token": (self.token, ""), "methods": (",".join(self.methods), ""),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
+            "other-base": (self.other_base, ""),
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
@@ -160,6 +162,6 @@ def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """The need may change, since it only changes the recommendation; nothing else may."""
     now = _without_nothing(_plain(plan))
     for name in (one.name for one in fields(plan) if one.name != "need"):
-        if now.get(name) != before.get(name):
+        if (now.get(name) or None) != (before.get(name) or None):  # older studies lack what has been added since
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}: give another --out, or the command it was begun with")

@@ -6,7 +6,7 @@ Every need is one line of `RULES`: how it ranks methods, and the sentence that g
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..intervals import Interval
+from ..intervals import Estimate, Interval
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
 from .needed import needed
@@ -103,9 +103,13 @@ def _fidelity_reason(evidence: Evidence, method: str) -> str:
 
 
 def _fidelity(evidence: Evidence, method: str) -> Interval:
+    return _estimate(evidence, method).interval()
+
+
+def _estimate(evidence: Evidence, method: str) -> Estimate:
     estimate = evidence.fidelity(method)
     assert estimate is not None  # what has learned the concept has a fidelity
-    return estimate.interval()
+    return estimate
 
 
 def _against(evidence: Evidence, method: str, second: str) -> str:
@@ -159,7 +163,16 @@ def _time_reason(evidence: Evidence, method: str) -> str:
 
 def _attaches(evidence: Evidence, method: str) -> Rank:
     cost = evidence.costs.get(method)
-    return (-_fidelity(evidence, method).value,) if cost and cost.attaches else None
+    there = evidence.compare(PORTABILITY, method)
+    return (-(there or _estimate(evidence, method)).value,) if cost and cost.attaches else None
+
+
+def _portable_reason(evidence: Evidence, method: str) -> str:
+    there = evidence.compare(PORTABILITY, method)
+    if there is None:
+        return "It is a file that attaches to any base of the same family; the most faithful of those that do."
+    how_far = f"{figure(there.value)} ({span(there.interval())})"
+    return f"It attaches to any base of the family; on the other base that was tried it goes {how_far} of the way."
 
 
 def _file(evidence: Evidence, method: str) -> Rank:
@@ -178,7 +191,7 @@ RULES: dict[Need, Rule] = {
     "small": Rule(_file, _file_reason),
     "portable": Rule(
         _attaches,
-        lambda *_: "It is a file that attaches to any base of the same family; the most faithful of those that do.",
+        _portable_reason,
         lambda evidence: (
             "" if PORTABILITY in evidence.tables else "Drawing with it on a second base was not measured here."
         ),
