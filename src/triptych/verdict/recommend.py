@@ -53,8 +53,9 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
             "Look at its pictures before you take it: they come nearer to training pictures than is natural."
         )
     unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
+    changes = _would_change(evidence, chosen, second) if need == "fidelity" else _would_drop(evidence, chosen, best)
     caveats = (rule.caveat(evidence),) if rule.caveat(evidence) else ()
-    return Choice(chosen, second, tuple(reasons), caveats + unsure, _would_change(evidence, chosen, second))
+    return Choice(chosen, second, tuple(reasons), caveats + unsure, changes)
 
 
 def _would_change(evidence: Evidence, chosen: str, second: str | None) -> str:
@@ -69,6 +70,15 @@ def _would_change(evidence: Evidence, chosen: str, second: str | None) -> str:
         return f"For {other} to be the choice, it would have to gain more than {figure(-interval.high)} in fidelity."
     what = needed(evidence, difference, (chosen, second), abs(difference.value), margin - abs(difference.value))
     return f"A sure lead of {other} in fidelity would change it. {what}"
+
+
+def _would_drop(evidence: Evidence, chosen: str, best: str) -> str:
+    """What would take a choice that serves its need out of those who are faithful enough."""
+    difference = evidence.fidelity(chosen, best)
+    if chosen == best or difference is None or not_worse(difference, evidence.margins.fidelity) != "undecided":
+        return ""
+    what = needed(evidence, difference, (chosen, best), abs(difference.value + evidence.margins.fidelity))
+    return f"It would have to go if it were surely behind {inside(best)} in fidelity by more than the margin. {what}"
 
 
 def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str], str]:
