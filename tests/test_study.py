@@ -77,6 +77,19 @@ def test_no_method_trains_on_what_is_held_out(study: Path, folder: Path) -> None
     assert all(set(record["pictures"]) == everything - held_out for record in records)
 
 
+def test_the_fixed_batch_loss_is_logged_beside_the_training_loss(study: Path) -> None:
+    logs = [path.with_name("log.jsonl") for path in study.glob("trials/*/trial.json")]
+    for path in (path for path in logs if path.parent.name.startswith("lora")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(len(lines)))
+        assert [line["step"] for line in lines if "fixed_loss" in line] == [
+            0,
+            *range(25, len(lines) - 1, 25),
+            len(lines) - 1,
+        ]
+        assert all("loss" in line for line in lines[1:])
+
+
 def test_every_method_draws_the_same_prompts_and_seeds(study: Path) -> None:
     asked: dict[str, set[tuple[tuple[str, int], ...]]] = {"concept": set(), "unrelated": set(), "class": set()}
     for path in study.glob("sheets/*/sheet.json"):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulated import BYTES, COSTS, DB, FLOOR, HN, LORA, TI, decisions, simulate
 from triptych.errors import TriptychError
-from triptych.scores import BASE, Score
+from triptych.scores import BASE, Cost, Score
 from triptych.verdict import MARGINS, NEEDS, Verdict, judge
 from triptych.verdict.words import duration, figure, size
 
@@ -276,3 +276,16 @@ def test_figures_read_well() -> None:
     told = [duration(seconds).replace("\N{NO-BREAK SPACE}", " ") for seconds in (9.96, 59.6, 125, 7390)]
     assert told == ["10 s", "1 min", "2 min 5 s", "2 h 3 min"]
     assert [figure(value, signed=True) for value in (0.001, 0.123, -0.5)] == ["0.00", "+0.12", "\N{MINUS SIGN}0.50"]
+
+
+def test_a_combination_is_recommended_as_what_it_is() -> None:
+    both = f"{TI}+{LORA}"
+    costs = [*COSTS, Cost(both, True, 76_000, 304_000, 400, 3200, seconds_alone=60.0)]
+    scores = simulate({TI: 0.4, LORA: 0.5, DB: 0.45, both: 0.9}, {TI: 1.0, LORA: 0.9, DB: 0.6, both: 0.9, BASE: 1.0})
+    verdict = judge(scores, costs)
+    choice = verdict.recommendation.choice
+    assert choice.method == both
+    assert any("no method of its own: it needs textual inversion and LoRA" in caveat for caveat in choice.caveats)
+    without = judge([score for score in scores if score.method != both], COSTS)
+    assert decisions(verdict) == decisions(without), "the questions are about methods"
+    assert any({one.method, one.other} == {LORA, both} for one in verdict.differences), "what the word adds to LoRA"

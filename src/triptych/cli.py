@@ -40,6 +40,10 @@ Seed = Annotated[int, typer.Option(help="everything random follows from it", min
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
 
+MethodSet = Annotated[
+    list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+]
+
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
@@ -59,10 +63,15 @@ def try_(
     budget: Annotated[str, typer.Option(help="quick, standard or thorough")] = "standard",
     need: Annotated[str, typer.Option(help="fidelity, editability, small, portable or fast")] = "fidelity",
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+    replicates: Annotated[
+        int | None, typer.Option(help="trainings of each method [default: the budget's own number]", min=1)
     ] = None,
+    together: Annotated[
+        str, typer.Option(help="combinations as rows: word+lora,dreambooth+lora,all; or none [default: the base's own]")
+    ] = "",
+    tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
+    settings: MethodSet = None,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
     other_base: Annotated[str, typer.Option(help="another base of the family, to see what carries over to it")] = "",
@@ -79,15 +88,11 @@ def try_(
     from .console import Console
     from .study import Plan, run
 
-    chosen = tuple(name.strip() for name in methods.split(",") if name.strip())
-    given: dict[str, dict[str, Value]] = {}
-    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
-        method, _, setting = name.partition(".")
-        given.setdefault(method, {})[setting] = value
     base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
-        folder, base_place, kind, class_word, token, chosen, budget, cast(Any, need), seed, image_encoder, text_encoder,
-        given, other_base,
+        folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
+        text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
+        other_base,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -102,6 +107,47 @@ def try_(
     for reason in (*choice.reasons, *choice.caveats):
         print(f"  {reason}")
     print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
+
+
+@app.command()
+def tune(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="folders that no study reports on")],
+    out: Annotated[Path, typer.Option(help="the folder for tuned.toml, the journal and the pictures")],
+    base: BaseName = "demo",
+    methods: Annotated[str, typer.Option(help="a,b,c [default: all]")] = "",
+    trials: Annotated[int, typer.Option(help="trainings of each method, most of them given up early", min=1)] = 12,
+    budget: Annotated[str, typer.Option(help="quick, standard or thorough: the usual length")] = "standard",
+    seed: Seed = 0,
+    settings: MethodSet = None,
+    image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    as_json: AsJson = False,
+) -> None:
+    """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
+    from .console import Console
+    from .study import Plan
+    from .study.tuning import FILE, tune
+
+    place, chosen = _place(base, device, precision, resolution, clip, vae, ema, prediction), _names(methods)
+    plans = [
+        Plan(folder, place, methods=chosen, budget=budget, seed=seed, image_encoder=image_encoder,
+             settings=_by_method(settings))
+        for folder in folders
+    ]  # fmt: skip
+    with Console() as console:
+        tuned = tune(plans, trials, out, console)
+    if as_json:
+        print(json.dumps({"file": str(out / FILE), "settings": tuned.settings, "trials": tuned.trials}))
+        return
+    for name, settings_found in tuned.settings.items():
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in settings_found.items())}")
+    print(f"\n{out / FILE}")
 
 
 @app.command()
@@ -219,6 +265,24 @@ def methods(as_json: AsJson = False) -> None:
 
 app.command()(inspect)
 app.command()(convert)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _by_method(settings: list[str] | None) -> dict[str, dict[str, Value]]:
+    given: dict[str, dict[str, Value]] = {}
+    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
+        method, _, setting = name.partition(".")
+        given.setdefault(method, {})[setting] = value
+    return given
+
+
+def _together(text: str) -> tuple[str, ...] | None:
+    from .study.together import combinations_of
+
+    return None if not text else () if text == "none" else combinations_of(text)
 
 
 def _place(

@@ -39,11 +39,17 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Taught:
-    """What came of it: the words that name the concept, the parameters learned, and the mean of the last ten losses."""
+    """What came of it: the words that name the concept, the parameters learned, the losses.
+
+    `loss` is the mean of the last ten, `fixed_loss` the one on the fixed batch of training pictures when the tensors
+    were taken, `kept_step` the steps done by then.
+    """
 
     says: str
     parameters: int
     loss: float | None
+    fixed_loss: float | None
+    kept_step: int
 
 
 def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False, overwrite: bool = False) -> Taught:
@@ -79,7 +85,10 @@ def teach(lesson: Lesson, out: Path, progress: Progress, *, resume: bool = False
     Artifact(lesson.method, settings, fitted.tensors, told).save(out, lesson.thumbnail)
     state.unlink(missing_ok=True)
     last = fitted.losses[-10:]
-    return Taught(says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None)
+    return Taught(
+        says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
+        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def enough(evidence: Evidence, light: str) -> Answer:
 
     Being not worse than every other needs no correction (an intersection-union test); being worse than one does (Holm).
     """
-    others = {name: evidence.fidelity(light, name) for name in evidence.methods if name != light}
+    others = {name: evidence.fidelity(light, name) for name in evidence.singles if name != light}
     measured = {name: difference for name, difference in others.items() if difference}
     if not measured:
         return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
@@ -50,7 +50,7 @@ def enough(evidence: Evidence, light: str) -> Answer:
 
 def excessive(evidence: Evidence, heavy: str) -> Answer:
     """Yes: something lighter is not worse by more than the margin and surely disturbs the base less. No: nothing is."""
-    lighter = [name for name in evidence.methods if name != heavy and lighter_than(evidence, name, heavy)]
+    lighter = [name for name in evidence.singles if name != heavy and lighter_than(evidence, name, heavy)]
     compared = {name: evidence.fidelity(name, heavy) for name in lighter}
     calmer = {name: evidence.difference(PRESERVATION, name, heavy) for name in lighter}
     if not any(compared.values()) or not any(calmer.values()):
@@ -93,7 +93,7 @@ def middle(evidence: Evidence) -> Answer:
     if not (ends and up and down):
         return _undecided("The three methods share no pictures to compare.")
     figures = _three(evidence)
-    rivals = [name for name in evidence.methods if name != MIDDLE]
+    rivals = [name for name in evidence.singles if name != MIDDLE]
     against = {
         f"There is no ground between: DreamBooth less textual inversion is {_signed(ends)}.": ends.p_below(margin),
         f"The hypernetwork falls below textual inversion, by {_signed(up)}.": up.p_below(-margin),

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from ..intervals import Estimate, Floats, Interval, Resamples
-from ..scores import BASE, REAL, Cost, Score
+from ..scores import BASE, REAL, Cost, Score, parts_of
 from .multiple import holm, sure
 from .values import Anchors, Decision, Margins
 
@@ -106,6 +106,11 @@ class Evidence:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         return tuple(name for name in self.tables[SUBJECT].cells if name != BASE) if SUBJECT in self.tables else ()
+
+    @cached_property
+    def singles(self) -> tuple[str, ...]:
+        """The methods without the combinations of them, which are rows but no methods."""
+        return tuple(name for name in self.methods if len(parts_of(name)) == 1)
 
     def fidelity(self, method: str, other: str = BASE) -> Estimate | None:
         """Difference in normalised fidelity (1: from floor to ceiling); against the base, the fidelity itself."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..intervals import Estimate, Interval
+from ..scores import parts_of
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
 from .needed import needed
@@ -54,8 +55,18 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
         )
     unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
     changes = _would_change(evidence, chosen, second) if need == "fidelity" else _would_drop(evidence, chosen, best)
-    caveats = (rule.caveat(evidence),) if rule.caveat(evidence) else ()
+    caveats = _all_parts(chosen) + ((rule.caveat(evidence),) if rule.caveat(evidence) else ())
     return Choice(chosen, second, tuple(reasons), caveats + unsure, changes)
+
+
+def _all_parts(chosen: str) -> tuple[str, ...]:
+    parts = [inside(part) for part in parts_of(chosen)]
+    if len(parts) == 1:
+        return ()
+    return (
+        f"This is a combination and no method of its own: it needs {listed(parts)}, all of them trained and attached"
+        " at once; what is told of its file and time is the sum.",
+    )
 
 
 def _would_change(evidence: Evidence, chosen: str, second: str | None) -> str:
