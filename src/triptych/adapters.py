@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import TriptychError
@@ -120,6 +121,14 @@ def _butterfly(weight: Tensor, rotation: Tensor, apart: int) -> Tensor:
     return back
 
 
+def glora(leaves: Leaves, weight: Tensor) -> Tensor:
+    """B1 B2 + W A1 A2 (GLoRA, arXiv:2306.07967), as LyCORIS orders them: both A2 and B2 read what the layer reads."""
+    import torch
+
+    a, b = (leaves[f"{half}1.weight"].flatten(1) @ leaves[f"{half}2.weight"].flatten(1) for half in "ab")
+    return b.reshape(weight.shape) + torch.einsum("oi...,ij->oj...", weight, a)
+
+
 def full(leaves: Leaves, weight: Tensor) -> Tensor:
     """The change itself."""
     return leaves["diff"].reshape(weight.shape)
@@ -150,6 +159,10 @@ ALGORITHMS = (
     Algorithm(
         "LoKr", lokr, (("lokr_w1", "lokr_w1_a"), ("lokr_w2", "lokr_w2_a")),
         ("lokr_w1_b", "lokr_w2_b", "lokr_t1", "lokr_t2"), (("lokr_w1_b", 0), ("lokr_w2_b", 0)),
+    ),
+    Algorithm(
+        "GLoRA", glora, (("a1.weight",), ("a2.weight",), ("b1.weight",), ("b2.weight",)),
+        ranked=(("a2.weight", 0),),
     ),
     Algorithm("IA3", ia3, (("weight",), ("on_input",))),
     Algorithm("OFT", oft, (("oft_blocks",),), ("rescale",)),
@@ -183,8 +196,10 @@ def algorithm_of(path: str, leaves: Mapping[str, object]) -> Algorithm:
     """Which of them a layer's tensors are for.
 
     Raises:
-        TriptychError: a tensor is missing, or there is one that it does not go with.
+        TriptychError: a tensor is missing, there is one that it does not go with, or alpha is not one number.
     """
+    if prod(getattr(leaves.get("alpha"), "shape", ())) != 1:
+        raise TriptychError(f"the layer {path} has an alpha that is not one number")
     for one in ALGORITHMS:
         given = [group for group in one.needs if any(leaf in leaves for leaf in group)]
         if not given:
@@ -196,13 +211,18 @@ def algorithm_of(path: str, leaves: Mapping[str, object]) -> Algorithm:
         extra = [leaf for leaf in leaves if leaf not in allowed]
         if extra:
             raise TriptychError(f"the layer {path} has {extra[0]}, which does not go with its {given[0][0]}")
+        for leaf in leaves:
+            partner = leaf[:-1] + {"a": "b", "b": "a"}.get(leaf[-1], leaf[-1])
+            if leaf.startswith("lokr_w") and partner not in leaves:
+                raise TriptychError(f"the layer {path} has {leaf} without {partner}")
         return one
     raise TriptychError(f"the layer {path} has only {', '.join(leaves)}, which is no kind of LoRA")
 
 
 def rank_of(one: Algorithm, leaves: Mapping[str, Shaped]) -> int | None:
     """The rank of a layer's change; None where it has none."""
-    return next((leaves[leaf].shape[axis] for leaf, axis in one.ranked if leaf in leaves), None)
+    shapes = ((leaves[leaf].shape, axis) for leaf, axis in one.ranked if leaf in leaves)
+    return next((shape[axis] or None for shape, axis in shapes if len(shape) > axis), None)
 
 
 def scale_of(one: Algorithm, leaves: Leaves, alpha: float | None) -> float:
@@ -223,24 +243,54 @@ def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) ->
     one = algorithm_of(path, leaves)
     leaves = {leaf: tensor.detach() for leaf, tensor in leaves.items()}
     weight = weight.detach().to(next(iter(leaves.values())).dtype)
+    if one.change is lora and "lora_mid.weight" not in leaves:
+        check_low_rank(path, leaves, weight)
+    magnitude = leaves.get("dora_scale")
+    if magnitude is not None and magnitude.numel() not in weight.shape[:2]:
+        raise misfit(path, "dora_scale", leaves, weight)
     try:
         change = one.change(leaves, weight) * scale_of(one, leaves, alpha)
         if change.shape != weight.shape:
             raise ValueError
-        return _decomposed(weight, change, leaves["dora_scale"]) if "dora_scale" in leaves else change
-    except (RuntimeError, ValueError) as error:
-        leaf = one.needs[0][0] if one.needs[0][0] in leaves else next(iter(leaves))
-        raise TriptychError(
-            f"made for another kind of base: {path}.{leaf} is {tuple(leaves[leaf].shape)}, which does not fit that "
-            f"layer's weight of {tuple(weight.shape)}"
-        ) from error
+        return change if magnitude is None else _decomposed(weight, change, magnitude)
+    except (RuntimeError, ValueError, IndexError) as error:
+        leaf = next(leaf for leaf in one.needs[0] if leaf in leaves)
+        raise misfit(path, leaf, leaves, weight) from error
+
+
+def check_low_rank(path: str, leaves: Leaves, weight: Tensor) -> None:
+    """A and B must be of a layer with this weight; 1 x 1 windows may be left out.
+
+    Raises:
+        TriptychError: naming the one that is not.
+    """
+    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    if _bare(a)[1:] != _bare(weight)[1:]:
+        raise misfit(path, "lora_A.weight", leaves, weight)
+    if _bare(b) != (len(weight), len(a)):
+        raise misfit(path, "lora_B.weight", leaves, weight)
+
+
+def _bare(tensor: Tensor) -> tuple[int, ...]:
+    """Its shape without the window where that is 1 x 1."""
+    shape = tuple(tensor.shape)
+    return shape[:2] if prod(shape[2:]) == 1 else shape
+
+
+def misfit(path: str, leaf: str, leaves: Leaves, weight: Tensor) -> TriptychError:
+    return TriptychError(
+        f"made for another kind of base: {path}.{leaf} is {tuple(leaves[leaf].shape)}, which does not fit that layer's "
+        f"weight of {tuple(weight.shape)}"
+    )
 
 
 def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     """DoRA (arXiv:2402.09353): W + dW with the norm of each output, or each input, set to the magnitude's."""
+    import torch
+
     changed = weight + change
-    axis = 0 if magnitude.numel() == weight.shape[0] and magnitude.shape[0] != 1 else 1
+    axis = 0 if magnitude.shape[0] == len(weight) else 1
     others = [i for i in range(weight.dim()) if i != axis]
-    size = changed.norm(dim=others, keepdim=True)
+    size = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
     moved: Tensor = changed * (magnitude.reshape(size.shape) / size) - weight
     return moved

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import TriptychError, did_you_mean
 from .formats import RECIPE, Format, formats, open_artifact, recognise
+from .metadata import architecture, metadata_of
 from .tensorfile import TensorFile
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _base(order: Order) -> str:
     if order.to not in BASES:
         raise TriptychError(f"{order.source} is a whole base: it can become {' or '.join(BASES)}, not {order.to!r}")
     place = Place(str(order.source), device="cpu", precision=_kept_precision(order))
-    return _write_base(order, place.open(), {})
+    return _write_base(order, place.open(), {}, {})
 
 
 def _kept_precision(order: Order) -> Precision:
@@ -84,9 +85,10 @@ def _difference(order: Order, artifact: Artifact) -> str:
         if order.place is None:
             raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
         base = order.place.open()
-        made_on = artifact.provenance.get("base_fingerprint", base.identity)
-        note = "" if made_on == base.identity else "it was trained on another base than the one it was added to"
-        return " ".join(filter(None, (_write_base(order, base, artifact.tensors), note)))
+        made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
+        note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
+        told = metadata_of(artifact, order.out.stem, order.thumbnail)
+        return "; ".join(filter(None, (_write_base(order, base, artifact.tensors, told), note)))
     wanted = _format("kohya-lora" if order.to == "lora" else order.to, ("lora", "dreambooth"))
     if wanted.kind != "lora":
         return _artifact(order, artifact)
@@ -96,7 +98,7 @@ def _difference(order: Order, artifact: Artifact) -> str:
     found = extract_lora(artifact.tensors, order.rank)
     settings = method_named("lora").configure({"rank": found.rank, "alpha": float(found.rank)})
     lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
-    return " ".join(filter(None, (str(found), _write(order, wanted, lora))))
+    return "; ".join(filter(None, (str(found), _write(order, wanted, lora))))
 
 
 def _artifact(order: Order, artifact: Artifact) -> str:
@@ -104,21 +106,20 @@ def _artifact(order: Order, artifact: Artifact) -> str:
 
 
 def _format(to: str, kinds: tuple[str, ...]) -> Format:
-    """The format called `to`, or beginning with it, that can hold one of these kinds.
+    """The format called `to`, or beginning with it, or read by the program `to`, that can hold one of these kinds.
 
     Raises:
         TriptychError: there is none.
     """
     able = {name: one for name, one in formats().items() if one.writes and one.kind in (*kinds, "any")}
     named = [one for name, one in able.items() if name == to or name.startswith(f"{to}-")]
-    if not named:
+    read = [one for one in able.values() if to.lower() in map(str.lower, one.readers)]
+    if not named and not read:
         raise TriptychError(f"a {kinds[-1]} cannot be written as {to!r}{did_you_mean(to, able)}")
-    return named[0]
+    return (named + read)[0]
 
 
 def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
-    from .metadata import metadata_of
-
     if order.out.suffix not in wanted.suffixes:
         raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
     told = metadata_of(artifact, order.out.stem, order.thumbnail) | {RECIPE: artifact.recipe(wanted.name)}
@@ -126,15 +127,18 @@ def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
     return wanted.write(artifact, order.out, base, told)
 
 
-def _write_base(order: Order, base: Base, difference: Tensors) -> str:
+def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str, str]) -> str:
+    """In the precision asked for, else in that of the checkpoint, else in float16."""
     from .base.loading import DTYPES
     from .export import Change, write_diffusers_folder, write_single_file
 
-    dtype = DTYPES.get(order.precision)
+    source = Path(base.name) if Path(base.name).is_file() else None
+    dtype = DTYPES.get(order.precision, None if source else DTYPES["fp16"])
     change = Change(difference, order.strength)
     if order.to == FOLDER:
         return write_diffusers_folder(base, order.out, change, dtype=dtype)
     if order.out.suffix != ".safetensors":
         raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
-    source = Path(base.name) if Path(base.name).is_file() else None
-    return write_single_file(base, order.out, change, source=source, dtype=dtype)
+    family, prediction = base.description.family, base.schedule.config.prediction_type
+    metadata = {**architecture(family, prediction), **told}
+    return write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)

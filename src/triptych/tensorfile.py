@@ -133,7 +133,7 @@ def _finite(tensor: Tensor) -> bool:
 def _opened(path: Path, first: bytes) -> TensorFile:
     if not first:
         raise TriptychError(f"{path} is empty")
-    if first[:4] == b"PK\x03\x04" or first[:1] == b"\x80":
+    if first[:4] == b"PK\x03\x04" or (first[:1] == b"\x80" and not _begins_safetensors(first)):
         return _open_pickle(path)
     if first[8:9] == b"{":
         return _open_safetensors(path)
@@ -143,6 +143,11 @@ def _opened(path: Path, first: bytes) -> TensorFile:
         if first.startswith(start):
             raise TriptychError(f"{path} is {what}, not a file of tensors")
     raise TriptychError(f"{path} is not a file of tensors: neither a safetensors file nor one that torch wrote")
+
+
+def _begins_safetensors(first: bytes) -> bool:
+    """A length that is one, then a table in JSON. One length in 32 begins with the byte that pickles begin with."""
+    return int.from_bytes(first[:8], "little") <= LONGEST_HEADER and first[8:9] == b"{"
 
 
 def _open_pickle(path: Path) -> TensorFile:

@@ -7,10 +7,11 @@ it needs inside its functions.
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..base import Base
 
 OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
 RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
 
@@ -105,9 +107,18 @@ def recognise(file: TensorFile) -> Recognised:
     for one in formats().values():
         found = one.recognise(file)
         if found:
-            return found
+            return found if found.family else replace(found, family=_family_in_recipe(file))
     names = ", ".join(list(file.layouts)[:3]) or "none"
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def _family_in_recipe(file: TensorFile) -> str | None:
+    """What a file of ours in another layout says of its base."""
+    try:
+        told = json.loads(file.metadata.get(RECIPE, "{}")).get("family")
+    except (ValueError, AttributeError):
+        return None
+    return str(told) if told else None
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -122,7 +133,13 @@ def open_artifact(path: Path) -> Artifact:
         raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
     read = formats()[found.format].read(file)
     recipe = file.metadata.get(RECIPE)
-    return type(read).from_recipe(path, recipe, read.tensors) if recipe else read
+    return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read
+
+
+def _told_more(read: Artifact, told: Artifact) -> Artifact:
+    """What the recipe tells, but for the settings that belong to the tensors as this layout has them."""
+    held = {name: getattr(read.settings, name) for name in HELD if hasattr(told.settings, name)}
+    return replace(told, settings=replace(told.settings, **held))
 
 
 def load(path: Path | str) -> Artifact | Base:

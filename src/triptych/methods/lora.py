@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, scale_of
+from ..adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..base import Base, Owner, generator
 from ..errors import TriptychError
 from ..patch import Learned, Method, Stage, Tensors, Training, method
@@ -104,26 +104,27 @@ def _hook(
 def _low_rank(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
     """(alpha / rank) B A x, never B A itself: cheap, and what training goes through."""
     a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
-    weight, rank = cast(Tensor, layer.weight), a.shape[0]
+    check_low_rank(path, leaves, cast(Tensor, layer.weight))
     scale = scale_of(algorithm_of(path, leaves), leaves, alpha)
-    fits = b.numel() == weight.shape[0] * rank and a.numel() * weight.shape[0] == rank * weight.numel()
-    if not fits:
-        raise TriptychError(_misfit(path, "lora_A.weight", a, weight))
     if isinstance(layer, nn.Conv2d):
         return lambda x: scale * F.conv2d(_convolved(layer, x, a), b.reshape(*b.shape[:2], 1, 1).to(x.dtype))
     return lambda x: scale * (x @ a.flatten(1).T.to(x.dtype) @ b.flatten(1).T.to(x.dtype))
 
 
 def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
-    """The change of the weight, made once, when the patch opens."""
+    """The change of the weight, made when the patch opens, and again when what lies below has moved the weight."""
     weight = cast(Tensor, layer.weight)
-    change = change_of(path, leaves, weight, alpha)
-    bias = next((leaves[leaf] for leaf in BIASES if leaf in leaves), None)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise TriptychError(_misfit(path, "diff_b", bias, weight))
+    made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its place is not reused
+    bias = next((leaf for leaf in BIASES if leaf in leaves), None)
+    if bias is not None and leaves[bias].shape != weight.shape[:1]:
+        raise misfit(path, bias, leaves, weight)
 
     def cast_to(x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return change.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        nonlocal made_of, change
+        if made_of.data_ptr() != weight.data_ptr():
+            with torch.inference_mode(False):
+                made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)
+        return change.to(x.dtype), None if bias is None else leaves[bias].to(x.dtype)
 
     if isinstance(layer, nn.LayerNorm):
         return lambda x: F.layer_norm(x, layer.normalized_shape, *cast_to(x), layer.eps)
@@ -165,13 +166,6 @@ def _meant(base: Base, tensors: Tensors) -> str:
     made = next((names[width] for width in widths if width in names and width != own), None)
     this = names.get(own, f"one that reads text of width {own}")
     return f" (it is for {made}, and this base is {this})" if made else ""
-
-
-def _misfit(path: str, leaf: str, tensor: Tensor, weight: Tensor) -> str:
-    return (
-        f"made for another kind of base: {path}.{leaf} is {tuple(tensor.shape)}, which does not fit that layer's weight"
-        f" of {tuple(weight.shape)}"
-    )
 
 
 def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:
