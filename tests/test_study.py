@@ -193,3 +193,16 @@ def test_interrupted_it_ends_with_130_and_goes_on(folder: Path, random_base: Pat
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "report.html").is_file()
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_on_itself_as_another_base_everything_carries_over(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path)
+    words += ["--methods", "lora,dreambooth", "--other-base", str(random_base / "base")]
+    assert call(monkeypatch, *words) == 0
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    there = {(s["method"], s["prompt"], s["seed"]): s["value"] for s in scores if s["metric"] == "portability"}
+    here = {(s["method"], s["prompt"], s["seed"]): s["value"] for s in scores if s["metric"] == "subject_fidelity"}
+    assert {method for method, _, _ in there} == {BASE, "lora", "dreambooth"}
+    assert there == pytest.approx({place: here[place] for place in there}, abs=1e-3)  # other batches

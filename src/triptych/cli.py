@@ -74,6 +74,7 @@ def try_(
     settings: MethodSet = None,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
+    other_base: Annotated[str, typer.Option(help="another base of the family, to see what carries over to it")] = "",
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
@@ -91,6 +92,7 @@ def try_(
     plan = Plan(
         folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
         text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
+        other_base,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -230,6 +232,14 @@ def generate(
     with Console() as console:
         written = paint(wish, _place(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+@app.command()
+def report(study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")]) -> None:
+    """Write the report of a study again, from what lies in its folder."""
+    from .report import build
+
+    print(build(study))
 
 
 @app.command()

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..artifact import Artifact, Part, compose
+from ..base import Base
 from ..concept import fill
+from ..errors import TriptychError
 from ..files import write_text
 from ..generate import Request, draw
 from ..metrics import Drawn, Role
@@ -20,7 +22,7 @@ from .together import Together
 from .training import Run
 from .work import Work
 
-CLASS_PROMPTS = 8  # how many prompts ask for the class word alone, with one seed
+FEW = 8  # prompts that ask, with one seed, for the class word alone, and of another base
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
 
 def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
     """All pictures by role; those of a method without a word of its own are pictures of the class word too."""
-    found = [picture for sheet in drawn for picture in sheet.drawn(work.layout.out)]
+    found = [picture for sheet in drawn if sheet.record.is_file() for picture in sheet.drawn(work.layout.out)]
     nameless = {(sheet.method, sheet.replicate) for sheet in drawn if sheet.role == "concept" and not sheet.own_word}
     asked = {(prompt, seed) for prompt, _, seed in _class_word(work)}
     return found + [
@@ -80,7 +82,7 @@ def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
 
 def _class_word(work: Work) -> list[tuple[str, str, int]]:
     prompts = [fill(prompt, work.concept.class_word) for prompt in work.plan.prompts(work.base, work.concept)]
-    return [(prompt, prompt, work.picture_seeds[0]) for prompt in prompts[:CLASS_PROMPTS]]
+    return [(prompt, prompt, work.picture_seeds[0]) for prompt in prompts[:FEW]]
 
 
 def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tuple[Path, ...]) -> Iterator[Sheet]:
@@ -94,31 +96,43 @@ def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tup
     asked: list[tuple[Role, list[tuple[str, str, int]]]] = [("concept", concept), ("unrelated", unrelated)]
     if phrase != work.concept.class_word:
         asked.append(("class", _class_word(work)))
+    if work.other:
+        asked.append(("other-base", [one for one in concept if one[2] == seeds[0]][:FEW]))
     for role, wanted in asked:
         uses = [artifact.parent.name for artifact in artifacts]
-        made_from = (work.base_key, uses, asdict(work.base.description.drawing), wanted)
+        drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
+        made_from = (drawn_on, uses, asdict(work.base.description.drawing), wanted)
         folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
         yield Sheet(method, replicate, role, tuple(wanted), folder, artifacts)
 
 
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
-    """Draws what is not there yet."""
+    """Draws what is not there yet. What does not fit another base is not drawn there, and said."""
     missing = [sheet for sheet in wanted if not sheet.record.is_file()]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
     for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
-        _draw(work, artifacts, [sheet for sheet in missing if sheet.artifacts == artifacts])
+        mine = [sheet for sheet in missing if sheet.artifacts == artifacts]
+        here = [sheet for sheet in mine if sheet.role != "other-base"]
+        there = [sheet for sheet in mine if sheet.role == "other-base"]
+        if here:
+            _draw(work, work.base, artifacts, here)
+        if there and work.other:
+            try:
+                _draw(work, work.other, artifacts, there)
+            except (TriptychError, RuntimeError, KeyError) as error:
+                work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
 
 
-def _draw(work: Work, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
+def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
     requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
     began = time.perf_counter()
-    with compose(work.base, *(Part(Artifact.open(artifact)) for artifact in artifacts)):
-        pictures = iter(draw(work.base, requests, done=work.progress.advance))
+    with compose(base, *(Part(Artifact.open(artifact)) for artifact in artifacts)):
+        pictures = iter(draw(base, requests, work.base.description.drawing, done=work.progress.advance))
     seconds = (time.perf_counter() - began) / len(requests)
     for sheet in wanted:
         told = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            recipe = Recipe.of(work.base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
+            recipe = Recipe.of(base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             told.append({"file": f"{i:05}.png", "prompt": prompt, "asked": asked, "seed": seed})
         record = {"method": sheet.method, "replicate": sheet.replicate, "role": sheet.role, "pictures": told}

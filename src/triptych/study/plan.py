@@ -46,6 +46,7 @@ class Plan:
     replicates: int = 0  # trainings of each method, each with a seed of its own
     together: tuple[str, ...] | None = None  # combinations, as `together.combinations_of` names them
     tuned: str = ""  # a file that `triptych tune` wrote
+    other_base: str = ""  # on which the trained files are drawn once more; empty: on none
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
@@ -132,6 +133,7 @@ class Plan:
             "replicates": (self.replicates, 0), "tuned": (self.tuned, ""),
             "together": (None if self.together is None else ",".join(self.together) or "none", None),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
+            "other-base": (self.other_base, ""),
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
@@ -206,7 +208,8 @@ def _asked(path: Path) -> dict[str, Any]:
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """The need may change, since it only changes the recommendation; nothing else may."""
-    now = _without_nothing(_plain(plan))
+    now, usual = (_without_nothing(_plain(one)) for one in (plan, Plan(plan.folder)))
+    before = {**usual, **before}  # older studies lack what has been added since
     for name in (one.name for one in fields(plan) if one.name != "need"):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"

@@ -40,6 +40,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         progress.stage("opening", 1)
         work = Work(plan, plan.place.open(), concept, layout, progress)
         image_encoder, text_encoder, world = _judges(work)
+        if work.other:  # opened before anything is trained
+            progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept, work.picture_seeds)
         for broken in concept.broken:
             progress.note(f"{broken.path.name} is left out: {broken.reason}")

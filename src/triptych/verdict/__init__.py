@@ -12,6 +12,7 @@ from ..scores import BASE, REAL, Cost, Score
 from .answers import answers
 from .compare import differences
 from .evidence import FIDELITY, MEMORISATION, NORMALISED, PRESERVATION, Evidence
+from .front import front
 from .recommend import recommend
 from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
 from .words import figure, inside, listed, span
@@ -57,7 +58,7 @@ def judge(
         base=_criteria(evidence, BASE),
         anchors=evidence.anchors,
         differences=tuple(differences(evidence)),
-        front=front(methods),
+        front=_front(methods),
         answers=answers(evidence),
         recommendation=recommend(evidence, need),
         costs=dict(evidence.costs),
@@ -70,19 +71,15 @@ def judge(
     )
 
 
-def front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
-    """The Pareto front of fidelity and base preservation: no other has more of both. Most faithful first."""
-    points = {
-        name: (row[FIDELITY].value, row[PRESERVATION].value)
-        for name, row in methods.items()
-        if {FIDELITY, PRESERVATION} <= row.keys()
-    }
-    best = [
-        name
-        for name, point in points.items()
-        if not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
-    ]
-    return tuple(sorted(best, key=lambda name: -points[name][0]))
+def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
+    """The Pareto front of fidelity and base preservation, most faithful first."""
+    return front(
+        {
+            name: (row[FIDELITY].value, row[PRESERVATION].value)
+            for name, row in methods.items()
+            if {FIDELITY, PRESERVATION} <= row.keys()
+        }
+    )
 
 
 def _order(scores: Sequence[Score]) -> list[str]:
@@ -127,7 +124,8 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.insert(
             0,
             "Only one training seed was run: no interval here includes the spread between training runs,"
-            " which can be larger than the differences between methods.",
+            " which can be larger than the differences between methods. What is called better or worse here"
+            " holds for these trained files; another training may turn it round.",
         )
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:

@@ -6,7 +6,7 @@ approach. What is both is of no matter. All claims of one criterion hold togethe
 test takes the level's whole two-sided interval, so that with two methods the interval alone tells the decision.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from ..intervals import Estimate
@@ -15,6 +15,8 @@ from .evidence import FIDELITY, NORMALISED, SUBJECT, Evidence
 from .multiple import shaffer, sure
 from .needed import needed
 from .values import Comparison, Difference
+
+Pair = tuple[str, str]  # a method and another
 
 
 def differences(evidence: Evidence) -> Iterator[Difference]:
@@ -26,14 +28,22 @@ def differences(evidence: Evidence) -> Iterator[Difference]:
             if (estimate := evidence.compare(criterion, *pair)) is not None
         }
         margin = evidence.margins.of(criterion)
-        doubts = shaffer([_doubts(estimate, margin) for estimate in compared.values()])
-        for (pair, estimate), doubt in zip(compared.items(), doubts, strict=True):
-            decision = _decide(estimate, lower_is_better(criterion), doubt)
-            open_ = decision == "undecided"
-            yield Difference(
-                criterion, *pair, estimate.interval(), decision, margin, doubt[0], doubt[1] if margin else None,
-                _what_decides(evidence, estimate, pair, margin) if open_ else "",
-            )  # fmt: skip
+        for pair, (decision, differ, equal) in decide(compared, margin, lower=lower_is_better(criterion)).items():
+            estimate = compared[pair]
+            off = abs(estimate.value)
+            open_ = needed(evidence, estimate, pair, off, (margin or 0.0) - off) if decision == "undecided" else ""
+            yield Difference(criterion, *pair, estimate.interval(), decision, margin, differ, equal, open_)
+
+
+def decide(
+    compared: Mapping[Pair, Estimate], margin: float | None, *, lower: bool = False
+) -> dict[Pair, tuple[Comparison, float, float | None]]:
+    """The decision on each of several differences, with its adjusted p-values of difference and of equivalence."""
+    doubts = shaffer([_doubts(estimate, margin) for estimate in compared.values()])
+    return {
+        pair: (_decision(estimate, lower, doubt), doubt[0], doubt[1] if len(doubt) > 1 else None)
+        for (pair, estimate), doubt in zip(compared.items(), doubts, strict=True)
+    }
 
 
 def criteria(evidence: Evidence) -> list[str]:
@@ -54,14 +64,9 @@ def _doubts(estimate: Estimate, margin: float | None) -> tuple[float, ...]:
     return (differ, max(estimate.p_above(-margin), estimate.p_below(margin))) if margin else (differ,)
 
 
-def _decide(estimate: Estimate, lower: bool, doubts: tuple[float, ...]) -> Comparison:
+def _decision(estimate: Estimate, lower: bool, doubts: tuple[float, ...]) -> Comparison:
     if len(doubts) > 1 and sure(doubts[1]):
         return "no difference"
     if not sure(doubts[0]):
         return "undecided"
     return "better" if (estimate.value > 0) != lower else "worse"
-
-
-def _what_decides(evidence: Evidence, estimate: Estimate, pair: tuple[str, str], margin: float | None) -> str:
-    off = abs(estimate.value)
-    return needed(evidence, estimate, pair, off, (margin or 0.0) - off)

@@ -6,7 +6,7 @@ Every need is one line of `RULES`: how it ranks methods, and the sentence that g
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..intervals import Interval
+from ..intervals import Estimate, Interval
 from ..scores import parts_of
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
@@ -54,8 +54,9 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
             "Look at its pictures before you take it: they come nearer to training pictures than is natural."
         )
     unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
+    changes = _would_change(evidence, chosen, second) if need == "fidelity" else _would_drop(evidence, chosen, best)
     caveats = _all_parts(chosen) + ((rule.caveat(evidence),) if rule.caveat(evidence) else ())
-    return Choice(chosen, second, tuple(reasons), caveats + unsure, _would_change(evidence, chosen, second))
+    return Choice(chosen, second, tuple(reasons), caveats + unsure, changes)
 
 
 def _all_parts(chosen: str) -> tuple[str, ...]:
@@ -80,6 +81,15 @@ def _would_change(evidence: Evidence, chosen: str, second: str | None) -> str:
         return f"For {other} to be the choice, it would have to gain more than {figure(-interval.high)} in fidelity."
     what = needed(evidence, difference, (chosen, second), abs(difference.value), margin - abs(difference.value))
     return f"A sure lead of {other} in fidelity would change it. {what}"
+
+
+def _would_drop(evidence: Evidence, chosen: str, best: str) -> str:
+    """What would take a choice that serves its need out of those who are faithful enough."""
+    difference = evidence.fidelity(chosen, best)
+    if chosen == best or difference is None or not_worse(difference, evidence.margins.fidelity) != "undecided":
+        return ""
+    what = needed(evidence, difference, (chosen, best), abs(difference.value + evidence.margins.fidelity))
+    return f"It would have to go if it were surely behind {inside(best)} in fidelity by more than the margin. {what}"
 
 
 def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str], str]:
@@ -114,9 +124,13 @@ def _fidelity_reason(evidence: Evidence, method: str) -> str:
 
 
 def _fidelity(evidence: Evidence, method: str) -> Interval:
+    return _estimate(evidence, method).interval()
+
+
+def _estimate(evidence: Evidence, method: str) -> Estimate:
     estimate = evidence.fidelity(method)
     assert estimate is not None  # what has learned the concept has a fidelity
-    return estimate.interval()
+    return estimate
 
 
 def _against(evidence: Evidence, method: str, second: str) -> str:
@@ -170,7 +184,16 @@ def _time_reason(evidence: Evidence, method: str) -> str:
 
 def _attaches(evidence: Evidence, method: str) -> Rank:
     cost = evidence.costs.get(method)
-    return (-_fidelity(evidence, method).value,) if cost and cost.attaches else None
+    there = evidence.compare(PORTABILITY, method)
+    return (-(there or _estimate(evidence, method)).value,) if cost and cost.attaches else None
+
+
+def _portable_reason(evidence: Evidence, method: str) -> str:
+    there = evidence.compare(PORTABILITY, method)
+    if there is None:
+        return "It is a file that attaches to any base of the same family; the most faithful of those that do."
+    how_far = f"{figure(there.value)} ({span(there.interval())})"
+    return f"It attaches to any base of the family; on the other base that was tried it goes {how_far} of the way."
 
 
 def _file(evidence: Evidence, method: str) -> Rank:
@@ -189,7 +212,7 @@ RULES: dict[Need, Rule] = {
     "small": Rule(_file, _file_reason),
     "portable": Rule(
         _attaches,
-        lambda *_: "It is a file that attaches to any base of the same family; the most faithful of those that do.",
+        _portable_reason,
         lambda evidence: (
             "" if PORTABILITY in evidence.tables else "Drawing with it on a second base was not measured here."
         ),
