@@ -63,7 +63,7 @@ def convert(
 
 
 def _lines(one: Inspection) -> list[tuple[str, str]]:
-    from .verdict.words import size
+    from .units import size
 
     family = f" for {one.family}" if one.family else ""
     lines = [
@@ -87,7 +87,7 @@ def _table(found: list[Inspection]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .verdict.words import size
+    from .units import size
 
     table = Table(box=None, pad_edge=False)
     for title in ("file", "is", "for", "size", "say", "fits"):
