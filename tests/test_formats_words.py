@@ -25,6 +25,7 @@ from triptych.base import Base, tiny_base
 from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
 from triptych.formats import formats, open_artifact, recognise
+from triptych.formats.picture_embedding import _sequence
 from triptych.patch import method_named
 from triptych.tensorfile import TensorFile
 from triptych.word_files import bundled_embeddings
@@ -80,6 +81,23 @@ def test_the_web_uis_file(width: int, family: str | None, tmp_path: Path) -> Non
     read = open_artifact(tmp_path / "my-fox.pt")
     assert torch.equal(read.tensors["emb_params"], rows)
     assert (read.settings.token, read.provenance["sd_checkpoint_name"]) == ("my-fox", "v1-5")
+
+
+def test_old_files_of_one_vector_and_of_a_token_that_is_a_tensor(tmp_path: Path) -> None:
+    row = torch.randn(768)
+    torch.save({"<cat-toy>": row}, tmp_path / "learned_embeds.bin")
+    found = recognise(TensorFile.open(tmp_path / "learned_embeds.bin"))
+    assert (found.triggers, found.details["vectors"], found.details["width"]) == (("<cat-toy>",), 1, "768")
+    assert torch.equal(open_artifact(tmp_path / "learned_embeds.bin").tensors["emb_params"], row[None])
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": ROWS}}, tmp_path / "old.pt")
+    assert recognise(TensorFile.open(tmp_path / "old.pt")).format == "a1111-embedding"
+    assert torch.equal(open_artifact(tmp_path / "old.pt").tensors["emb_params"], ROWS)
+
+
+def test_a_step_that_is_no_number_is_written_as_0(tmp_path: Path) -> None:
+    torch.save(a1111(ROWS, step="many"), tmp_path / "a.pt")
+    formats()["a1111-embedding"].write(open_artifact(tmp_path / "a.pt"), tmp_path / "b.pt")
+    assert torch.load(tmp_path / "b.pt", weights_only=True)["step"] == 0
 
 
 def test_sdxl_has_two(tmp_path: Path) -> None:
@@ -162,7 +180,7 @@ def veiled(half: np.ndarray, height: int) -> np.ndarray:
     x, sequence = 0, []
     for _ in range(block.size):
         x = (1664525 * x + 1013904223) % 2**32
-        sequence.append(x & 0x0F)
+        sequence.append(x % 255 & 0x0F)
     return ((block ^ np.array(sequence, dtype=np.uint8).reshape(block.shape)) | 0x50).astype(np.uint8)
 
 
@@ -174,6 +192,13 @@ def hide(data: bytes, shown: Image.Image) -> Image.Image:
     whole.paste(shown, (low.shape[1] + 1, 0))
     whole.paste(Image.fromarray(high), (low.shape[1] + shown.width + 2, 0))
     return whole
+
+
+def test_the_sequence_that_veils_is_the_web_uis() -> None:
+    """Its first numbers, and the sum of a hundred thousand after the first hundred, as its own code checks them."""
+    sequence = _sequence(100_100).astype(int)
+    assert sequence[:12].tolist() == [253, 242, 127, 44, 157, 27, 239, 133, 38, 79, 167, 4]
+    assert sequence[100:].sum() == 12731374
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

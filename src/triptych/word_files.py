@@ -29,7 +29,8 @@ def family_of(layouts: Mapping[str, Layout]) -> str | None:
 def described(layouts: Mapping[str, Layout], values: Mapping[str, object]) -> dict[str, str | int | float]:
     """Vectors, widths, and what an A1111 file says of its training."""
     shapes = [layout.shape for layout in layouts.values()]
-    told: dict[str, str | int | float] = {"vectors": shapes[0][0], "width": " and ".join(str(s[-1]) for s in shapes)}
+    vectors = shapes[0][0] if len(shapes[0]) == 2 else 1
+    told: dict[str, str | int | float] = {"vectors": vectors, "width": " and ".join(str(s[-1]) for s in shapes)}
     for name in ("name", "step", "sd_checkpoint_name"):
         value = values.get(name)
         if isinstance(value, str | int) and value:

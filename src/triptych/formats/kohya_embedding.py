@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
-from ..word_files import BUNDLED, KNOWN, ROWS, SDXL, described, family_of, vectors_of, word_artifact
+from ..word_files import BUNDLED, FAMILIES, KNOWN, ROWS, SDXL, described, family_of, vectors_of, word_artifact
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -54,12 +54,17 @@ class KohyaEmbedding(Format):
 def _names(file: TensorFile) -> dict[str, str] | None:
     """Ours -> the file's; None where it is no embedding."""
     present = [name for name in file.layouts if name not in LEFT_OUT]
-    flat = all(len(file.layouts[name].shape) == 2 for name in present)
-    if not flat or any(name.startswith((BUNDLED, "string_to_param.")) for name in present):
+    rows = all(_is_rows(file.layouts[name].shape) for name in present)
+    if not rows or any(name.startswith((BUNDLED, "string_to_param.")) for name in present):
         return None
     if set(present) == set(SDXL):
         return {name: name for name in SDXL}
     return {ROWS: present[0]} if len(present) == 1 and present[0] and _is_word(present[0]) else None
+
+
+def _is_rows(shape: tuple[int, ...]) -> bool:
+    """[vectors, width]; or, in diffusers' oldest files, one vector alone, told by the width of a text encoder."""
+    return len(shape) == 2 or (len(shape) == 1 and shape[0] in FAMILIES)
 
 
 def _is_word(name: str) -> bool:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 CHUNK = "sd-ti-embedding"
 LONGEST = 64_000_000  # bytes of JSON: a thousand vectors need some 20 million
 LARGEST = 100_000_000  # pixels
-STEP, ADDED = 1664525, 1013904223  # x -> STEP x + ADDED modulo 2^32, from 0: the sequence that veils
+STEP, ADDED = 1664525, 1013904223  # x -> STEP x + ADDED modulo 2^32, from 0
+VEIL = 255  # the sequence that veils is x modulo this, of which the lowest four bits count
 TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
 
 
@@ -118,14 +119,20 @@ def _hidden(picture: Any) -> bytes | None:
 
 
 def _unveiled(block: NDArray[Any]) -> NDArray[Any]:
-    """Only the lowest four bits of the sequence veil, and those repeat after sixteen."""
     import numpy as np
 
-    numbers, x = [], 0
-    for _ in range(16):
-        x = (STEP * x + ADDED) % (1 << 32)
-        numbers.append(x & 0x0F)
-    return np.asarray(block.reshape(-1) ^ np.resize(np.array(numbers, dtype=np.uint8), block.size))
+    return np.asarray(block.reshape(-1) ^ (_sequence(block.size) & 0x0F))
+
+
+def _sequence(length: int) -> NDArray[Any]:
+    """The first numbers of the sequence, found by doubling: `step` and `added` lead from x to the one `len` later."""
+    import numpy as np
+
+    x, step, added = np.array([ADDED], dtype=np.uint64), STEP, ADDED
+    while len(x) < length:
+        x = np.concatenate([x, (x * np.uint64(step) + np.uint64(added)) % (1 << 32)])
+        step, added = step * step % (1 << 32), (step * added + added) % (1 << 32)
+    return np.asarray(x[:length] % VEIL, dtype=np.uint8)
 
 
 def _inflated(data: bytes) -> bytes | None:
