@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from triptych.checkpoint import TEXTS, VARIANTS
 from triptych.formats import Format, formats
 from triptych.library import PLACES
 
@@ -42,9 +43,33 @@ names, or, where there are none, in DIR itself.
 """
 
 
+BASES = """
+## Bases
+
+`--base` takes a diffusers folder, a checkpoint file in the original layout (`.safetensors`, `.ckpt`), or a hub id. What a
+file is, is told by the names and shapes in its header; configurations and CLIP's vocabulary come with the package.
+`--vae FILE` takes another autoencoder, `--ema` the averaged weights, `--prediction epsilon|v` corrects what a file says.
+
+| family | text encoders in a checkpoint | opened | written |
+|---|---|---|---|
+"""
+SAID = {"sd1": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x (noise or velocity)", "sdxl": "SDXL base"}
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    return HEAD + "".join(_section(kind, title) for kind, title in KINDS.items()) + _library()
+    return HEAD + _bases() + "".join(_section(kind, title) for kind, title in KINDS.items()) + _library()
+
+
+def _bases() -> str:
+    rows = [
+        f"| {SAID[family]} | {', '.join(f'`{prefix}`' for prefix in texts.values())} | folder, file | folder, file |\n"
+        for family, texts in TEXTS.items()
+    ]
+    variants = [f"{name} ({channels} channels)" for channels, name in VARIANTS.items() if name]
+    return (
+        f"{BASES}{''.join(rows)}\nRecognised, and refused with a sentence: {', '.join(variants)}, the SDXL refiner.\n"
+    )
 
 
 def _section(kind: str, title: str) -> str:

@@ -12,8 +12,8 @@ ROOT = Path(triptych.__file__).parent
 LAYERS = [
     {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes", "checkpoint"},
     {
-        "adapters", "lora_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate", "metadata", "png",
-        "weights", "streaming", "export", "extract",
+        "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",
+        "metadata", "png", "weights", "streaming", "export", "extract",
     },
     {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
     {"verdict", "study"},

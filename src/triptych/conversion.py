@@ -120,7 +120,7 @@ def _format(to: str, kinds: tuple[str, ...]) -> Format:
 
 
 def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
-    if order.out.suffix not in wanted.suffixes:
+    if order.out.suffix != wanted.suffixes[0]:
         raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
     told = metadata_of(artifact, order.out.stem, order.thumbnail) | {RECIPE: artifact.recipe(wanted.name)}
     base = order.place.open() if order.place else None

@@ -40,6 +40,7 @@ FORMS = (  # endings of names -> ours
     (r"\.(lora_[AB]|hada_w[12]_[ab]|hada_t[12]|lokr_[wt][12](?:_[ab])?)\.(?:default|default_0)(\.weight)?", r".\1\2"),
     (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", ".dora_scale"),
 )
+LEAF = re.compile(r"\.(lora_|hada_|lokr_|dora_scale)")
 T = TypeVar("T")
 
 
@@ -53,7 +54,8 @@ class DiffusersLora(Format):
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         names = [_ours(name) for name in file.layouts]
-        if not all(name.startswith(PARTS) and re.search(r"\.(lora_|hada_|lokr_|dora_scale)", name) for name in names):
+        known = [name for name in names if name.startswith(PARTS) and LEAF.search(name)]
+        if not known or len(known) < len(names):
             return None
         layers = _layers(file.layouts)
         details = described(layers, file.metadata)
