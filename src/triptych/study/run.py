@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .. import report
+from ..artifact import Artifact
 from ..concept import read_picture
 from ..files import replacing, write_text
+from ..formats import RECIPE, formats
+from ..metadata import metadata_of
 from ..metrics import Evidence, measure
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
@@ -25,6 +27,11 @@ from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
 
+TAKEN = {  # the layouts of what is taken away, where our own is not what every program loads
+    "lora": ("kohya-lora",),
+    "hypernetwork": ("triptych", "a1111-hypernetwork"),
+    "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
+}
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -106,8 +113,10 @@ def _thumbs(work: Work) -> None:
 
 
 def _take_away(work: Work, trained: Sequence[Run]) -> None:
-    """The first training of each method, under a name that says what it is."""
+    """The first training of each method, named by what it is, in the layouts that other programs load."""
     for one in reversed(trained):
-        place = work.layout.artifacts / f"{work.concept.name}-{one.method}.safetensors"
-        with replacing(place) as temporary:
-            shutil.copyfile(one.artifact, temporary)
+        artifact, title = Artifact.open(one.artifact), f"{work.concept.name}-{one.method}"
+        for name in TAKEN.get(one.method, ("triptych",)):
+            layout = formats()[name]
+            told = metadata_of(artifact, title) | {RECIPE: artifact.recipe(name)}
+            layout.write(artifact, work.layout.artifacts / f"{title}{layout.suffixes[0]}", work.base, told)
