@@ -78,9 +78,7 @@ def _small(part: str, size: int) -> int:
 def small_shapes(family: str) -> Shapes:
     shapes = real_shapes(family)
     return {
-        key: tuple(_small(part, size) for size in shape)
-        for part, keys in shapes.items()
-        for key, shape in keys.items()
+        key: tuple(_small(part, size) for size in shape) for part, keys in shapes.items() for key, shape in keys.items()
     }
 
 
