@@ -79,11 +79,11 @@ def test_the_denoiser_is_that_of_diffusers(small: Small) -> None:
     assert same_weights(ours, theirs)
     random = torch.Generator().manual_seed(1)
     noisy, hidden = torch.randn(2, 4, 16, 16, generator=random), torch.randn(2, 7, ours.config.cross_attention_dim)
-    sizes = {
+    pooled = {
         "text_embeds": torch.randn(2, 20, generator=random),
         "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 2),
     }
-    more = {"added_cond_kwargs": sizes} if small.family == "sdxl" else {}
+    more = {"added_cond_kwargs": pooled} if small.family == "sdxl" else {}
     ours_out, theirs_out = (u(noisy, torch.tensor([3, 700]), hidden, **more).sample for u in (ours, theirs))
     assert ours_out.std() > 0.05
     assert torch.allclose(
@@ -369,7 +369,7 @@ def test_a_trained_unet_is_asked() -> None:
 
 
 class Noisy:
-    """A UNet that predicts velocity, read as one that predicts noise: eps = sqrt(a) v + sqrt(1 - a) x, arXiv:2202.00512."""
+    """A UNet that predicts velocity, read as one that predicts noise: sqrt(a) v + sqrt(1 - a) x, arXiv:2202.00512."""
 
     def __init__(self, unet: Any) -> None:
         self.unet, self.config, self.device, self.dtype = unet, unet.config, unet.device, unet.dtype
