@@ -8,16 +8,21 @@ from pathlib import Path
 import triptych
 
 ROOT = Path(triptych.__file__).parent
+# fmt: off
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "checkpoint"},
-    {"patch", "artifact", "train", "fit", "generate", "metadata", "png", "weights", "streaming", "export", "extract"},
-    {"methods", "metrics", "formats", "intervals"},
+    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes", "checkpoint"},
+    {
+        "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",
+        "metadata", "png", "weights", "streaming", "export", "extract",
+    },
+    {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
     {"verdict", "study"},
-    {"report", "console", "cli", "__main__"},
+    {"report", "console", "cli", "cli_files", "__main__"},
 ]
+# fmt: on
 ALLOWED = {("study", "report")}  # a study ends by writing its report
 IDEAS = ("methods", "metrics")
-SHARED = {"encoders", "world"}  # of metrics: what several criteria look through
+SHARED = {"encoders", "pairs", "world"}  # of metrics: what several criteria look through
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 

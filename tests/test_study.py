@@ -11,12 +11,15 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from tests.worlds import call, typed
 from triptych.artifact import Artifact
 from triptych.patch import methods
+from triptych.scores import BASE
 
 METHODS = sorted(methods())
 
@@ -42,6 +45,8 @@ def test_a_study_writes_what_it_promises(study: Path) -> None:
             "prompt_fidelity",
             "diversity",
             "base_preservation",
+            "memorisation",
+            "vendi",
         }
         for interval in verdict["methods"][name].values():
             assert set(interval) == {"value", "low", "high", "n"}
@@ -72,13 +77,55 @@ def test_no_method_trains_on_what_is_held_out(study: Path, folder: Path) -> None
     assert all(set(record["pictures"]) == everything - held_out for record in records)
 
 
+def test_the_fixed_batch_loss_is_logged_beside_the_training_loss(study: Path) -> None:
+    logs = [path.with_name("log.jsonl") for path in study.glob("trials/*/trial.json")]
+    for path in (path for path in logs if path.parent.name.startswith("lora")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(len(lines)))
+        assert [line["step"] for line in lines if "fixed_loss" in line] == [
+            0,
+            *range(25, len(lines) - 1, 25),
+            len(lines) - 1,
+        ]
+        assert all("loss" in line for line in lines[1:])
+
+
 def test_every_method_draws_the_same_prompts_and_seeds(study: Path) -> None:
-    asked: dict[str, set[tuple[tuple[str, int], ...]]] = {"concept": set(), "unrelated": set()}
+    asked: dict[str, set[tuple[tuple[str, int], ...]]] = {"concept": set(), "unrelated": set(), "class": set()}
     for path in study.glob("sheets/*/sheet.json"):
         sheet = json.loads(path.read_text())
         asked[sheet["role"]].add(tuple((one["prompt"], one["seed"]) for one in sheet["pictures"]))
         assert all((path.parent / one["file"]).is_file() for one in sheet["pictures"])
-    assert {role: len(sets) for role, sets in asked.items()} == {"concept": 1, "unrelated": 1}
+    assert {role: len(sets) for role, sets in asked.items()} == {"concept": 1, "unrelated": 1, "class": 1}
+    assert set(*asked["class"]) <= set(*asked["concept"])
+
+
+def test_the_class_word_alone_is_drawn_where_it_is_not_what_calls_the_concept(study: Path) -> None:
+    scores = [json.loads(line) for line in (study / "scores.jsonl").read_text().splitlines()]
+    shown = {
+        (metric, name): {s["picture"] for s in scores if (s["metric"], s["method"]) == (metric, name)}
+        for metric in ("leakage", "subject_fidelity")
+        for name in (*METHODS, BASE)
+    }
+    alike = {name for name in (*METHODS, BASE) if shown["leakage", name] <= shown["subject_fidelity", name]}
+    assert alike == {*METHODS, BASE} - {"textual-inversion", "dreambooth"}
+    assert not shown["leakage", "dreambooth"] & shown["subject_fidelity", "dreambooth"]
+    flags = json.loads((study / "verdict.json").read_text())["flags"]
+    assert {name for name in METHODS if any("no word of its own" in one for one in flags.get(name, ()))} == alike - {
+        BASE
+    }
+
+
+def test_a_word_that_is_not_said_changes_nothing(study: Path) -> None:
+    """Textual inversion learns a word; asked with the class word it draws what the bare base draws."""
+    scores = [json.loads(line) for line in (study / "scores.jsonl").read_text().splitlines()]
+    leaks = [s for s in scores if s["metric"] == "leakage"]
+    bare = {s["prompt"]: study / s["picture"] for s in leaks if s["method"] == BASE}
+    mine = [s for s in leaks if s["method"] == "textual-inversion"]
+    assert mine
+    for score in mine:
+        one, other = (np.asarray(Image.open(path), float) for path in (study / score["picture"], bare[score["prompt"]]))
+        assert np.abs(one - other).mean() < 1  # of 255: another batch, in bfloat16
 
 
 def test_again_it_makes_nothing_anew(
@@ -146,3 +193,16 @@ def test_interrupted_it_ends_with_130_and_goes_on(folder: Path, random_base: Pat
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "report.html").is_file()
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_on_itself_as_another_base_everything_carries_over(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path)
+    words += ["--methods", "lora,dreambooth", "--other-base", str(random_base / "base")]
+    assert call(monkeypatch, *words) == 0
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    there = {(s["method"], s["prompt"], s["seed"]): s["value"] for s in scores if s["metric"] == "portability"}
+    here = {(s["method"], s["prompt"], s["seed"]): s["value"] for s in scores if s["metric"] == "subject_fidelity"}
+    assert {method for method, _, _ in there} == {BASE, "lora", "dreambooth"}
+    assert there == pytest.approx({place: here[place] for place in there}, abs=1e-3)  # other batches

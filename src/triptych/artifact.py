@@ -18,6 +18,7 @@ from .metadata import metadata_of, write_safetensors
 from .patch import Method, Patch, Tensors, method_named
 
 RECIPE = "triptych"  # the metadata entry that holds the recipe, as JSON
+OWN = "triptych"  # the name of our own layout of the tensors: by their canonical names
 SCHEMA = 1
 
 
@@ -38,12 +39,10 @@ class Artifact:
         """Attach it to `base` for as long as the `with` block lasts."""
         return self.kind.patch(base, self.settings, self.tensors, strength, owner)
 
-    @property
-    def recipe(self) -> str:
-        """Everything but the tensors, as JSON: the metadata entry `triptych` of the files that hold it."""
-        return json.dumps(
-            {"schema": SCHEMA, "method": self.method, "settings": asdict(self.settings), **self.provenance}
-        )
+    def recipe(self, layout: str = OWN) -> str:
+        """Everything but the tensors, as JSON: the metadata entry `triptych` of a file with this layout of tensors."""
+        told = {"schema": SCHEMA, "layout": layout, "method": self.method, "settings": asdict(self.settings)}
+        return json.dumps({**told, **self.provenance})
 
     def save(self, path: Path, thumbnail: Path | None = None) -> None:
         """Write it whole or not at all, with a small picture in its metadata if one is given.
@@ -52,11 +51,11 @@ class Artifact:
             TriptychError: the place cannot be written, or the thumbnail is not a picture.
         """
         told = metadata_of(self, path.stem, thumbnail)
-        write_safetensors(path, self.tensors, {**told, RECIPE: self.recipe, **self.kind.metadata(self.settings)})
+        write_safetensors(path, self.tensors, {**told, RECIPE: self.recipe(), **self.kind.metadata(self.settings)})
 
     @classmethod
     def open(cls, path: Path) -> Artifact:
-        """Read it.
+        """Read a file of our own layout.
 
         Raises:
             TriptychError: no such file, not an artifact of triptych, or its tensors are not finite numbers.
@@ -72,15 +71,21 @@ class Artifact:
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise TriptychError(f"{path} is damaged: its tensor {name} holds values that are not finite numbers")
-        return cls._from_recipe(path, metadata.get(RECIPE), tensors)
+        if RECIPE not in metadata:
+            raise TriptychError(f"{path} was not made by triptych: open it with triptych.load")
+        return cls.from_recipe(path, metadata[RECIPE], tensors)
 
     @classmethod
-    def _from_recipe(cls, path: Path, text: str | None, tensors: Tensors) -> Artifact:
-        if text is None:
-            raise TriptychError(f"{path} was not made by triptych; files of other tools cannot be attached yet")
+    def from_recipe(cls, path: Path, text: str, tensors: Tensors) -> Artifact:
+        """The artifact of a file's recipe and its tensors by their canonical names.
+
+        Raises:
+            TriptychError: the recipe cannot be read.
+        """
         try:
             recipe = json.loads(text)
             name, settings = recipe.pop("method"), recipe.pop("settings")
+            recipe.pop("layout", None)
             if recipe.pop("schema") != SCHEMA:
                 raise TriptychError(f"{path} was made by a newer triptych; update to attach it")
         except (json.JSONDecodeError, KeyError, AttributeError) as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from . import __version__
+from .cli_files import convert, inspect
 from .errors import TriptychError
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ app = typer.Typer(
 
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
-BaseName = Annotated[str, typer.Option("--base", help="'demo' (embedded), a diffusers folder, or a hub id")]
+BaseName = Annotated[str, typer.Option("--base", help="'demo', a diffusers folder, a checkpoint file, or a hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
 Resolution = Annotated[int, typer.Option(help="pixels, a multiple of 32; 0: the base's own")]
+VaeName = Annotated[str, typer.Option("--vae", help="a file with another autoencoder for the base")]
+Ema = Annotated[bool, typer.Option("--ema", help="take the averaged weights that a checkpoint file may hold")]
+Prediction = Annotated[str, typer.Option(help="epsilon or v, where the base does not say [default: what it says]")]
 ClipName = Annotated[str | None, typer.Option("--clip", help="the CLIP of the base, for aesthetic gradients")]
 KindName = Annotated[str, typer.Option("--kind", help="subject, style or scene")]
 ClassWord = Annotated[str, typer.Option("--class", help="a word for what the concept is one of, such as cat")]
@@ -35,6 +39,10 @@ Token = Annotated[str, typer.Option("--token", help="the new word for the concep
 Seed = Annotated[int, typer.Option(help="everything random follows from it", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+
+MethodSet = Annotated[
+    list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,30 +63,36 @@ def try_(
     budget: Annotated[str, typer.Option(help="quick, standard or thorough")] = "standard",
     need: Annotated[str, typer.Option(help="fidelity, editability, small, portable or fast")] = "fidelity",
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
+    replicates: Annotated[
+        int | None, typer.Option(help="trainings of each method [default: the budget's own number]", min=1)
     ] = None,
+    together: Annotated[
+        str, typer.Option(help="combinations as rows: word+lora,dreambooth+lora,all; or none [default: the base's own]")
+    ] = "",
+    tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
+    settings: MethodSet = None,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
+    other_base: Annotated[str, typer.Option(help="another base of the family, to see what carries over to it")] = "",
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
     from .console import Console
     from .study import Plan, run
 
-    chosen = tuple(name.strip() for name in methods.split(",") if name.strip())
-    given: dict[str, dict[str, Value]] = {}
-    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
-        method, _, setting = name.partition(".")
-        given.setdefault(method, {})[setting] = value
+    base_place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
-        folder, _place(base, device, precision, resolution, clip), kind, class_word, token, chosen, budget,
-        cast(Any, need), seed, image_encoder, text_encoder, given,
+        folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
+        text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
+        other_base,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -93,6 +107,47 @@ def try_(
     for reason in (*choice.reasons, *choice.caveats):
         print(f"  {reason}")
     print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
+
+
+@app.command()
+def tune(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="folders that no study reports on")],
+    out: Annotated[Path, typer.Option(help="the folder for tuned.toml, the journal and the pictures")],
+    base: BaseName = "demo",
+    methods: Annotated[str, typer.Option(help="a,b,c [default: all]")] = "",
+    trials: Annotated[int, typer.Option(help="trainings of each method, most of them given up early", min=1)] = 12,
+    budget: Annotated[str, typer.Option(help="quick, standard or thorough: the usual length")] = "standard",
+    seed: Seed = 0,
+    settings: MethodSet = None,
+    image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    as_json: AsJson = False,
+) -> None:
+    """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
+    from .console import Console
+    from .study import Plan
+    from .study.tuning import FILE, tune
+
+    place, chosen = _place(base, device, precision, resolution, clip, vae, ema, prediction), _names(methods)
+    plans = [
+        Plan(folder, place, methods=chosen, budget=budget, seed=seed, image_encoder=image_encoder,
+             settings=_by_method(settings))
+        for folder in folders
+    ]  # fmt: skip
+    with Console() as console:
+        tuned = tune(plans, trials, out, console)
+    if as_json:
+        print(json.dumps({"file": str(out / FILE), "settings": tuned.settings, "trials": tuned.trials}))
+        return
+    for name, settings_found in tuned.settings.items():
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in settings_found.items())}")
+    print(f"\n{out / FILE}")
 
 
 @app.command()
@@ -113,6 +168,10 @@ def train(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file."""
@@ -124,9 +183,10 @@ def train(
     if steps is not None:
         given["steps"] = steps
     concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
-    place = _place(base, device, precision, resolution, clip)
+    place = _place(base, device, precision, resolution, clip, vae, ema, prediction)
+    lesson = Lesson(method, concept, place, given, seed, thumbnail)
     with Console() as console:
-        written = teach(Lesson(method, concept, place, given, seed), out, console, resume=resume, overwrite=overwrite)
+        written = teach(lesson, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
@@ -143,6 +203,9 @@ def generate(
     use: Annotated[
         list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
+    ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
@@ -152,6 +215,9 @@ def generate(
     precision: Precision = "auto",
     resolution: Resolution = 0,
     clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
     """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
@@ -162,10 +228,18 @@ def generate(
         raise TriptychError("give a prompt, or --prompts FILE, and not both")
     asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes)
+    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
     with Console() as console:
-        written = paint(wish, _place(base, device, precision, resolution, clip), out, console)
+        written = paint(wish, _place(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+@app.command()
+def report(study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")]) -> None:
+    """Write the report of a study again, from what lies in its folder."""
+    from .report import build
+
+    print(build(study))
 
 
 @app.command()
@@ -189,10 +263,34 @@ def methods(as_json: AsJson = False) -> None:
         print()
 
 
-def _place(base: str, device: str, precision: str, resolution: int, clip: str | None) -> Place:
+app.command()(inspect)
+app.command()(convert)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _by_method(settings: list[str] | None) -> dict[str, dict[str, Value]]:
+    given: dict[str, dict[str, Value]] = {}
+    for name, value in _pairs(settings, "METHOD.KEY=VALUE"):
+        method, _, setting = name.partition(".")
+        given.setdefault(method, {})[setting] = value
+    return given
+
+
+def _together(text: str) -> tuple[str, ...] | None:
+    from .study.together import combinations_of
+
+    return None if not text else () if text == "none" else combinations_of(text)
+
+
+def _place(
+    base: str, device: str, precision: str, resolution: int, clip: str | None, vae: str, ema: bool, prediction: str
+) -> Place:
     from .base import Place
 
-    return Place(base, device, cast(Any, precision), resolution, clip)
+    return Place(base, device, cast(Any, precision), resolution, clip, vae, ema, prediction)
 
 
 def _pairs(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

@@ -22,7 +22,8 @@ ARCHITECTURES = {
     "sd1": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-512", "sdxl": "stable-diffusion-xl-v1-base",
 }  # fmt: skip  # ModelSpec's names; Stable Diffusion 2 at 768 px, which predicts velocity, has one of its own
 VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}  # ss_base_model_version
-SUFFIXES = {"lora": "lora", "textual-inversion": "textual-inversion", "hypernetwork": "hypernetwork"}
+SUFFIXES = {"dreambooth": ""}  # what moved the base's own weights is a base; the rest is called as the method is
+STABILITY = "https://github.com/Stability-AI/generative-models"
 THUMBNAIL = 256  # pixels, the larger side
 
 
@@ -34,32 +35,38 @@ def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -
     """
     told = artifact.provenance
     family, prediction = told.get("family", ""), told.get("prediction", "epsilon")
-    by_velocity = prediction == "v_prediction"
-    architecture = ARCHITECTURES.get(family, f"triptych-{family}" if family else "unknown")
-    if family == "sd2" and by_velocity:
-        architecture = "stable-diffusion-v2-768-v"
     spec = {
-        "sai_model_spec": "1.0.1",
-        "architecture": f"{architecture}/{SUFFIXES.get(artifact.method, artifact.method)}",
-        "implementation": "https://github.com/Stability-AI/generative-models" if family == "sdxl" else "diffusers",
         "title": title,
         "resolution": f"{told['resolution']}x{told['resolution']}" if "resolution" in told else "",
         "trigger_phrase": told.get("says", ""),
         "date": told.get("date", ""),
-        "prediction_type": "v" if by_velocity else "epsilon",
         "thumbnail": _data_url(thumbnail) if thumbnail else "",
     }
     entries = {f"modelspec.{name}": value for name, value in spec.items() if value}
-    return entries | _kohya(artifact, title, by_velocity)
+    return architecture(family, prediction, artifact.method) | entries | _kohya(artifact, title, prediction)
 
 
-def _kohya(artifact: Artifact, title: str, by_velocity: bool) -> dict[str, str]:
+def architecture(family: str, prediction: str, method: str = "") -> dict[str, str]:
+    """ModelSpec's entries on what a file is of: a base of this family, or something of this method for it."""
+    by_velocity = prediction == "v_prediction"
+    name = ARCHITECTURES.get(family, f"triptych-{family}" if family else "unknown")
+    if family == "sd2" and by_velocity:
+        name = "stable-diffusion-v2-768-v"
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{name}/{SUFFIXES.get(method, method)}".rstrip("/"),
+        "modelspec.implementation": STABILITY if family == "sdxl" else "diffusers",
+        "modelspec.prediction_type": "v" if by_velocity else "epsilon",
+    }
+
+
+def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
     """The entries by which other programs label a file and show how it was trained."""
     told, settings = artifact.provenance, artifact.settings
     family = told.get("family", "")
     version = VERSIONS.get(family, "")
     known = {
-        "base_model_version": f"{version}_v" if version == "sd_v2" and by_velocity else version,
+        "base_model_version": f"{version}_v" if (version, prediction) == ("sd_v2", "v_prediction") else version,
         "v2": str(family == "sd2") if version else "",
         "sd_model_name": told.get("base", ""),
         "output_name": title,

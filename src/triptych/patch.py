@@ -87,6 +87,13 @@ class Training:
     weight_decay: float = setting(0.0, "weight decay of AdamW", least=0)
     clip: float = setting(1.0, "greatest norm of a step's gradient", least=0)
     min_snr: float = setting(0.0, "gamma of min-SNR loss weighting (arXiv:2303.09556), 0 for none", least=0)
+    fixed_every: int = setting(25, "steps between looks at the fixed-batch loss, 0 for none", least=0)
+    keep: str = setting(
+        "last", "the tensors that are kept: the last, or those of the lowest fixed-batch loss", choices=("last", "best")
+    )
+    patience: int = setting(
+        0, "looks without a lower fixed-batch loss after which training stops, 0 to go on to the end", least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,16 @@ class Examples:
 
     def prompts(self, phrase: str) -> list[str]:
         return [fill(template, phrase) for template in self.templates]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one job: latents, noise [rows, channels, height, width], timesteps [rows], prompts."""
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    prompts: list[str]
 
 
 @dataclass(frozen=True)

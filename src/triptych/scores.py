@@ -10,6 +10,8 @@ from pathlib import Path
 from .files import write_text
 
 BASE = "base"  # the method name of the control row: the bare base
+AND = "+"  # joins the names of methods that are attached at once: "textual-inversion+lora"
+REAL = "real"  # the method name of what was measured of the real pictures
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Score:
     has `seed` None.
     """
 
-    metric: str  # "subject_fidelity", "prompt_fidelity", "diversity", "base_preservation", "ceiling"
-    method: str  # "lora", ... or BASE
+    metric: str  # "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling", ...
+    method: str  # "lora", ..., several joined by AND, BASE or REAL
     value: float
     replicate: int = 0
     prompt: str = ""
@@ -32,7 +34,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one method costs, measured alone in a process of its own, beside its share of the joint pass."""
+    """What one method costs, measured alone in a process of its own, beside its share of the joint pass.
+
+    Its three budgets: `pictures_seen`, `seconds_alone`, `tuning_trials`. A combination costs what its parts cost.
+    """
 
     method: str
     attaches: bool  # True: a file beside any base of the family; False: it moves the base's own weights
@@ -44,6 +49,13 @@ class Cost:
     peak_bytes: int | None = None  # peak memory of training alone above the loaded base
     seconds_shared: float | None = None  # wall seconds of the pass it was trained in
     trained_with: tuple[str, ...] = ()  # the other methods of that pass
+    tuning_trials: int = 0  # trainings that its settings were chosen by, on other concepts
+    seconds_a_picture: float | None = None  # wall seconds of drawing one with it, among others in a batch
+
+
+def parts_of(method: str) -> tuple[str, ...]:
+    """The methods whose files a row needs: one, but for a combination."""
+    return tuple(method.split(AND))
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,19 +18,11 @@ from torch import Tensor
 from .base import Base, Context, Owner, generator, spans
 from .errors import TriptychError
 from .files import replacing
-from .patch import Source, Training
+from .fixed_loss import FixedLoss
+from .patch import Batch, Source, Training
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step shows one job: latents, noise [rows, channels, height, width], timesteps [rows], prompts."""
-
-    latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-    prompts: list[str]
+Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
 
 
 @dataclass
@@ -43,8 +35,10 @@ class Job:
     training: Training
     seed: int
     text_is_fixed: bool = True  # the patch leaves the encoding of prompts alone, so each is encoded once
+    fixed: FixedLoss | None = None
     losses: list[float] = field(default_factory=list)
     failure: str | None = None
+    sent_away: bool = False  # by whoever watches the pass
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -60,8 +54,15 @@ class Job:
     def rows(self) -> int:
         return sum(source.batch for source in self.sources)
 
+    @property
+    def prompts(self) -> list[str]:
+        """All it may ever show, each once."""
+        fixed = self.fixed.batch.prompts if self.fixed else []
+        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed)))
+
     def runs_at(self, step: int) -> bool:
-        return step < self.training.steps and self.failure is None
+        over = self.sent_away or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
+        return step < self.training.steps and not over
 
     def draw(self, step: int, timesteps: int) -> Batch:
         """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
@@ -124,9 +125,7 @@ class Contexts:
     """The text of each step: encoded once where training cannot change it, anew at each step where it can."""
 
     def __init__(self, base: Base, jobs: Sequence[Job]) -> None:
-        fixed = [
-            (job, list(dict.fromkeys(chain(*(s.prompts for s in job.sources))))) for job in jobs if job.text_is_fixed
-        ]
+        fixed = [(job, job.prompts) for job in jobs if job.text_is_fixed]
         self.base = base
         self.cached: dict[Owner, dict[str, Context]] = {}
         if fixed:
@@ -154,39 +153,67 @@ def min_snr_weights(base: Base, timesteps: Tensor, gamma: float) -> Tensor:
     return weights
 
 
-def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) -> Tensor:
-    """The loss of each job [jobs], all of them from one call of the UNet."""
-    batches = [job.draw(step, base.schedule.config.num_train_timesteps) for job in jobs]
+def squared_errors(
+    base: Base, jobs: Sequence[Job], batches: Sequence[Batch], contexts: Contexts
+) -> list[tuple[Tensor, Tensor]]:
+    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the UNet."""
     latents, noise, timesteps = (
         torch.cat([getattr(batch, part) for batch in batches]) for part in ("latents", "noise", "timesteps")
     )
     context = contexts.of(jobs, batches)
-    stated = spans((job.owner, job.rows) for job in jobs)
+    stated = spans((job.owner, len(batch.latents)) for job, batch in zip(jobs, batches, strict=True))
     with base.rows(stated):
         predicted = base.denoise(base.schedule.add_noise(latents, noise, timesteps), timesteps, context)
     squared = (predicted - base.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
+    return [(squared[rows], timesteps[rows]) for rows in stated.values()]
+
+
+def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) -> Tensor:
+    """The loss of each job [jobs]."""
+    batches = [job.draw(step, base.schedule.config.num_train_timesteps) for job in jobs]
+    errors = squared_errors(base, jobs, batches, contexts)
     return torch.stack([
-        job.loss(
-            squared[rows] * min_snr_weights(base, timesteps[rows], job.training.min_snr)
-            if job.training.min_snr else squared[rows]
-        )
-        for job, rows in zip(jobs, stated.values(), strict=True)
+        job.loss(squared * min_snr_weights(base, timesteps, job.training.min_snr) if job.training.min_snr else squared)
+        for job, (squared, timesteps) in zip(jobs, errors, strict=True)
     ])  # fmt: skip
 
 
+@torch.no_grad()
+def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int, leave: Leave | None) -> None:
+    """The fixed-batch losses of the jobs for which it is time after so many steps; training draws nothing from it."""
+    due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
+    if not due:
+        return
+    errors = squared_errors(base, [job for job, _ in due], [fixed.batch for _, fixed in due], contexts)
+    for (_, fixed), (squared, _) in zip(due, errors, strict=True):
+        fixed.note(done, float(squared.mean()))
+    gone = leave(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if leave else ()
+    for job, _ in due:
+        job.sent_away = job.owner in gone
+
+
 def train(
-    base: Base, jobs: Sequence[Job], *, state: Path | None = None, every: int = 50, progress: Progress | None = None
+    base: Base,
+    jobs: Sequence[Job],
+    *,
+    state: Path | None = None,
+    every: int = 50,
+    progress: Progress | None = None,
+    leave: Leave | None = None,
 ) -> None:
-    """Runs every job to the end of its own steps; a job that has ended, or failed, leaves the batch.
+    """Runs every job to the end of its own steps; a job that has ended, failed or stopped early leaves the batch.
 
     With `state`, everything needed to go on is written there every `every` steps, and read from there if it exists, so
-    that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision).
+    that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision). `leave` is
+    told of every look at fixed-batch losses, and says whose training is not worth going on with.
     """
     everything = [parameter for job in jobs for parameter in job.parameters]
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
     first = _resume(base, jobs, scaler, state) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
     contexts = Contexts(base, jobs)
+    if first == 0:
+        look(base, jobs, contexts, 0, leave)
     try:
         for parameter in everything:
             parameter.requires_grad_(True)
@@ -199,6 +226,7 @@ def train(
             for job, loss in zip(active, losses.tolist(), strict=True):
                 job.step(step, loss, scaler)
             scaler.update()
+            look(base, active, contexts, step + 1, leave)
             if state and (step + 1) % every == 0:
                 _keep(base, jobs, scaler, state, step + 1)
             if progress:
@@ -225,6 +253,8 @@ def _keep(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state: 
             {
                 "parameters": [parameter.detach() for parameter in job.parameters],
                 "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
+                "sent_away": job.sent_away,
+                "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
             }
             for job in jobs
         ],
@@ -241,7 +271,9 @@ def _resume(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state
             for parameter, value in zip(job.parameters, own["parameters"], strict=True):
                 parameter.data.copy_(value)
             job.optimizer.load_state_dict(own["optimizer"])
-            job.losses, job.failure = list(own["losses"]), own["failure"]
+            job.losses, job.failure, job.sent_away = list(own["losses"]), own["failure"], own["sent_away"]
+            if job.fixed:
+                job.fixed.curve, job.fixed.best = [(done, loss) for done, loss in own["curve"]], dict(own["best"])
         scaler.load_state_dict(kept["scaler"])
     except Exception as error:  # whatever a damaged or foreign file makes torch raise
         raise TriptychError(

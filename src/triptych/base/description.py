@@ -7,8 +7,8 @@ here is code for one base, and this module needs no torch.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Budget:
     seeds: int  # pictures of each of them
     unrelated: int  # prompts that do not name it
     cost_steps: int  # training steps for which each method's cost is measured alone
+    together: Sequence[str] = ()  # combinations of methods that are drawn as rows of their own
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Description:
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
     image_encoder: str  # what judges pictures unless the user names another: a known name, a folder or a hub id
     text_encoder: str = ""  # what judges prompts; empty: the base's own `world.toml`
+    tuning_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind -> prompts to choose settings by
 
     @classmethod
     def of(cls, folder: Path | None, family: str) -> Description:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..errors import TriptychError, did_you_mean
+from ..tensorfile import TensorFile
 from .description import Description
 from .model import Base
+from .parts import Parts
+from .prediction import prediction_named
+from .single import base_in, open_single, open_vae, picture_dtype
 from .text import Text
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,6 +41,9 @@ class Place:
     precision: Precision = "auto"
     resolution: int = 0  # 0: the base's own
     clip: str | None = None
+    vae: str = ""  # a file with another autoencoder
+    ema: bool = False  # of a checkpoint file: the averaged copy of its weights
+    prediction: str = ""  # "epsilon" or "v", where the base is wrong about it or does not say
 
     def open(self) -> Base:
         """The base, frozen, on its device.
@@ -48,19 +54,8 @@ class Place:
         return _open(self)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a Stable Diffusion model is made of."""
-
-    tokenizers: tuple[CLIPTokenizer, ...]
-    text_encoders: tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]
-    vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    schedule: DDPMScheduler
-
-
-def folder_of(source: str) -> Path:
-    """The diffusers folder that `source` names; a hub id is downloaded into the hub's cache."""
+def path_of(source: str) -> Path:
+    """The diffusers folder or checkpoint file that `source` names; a hub id is downloaded into the hub's cache."""
     if source in EMBEDDED:
         return EMBEDDED[source]
     path = Path(source)
@@ -69,10 +64,22 @@ def folder_of(source: str) -> Path:
             raise TriptychError(f"{source} is not a base: a diffusers folder has a model_index.json, and it has none")
         return path
     if path.is_file():
-        raise TriptychError(f"{source} is a file: a base is a diffusers folder; single checkpoints cannot be read yet")
+        return path
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):
         raise TriptychError(f"there is no base {source!r}: give 'demo', a diffusers folder or a hub id{_near(source)}")
     return _download(source)
+
+
+def family_of(source: str) -> str:
+    """The family of the base that `source` names, by its configuration or header alone.
+
+    Raises:
+        TriptychError: no such base, or none of a family that is known.
+    """
+    path = path_of(source)
+    if path.is_file():
+        return str(base_in(TensorFile.open(path), without_vae=True).family)
+    return Description.of(path, _family(path)).family
 
 
 def _near(source: str) -> str:
@@ -109,11 +116,14 @@ def _reading(folder: Path) -> Iterator[None]:
 def _open(place: Place) -> Base:
     device = _device(place.device)
     dtype = _dtype(place.precision, device)
-    folder = folder_of(place.source)
-    family = _family(folder)
-    with _reading(folder):
-        parts = _read_folder(folder, device, dtype)
-    description = Description.of(folder, family)
+    path = path_of(place.source)
+    if path.is_file():
+        vae = Path(place.vae) if place.vae else None
+        parts = open_single(path, dtype, device, vae=vae, ema=place.ema, prediction=place.prediction or None)
+    else:
+        parts = _read_folder(path, _family(path), device, dtype, place)
+    folder = path if path.is_dir() else None
+    description = Description.of(folder, parts.family)
     _make_fast(parts.unet, parts.vae, device)
     resolution = _resolution(place, description, parts)
     return Base(
@@ -121,24 +131,29 @@ def _open(place: Place) -> Base:
     )
 
 
-def _read_folder(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
+def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    picture_dtype = torch.float32 if dtype is torch.float16 else dtype  # autoencoders overflow in float16
-    tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer")]
-    encoders = [CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)]
-    if (folder / "text_encoder_2").is_dir():
-        tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2"))
-        second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
-        encoders.append(second.to(device))
-    return Parts(
-        tuple(tokenizers),
-        tuple(encoders),
-        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype).to(device),
-        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device),
-        DDPMScheduler.from_pretrained(folder / "scheduler"),
-    )
+    if place.ema:
+        raise TriptychError(f"{folder} is a folder: only checkpoint files hold averaged weights beside the others")
+    with _reading(folder):
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer")]
+        encoders = [CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)]
+        if family == "sdxl":
+            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2"))
+            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
+            encoders.append(second.to(device))
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
+        schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
+        if place.vae:
+            vae = open_vae(Path(place.vae), folder, picture_dtype(dtype), device)
+        else:
+            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype(dtype)).to(device)
+    if place.prediction:
+        schedule.register_to_config(prediction_type=prediction_named(place.prediction))
+    predicts = schedule.config.prediction_type
+    return Parts(family, tuple(tokenizers), tuple(encoders), vae, unet, schedule, predicts, "its scheduler")
 
 
 def _texts(parts: Parts) -> tuple[Text, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,33 +18,17 @@ from ..checkpoint import Contents, Prediction, contents_of
 from ..errors import TriptychError
 from ..tensorfile import TensorFile
 from .names import SIDES, Origin, ema_key, origins
+from .parts import Parts
 from .prediction import asked, prediction_named
 from .tokenizer import clip_tokenizer
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+    from diffusers import AutoencoderKL, DDPMScheduler
 
 FAMILIES = Path(__file__).parent / "families"
 NOT_READ = ("position_ids", "logit_scale", "text_projection", "attn_mask")  # in text encoders, beside what is read
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of diffusers' autoencoders
 VELOCITY_SIDE = 96  # latents of Stable Diffusion 2 at 768 px, which predicts velocity
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What was opened. `ignored` are the names in the file that nothing reads; `told_by` says how the prediction is
-    known."""
-
-    family: str
-    tokenizers: tuple[CLIPTokenizer, ...]
-    text_encoders: tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]
-    vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    schedule: DDPMScheduler
-    prediction: Prediction
-    told_by: str
-    ignored: tuple[str, ...] = ()
 
 
 def open_single(
@@ -243,15 +226,30 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
 
 
-def _vae(source: _Source, path: Path | None, folder: Path) -> Any:
-    dtype = torch.float32 if source.dtype is torch.float16 else source.dtype
-    if path is None:
-        inner = _Source(source.file, source.contents, dtype, source.device, ema=False)
-        vae = inner.read("vae", folder)
-        source.used |= inner.used
-        return vae
+def _vae(source: _Source, path: Path | None, folder: Path) -> AutoencoderKL:
+    dtype = picture_dtype(source.dtype)
+    if path is not None:
+        return open_vae(path, folder, dtype, source.device)
+    inner = _Source(source.file, source.contents, dtype, source.device, ema=False)
+    vae: AutoencoderKL = inner.read("vae", folder)
+    source.used |= inner.used
+    return vae
+
+
+def open_vae(path: Path, folder: Path, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
+    """The autoencoder in a file, in the original layout or diffusers', of the configuration in `folder/vae`.
+
+    Raises:
+        TriptychError: the file holds none, or one of another size.
+    """
     file = TensorFile.open(path)
     contents = contents_of(file)
     if contents is None or "vae" not in contents.parts:
         raise TriptychError(f"{path} holds no autoencoder of Stable Diffusion")
-    return _Source(file, contents, dtype, source.device, ema=False).read("vae", folder)
+    vae: AutoencoderKL = _Source(file, contents, dtype, device, ema=False).read("vae", folder)
+    return vae
+
+
+def picture_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What an autoencoder computes in beside a UNet of this precision: they overflow in float16."""
+    return torch.float32 if dtype is torch.float16 else dtype

@@ -80,6 +80,7 @@ def description() -> Description:
         image_encoder="efficientnet-lite0",
         captions={"subject": "a {}", "style": "a thing, {}", "scene": "{}"},
         prompts=dict.fromkeys(("subject", "style", "scene"), ("a {}", "a red {}")),
+        tuning_prompts=dict.fromkeys(("subject", "style", "scene"), ("a blue {}", "a large {}")),
         unrelated=("a dog", "the sun"),
         budgets={"quick": Budget(1, 1.0, 2, 2, 2, 2), "standard": Budget(2, 1.0, 2, 2, 2, 2)},
         methods={

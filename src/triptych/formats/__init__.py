@@ -7,19 +7,25 @@ it needs inside its functions.
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import TriptychError
 from ..tensorfile import TensorFile
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..base import Base
+
+OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
+RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,70 @@ class Format(ABC):
 
 @cache
 def formats() -> Mapping[str, Format]:
-    """All formats by name."""
+    """All formats by name, our own first."""
     found: dict[str, Format] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != OWN, info.name)):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for member in vars(module).values():
             own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
             if own and not member.__abstractmethods__:
                 found[member.name] = member()
     return found
+
+
+def recognise(file: TensorFile) -> Recognised:
+    """What a file is, by its header alone.
+
+    Raises:
+        TriptychError: no format knows it.
+    """
+    for one in formats().values():
+        found = one.recognise(file)
+        if found:
+            return found if found.family else replace(found, family=_family_in_recipe(file))
+    names = ", ".join(list(file.layouts)[:3]) or "none"
+    raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def _family_in_recipe(file: TensorFile) -> str | None:
+    """What a file of ours in another layout says of its base."""
+    try:
+        told = json.loads(file.metadata.get(RECIPE, "{}")).get("family")
+    except (ValueError, AttributeError):
+        return None
+    return str(told) if told else None
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The trained file at `path`, whatever tool wrote it.
+
+    Raises:
+        TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
+    """
+    file = TensorFile.open(path)
+    found = recognise(file)
+    if found.kind in ("checkpoint", "vae"):
+        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
+    read = formats()[found.format].read(file)
+    recipe = file.metadata.get(RECIPE)
+    return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read
+
+
+def _told_more(read: Artifact, told: Artifact) -> Artifact:
+    """What the recipe tells, but for the settings that belong to the tensors as this layout has them."""
+    held = {name: getattr(read.settings, name) for name in HELD if hasattr(told.settings, name)}
+    return replace(told, settings=replace(told.settings, **held))
+
+
+def load(path: Path | str) -> Artifact | Base:
+    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint holds.
+
+    Raises:
+        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+    """
+    from ..base import Base
+
+    path = Path(path)
+    if path.is_dir() or recognise(TensorFile.open(path)).kind == "checkpoint":
+        return Base.open(str(path))
+    return open_artifact(path)

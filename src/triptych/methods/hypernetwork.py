@@ -1,13 +1,22 @@
 """A hypernetwork bends what becomes keys and values in attention with small nets, one pair for each width of context.
 
 It is the hypernetwork of A1111's web UI: `x + net(x) * strength` before `to_k` and before `to_v`, in self- and in
-cross-attention, wherever the context has one of the chosen widths. The nets are shared by all layers of their width.
+cross-attention, wherever the context has one of the nets' widths. The nets are shared by all layers of their width.
 (It is not that of arXiv:2307.06949, which predicts LoRA weights.)
+
+A net is a row of members, as A1111 has them: for each step of the structure a Linear; the activation, unless it is
+"linear" (after the last Linear only with `activate_output`); with `layer_norm` a LayerNorm. Its tensors are called
+`WIDTH.k.linear.N.weight` and `.bias`, `v` likewise, where N counts the members, activations among them, from 0.
+
+Our own file is safetensors with these names, and the shapes that the structure gives: a Linear's weight is
+[int(width * gives), int(width * reads)], its bias [int(width * gives)], a LayerNorm's weight and bias [int(width *
+gives)], a PReLU's weight [1]. The settings in its recipe say the rest: `layers` ("1,2,1"), `activation`, `layer_norm`,
+`activate_output`. Dropout acts in training alone: it has no member here, so files of A1111 that have it are renumbered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,10 +31,19 @@ from ..errors import TriptychError
 from ..patch import Learned, Method, Stage, Tensors, Training, check_fit, method
 from ..settings import setting
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "linear": lambda x: x, "relu": F.relu, "leakyrelu": F.leaky_relu, "elu": F.elu, "swish": F.hardswish,
-    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softsign": F.softsign, "mish": F.mish,
-}  # fmt: skip  # the names of A1111, whose "swish" is the hard one
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softsign": F.softsign, "mish": F.mish, "celu": F.celu,
+    "gelu": F.gelu, "hardshrink": F.hardshrink, "hardsigmoid": F.hardsigmoid, "hardswish": F.hardswish,
+    "hardtanh": F.hardtanh, "logsigmoid": F.logsigmoid, "prelu": F.prelu, "relu6": F.relu6, "rrelu": F.rrelu,
+    "selu": F.selu, "silu": F.silu, "softplus": F.softplus, "softshrink": F.softshrink, "tanhshrink": F.tanhshrink,
+}  # fmt: skip
+"""The names of A1111, whose "swish" is the hard one: torch's classes in lower case, as they are without arguments.
+
+Not those that look across rows or positions (softmax and its kin), change the width (glu) or need arguments.
+"""
+SPREADS = ("linear", "norm")  # members whose weights are drawn at first; A1111 draws a LayerNorm's too
+TEXT_WIDTHS = (768, 1024, 2048)  # of Stable Diffusion 1, 2 and XL
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,8 @@ class Settings(Training):
     widths: str = setting("all", "context widths with nets of their own, such as '768,320'; 'cross': the text's; 'all'")
     layers: str = setting("1,2,1", "widths of a net's layers as multiples of the context's")
     activation: str = setting("linear", "between the layers", choices=tuple(ACTIVATIONS))
+    layer_norm: bool = setting(False, "a LayerNorm after each layer")
+    activate_output: bool = setting(False, "the activation after the last layer too")
     spread: float = setting(0.01, "standard deviation of the first weights", least=0)
 
     @property
@@ -42,9 +62,47 @@ class Settings(Training):
             multiples = [float(part) for part in self.layers.split(",")]
         except ValueError:
             multiples = []
-        if len(multiples) < 2 or multiples[0] != 1 or multiples[-1] != 1 or min(multiples) <= 0:
+        ends = len(multiples) > 1 and multiples[0] == multiples[-1] == 1
+        if not ends or not 0 < min(multiples) <= max(multiples) <= 1000:
             raise TriptychError(f"hypernetwork: layers must begin and end with 1, as in '1,2,1', not {self.layers!r}")
         return multiples
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a net: "linear", "norm" (LayerNorm), "dropout", or the name of an activation.
+
+    `place` counts all members, dropouts among them where there are any; `shapes` are of its tensors.
+    """
+
+    kind: str
+    place: int
+    shapes: dict[str, torch.Size]
+
+
+def members(width: int, settings: Settings, dropout: Sequence[float] = ()) -> list[Member]:
+    """The members of the nets of one width, in order.
+
+    `dropout` is A1111's: the share that is dropped after each width of the structure; where it is above 0, the member
+    takes a place.
+    """
+    structure, found = settings.structure, list[tuple[str, dict[str, torch.Size]]]()
+    for i, (reads, gives) in enumerate(pairwise(structure), start=1):
+        inside, outside, last = int(width * reads), torch.Size([int(width * gives)]), i == len(structure) - 1
+        found.append(("linear", {"weight": torch.Size([*outside, inside]), "bias": outside}))
+        if settings.activation != "linear" and (settings.activate_output or not last):
+            learned = {"weight": torch.Size([1])} if settings.activation == "prelu" else {}
+            found.append((settings.activation, learned))
+        if settings.layer_norm:
+            found.append(("norm", {"weight": outside, "bias": outside}))
+        if i < len(dropout) and dropout[i] > 0:
+            found.append(("dropout", {}))
+    return [Member(kind, place, shapes) for place, (kind, shapes) in enumerate(found)]
+
+
+def tensor_names(net: str, member: Member) -> list[str]:
+    """What the member's tensors are called in the net `768.k`, in the order that its function takes them."""
+    return [f"{net}.linear.{member.place}.{part}" for part in member.shapes]
 
 
 @method
@@ -56,33 +114,46 @@ class Hypernetwork(Method[Settings]):
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         random = generator("start", seed)
         dtype = torch.get_default_dtype()
-        return {
-            name: torch.zeros(shape) if name.endswith("bias")
-            else settings.spread * torch.randn(shape, generator=random, dtype=dtype)
-            for name, shape in _shapes(base, settings).items()
-        }  # fmt: skip
+        tensors = {}
+        for name, kind, shape in _tensors(_chosen(base, settings), settings):
+            if name.endswith("bias"):
+                tensors[name] = torch.zeros(shape)
+            elif kind in SPREADS:
+                tensors[name] = settings.spread * torch.randn(shape, generator=random, dtype=dtype)
+            else:
+                tensors[name] = torch.full(shape, 0.25)  # PReLU's slope below 0, as torch begins
+        return tensors
 
     @contextmanager
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        check_fit(self.name, tensors, _shapes(base, settings))
-        patch = Learned(tensors, strength, base.device)
+        """As `Method.patch`. Nets of widths that the base does not have are left out, so that one file of A1111 with
+        nets for all widths fits each base; but not where the text's is among those left out.
+        """
+        used = _used(base, tensors)
+        mine = {name: tensor for name, tensor in tensors.items() if _width(name) in (*used, None)}
+        check_fit(self.name, mine, {name: shape for name, _, shape in _tensors(used, settings)})
+        patch = Learned(mine, strength, base.device)
         with ExitStack() as undo:
-            for net, layer in _layers(base, settings):
+            for net, layer in _layers(base, used):
                 undo.callback(layer.register_forward_pre_hook(_hook(base, patch, net, settings, owner)).remove)
             yield patch
 
 
 def _hook(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner) -> Callable[..., tuple[Tensor]]:
-    activation = ACTIVATIONS[settings.activation]
-    names = [name.removesuffix(".weight") for name in patch.learned if name.startswith(f"{net}.") and "weight" in name]
+    row = [(one.kind, tensor_names(net, one)) for one in members(int(net.split(".")[0]), settings)]
 
     def bend(x: Tensor) -> Tensor:
         y = x
-        for i, name in enumerate(names):
-            y = activation(y) if i else y
-            y = F.linear(y, patch.learned[f"{name}.weight"].to(y.dtype), patch.learned[f"{name}.bias"].to(y.dtype))
+        for kind, names in row:
+            learned = [patch.learned[name].to(y.dtype) for name in names]
+            if kind == "linear":
+                y = F.linear(y, *learned)
+            elif kind == "norm":
+                y = F.layer_norm(y, y.shape[-1:], learned[0], learned[1])
+            else:
+                y = ACTIVATIONS[kind](y, *learned)
         return x + patch.strength * y
 
     def before(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -91,34 +162,67 @@ def _hook(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner
     return before
 
 
-def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:
-    """Every layer that makes keys or values of a chosen width, with its net's name: the width, and k or v."""
-    found = [
-        (layer.in_features, path[-1], layer)
+def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:
+    """Every layer that makes keys or values of one of the widths, with its net's name: the width, and k or v."""
+    return [
+        (f"{layer.in_features}.{path[-1]}", layer)
         for path, layer in base.unet.named_modules()
-        if path.endswith(("to_k", "to_v"))
+        if path.endswith(("to_k", "to_v")) and layer.in_features in widths
     ]
-    known = {width for width, _, _ in found}
+
+
+def _known(base: Base) -> set[int]:
+    """The widths of context that the base's attention reads."""
+    return {layer.in_features for path, layer in base.unet.named_modules() if path.endswith(("to_k", "to_v"))}
+
+
+def _text_width(base: Base) -> int:
+    return int(base.unet.config.cross_attention_dim)
+
+
+def _width(name: str) -> int | None:
+    head = name.split(".")[0].strip()
+    return int(head) if head.isdecimal() else None
+
+
+def _chosen(base: Base, settings: Settings) -> set[int]:
+    """The widths that the settings ask for.
+
+    Raises:
+        TriptychError: the base has none of that width.
+    """
+    known = _known(base)
     if settings.widths == "all":
-        chosen = known
-    elif settings.widths == "cross":
-        chosen = {int(base.unet.config.cross_attention_dim)}
-    else:
-        chosen = {int(part) if part.strip().isdecimal() else -1 for part in settings.widths.split(",")}
+        return known
+    if settings.widths == "cross":
+        return {_text_width(base)}
+    chosen = {_width(part) for part in settings.widths.split(",")}
     if not chosen <= known:
         raise TriptychError(
             f"hypernetwork: widths can be 'all', 'cross' or some of {sorted(known)}, not {settings.widths!r}"
         )
-    return [(f"{width}.{letter}", layer) for width, letter, layer in found if width in chosen]
+    return {width for width in known if width in chosen}
 
 
-def _shapes(base: Base, settings: Settings) -> dict[str, torch.Size]:
-    """Tensors by A1111's names: width, k or v, and the place in its Sequential, where activations count."""
-    stride = 1 if settings.activation == "linear" else 2
-    shapes = {}
-    for net in sorted({net for net, _ in _layers(base, settings)}):
-        width = int(net.split(".")[0])
-        for i, (reads, gives) in enumerate(pairwise(settings.structure)):
-            shapes[f"{net}.linear.{i * stride}.weight"] = torch.Size([int(width * gives), int(width * reads)])
-            shapes[f"{net}.linear.{i * stride}.bias"] = torch.Size([int(width * gives)])
-    return shapes
+def _used(base: Base, tensors: Tensors) -> set[int]:
+    """Which widths of the tensors act on the base.
+
+    Raises:
+        TriptychError: they are those of a base with another width of text.
+    """
+    widths, known, text = {_width(name) for name in tensors} - {None}, _known(base), _text_width(base)
+    strange = {width for width in widths if width is not None} - known
+    if text in widths or not strange:
+        return {width for width in known if width in widths} or known
+    theirs = max(strange & {*TEXT_WIDTHS} or strange)
+    raise TriptychError(
+        f"this hypernetwork was made for a base with text width {theirs}, this one has {text}: choose another base"
+    )
+
+
+def _tensors(widths: set[int], settings: Settings) -> Iterator[tuple[str, str, torch.Size]]:
+    """All tensors of the nets of these widths: name, kind of member, shape."""
+    for net in sorted(f"{width}.{letter}" for width in widths for letter in "kv"):
+        for member in members(int(net.split(".")[0]), settings):
+            for name, shape in zip(tensor_names(net, member), member.shapes.values(), strict=True):
+                yield name, member.kind, shape

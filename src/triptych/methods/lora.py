@@ -3,25 +3,32 @@
 W x + strength (alpha / rank) B A x is one line over two plain tensors a layer, added by a hook; peft's layers would
 bring modules to take out again and a forward of their own that refuses rows while training. The names of the tensors
 and the metadata are peft's and diffusers', so diffusers loads the file.
+
+What is trained is LoRA. What can be attached is any of its relatives, on any layer of UNet and text encoders: the
+tensors say which layers change, and how (`adapters.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..base import Base, Owner, generator
-from ..patch import Learned, Method, Stage, Tensors, Training, check_fit, method
+from ..errors import TriptychError
+from ..patch import Learned, Method, Stage, Tensors, Training, method
 from ..settings import setting
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 MLP = ("ff.net.0.proj", "ff.net.2")
+CHANGEABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 TARGETS = {"attention": ATTENTION, "attention+mlp": ATTENTION + MLP}
 
 
@@ -63,25 +70,102 @@ class Lora(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        check_fit("LoRA", tensors, _shapes(base, settings))
-        patch = Learned(tensors, strength, base.device)
+        patch, layers = Learned(tensors, strength, base.device), _changeable(base)
         with ExitStack() as undo:
-            for path, layer in _layers(base, settings):
-                undo.callback(layer.register_forward_hook(_hook(base, patch, path, settings, owner)).remove)
+            try:
+                for path, leaves in by_layer(patch.learned).items():
+                    layer = _at(layers, path)
+                    hook = _hook(base, patch, path, layer, leaves, settings.alpha, owner)
+                    undo.callback(layer.register_forward_hook(hook).remove)
+            except TriptychError as error:
+                raise TriptychError(f"{error}{_meant(base, tensors)}") from error
             yield patch
 
 
-def _hook(base: Base, patch: Learned, path: str, settings: Settings, owner: Owner) -> Callable[..., Tensor]:
-    a, b = (patch.learned[f"unet.{path}.lora_{letter}.weight"] for letter in "AB")
-    scale = settings.alpha / settings.rank
+Change = Callable[[Tensor], Tensor]  # what is added to a layer's output, from its input
+
+
+def _hook(
+    base: Base, patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: float, owner: Owner
+) -> Callable[..., Tensor]:
+    algorithm = algorithm_of(path, leaves)
+    plain = algorithm.name == "LoRA" and not {"dora_scale", "lora_mid.weight"} & leaves.keys()
+    change = _low_rank(path, layer, leaves, alpha) if plain else _whole(path, layer, leaves, alpha)
 
     def add(y: Tensor, x: Tensor) -> Tensor:
-        return y + (patch.strength * scale) * (x @ a.T.to(x.dtype) @ b.T.to(x.dtype))
+        return y + patch.strength * change(x)
 
     def after(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         return base.rows.adapt(owner, add, output, inputs[0]) if patch.strength else output
 
     return after
+
+
+def _low_rank(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
+    """(alpha / rank) B A x, never B A itself: cheap, and what training goes through."""
+    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    check_low_rank(path, leaves, cast(Tensor, layer.weight))
+    scale = scale_of(algorithm_of(path, leaves), leaves, alpha)
+    if isinstance(layer, nn.Conv2d):
+        return lambda x: scale * F.conv2d(_convolved(layer, x, a), b.reshape(*b.shape[:2], 1, 1).to(x.dtype))
+    return lambda x: scale * (x @ a.flatten(1).T.to(x.dtype) @ b.flatten(1).T.to(x.dtype))
+
+
+def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
+    """The change of the weight, made when the patch opens, and again when what lies below has moved the weight."""
+    weight = cast(Tensor, layer.weight)
+    made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its place is not reused
+    bias = next((leaf for leaf in BIASES if leaf in leaves), None)
+    if bias is not None and leaves[bias].shape != weight.shape[:1]:
+        raise misfit(path, bias, leaves, weight)
+
+    def cast_to(x: Tensor) -> tuple[Tensor, Tensor | None]:
+        nonlocal made_of, change
+        if made_of.data_ptr() != weight.data_ptr():
+            with torch.inference_mode(False):
+                made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)
+        return change.to(x.dtype), None if bias is None else leaves[bias].to(x.dtype)
+
+    if isinstance(layer, nn.LayerNorm):
+        return lambda x: F.layer_norm(x, layer.normalized_shape, *cast_to(x), layer.eps)
+    if isinstance(layer, nn.GroupNorm):
+        return lambda x: F.group_norm(x, layer.num_groups, *cast_to(x), layer.eps)
+    if isinstance(layer, nn.Conv2d):
+        return lambda x: _convolved(layer, x, *cast_to(x))
+    return lambda x: F.linear(x, *cast_to(x))
+
+
+def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    shaped = weight.reshape(len(weight), *layer.weight.shape[1:]).to(x.dtype)
+    return F.conv2d(x, shaped, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _changeable(base: Base) -> dict[str, nn.Module]:
+    """The base's layers that can be changed, by names such as `unet.mid_block...` or `text_encoder.text_model...`.
+
+    Text encoders are named as files name them, with the `text_model` that transformers 5 left out of some.
+    """
+    found: dict[str, nn.Module] = {}
+    for part, module in base.modules().items():
+        root = f"{part}.text_model" if part.startswith("text") and not hasattr(module, "text_model") else part
+        found |= {f"{root}.{path}": layer for path, layer in module.named_modules() if isinstance(layer, CHANGEABLE)}
+    return found
+
+
+def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
+    if path not in layers:
+        raise TriptychError(f"made for another kind of base: this one has no layer {path} to change")
+    return layers[path]
+
+
+def _meant(base: Base, tensors: Tensors) -> str:
+    """What the file was made for, where the width of the text that its layers read tells."""
+    names = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
+    own = int(base.unet.config.cross_attention_dim)
+    widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")}
+    made = next((names[width] for width in widths if width in names and width != own), None)
+    this = names.get(own, f"one that reads text of width {own}")
+    return f" (it is for {made}, and this base is {this})" if made else ""
 
 
 def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:

@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 
     Features = NDArray[np.float32]
 
-Role = Literal["concept", "unrelated"]
+Role = Literal["concept", "class", "unrelated", "other-base"]
 
 CHUNK = 64  # drawn pictures that are open at one time
-HELPERS = ("encoders", "world")  # modules of this folder that hold no criterion
+HELPERS = ("encoders", "pairs", "world")  # modules of this folder that hold no criterion
 
 
 @dataclass(frozen=True)
 class Drawn:
     """One picture that a method (or the bare base, `scores.BASE`, in replicate 0 only) drew.
 
-    `prompt` is the asked text with the class word in the concept's place. A picture of role "unrelated" was asked
-    for something that has nothing to do with the concept. `picture` is its path relative to the study folder.
+    `prompt` is the asked text with the class word in the concept's place. Its role: "concept" was asked for by the
+    method's own words; "class" by the class word alone, on some of the same prompts and seeds (the very same pictures
+    where the method has no word of its own); "unrelated" for something that has nothing to do with the concept;
+    "other-base" as "concept", but drawn on another base. `picture` is its path relative to the study folder.
     """
 
     method: str
@@ -82,6 +84,19 @@ class Evidence:
     def replicates(self) -> tuple[int, ...]:
         """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
         return tuple(sorted({one.replicate for one in self.drawn if one.method != BASE})) or (0,)
+
+    def likeness(self, drawn: Sequence[Drawn]) -> list[float]:
+        """Of each drawn picture, the mean cosine, -1..1, with the real pictures that its training run held out.
+
+        The bare base belongs to no run: it is held against what each run held out, and the mean is its value.
+        """
+        held_out = {run: self.real_features[list(self.concept.split(run).held_out)] for run in self.replicates}
+        centres = {run: pictures.mean(axis=0) for run, pictures in held_out.items()}
+        found = []
+        for one, feature in zip(drawn, self.features(drawn), strict=True):
+            runs = self.replicates if one.method == BASE else (one.replicate,)
+            found.append(sum(float(feature @ centres[run]) for run in runs) / len(runs))
+        return found
 
     def features(self, drawn: Iterable[Drawn]) -> Features:
         """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures."""
@@ -149,4 +164,5 @@ def _encode(encoder: ImageEncoder, drawn: Sequence[Drawn]) -> dict[Path, Feature
 def _rows(features: dict[Path, Features], drawn: Iterable[Drawn]) -> Features:
     import numpy as np
 
-    return np.stack([features[one.path] for one in drawn])
+    rows = [features[one.path] for one in drawn]
+    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..scores import Score
+from ..scores import REAL, Score
 from . import Metric
 
 if TYPE_CHECKING:
@@ -27,4 +27,4 @@ class Ceiling(Metric):
         cosines = real @ real.T
         for i, picture in enumerate(evidence.concept.pictures):
             value = float((cosines[i].sum() - cosines[i, i]) / (len(real) - 1))
-            yield Score(self.name, "real", value, prompt=picture.path.name)
+            yield Score(self.name, REAL, value, prompt=picture.path.name)

@@ -1,4 +1,4 @@
-"""Prompt fidelity: how much of what the prompt names is in the picture; by pixels, or by CLIP-T (arXiv:2208.12242)."""
+"""Prompt fidelity: how much of what the prompt names is there; by pixels, or by CLIPScore (arXiv:2104.08718)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from .encoders import TextImageEncoder
     from .world import World
 
+CLIP_SCALE = 2.5  # CLIPScore's w: spreads what cosines of pictures and texts really reach over 0..1
+
 
 class PromptFidelity(Metric):
     """For a base with a described world: the share, 0 to 1, of the named subject, background, place and size there.
 
     The subject is there when, among the drawings of all subjects and the concept's own pictures (which are of the
-    class word), the nearest is of the class word. Of any other base: CLIP-T, the cosine, -1 to 1, of a picture with its
-    prompt, which has the class word in the concept's place.
+    class word), the nearest is of the class word. Of any other base: CLIPScore, 2.5 times the cosine of a picture with
+    its prompt where that is positive, 0 to some 1; the prompt has the class word in the concept's place.
     """
 
     name = "prompt_fidelity"
@@ -66,4 +68,4 @@ def _by_clip(evidence: Evidence, encoder: TextImageEncoder, drawn: Sequence[Draw
     prompts = sorted({one.prompt for one in drawn})
     said = dict(zip(prompts, encoder.texts(prompts).numpy(), strict=True))
     shown = evidence.text_side_features(drawn)
-    return [float(feature @ said[one.prompt]) for one, feature in zip(drawn, shown, strict=True)]
+    return [CLIP_SCALE * max(0.0, float(feature @ said[one.prompt])) for one, feature in zip(drawn, shown, strict=True)]

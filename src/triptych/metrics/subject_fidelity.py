@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..scores import BASE, Score
+from ..scores import Score
 from . import Metric
 
 if TYPE_CHECKING:
@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 class SubjectFidelity(Metric):
-    """Mean cosine, -1 to 1, of a drawn picture with the real pictures that its training run held out.
-
-    The bare base belongs to no run: it is measured against what each run held out, and the mean is its value.
-    """
+    """Mean cosine, -1 to 1, of a drawn picture with the real pictures that its training run held out."""
 
     name = "subject_fidelity"
     explanation = (
@@ -26,10 +23,6 @@ class SubjectFidelity(Metric):
     better = "higher"
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        real, split = evidence.real_features, evidence.concept.split
-        centres = {run: real[list(split(run).held_out)].mean(axis=0) for run in evidence.replicates}
         drawn = evidence.of("concept")
-        for one, feature in zip(drawn, evidence.features(drawn), strict=True):
-            runs = evidence.replicates if one.method == BASE else (one.replicate,)
-            value = sum(float(feature @ centres[run]) for run in runs) / len(runs)
+        for one, value in zip(drawn, evidence.likeness(drawn), strict=True):
             yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)

@@ -1,10 +1,10 @@
 """The pictures side by side: a row a method, a column a prompt, the same seeds above each other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..scores import Score
+from ..scores import BASE, Score
 from ..verdict.words import figure, title
 from .pictures import MANY, Inlined, inline
 from .reading import Picture, Reading, Sheet
@@ -35,8 +35,8 @@ class Grid:
 
 
 def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> Grid:
-    """The grid of one role ("concept" or "unrelated"), from the first training run of each of `methods`."""
-    sheets = _first_runs(_judged([sheet for sheet in reading.sheets if sheet.role == role], reading, folder))
+    """The grid of one role ("concept", "class" or "unrelated"), from the first training run of each of `methods`."""
+    sheets = _first_runs(_judged(_of(role, reading), reading, folder))
     many = sum(len(sheet.pictures) for sheet in reading.sheets) > MANY
     scores = {one.path: _scores(one, reading, folder) for sheet in sheets.values() for one in sheet.pictures}
     seeds: dict[str, list[int]] = {}
@@ -55,6 +55,19 @@ def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> G
                 cells[asked].append(Shot(inlined, text, seeds[asked].index(picture.seed)))
         rows.append(Row(method, tuple(tuple(cells[prompt]) for prompt in seeds)))
     return Grid(tuple(seeds), _names(seeds), tuple(rows))
+
+
+def _of(role: str, reading: Reading) -> list[Sheet]:
+    """Its sheets; the bare base's pictures of the concept are of the class word, and stand beside those of others."""
+    own = [sheet for sheet in reading.sheets if sheet.role == role]
+    if role != "class" or not own:
+        return own
+    asked = {(picture.prompt, picture.seed) for sheet in own for picture in sheet.pictures}
+    bare = [sheet for sheet in reading.sheets if sheet.method == BASE and sheet.role == "concept"]
+    return own + [
+        replace(sheet, pictures=tuple(one for one in sheet.pictures if (one.prompt, one.seed) in asked))
+        for sheet in bare
+    ]
 
 
 def _judged(sheets: Sequence[Sheet], reading: Reading, folder: Path) -> Sequence[Sheet]:

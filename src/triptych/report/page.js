@@ -34,11 +34,14 @@ document.addEventListener("click", (event) => {
   if (shot) show(shot);
   else if (event.target === large) large.close();
 });
-large.addEventListener("keydown", (event) => {
-  const moves = { ArrowLeft: [beside, -1], ArrowRight: [beside, 1], ArrowUp: [below, -1], ArrowDown: [below, 1] };
-  const move = moves[event.key];
-  if (!move) return;
-  event.preventDefault();
-  show(move[0](current, move[1]));
-});
+const moves = { ArrowLeft: [beside, -1], ArrowRight: [beside, 1], ArrowUp: [below, -1], ArrowDown: [below, 1] };
+
+function go(name) {
+  const move = moves[name];
+  if (move) show(move[0](current, move[1]));
+  return Boolean(move);
+}
+
+large.addEventListener("keydown", (event) => go(event.key) && event.preventDefault());
+large.addEventListener("click", (event) => go(event.target.dataset.move));
 large.addEventListener("close", () => current && current.focus());

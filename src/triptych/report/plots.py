@@ -49,23 +49,40 @@ def strip(interval: Interval, scale: Scale, slot: int, marks: Sequence[float] = 
     )
 
 
-def axis(scale: Scale, named: Sequence[tuple[float, str]]) -> str:
+def difference(interval: Interval, scale: Scale, margin: float | None) -> str:
+    """A difference as a line with a dot, on the band of what does not matter and the upright line of no difference."""
+    known = math.isfinite(interval.low) and math.isfinite(interval.high)
+    bar = f'<path class="bar" d="M{scale(interval.low)},9H{scale(interval.high)}"/>' if known else ""
+    left, right = scale(-(margin or 0)), scale(margin or 0)
+    band = f'<rect class="band" x="{left}" y="0" width="{right - left:.1f}" height="18"/>' if margin else ""
+    return (
+        f'<svg class="strip" viewBox="0 0 160 18" width="160" height="18" aria-hidden="true">{band}'
+        f'<path class="rail" d="M{scale.start},9H{scale.end}"/><path class="zero" d="M{scale(0)},0V18"/>{bar}'
+        f'<circle class="dot" cx="{scale(interval.value)}" cy="9" r="3.6"/></svg>'
+    )
+
+
+def axis(scale: Scale, named: Sequence[tuple[float, str]], width: int = 120) -> str:
     """The axis below a column of strips; of two labels that would touch the later is left out."""
     parts, taken = [], -math.inf
     for value, text in sorted(named):
-        width = len(text) * 5.6
-        left = min(max(scale(value) - width / 2, 0), 120 - width)
+        wide = len(text) * 5.6
+        left = min(max(scale(value) - wide / 2, 0), width - wide)
         tick = f'<path d="M{scale(value)},0V4"/>'
         if left < taken + 3:
             parts.append(tick)
             continue
-        taken = left + width
+        taken = left + wide
         parts.append(f'{tick}<text x="{left:.1f}" y="14">{escape(text)}</text>')
-    return f'<svg class="axis" viewBox="0 0 120 17" width="120" height="17" aria-hidden="true">{"".join(parts)}</svg>'
+    body = "".join(parts)
+    return f'<svg class="axis" viewBox="0 0 {width} 17" width="{width}" height="17" aria-hidden="true">{body}</svg>'
 
 
-def curve(runs: Sequence[Sequence[tuple[int, float]]], slot: int, steps: int, low: float, high: float) -> str:
-    """Loss over steps: each run's running mean as a line, on axes that all methods share."""
+Line = Sequence[tuple[int, float]]
+
+
+def curve(runs: Sequence[Line], fixed: Sequence[Line], slot: int, steps: int, low: float, high: float) -> str:
+    """Loss over steps on axes that all methods share: each run's running mean, and its loss on the fixed batch."""
     width, height = 240, 130
     x, y = Scale(0, max(steps, 1), 34, width - 8), Scale(low, high, height - 22, 8)
     parts = []
@@ -75,7 +92,8 @@ def curve(runs: Sequence[Sequence[tuple[int, float]]], slot: int, steps: int, lo
     for value in ticks(0, steps, 3):
         anchor = "end" if x(value) > width - 24 else "middle"
         parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="{anchor}">{label(value)}</text>')
-    for run in runs:
-        points = " ".join(f"{x(step)},{y(loss)}" for step, loss in run)
-        parts.append(f'<polyline class="curve" points="{points}"/>')
+    for kind, lines in (("curve", runs), ("fixed", fixed)):
+        for line in lines:
+            points = " ".join(f"{x(step)},{y(loss)}" for step, loss in line)
+            parts.append(f'<polyline class="{kind}" points="{points}"/>')
     return f'<svg class="plot m{slot}" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>'

@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The pictures one method drew; `role` is "concept" or "unrelated"."""
+    """The pictures one method drew; `role` is "concept", "class" or "unrelated"."""
 
     method: str
     replicate: int
@@ -62,6 +62,8 @@ class Trial:
     says: str  # the words that name the concept for this method
     settings: tuple[tuple[str, str], ...]
     losses: tuple[tuple[int, float], ...]  # step, loss
+    fixed: tuple[tuple[int, float], ...] = ()  # step, loss on the fixed batch of held-out pictures
+    pictures: tuple[str, ...] = ()  # the files that it was trained on
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,14 @@ def _trial(path: Path) -> Trial:
         rate=told.get("lr", 0.0),
         says=told.get("says", ""),
         settings=_pairs(told.get("settings", {})),
-        losses=tuple((line["step"], line["loss"]) for line in lines if _finite(line.get("loss"))),
+        losses=_losses(lines, "loss"),
+        fixed=_losses(lines, "fixed_loss"),
+        pictures=tuple(told.get("pictures", ())),
     )
+
+
+def _losses(lines: list[dict[str, Any]], name: str) -> tuple[tuple[int, float], ...]:
+    return tuple((line["step"], line[name]) for line in lines if _finite(line.get(name)))
 
 
 def _finite(value: Any) -> bool:

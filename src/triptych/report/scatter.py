@@ -1,7 +1,7 @@
 """Two criteria against each other, with the Pareto front, and a name at every mark that covers nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -47,14 +47,19 @@ class Box:
         return max(wide, 0) * max(high, 0)
 
 
-def scatter(points: Sequence[Point], front: Sequence[str], x_title: str, y_title: str) -> str:
+Ticks = Callable[[float, float], list[tuple[float, str]]]  # between two values, each with its words
+
+
+def scatter(
+    points: Sequence[Point], front: Sequence[str], x_title: str, y_title: str, x_ticks: Ticks | None = None
+) -> str:
     """The plot of at least one point; `front` names the points that no other beats in both criteria."""
     x = _scale([point.x for point in points], 56, WIDTH - 22)
     y = _scale([point.y for point in points], HEIGHT - 48, 18)
     corners = sorted((x(one.x.value), y(one.y.value)) for one in points if one.name in front)
     stairs = _stairs(corners, x.start, y.start)
     line = "".join(f"{'L' if index else 'M'}{across},{down}" for index, (across, down) in enumerate(stairs))
-    parts = [*_axes(x, y, x_title, y_title), f'<path class="front" d="{line}"/>']
+    parts = [*_axes(x, y, x_title, y_title, x_ticks or _plain), f'<path class="front" d="{line}"/>']
     parts += [_whiskers(point, x, y) for point in points]
     names = place(points, x, y, Box(x.start + 2, 6, WIDTH - 4, y.start - 4), stairs)
     for point, box in zip(points, names, strict=True):
@@ -63,9 +68,18 @@ def scatter(points: Sequence[Point], front: Sequence[str], x_title: str, y_title
             f'<g class="m{point.slot}"><path class="shape" transform="{at}" d="{MARKS[point.slot % len(MARKS)]}"/>'
             f'<text class="name" x="{box.left:.1f}" y="{box.top + 11:.1f}">{escape(point.name)}</text></g>'
         )
-    told = "; ".join(f"{p.name}: {x_title} {p.x.value:.2f}, {y_title} {p.y.value:.2f}" for p in points)
+    told = "; ".join(_told(point, x_title, y_title, x_ticks is None) for point in points)
     body = "".join(parts)
     return f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}">{body}</svg>'
+
+
+def _told(point: Point, x_title: str, y_title: str, plain: bool) -> str:
+    across = f"{x_title} {point.x.value:.2f}, " if plain else ""
+    return f"{point.name}: {across}{y_title} {point.y.value:.2f}"
+
+
+def _plain(low: float, high: float) -> list[tuple[float, str]]:
+    return [(value, label(value)) for value in ticks(low, high, 6)]
 
 
 def place(
@@ -130,14 +144,14 @@ def _scale(intervals: Sequence[Interval], start: float, end: float) -> Scale:
     return Scale(low - room, high + room, start, end)
 
 
-def _axes(x: Scale, y: Scale, x_title: str, y_title: str) -> list[str]:
+def _axes(x: Scale, y: Scale, x_title: str, y_title: str, x_ticks: Ticks) -> list[str]:
     parts = []
     for value in ticks(y.low, y.high, 6):
         parts.append(f'<path class="rail" d="M{x.start},{y(value)}H{x.end}"/>')
         parts.append(f'<text class="tick" x="{x.start - 8}" y="{y(value) + 4}" text-anchor="end">{label(value)}</text>')
-    for value in ticks(x.low, x.high, 6):
+    for value, text in x_ticks(x.low, x.high):
         parts.append(f'<path class="rail" d="M{x(value)},{y.start}V{y.end}"/>')
-        parts.append(f'<text class="tick" x="{x(value)}" y="{y.start + 16}" text-anchor="middle">{label(value)}</text>')
+        parts.append(f'<text class="tick" x="{x(value)}" y="{y.start + 16}" text-anchor="middle">{escape(text)}</text>')
     below, aside = (x.start + x.end) / 2, f"translate(14,{(y.start + y.end) / 2}) rotate(-90)"
     parts.append(f'<text class="title" x="{below}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_title)}</text>')
     parts.append(f'<text class="title" transform="{aside}" text-anchor="middle">{escape(y_title)}</text>')

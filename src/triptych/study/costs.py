@@ -58,7 +58,13 @@ def prepare() -> None:
 def measure_alone(work: Work, run: Run) -> Alone | None:
     """A few steps of one run in a process of its own; None where that process fails."""
     steps = work.budget.cost_steps + 1  # the first one warms up
-    settings = replace(run.settings, steps=min(steps, run.steps)) if run.steps else run.settings
+    few = {
+        "steps": min(steps, run.steps),
+        "fixed_every": 0,
+        "keep": "last",
+        "patience": 0,
+    }  # what learning itself takes
+    settings = replace(run.settings, **few) if run.steps else run.settings
     cpu = replace(work.examples(run.train), latents=work.examples(run.train).latents.cpu())
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
     prepare()
@@ -115,7 +121,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
         watcher.join()
 
 
-def cost_of(run: Run, alone: Alone | None) -> Cost:
+def cost_of(run: Run, alone: Alone | None, tuning_trials: int) -> Cost:
     """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
     record = json.loads(run.record.read_text())
     return Cost(
@@ -123,12 +129,13 @@ def cost_of(run: Run, alone: Alone | None) -> Cost:
         attaches=method_named(run.method).stage is not Stage.WEIGHTS,
         parameters=record["parameters"],
         file_bytes=run.artifact.stat().st_size,
-        steps=run.steps,
-        pictures_seen=run.steps * getattr(run.settings, "batch", 0),
-        seconds_alone=alone.seconds * max(run.steps, 1) if alone else None,
+        steps=record["steps"],
+        pictures_seen=record["steps"] * getattr(run.settings, "batch", 0),
+        seconds_alone=alone.seconds * max(record["steps"], 1) if alone else None,
         peak_bytes=alone.peak_bytes if alone else None,
         seconds_shared=record["seconds"],
         trained_with=tuple(record["trained_with"]),
+        tuning_trials=tuning_trials,
     )
 
 
@@ -140,7 +147,7 @@ def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
     missing = [run for run in firsts if run.folder.name not in known]
     work.progress.stage("measuring costs", len(missing))
     for run in missing:
-        known[run.folder.name] = cost_of(run, measure_alone(work, run))
+        known[run.folder.name] = cost_of(run, measure_alone(work, run), work.plan.tuning_trials(run.method))
         work.progress.advance()
         write_text(work.layout.costs, json.dumps({name: asdict(cost) for name, cost in known.items()}, indent=1))
     return [known[names[name]] for name in work.plan.chosen if name in names]

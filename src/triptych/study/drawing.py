@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..artifact import Artifact
+from ..artifact import Artifact, Part, compose
+from ..base import Base
 from ..concept import fill
+from ..errors import TriptychError
 from ..files import write_text
 from ..generate import Request, draw
 from ..metrics import Drawn, Role
 from ..png import Recipe, save_png
 from ..scores import BASE
 from .layout import key
+from .together import Together
 from .training import Run
 from .work import Work
+
+FEW = 8  # prompts that ask, with one seed, for the class word alone, and of another base
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,23 @@ class Sheet:
     role: Role
     asked: tuple[tuple[str, str, int], ...]  # prompt with the class word, prompt as asked, seed
     folder: Path
-    artifact: Path | None
+    artifacts: tuple[Path, ...]  # attached at once; none for the bare base
 
     @property
     def record(self) -> Path:
         return self.folder / "sheet.json"
+
+    @property
+    def own_word(self) -> bool:
+        """Whether something else than the class word calls the concept here."""
+        return any(prompt != asked for prompt, asked, _ in self.asked)
+
+    @property
+    def seconds_a_picture(self) -> float | None:
+        """Wall seconds of drawing one, as part of a batch; None where nobody looked at the clock."""
+        told = json.loads(self.record.read_text()) if self.record.is_file() else {}
+        seconds: float | None = told.get("seconds_a_picture")
+        return seconds
 
     def drawn(self, out: Path) -> list[Drawn]:
         """Its pictures, as the metrics take them."""
@@ -45,16 +61,31 @@ class Sheet:
         ]
 
 
-def sheets(work: Work, trained: Sequence[Run]) -> list[Sheet]:
-    """Two sheets for the bare base and for each trained run: what names the concept, and what does not."""
-    bare = _two(work, BASE, 0, work.concept.class_word, None)
-    return [
-        *bare,
-        *(s for run in trained for s in _two(work, run.method, run.replicate, run.phrase(work.concept), run.artifact)),
+def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
+    """For the bare base and each trained run: what names the concept, what does not, and the class word alone."""
+    bare = _of_one(work, BASE, 0, work.concept.class_word, ())
+    runs = ((run.method, run.replicate, run.phrase(work.concept), run.artifacts) for run in trained)
+    return [*bare, *(sheet for run in runs for sheet in _of_one(work, *run))]
+
+
+def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
+    """All pictures by role; those of a method without a word of its own are pictures of the class word too."""
+    found = [picture for sheet in drawn if sheet.record.is_file() for picture in sheet.drawn(work.layout.out)]
+    nameless = {(sheet.method, sheet.replicate) for sheet in drawn if sheet.role == "concept" and not sheet.own_word}
+    asked = {(prompt, seed) for prompt, _, seed in _class_word(work)}
+    return found + [
+        replace(one, role="class")
+        for one in found
+        if one.role == "concept" and (one.method, one.replicate) in nameless and (one.prompt, one.seed) in asked
     ]
 
 
-def _two(work: Work, method: str, replicate: int, phrase: str, artifact: Path | None) -> Iterator[Sheet]:
+def _class_word(work: Work) -> list[tuple[str, str, int]]:
+    prompts = [fill(prompt, work.concept.class_word) for prompt in work.plan.prompts(work.base, work.concept)]
+    return [(prompt, prompt, work.picture_seeds[0]) for prompt in prompts[:FEW]]
+
+
+def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tuple[Path, ...]) -> Iterator[Sheet]:
     seeds, plan = work.picture_seeds, work.plan
     concept = [
         (fill(prompt, work.concept.class_word), fill(prompt, phrase), seed)
@@ -62,31 +93,48 @@ def _two(work: Work, method: str, replicate: int, phrase: str, artifact: Path | 
         for seed in seeds
     ]
     unrelated = [(prompt, prompt, seeds[0]) for prompt in plan.unrelated(work.base)]
-    asked: tuple[tuple[Role, list[tuple[str, str, int]]], ...] = (("concept", concept), ("unrelated", unrelated))
+    asked: list[tuple[Role, list[tuple[str, str, int]]]] = [("concept", concept), ("unrelated", unrelated)]
+    if phrase != work.concept.class_word:
+        asked.append(("class", _class_word(work)))
+    if work.other:
+        asked.append(("other-base", [one for one in concept if one[2] == seeds[0]][:FEW]))
     for role, wanted in asked:
-        made_from = (work.base_key, artifact and artifact.parent.name, asdict(work.base.description.drawing), wanted)
+        uses = [artifact.parent.name for artifact in artifacts]
+        drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
+        made_from = (drawn_on, uses, asdict(work.base.description.drawing), wanted)
         folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
-        yield Sheet(method, replicate, role, tuple(wanted), folder, artifact)
+        yield Sheet(method, replicate, role, tuple(wanted), folder, artifacts)
 
 
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
-    """Draws what is not there yet."""
+    """Draws what is not there yet. What does not fit another base is not drawn there, and said."""
     missing = [sheet for sheet in wanted if not sheet.record.is_file()]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
-    for artifact in dict.fromkeys(sheet.artifact for sheet in missing):
-        _draw(work, artifact, [sheet for sheet in missing if sheet.artifact == artifact])
+    for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
+        mine = [sheet for sheet in missing if sheet.artifacts == artifacts]
+        here = [sheet for sheet in mine if sheet.role != "other-base"]
+        there = [sheet for sheet in mine if sheet.role == "other-base"]
+        if here:
+            _draw(work, work.base, artifacts, here)
+        if there and work.other:
+            try:
+                _draw(work, work.other, artifacts, there)
+            except (TriptychError, RuntimeError, KeyError) as error:
+                work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
 
 
-def _draw(work: Work, artifact: Path | None, wanted: Sequence[Sheet]) -> None:
+def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
     requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
-    attached: AbstractContextManager[Any] = Artifact.open(artifact).apply(work.base) if artifact else nullcontext()
-    with attached:
-        pictures = iter(draw(work.base, requests, done=work.progress.advance))
+    began = time.perf_counter()
+    with compose(base, *(Part(Artifact.open(artifact)) for artifact in artifacts)):
+        pictures = iter(draw(base, requests, work.base.description.drawing, done=work.progress.advance))
+    seconds = (time.perf_counter() - began) / len(requests)
     for sheet in wanted:
         told = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            recipe = Recipe.of(work.base, asked, seed, uses=[f"{artifact.parent.name}:1"] if artifact else [])
+            recipe = Recipe.of(base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             told.append({"file": f"{i:05}.png", "prompt": prompt, "asked": asked, "seed": seed})
         record = {"method": sheet.method, "replicate": sheet.replicate, "role": sheet.role, "pictures": told}
+        record["seconds_a_picture"] = seconds
         write_text(sheet.record, json.dumps(record, indent=1))

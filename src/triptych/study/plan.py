@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from ..concept import Concept
 from ..errors import TriptychError, did_you_mean
 from ..files import write_text
 from ..patch import Training, method_named, methods
+from ..scores import parts_of
 from ..settings import Value
 from ..verdict import NEEDS, Need
+from .together import combinations_of
+from .tuned import Tuned
 
 FILE = "study.toml"
 
@@ -39,12 +43,21 @@ class Plan:
     image_encoder: str = ""
     text_encoder: str = ""
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # method -> what differs from defaults
+    replicates: int = 0  # trainings of each method, each with a seed of its own
+    together: tuple[str, ...] | None = None  # combinations, as `together.combinations_of` names them
+    tuned: str = ""  # a file that `triptych tune` wrote
+    other_base: str = ""  # on which the trained files are drawn once more; empty: on none
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
             method_named(name)
         if self.need not in NEEDS:
             raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
+        _ = self.tuning  # a bad file is told before anything is done
+        for name in self.together or ():
+            missing = [part for part in parts_of(name) if part not in self.chosen]
+            if missing:
+                raise TriptychError(f"the combination {name} needs {missing[0]}, which --methods leaves out")
 
     def concept(self) -> Concept:
         """The folder, opened and checked."""
@@ -60,7 +73,8 @@ class Plan:
         budgets = base.description.budgets
         if self.budget not in budgets:
             raise TriptychError(f"there is no budget {self.budget!r}{did_you_mean(self.budget, budgets)}")
-        return budgets[self.budget]
+        budget = budgets[self.budget]
+        return replace(budget, training_seeds=self.replicates) if self.replicates else budget
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -68,19 +82,40 @@ class Plan:
         return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].stage, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
-        """A method's settings: its own, the base's, the budget's number of steps, the user's, the concept's words."""
-        method, given = method_named(name), self.settings.get(name, {})
-        settings = method.configure(base.description.methods.get(name, {}), given)
+        """A method's settings in layers: its own, the base's, the tuned, the budget's, the user's, the concept's."""
+        method = method_named(name)
+        given, tuned = self.settings.get(name, {}), self.tuning.settings.get(name, {})
+        settings = method.configure(base.description.methods.get(name, {}), tuned, given)
         if isinstance(settings, Training) and "steps" not in given:
             settings = replace(settings, steps=max(1, round(settings.steps * self.budget_of(base).steps)))
         return method.for_concept(settings, concept)
 
+    @cached_property
+    def tuning(self) -> Tuned:
+        return Tuned.read(Path(self.tuned)) if self.tuned else Tuned()
+
+    def tuning_trials(self, name: str) -> int:
+        """How many trainings its settings were chosen by."""
+        return self.tuning.trials.get(name, 0)
+
+    def together_on(self, base: Base) -> tuple[str, ...]:
+        """The combinations to draw: those asked for, or the base's own as far as their parts are studied."""
+        if self.together is not None:
+            return self.together
+        known = combinations_of(",".join(self.budget_of(base).together))
+        return tuple(name for name in known if set(parts_of(name)) <= set(self.chosen))
+
     def prompts(self, base: Base, concept: Concept) -> list[str]:
         """The prompts to judge by, "{}" for the concept: those in the folder's `prompts.txt`, or the base's."""
+        prompts = self.own_prompts or base.description.prompts[concept.kind]
+        return list(prompts)[: self.budget_of(base).prompts]
+
+    @property
+    def own_prompts(self) -> list[str]:
+        """Those in the folder's `prompts.txt`."""
         own = self.folder / "prompts.txt"
         lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-        prompts = [line.strip() for line in lines if "{}" in line] or base.description.prompts[concept.kind]
-        return list(prompts)[: self.budget_of(base).prompts]
+        return [line.strip() for line in lines if "{}" in line]
 
     def unrelated(self, base: Base) -> list[str]:
         return list(base.description.unrelated)[: self.budget_of(base).unrelated]
@@ -92,12 +127,17 @@ class Plan:
         flags = {
             "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
             "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
-            "clip": (self.place.clip, None), "kind": (self.kind, ""), "class": (self.class_word, ""),
+            "clip": (self.place.clip, None), "vae": (self.place.vae, ""), "prediction": (self.place.prediction, ""),
+            "kind": (self.kind, ""), "class": (self.class_word, ""),
             "token": (self.token, ""), "methods": (",".join(self.methods), ""),
+            "replicates": (self.replicates, 0), "tuned": (self.tuned, ""),
+            "together": (None if self.together is None else ",".join(self.together) or "none", None),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
+            "other-base": (self.other_base, ""),
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
+        words += ["--ema"] if self.place.ema else []
         words += ["--budget", self.budget, "--need", self.need, "--seed", str(self.seed)]
         for name, given in self.settings.items():
             words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]
@@ -122,8 +162,9 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
             "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
             "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
-            "replicates": plan.budget_of(base).training_seeds,
+            "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         },
+        "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},
         "drawing": {**asdict(base.description.drawing), "seeds": drawing_seeds},
         "encoders": {
             "image": plan.image_encoder or base.description.image_encoder,
@@ -133,8 +174,19 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
     write_text(path, tomli_w.dumps(told))
 
 
+def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, int]:
+    """Two of the three budgets of one training, known before: pictures seen, tuning trials. Seconds are measured."""
+    settings = plan.settings_of(name, base, concept)
+    steps, batch = (settings.steps, settings.batch) if isinstance(settings, Training) else (0, 0)
+    return {
+        "steps": steps, "batch": batch, "pictures_seen": steps * batch, "tuning_trials": plan.tuning_trials(name),
+    }  # fmt: skip
+
+
 def _plain(plan: Plan) -> dict[str, Any]:
-    return {**asdict(plan), "folder": str(plan.folder.resolve()), "methods": list(plan.methods)}
+    together = None if plan.together is None else list(plan.together)
+    folder = str(plan.folder.resolve())
+    return {**asdict(plan), "folder": folder, "methods": list(plan.methods), "together": together}
 
 
 def _without_nothing(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +208,8 @@ def _asked(path: Path) -> dict[str, Any]:
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """The need may change, since it only changes the recommendation; nothing else may."""
-    now = _without_nothing(_plain(plan))
+    now, usual = (_without_nothing(_plain(one)) for one in (plan, Plan(plan.folder)))
+    before = {**usual, **before}  # older studies lack what has been added since
     for name in (one.name for one in fields(plan) if one.name != "need"):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import report
@@ -12,14 +13,15 @@ from ..files import replacing, write_text
 from ..metrics import Evidence, measure
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
-from ..scores import Score, write_scores
+from ..scores import Cost, Score, write_scores
 from ..verdict import Verdict, judge
 from . import plan as plans
 from .costs import costs_of, prepare
-from .drawing import Sheet, draw_all, sheets
+from .drawing import Sheet, draw_all, pictures, sheets
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
+from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
 
@@ -38,22 +40,27 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         progress.stage("opening", 1)
         work = Work(plan, plan.place.open(), concept, layout, progress)
         image_encoder, text_encoder, world = _judges(work)
+        if work.other:  # opened before anything is trained
+            progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept, work.picture_seeds)
         for broken in concept.broken:
             progress.note(f"{broken.path.name} is left out: {broken.reason}")
+        if concept.digest in plan.tuning.concepts:
+            progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
         _thumbs(work)
         progress.advance()
         wanted = runs(work)
         prepare()
         train_all(work, wanted)
         trained = [one for one in wanted if one.done]
-        drawn = sheets(work, trained)
+        drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
         draw_all(work, drawn)
         progress.stage("measuring pictures", 1)
         scores = _scores(work, drawn, image_encoder, text_encoder, world)
         progress.advance()
-        costs = costs_of(work, trained)
-        verdict = judge(scores, costs, need=plan.need, failures=_failures(wanted), seed=plan.seed)
+        drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
+        costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
+        verdict = judge(scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed)
         write_text(layout.verdict, verdict.to_json())
         _take_away(work, trained)
         report.build(out)
@@ -72,14 +79,20 @@ def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | 
 def _scores(
     work: Work, drawn: Sequence[Sheet], image: ImageEncoder, text: TextImageEncoder | None, world: World | None
 ) -> list[Score]:
-    pictures = [picture for sheet in drawn for picture in sheet.drawn(work.layout.out)]
-    scores = measure(Evidence(work.concept, pictures, image, work.base.resolution, text, world))
+    scores = measure(Evidence(work.concept, pictures(work, drawn), image, work.base.resolution, text, world))
     write_scores(work.layout.scores, scores)
     return scores
 
 
-def _failures(wanted: Sequence[Run]) -> dict[str, str]:
-    return {one.method: one.failure for one in wanted if one.failure}
+def _costs(work: Work, trained: Sequence[Run]) -> list[Cost]:
+    alone = costs_of(work, trained)
+    combined = (cost_together(name, alone) for name in work.plan.together_on(work.base))
+    return [*alone, *(cost for cost in combined if cost)]
+
+
+def _failures(work: Work, wanted: Sequence[Run]) -> dict[str, str]:
+    failures = {one.method: one.failure for one in wanted if one.failure}
+    return failures | failures_together(work.plan.together_on(work.base), failures)
 
 
 def _thumbs(work: Work) -> None:

@@ -39,12 +39,17 @@ class Run:
         return self.folder / "artifact.safetensors"
 
     @property
+    def artifacts(self) -> tuple[Path, ...]:
+        """What is attached to draw with it."""
+        return (self.artifact,)
+
+    @property
     def record(self) -> Path:
         return self.folder / "trial.json"
 
     @property
     def done(self) -> bool:
-        return self.artifact.is_file() and self.failure is None
+        return self.artifact.is_file() and self.record.is_file() and self.failure is None  # the record comes last
 
     @property
     def failure(self) -> str | None:
@@ -139,7 +144,8 @@ def _steps(work: Work) -> Callable[[int, int], None]:
 
 def _trial(work: Work, run: Run, owned: bool) -> Trial:
     owner = run.folder.name if owned else None
-    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner)
+    held_out = work.examples(work.concept.split(run.replicate).held_out)
+    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, held_out)
 
 
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
@@ -147,16 +153,26 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     says = run.phrase(work.concept)
     record = {
         "method": run.method, "replicate": run.replicate, "seed": run.seed, "settings": asdict(run.settings),
-        "steps": run.steps, "lr": getattr(run.settings, "lr", 0.0), "says": says, "failure": result.failure,
+        "steps": len(result.losses), "kept_step": result.kept_step, "lr": getattr(run.settings, "lr", 0.0),
+        "says": says, "failure": result.failure,
         "pictures": [work.concept.pictures[i].path.name for i in run.train], "seconds": result.seconds,
         "trained_with": list(others), "parameters": sum(tensor.numel() for tensor in result.tensors.values()),
     }  # fmt: skip
     if not result.failure:
         told = provenance(work.base, work.concept, says, run.seed)
         Artifact(run.method, run.settings, result.tensors, told).save(run.artifact)
-        lines = [json.dumps({"step": step + 1, "loss": loss}) for step, loss in enumerate(result.losses)]
-        write_text(run.folder / "log.jsonl", "\n".join(lines))
+        write_text(run.folder / "log.jsonl", "\n".join(json.dumps(line) for line in _log(result)))
     write_text(run.record, json.dumps(record, indent=1))
+
+
+def _log(result: Fitted) -> list[dict[str, float]]:
+    """A line a step: `step` (steps done), `loss` (of that step, none at 0), `fixed_loss` (where it was looked at)."""
+    loss, fixed = dict(enumerate(result.losses, start=1)), dict(result.fixed)
+    return [
+        {"step": step, **({"loss": loss[step]} if step in loss else {}),
+         **({"fixed_loss": fixed[step]} if step in fixed else {})}
+        for step in sorted(loss.keys() | fixed.keys())
+    ]  # fmt: skip
 
 
 def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, str]:

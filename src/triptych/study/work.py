@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..base import Base, Budget, generator
 from ..concept import Concept
+from ..errors import TriptychError
 from ..patch import Examples
 from .layout import Layout
 from .plan import Plan
@@ -36,6 +37,23 @@ class Work:
         if chosen not in self._examples:
             self._examples[chosen] = Examples.of(self.base, self.concept, chosen)
         return self._examples[chosen]
+
+    @cached_property
+    def other(self) -> Base | None:
+        """The base on which portability is measured, drawn with the first one's settings; None where none is asked for.
+
+        Raises:
+            TriptychError: it cannot be opened, or is of another family.
+        """
+        if not self.plan.other_base:
+            return None
+        other = replace(self.plan.place, source=self.plan.other_base, clip=None, vae="").open()
+        mine, its = self.base.description.family, other.description.family
+        if mine != its:
+            raise TriptychError(
+                f"--other-base {self.plan.other_base} is of family {its}, not {mine}; give one of {mine}"
+            )
+        return other
 
     @property
     def picture_seeds(self) -> list[int]:

@@ -6,15 +6,16 @@ interval.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from ..intervals import Interval
-from ..scores import BASE, Cost, Score
+from ..scores import BASE, REAL, Cost, Score
 from .answers import answers
-from .evidence import PRESERVATION, SUBJECT, Evidence
+from .compare import differences
+from .evidence import FIDELITY, MEMORISATION, NORMALISED, PRESERVATION, Evidence
+from .front import front
 from .recommend import recommend
 from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
-from .words import inside, listed
+from .words import figure, inside, listed, span
 
 __all__ = [
     "MARGINS",
@@ -29,8 +30,6 @@ __all__ = [
     "Verdict",
     "judge",
 ]
-
-FIDELITY = "fidelity"  # subject fidelity, normalised
 
 
 def judge(
@@ -58,62 +57,65 @@ def judge(
         methods=methods,
         base=_criteria(evidence, BASE),
         anchors=evidence.anchors,
-        differences=tuple(_differences(evidence)),
-        front=front(methods),
+        differences=tuple(differences(evidence)),
+        front=_front(methods),
         answers=answers(evidence),
         recommendation=recommend(evidence, need),
         costs=dict(evidence.costs),
         failures=dict(evidence.failures),
         notes=tuple(_notes(evidence)),
         replicates=evidence.replicates,
+        flags=_flags(evidence),
         margins=margins,
         seed=seed,
     )
 
 
-def front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
-    """The Pareto front of fidelity and base preservation: no other has more of both. Most faithful first."""
-    points = {
-        name: (row[FIDELITY].value, row[PRESERVATION].value)
-        for name, row in methods.items()
-        if {FIDELITY, PRESERVATION} <= row.keys()
-    }
-    best = [
-        name
-        for name, point in points.items()
-        if not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in points.values())
-    ]
-    return tuple(sorted(best, key=lambda name: -points[name][0]))
+def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
+    """The Pareto front of fidelity and base preservation, most faithful first."""
+    return front(
+        {
+            name: (row[FIDELITY].value, row[PRESERVATION].value)
+            for name, row in methods.items()
+            if {FIDELITY, PRESERVATION} <= row.keys()
+        }
+    )
 
 
 def _order(scores: Sequence[Score]) -> list[str]:
     """The methods as they first appear: the study's order."""
-    return list(dict.fromkeys(score.method for score in scores if score.method not in (BASE, "real")))
+    return list(dict.fromkeys(score.method for score in scores if score.method not in (BASE, REAL)))
 
 
 def _criteria(evidence: Evidence, method: str) -> dict[str, Interval]:
+    """Every criterion of one method with its interval; likeness to the concept also as a part of the way to it."""
     row = {}
-    fidelity = evidence.fidelity(method) if method in evidence.methods else None
-    if fidelity:
-        row[FIDELITY] = fidelity.interval()
+    for criterion in NORMALISED if method in evidence.methods else ():
+        normalised = evidence.compare(criterion, method)
+        if normalised:
+            row[criterion] = normalised.interval()
     for metric in evidence.tables:
-        estimate = evidence.mean(metric, method)
+        estimate = evidence.mean(metric, method) if metric not in NORMALISED else None
         if estimate:
             row[metric] = estimate.interval()
     return row
 
 
-def _differences(evidence: Evidence) -> list[Difference]:
-    found = []
-    for one, other in combinations(evidence.methods, 2):
-        fidelity = evidence.fidelity(one, other)
-        if fidelity:
-            found.append(Difference(FIDELITY, one, other, fidelity.interval()))
-        for metric in evidence.tables:
-            estimate = evidence.difference(metric, one, other) if metric != SUBJECT else None
-            if estimate:
-                found.append(Difference(metric, one, other, estimate.interval()))
-    return found
+def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
+    """What to beware of, by method."""
+    flags: dict[str, tuple[str, ...]] = {}
+    for name in evidence.memorised:
+        nearer = evidence.mean(MEMORISATION, name)
+        how = f" by {figure(nearer.value)} ({span(nearer.interval())})" if nearer else ""
+        flags[name] = (
+            f"May copy: its pictures are nearer to a training picture than your pictures are to each other{how}.",
+        )
+    for name in evidence.called_by_class_word:
+        flags[name] = (
+            *flags.get(name, ()),
+            "Has no word of its own: what it learned is in every picture of the class word, and cannot but leak.",
+        )
+    return flags
 
 
 def _notes(evidence: Evidence) -> list[str]:
@@ -122,7 +124,8 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.insert(
             0,
             "Only one training seed was run: no interval here includes the spread between training runs,"
-            " which can be larger than the differences between methods.",
+            " which can be larger than the differences between methods. What is called better or worse here"
+            " holds for these trained files; another training may turn it round.",
         )
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:

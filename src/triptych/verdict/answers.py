@@ -2,9 +2,11 @@
 
 import math
 
-from ..intervals import LEVEL, Estimate
+from ..intervals import Estimate
 from ..scores import BASE
-from .evidence import PRESERVATION, Evidence, level, not_worse
+from .evidence import PRESERVATION, Evidence, not_worse
+from .multiple import holm, sure
+from .needed import needed
 from .values import Answer
 from .words import figure, inside, listed, size, span, title
 
@@ -22,54 +24,56 @@ def answers(evidence: Evidence) -> dict[str, Answer]:
 def enough(evidence: Evidence, light: str) -> Answer:
     """Yes: not worse than any other method by more than the margin, and above the floor. No: surely worse than one.
 
-    Being not worse than every other needs no correction (an intersection-union test); being worse than one does.
+    Being not worse than every other needs no correction (an intersection-union test); being worse than one does (Holm).
     """
-    others = {name: evidence.fidelity(light, name) for name in evidence.methods if name != light}
+    others = {name: evidence.fidelity(light, name) for name in evidence.singles if name != light}
     measured = {name: difference for name, difference in others.items() if difference}
     if not measured:
         return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
-    margin, adjusted = evidence.margins.fidelity, level(len(measured))
-    decisions = {name: not_worse(each, margin, sure_worse=adjusted) for name, each in measured.items()}
-    worse = [name for name in measured if decisions[name] == "no"]
+    margin = evidence.margins.fidelity
+    doubts = holm({name: each.p_below(-margin) for name, each in measured.items()})
+    worse = [name for name in measured if sure(doubts[name])]
     if worse:
         best = min(worse, key=lambda name: measured[name].value)
-        return Answer("no", f"{_reach(evidence, light, best)} {_shortfall(measured[best], margin, adjusted)}")
+        return Answer("no", f"{_reach(evidence, light, best)} {_shortfall(measured[best], margin)}")
     if light not in evidence.learned:
         return _undecided(
             f"{_reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
         )
     closest = min(measured, key=lambda name: measured[name].interval().low)
-    if decisions[closest] == "yes":
-        return Answer("yes", f"{_reach(evidence, light, closest)} {_within(measured[closest], margin)}")
-    return _undecided(f"{_reach(evidence, light, closest)} {_crosses(evidence, measured[closest], margin)}")
+    reach = _reach(evidence, light, closest)
+    if not_worse(measured[closest], margin) == "yes":
+        return Answer("yes", f"{reach} {_within(measured[closest], margin)}")
+    crossing = f"The difference, {_signed(measured[closest])}, crosses the margin of {figure(-margin)}."
+    return _undecided(f"{reach} {crossing} {_clear(evidence, measured[closest], -margin, light, closest)}")
 
 
 def excessive(evidence: Evidence, heavy: str) -> Answer:
     """Yes: something lighter is not worse by more than the margin and surely disturbs the base less. No: nothing is."""
-    lighter = [name for name in evidence.methods if name != heavy and lighter_than(evidence, name, heavy)]
+    lighter = [name for name in evidence.singles if name != heavy and lighter_than(evidence, name, heavy)]
     compared = {name: evidence.fidelity(name, heavy) for name in lighter}
     calmer = {name: evidence.difference(PRESERVATION, name, heavy) for name in lighter}
     if not any(compared.values()) or not any(calmer.values()):
         return _undecided(
             f"Nothing lighter than {title(heavy)} was measured for fidelity and for what it does to the base."
         )
-    margin, sure = evidence.margins.fidelity, level(len(lighter))
-    good = [name for name in lighter if name in evidence.learned and not_worse(compared[name], margin, sure) == "yes"]
-    better = [name for name in good if not_worse(calmer[name], 0.0, sure) == "yes"]
+    margin = evidence.margins.fidelity
+    good = {name: _p_above(compared[name], -margin) for name in lighter if name in evidence.learned}
+    both = holm({name: max(good.get(name, 1.0), _p_above(calmer[name], 0.0)) for name in lighter})
+    better = [name for name in lighter if sure(both[name])]
     if better:
         best = max(better, key=lambda name: _value(compared[name]))
-        return Answer(
-            "yes", f"{_beside(compared[best], best, heavy, margin, sure)} {_disturbs(calmer[best], heavy, sure)}"
-        )
+        return Answer("yes", f"{_beside(compared[best], best, heavy, margin)} {_disturbs(calmer[best], heavy)}")
     open_ = [name for name in lighter if not _ruled_out(evidence, name, heavy)]
     if not open_:
         best = max(lighter, key=lambda name: _value(compared[name]))
         reason = f"{_beside(compared[best], best, heavy, margin)} {_disturbs(calmer[best], heavy)}"
         return Answer("no", f"Nothing lighter is as faithful and disturbs the base less. The nearest: {reason}")
-    nearest = max(open_, key=lambda name: (name in good, _value(compared[name])))
-    weak, boundary = (calmer[nearest], 0.0) if nearest in good else (compared[nearest], margin)
+    faithful = [name for name in good if sure(good[name])]
+    nearest = max(open_, key=lambda name: (name in faithful, _value(compared[name])))
+    weak, boundary = (calmer[nearest], 0.0) if nearest in faithful else (compared[nearest], -margin)
     nearly = f"{_beside(compared[nearest], nearest, heavy, margin)} {_disturbs(calmer[nearest], heavy)}"
-    return _undecided(f"{nearly} {needed(weak, boundary, evidence.replicates)}")
+    return _undecided(f"{nearly} {_clear(evidence, weak, boundary, nearest, heavy)}")
 
 
 def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:
@@ -80,63 +84,66 @@ def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:
 
 
 def middle(evidence: Evidence) -> Answer:
-    """Yes: the ends differ, the middle lies between them, each step within the margin, and nothing dominates it."""
+    """Yes: the ends differ, the middle lies between them, each step within the margin, and nothing dominates it.
+
+    No: any of these surely fails; that is several ways to a false "no", which share the level (Holm).
+    """
     margin = evidence.margins.fidelity
     ends, up, down = (evidence.fidelity(*pair) for pair in ((HEAVY, LIGHT), (MIDDLE, LIGHT), (HEAVY, MIDDLE)))
     if not (ends and up and down):
         return _undecided("The three methods share no pictures to compare.")
     figures = _three(evidence)
-    if ends.interval().high < margin:
-        return Answer(
-            "no", f"{figures} There is no ground between: DreamBooth less textual inversion is {_signed(ends)}."
-        )
-    if up.interval().high < -margin:
-        return Answer("no", f"{figures} The hypernetwork falls below textual inversion, by {_signed(up)}.")
-    if down.interval().high < -margin:
-        return Answer(
-            "no", f"{figures} The hypernetwork rises above DreamBooth: DreamBooth less hypernetwork is {_signed(down)}."
-        )
-    rivals = [name for name in evidence.methods if name != MIDDLE]
-    dominating = [name for name in rivals if dominates(evidence, name, MIDDLE, level(len(rivals)))]
-    if dominating:
-        best = dominating[0]
-        smaller = f"{size(evidence.costs[best].file_bytes)} against {size(evidence.costs[MIDDLE].file_bytes)}"
-        return Answer(
-            "no", f"{figures} But {inside(best)} is no worse in fidelity and in preservation, with a file of {smaller}."
-        )
+    rivals = [name for name in evidence.singles if name != MIDDLE]
+    against = {
+        f"There is no ground between: DreamBooth less textual inversion is {_signed(ends)}.": ends.p_below(margin),
+        f"The hypernetwork falls below textual inversion, by {_signed(up)}.": up.p_below(-margin),
+        f"The hypernetwork rises above DreamBooth: DreamBooth less hypernetwork is {_signed(down)}.": down.p_below(
+            -margin
+        ),
+        **{_dominated(evidence, name): domination(evidence, name, MIDDLE) for name in rivals},
+    }
+    doubts = holm(against)
+    for reason in (one for one in against if sure(doubts[one])):
+        return Answer("no", f"{figures} {reason}")
     if ends.interval().low <= 0:
-        return _undecided(
-            f"{figures} Whether the ends differ at all is not sure. {needed(ends, 0.0, evidence.replicates)}"
-        )
-    for step in (up, down):
+        open_ = _clear(evidence, ends, 0.0, HEAVY, LIGHT)
+        return _undecided(f"{figures} Whether the ends differ at all is not sure. {open_}")
+    for step, pair in ((up, (MIDDLE, LIGHT)), (down, (HEAVY, MIDDLE))):
         if not_worse(step, margin) != "yes":
-            return _undecided(
-                f"{figures} Its place between them is not sure. {needed(step, margin, evidence.replicates)}"
-            )
+            open_ = _clear(evidence, step, -margin, *pair)
+            return _undecided(f"{figures} Its place between them is not sure. {open_}")
     unsure = [inside(name) for name in rivals if not _ahead_somewhere(evidence, MIDDLE, name)]
     if unsure:
         return _undecided(f"{figures} Whether {listed(unsure)} could do all of it as well is not sure.")
     return Answer("yes", f"{figures} No other method is as good in fidelity, in preservation and in file size at once.")
 
 
-def dominates(evidence: Evidence, method: str, other: str, sure: float = LEVEL) -> bool:
-    """Pareto dominance within the margins: nowhere worse (fidelity, preservation, file size), surely better in one."""
+def domination(evidence: Evidence, method: str, other: str) -> float:
+    """The p-value of Pareto dominance within the margins.
+
+    That is: nowhere worse (fidelity, preservation, file size), and surely better in one of them.
+    """
     one, two = evidence.costs.get(method), evidence.costs.get(other)
-    faithful, calm = evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other)
     if one is None or two is None or one.file_bytes > two.file_bytes:
-        return False
-    nowhere_worse = (
-        not_worse(faithful, evidence.margins.fidelity, sure) == "yes"
-        and not_worse(calm, evidence.margins.preservation, sure) == "yes"
+        return 1.0
+    faithful, calm = evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other)
+    ahead = 0.0 if one.file_bytes < two.file_bytes else 2 * min(_p_above(faithful, 0.0), _p_above(calm, 0.0))
+    margins = evidence.margins
+    return max(_p_above(faithful, -margins.fidelity), _p_above(calm, -margins.preservation), min(ahead, 1.0))
+
+
+def _dominated(evidence: Evidence, rival: str) -> str:
+    smaller = " against ".join(
+        size(evidence.costs[name].file_bytes) for name in (rival, MIDDLE) if name in evidence.costs
     )
-    return nowhere_worse and _ahead_somewhere(evidence, method, other, sure)
+    return f"But {inside(rival)} is no worse in fidelity and in preservation, with a file of {smaller}."
 
 
-def _ahead_somewhere(evidence: Evidence, method: str, other: str, sure: float = LEVEL) -> bool:
+def _ahead_somewhere(evidence: Evidence, method: str, other: str) -> bool:
     one, two = evidence.costs.get(method), evidence.costs.get(other)
     differences = (evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other))
     smaller = one is not None and two is not None and one.file_bytes < two.file_bytes
-    return smaller or any(difference and difference.interval(sure).low > 0 for difference in differences)
+    return smaller or any(difference and difference.interval().low > 0 for difference in differences)
 
 
 def lighter_than(evidence: Evidence, method: str, other: str) -> bool:
@@ -145,21 +152,6 @@ def lighter_than(evidence: Evidence, method: str, other: str) -> bool:
     if one is None or two is None:
         return False
     return (one.attaches and not two.attaches) or one.file_bytes < two.file_bytes
-
-
-def needed(difference: Estimate | None, margin: float, replicates: int) -> str:
-    """What would bring the interval clear of -margin, its width falling by the square root of the pictures."""
-    if difference is None or difference.deviations.size == 0:
-        return "More pictures a prompt and three training seeds would be needed."
-    interval = difference.interval()
-    half, distance = (interval.high - interval.low) / 2, abs(interval.value + margin)
-    times = math.ceil((half / distance) ** 2) if distance > half / 7 else 0
-    if times == 0:
-        return "The truth seems to lie so near the margin that more measuring is unlikely to decide it."
-    runs = f"three training seeds, and then about {times} times the pictures" if replicates == 1 else ""
-    if not runs and difference.training_share > 0.5:
-        runs = f"about {max(times, 2) * replicates} training seeds instead of {replicates}"
-    return f"What would decide it: {runs or f'about {max(times, 2)} times the prompts'}."
 
 
 def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
@@ -193,6 +185,14 @@ def _undecided(evidence: str) -> Answer:
     return Answer("undecided", evidence)
 
 
+def _clear(evidence: Evidence, difference: Estimate | None, boundary: float, *methods: str) -> str:
+    return needed(evidence, difference, methods, abs(_value(difference) - boundary))
+
+
+def _p_above(difference: Estimate | None, boundary: float) -> float:
+    return difference.p_above(boundary) if difference else 1.0
+
+
 def _value(estimate: Estimate | None) -> float:
     return estimate.value if estimate else -math.inf
 
@@ -212,8 +212,8 @@ def _signed(difference: Estimate) -> str:
     return f"{figure(difference.value, signed=True)} ({span(difference.interval(), signed=True)})"
 
 
-def _shortfall(difference: Estimate, margin: float, sure: float) -> str:
-    interval = difference.interval(sure)
+def _shortfall(difference: Estimate, margin: float) -> str:
+    interval = difference.interval()
     return (
         f"It falls short by {figure(-interval.value)} (interval {figure(-interval.high)} to {figure(-interval.low)}),"
         f" more than the margin of {figure(margin)}."
@@ -224,16 +224,11 @@ def _within(difference: Estimate, margin: float) -> str:
     return f"The difference, {_signed(difference)}, stays above the margin of {figure(-margin)}."
 
 
-def _crosses(evidence: Evidence, difference: Estimate, margin: float) -> str:
-    crossing = f"The difference, {_signed(difference)}, crosses the margin of {figure(-margin)}."
-    return f"{crossing} {needed(difference, margin, evidence.replicates)}"
-
-
-def _beside(difference: Estimate | None, method: str, other: str, margin: float, sure: float = LEVEL) -> str:
+def _beside(difference: Estimate | None, method: str, other: str, margin: float) -> str:
     if difference is None:
         return f"{title(method)} was not compared with {title(other)}."
-    interval = difference.interval(sure)
-    decision = not_worse(difference, margin, sure, sure)
+    interval = difference.interval()
+    decision = not_worse(difference, margin)
     how = {
         "yes": f"is as faithful as {inside(other)} within the margin of {figure(margin)}",
         "no": f"is less faithful than {inside(other)} by more than the margin of {figure(margin)}",
@@ -243,10 +238,10 @@ def _beside(difference: Estimate | None, method: str, other: str, margin: float,
     return f"{title(method)} {how}: the difference is {value} ({span(interval, signed=True)})."
 
 
-def _disturbs(difference: Estimate | None, other: str, sure: float = LEVEL) -> str:
+def _disturbs(difference: Estimate | None, other: str) -> str:
     if difference is None:
         return "What it does to the rest of the base was not measured."
-    interval = difference.interval(sure)
+    interval = difference.interval()
     how = "disturbs the base less" if interval.low > 0 else "does not surely disturb the base less"
     if interval.high < 0:
         how = "disturbs the base more"

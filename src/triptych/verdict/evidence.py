@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Self
 
 import numpy as np
 
-from ..intervals import LEVEL, Estimate, Floats, Interval, Resamples
-from ..scores import BASE, Cost, Score
+from ..intervals import Estimate, Floats, Interval, Resamples
+from ..scores import BASE, REAL, Cost, Score, parts_of
+from .multiple import holm, sure
 from .values import Anchors, Decision, Margins
 
 SUBJECT, PROMPT, PRESERVATION, CEILING = "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling"
+LEAKAGE, PORTABILITY, MEMORISATION = "leakage", "portability", "memorisation"
+FIDELITY = "fidelity"  # subject fidelity, normalised
+NORMALISED = {FIDELITY: SUBJECT, LEAKAGE: LEAKAGE, PORTABILITY: PORTABILITY}  # criterion -> the cosines it is made from
 
 
 class Table:
@@ -31,12 +35,22 @@ class Table:
         }
         shape = (len(runs), len(seeds), max(map(len, seeds.values())))
         self.cells: dict[str, Floats] = {}
+        shown: dict[str, set[str]] = {}
         for score in scores:
             cells = self.cells.setdefault(score.method, np.full(shape, np.nan))
             # the bare base knows no training run: its one set of pictures stands beside every run
             run = slice(None) if score.method == BASE else runs.index(score.replicate)
             cells[run, *at[score.prompt, _seed(score)]] = score.value
-        self._resamples = Resamples(tuple(len(seeds[prompt]) for prompt in sorted(seeds)), len(runs), seed)
+            if score.picture:
+                shown.setdefault(score.method, set()).add(score.picture)
+        self.pictures_of = {method: frozenset(paths) for method, paths in shown.items()}
+        self._resamples = _resamples(tuple(len(seeds[prompt]) for prompt in sorted(seeds)), len(runs), seed)
+        self._known: dict[tuple[str, str], Estimate | None] = {}
+
+    @property
+    def pictures(self) -> int:
+        """Of one training run."""
+        return int(max((~np.isnan(cells)).any(axis=0).sum() for cells in self.cells.values()))
 
     def mean(self, method: str) -> Estimate:
         cells = self.cells[method]
@@ -45,8 +59,15 @@ class Table:
 
     def difference(self, method: str, other: str) -> Estimate | None:
         """`method` less `other` over what both have; None where they share nothing."""
-        cells = self.cells[method] - self.cells[other]
-        return None if np.isnan(cells).all() else self._resamples.estimate(cells)
+        if (method, other) not in self._known:
+            cells = self.cells[method] - self.cells[other]
+            self._known[method, other] = None if np.isnan(cells).all() else self._resamples.estimate(cells)
+        return self._known[method, other]
+
+
+@cache
+def _resamples(seeds_per_prompt: tuple[int, ...], runs: int, seed: int) -> Resamples:
+    return Resamples(seeds_per_prompt, runs, seed)
 
 
 def _seed(score: Score) -> int:
@@ -70,8 +91,9 @@ class Evidence:
     ) -> Self:
         by_metric: dict[str, list[Score]] = {}
         for score in scores:
-            by_metric.setdefault(score.metric, []).append(score)
-        real = [score.value for score in by_metric.pop(CEILING, [])]
+            if score.method != REAL:
+                by_metric.setdefault(score.metric, []).append(score)
+        real = [score.value for score in scores if (score.metric, score.method) == (CEILING, REAL)]
         tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
         subject = tables.get(SUBJECT)
         floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
@@ -85,12 +107,31 @@ class Evidence:
     def methods(self) -> tuple[str, ...]:
         return tuple(name for name in self.tables[SUBJECT].cells if name != BASE) if SUBJECT in self.tables else ()
 
+    @cached_property
+    def singles(self) -> tuple[str, ...]:
+        """The methods without the combinations of them, which are rows but no methods."""
+        return tuple(name for name in self.methods if len(parts_of(name)) == 1)
+
     def fidelity(self, method: str, other: str = BASE) -> Estimate | None:
         """Difference in normalised fidelity (1: from floor to ceiling); against the base, the fidelity itself."""
-        if not self.anchors.usable:
-            return None
-        difference = self.tables[SUBJECT].difference(method, other)
-        return difference and difference.scaled(1 / self.anchors.gap)
+        return self.compare(FIDELITY, method, other)
+
+    def compare(self, criterion: str, method: str, other: str = BASE) -> Estimate | None:
+        """`method` less `other`, in the criterion's own unit; None where it was not measured for both.
+
+        Criteria of likeness to the concept are told as a part of the way from the floor (0) to the ceiling (1).
+        """
+        if criterion not in NORMALISED:
+            return self.difference(criterion, method, other)
+        metric = NORMALISED[criterion]
+        gap = self.gap(metric)
+        difference = self.difference(metric, method, other) if gap >= self.margins.gap else None
+        return difference and difference.scaled(1 / gap)
+
+    def gap(self, metric: str) -> float:
+        """From the bare base to the real pictures, in cosine; 0 where one of them was not measured."""
+        floor, ceiling = self.mean(metric, BASE), self.anchors.ceiling
+        return ceiling.value - floor.value if floor and ceiling else 0.0
 
     def difference(self, metric: str, method: str, other: str) -> Estimate | None:
         table = self.tables.get(metric)
@@ -104,28 +145,44 @@ class Evidence:
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
-        """The methods surely above the floor, best first; the level is shared among all of them (Bonferroni)."""
-        estimates = {name: self.fidelity(name) for name in self.methods}
-        sure = {
-            name: estimate.value
-            for name, estimate in estimates.items()
-            if estimate and estimate.interval(level(len(estimates))).low > 0
-        }
-        return tuple(sorted(sure, key=lambda name: -sure[name]))
+        """The methods surely above the floor (Holm), best first."""
+        estimates = {name: estimate for name in self.methods if (estimate := self.fidelity(name))}
+        doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
+        return tuple(sorted((name for name in doubts if sure(doubts[name])), key=lambda name: -estimates[name].value))
+
+    @cached_property
+    def memorised(self) -> tuple[str, ...]:
+        """The methods whose pictures are surely nearer to a training picture than real ones to each other (Holm)."""
+        estimates = {name: estimate for name in self.methods if (estimate := self.mean(MEMORISATION, name))}
+        doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
+        return tuple(name for name in doubts if sure(doubts[name]))
+
+    @cached_property
+    def called_by_class_word(self) -> tuple[str, ...]:
+        """The methods that no word of their own calls: their pictures of the concept are those of the class word."""
+        return tuple(
+            name for name in self.methods if (shown := self.shown(LEAKAGE, name)) and shown <= self.shown(SUBJECT, name)
+        )
+
+    def shown(self, metric: str, method: str) -> frozenset[str]:
+        """The pictures that a metric looked at."""
+        return self.tables[metric].pictures_of.get(method, frozenset()) if metric in self.tables else frozenset()
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures judge one training run."""
+        return sum(self.tables[metric].pictures for metric in (SUBJECT, PRESERVATION) if metric in self.tables)
 
 
-def level(comparisons: int) -> float:
-    """The level of each of several intervals that hold together (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(comparisons, 1)
-
-
-def not_worse(difference: Estimate | None, margin: float, sure: float = LEVEL, sure_worse: float = LEVEL) -> Decision:
-    """Non-inferiority: yes when the whole interval lies above -margin, no when it lies wholly below, else undecided.
-
-    Schuirmann (1987), the two one-sided tests; here each side is tested with an interval at its own level.
-    """
+def not_worse(difference: Estimate | None, margin: float) -> Decision:
+    """Non-inferiority: yes when the whole interval lies above -margin, no when it lies wholly below, else undecided."""
     if difference is None:
         return "undecided"
-    if difference.interval(sure).low > -margin:
-        return "yes"
-    return "no" if difference.interval(sure_worse).high < -margin else "undecided"
+    interval = difference.interval()
+    return "yes" if interval.low > -margin else "no" if interval.high < -margin else "undecided"
+
+
+def surely_not_worse(differences: Mapping[str, Estimate | None], margin: float) -> list[str]:
+    """Those of several differences that are surely above -margin, all together (Holm)."""
+    doubts = holm({name: each.p_above(-margin) if each else 1.0 for name, each in differences.items()})
+    return [name for name in doubts if sure(doubts[name])]

@@ -6,9 +6,11 @@ Every need is one line of `RULES`: how it ranks methods, and the sentence that g
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..intervals import Interval
+from ..intervals import Estimate, Interval
+from ..scores import parts_of
 from .answers import lighter_than, no_fidelity
-from .evidence import PRESERVATION, PROMPT, Evidence, not_worse
+from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
+from .needed import needed
 from .values import NEEDS, Choice, Need, Recommendation
 from .words import duration, figure, inside, listed, size, span
 
@@ -21,7 +23,7 @@ class Rule:
 
     rank: Callable[[Evidence, str], Rank]
     reason: Callable[[Evidence, str], str]
-    caveat: str = ""
+    caveat: Callable[[Evidence], str] = lambda _: ""
 
 
 def recommend(evidence: Evidence, need: Need) -> Recommendation:
@@ -47,21 +49,61 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
         reasons.append(_fidelity_reason(evidence, chosen))
     if second:
         reasons.append(_against(evidence, chosen, second))
+    if chosen in evidence.memorised:
+        reasons.append(
+            "Look at its pictures before you take it: they come nearer to training pictures than is natural."
+        )
     unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
-    return Choice(chosen, second, tuple(reasons), (rule.caveat,) * bool(rule.caveat) + unsure)
+    changes = _would_change(evidence, chosen, second) if need == "fidelity" else _would_drop(evidence, chosen, best)
+    caveats = _all_parts(chosen) + ((rule.caveat(evidence),) if rule.caveat(evidence) else ())
+    return Choice(chosen, second, tuple(reasons), caveats + unsure, changes)
+
+
+def _all_parts(chosen: str) -> tuple[str, ...]:
+    parts = [inside(part) for part in parts_of(chosen)]
+    if len(parts) == 1:
+        return ()
+    return (
+        f"This is a combination and no method of its own: it needs {listed(parts)}, all of them trained and attached"
+        " at once; what is told of its file and time is the sum.",
+    )
+
+
+def _would_change(evidence: Evidence, chosen: str, second: str | None) -> str:
+    """What would make the runner-up the choice, as far as fidelity says."""
+    difference = evidence.fidelity(second, chosen) if second else None
+    if difference is None or second is None:
+        return ""
+    interval, margin, other = difference.interval(), evidence.margins.fidelity, inside(second)
+    if interval.low > 0:
+        return f"If fidelity alone counted, {other} would be the choice."
+    if interval.high < -margin:
+        return f"For {other} to be the choice, it would have to gain more than {figure(-interval.high)} in fidelity."
+    what = needed(evidence, difference, (chosen, second), abs(difference.value), margin - abs(difference.value))
+    return f"A sure lead of {other} in fidelity would change it. {what}"
+
+
+def _would_drop(evidence: Evidence, chosen: str, best: str) -> str:
+    """What would take a choice that serves its need out of those who are faithful enough."""
+    difference = evidence.fidelity(chosen, best)
+    if chosen == best or difference is None or not_worse(difference, evidence.margins.fidelity) != "undecided":
+        return ""
+    what = needed(evidence, difference, (chosen, best), abs(difference.value + evidence.margins.fidelity))
+    return f"It would have to go if it were surely behind {inside(best)} in fidelity by more than the margin. {what}"
 
 
 def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str], str]:
     """Who may be chosen, with what to know: those within the margin of the best, else those perhaps, else all."""
     margin = evidence.margins.fidelity
-    others = {name: not_worse(evidence.fidelity(name, best), margin) for name in served if name != best}
-    for decision, caveat in (
-        ("yes", ""),
-        ("undecided", f"Whether it is within the margin ({figure(margin)}) of {inside(best)} in fidelity is not sure."),
+    others = {name: evidence.fidelity(name, best) for name in served if name != best}
+    sure = surely_not_worse(others, margin)
+    perhaps = [name for name in others if name in sure or not_worse(others[name], margin) != "no"]
+    for level, caveat in (
+        (sure, ""),
+        (perhaps, f"Whether it is within the margin ({figure(margin)}) of {inside(best)} in fidelity is not sure."),
     ):
-        near = [name for name in served if others.get(name, decision) in ("yes", decision)]
-        if any(name != best for name in near):
-            return near, caveat
+        if level:
+            return [name for name in served if name == best or name in level], caveat
     if best in served:
         return [best], "Every other method is surely less faithful, by more than the margin." if others else ""
     return served, f"It is surely less faithful than {inside(best)}: this need costs fidelity."
@@ -82,9 +124,13 @@ def _fidelity_reason(evidence: Evidence, method: str) -> str:
 
 
 def _fidelity(evidence: Evidence, method: str) -> Interval:
+    return _estimate(evidence, method).interval()
+
+
+def _estimate(evidence: Evidence, method: str) -> Estimate:
     estimate = evidence.fidelity(method)
     assert estimate is not None  # what has learned the concept has a fidelity
-    return estimate.interval()
+    return estimate
 
 
 def _against(evidence: Evidence, method: str, second: str) -> str:
@@ -138,7 +184,16 @@ def _time_reason(evidence: Evidence, method: str) -> str:
 
 def _attaches(evidence: Evidence, method: str) -> Rank:
     cost = evidence.costs.get(method)
-    return (-_fidelity(evidence, method).value,) if cost and cost.attaches else None
+    there = evidence.compare(PORTABILITY, method)
+    return (-(there or _estimate(evidence, method)).value,) if cost and cost.attaches else None
+
+
+def _portable_reason(evidence: Evidence, method: str) -> str:
+    there = evidence.compare(PORTABILITY, method)
+    if there is None:
+        return "It is a file that attaches to any base of the same family; the most faithful of those that do."
+    how_far = f"{figure(there.value)} ({span(there.interval())})"
+    return f"It attaches to any base of the family; on the other base that was tried it goes {how_far} of the way."
 
 
 def _file(evidence: Evidence, method: str) -> Rank:
@@ -157,8 +212,10 @@ RULES: dict[Need, Rule] = {
     "small": Rule(_file, _file_reason),
     "portable": Rule(
         _attaches,
-        lambda *_: "It is a file that attaches to any base of the same family; the most faithful of those that do.",
-        "Drawing with it on a second base was not measured here.",
+        _portable_reason,
+        lambda evidence: (
+            "" if PORTABILITY in evidence.tables else "Drawing with it on a second base was not measured here."
+        ),
     ),
     "fast": Rule(_time, _time_reason),
 }

@@ -10,11 +10,12 @@ from ..errors import TriptychError
 from ..intervals import LEVEL, Interval
 from ..scores import Cost
 
-SCHEMA = 1
+SCHEMA = 2
 
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 NEEDS: tuple[Need, ...] = get_args(Need)
 Decision = Literal["yes", "no", "undecided"]
+Comparison = Literal["better", "worse", "no difference", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Margins:
     preservation: 0..1, where 1 is a base left as it was. One twentieth of the scale: less shows only to one who lays
         two pictures side by side.
     prompt: 0..1, the share of what the prompt names that is there. One in ten things asked for.
+    cosine: a difference in what an encoder sees: diversity, consistency, memorisation. One twentieth of the scale; the
+        distance of centroids is a square, twice as large for the same cosine (1 - cosine is half a squared distance).
+    vendi: in effective pictures. One tenth of a picture.
     gap: the smallest distance, in cosine, between the bare base and the real pictures for which fidelity means
         anything. Below it the base already draws the subject, and normalising would only magnify noise.
     """
@@ -33,7 +37,19 @@ class Margins:
     fidelity: float = 0.10
     preservation: float = 0.05
     prompt: float = 0.10
+    cosine: float = 0.05
+    vendi: float = 0.10
     gap: float = 0.05
+
+    def of(self, criterion: str) -> float | None:
+        """The margin of a criterion in its own unit; None where none was stated, and so nothing can be the same."""
+        stated = {
+            "fidelity": self.fidelity, "leakage": self.fidelity, "portability": self.fidelity,
+            "prompt_fidelity": self.prompt, "base_preservation": self.preservation, "subject_fidelity": self.cosine,
+            "diversity": self.cosine, "consistency": self.cosine, "memorisation": self.cosine,
+            "centroid_distance": 2 * self.cosine, "vendi": self.vendi,
+        }  # fmt: skip
+        return stated.get(criterion)
 
 
 MARGINS = Margins()
@@ -55,12 +71,22 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Difference:
-    """`method` less `other` in one criterion, paired over the same runs, prompts and seeds."""
+    """`method` less `other` in one criterion, paired over the same runs, prompts and seeds.
+
+    `decision` says whether `method` is better or worse, in the criterion's own direction, or whether there is no
+    difference that matters. The p-values are those of the whole two-sided interval, adjusted for all pairs of the
+    criterion; that of equivalence is None where no margin is stated.
+    """
 
     criterion: str
     method: str
     other: str
     interval: Interval
+    decision: Comparison = "undecided"
+    margin: float | None = None
+    p_difference: float = 1.0
+    p_equivalence: float | None = None
+    needed: str = ""  # where undecided: what would decide it, and what that costs
 
 
 @dataclass(frozen=True)
@@ -77,6 +103,7 @@ class Choice:
     runner_up: str | None
     reasons: tuple[str, ...]
     caveats: tuple[str, ...] = ()
+    would_change: str = ""  # what would make it another
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,7 @@ class Verdict:
     failures: Mapping[str, str]
     notes: tuple[str, ...]
     replicates: int
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # method -> what to beware of
     margins: Margins = MARGINS
     seed: int = 0
     level: float = LEVEL
@@ -163,6 +191,7 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         failures=data["failures"],
         notes=tuple(data["notes"]),
         replicates=data["replicates"],
+        flags={name: tuple(sentences) for name, sentences in data["flags"].items()},
         margins=Margins(**data["margins"]),
         seed=data["seed"],
         level=data["level"],
@@ -179,4 +208,6 @@ def _interval(data: dict[str, Any]) -> Interval:
 
 
 def _choice(data: dict[str, Any]) -> Choice:
-    return Choice(data["method"], data["runner_up"], tuple(data["reasons"]), tuple(data["caveats"]))
+    return Choice(
+        data["method"], data["runner_up"], tuple(data["reasons"]), tuple(data["caveats"]), data["would_change"]
+    )

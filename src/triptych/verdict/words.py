@@ -3,6 +3,7 @@
 import math
 
 from ..intervals import Interval
+from ..scores import parts_of
 
 HARD = "\N{NO-BREAK SPACE}"
 
@@ -17,13 +18,21 @@ TITLES = {
 
 
 def title(method: str) -> str:
+    """A method's name; those of a combination are joined: `Textual inversion + LoRA`."""
+    first, *others = parts_of(method)
+    return " + ".join((_title(first), *map(inside, others)))
+
+
+def _title(method: str) -> str:
     return TITLES.get(method, method.replace("-", " ").capitalize())
 
 
 def inside(method: str) -> str:
     """The name within a sentence: `LoRA` and `DreamBooth` keep their capitals."""
-    name = title(method)
-    return name if any(letter.isupper() for letter in name[1:]) else name[0].lower() + name[1:]
+    names = map(_title, parts_of(method))
+    return " + ".join(
+        name if any(letter.isupper() for letter in name[1:]) else name[0].lower() + name[1:] for name in names
+    )
 
 
 def listed(names: list[str]) -> str:

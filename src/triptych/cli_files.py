@@ -1,0 +1,105 @@
+"""The commands that look at files and turn them into one another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from .errors import TriptychError, did_you_mean
+
+if TYPE_CHECKING:
+    from .inspection import Inspection
+
+
+def inspect(
+    places: Annotated[list[Path], typer.Argument(metavar="FILE...", help="files, or folders of them")],
+    base: Annotated[str, typer.Option("--base", help="tell whether it fits this base")] = "",
+    hashed: Annotated[bool, typer.Option("--hash", help="hash it, however large it is")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each file")] = False,
+) -> None:
+    """What a file is: kind, format, family, sizes, words to say, how it was trained, and whether it is safe."""
+    from .inspection import inspect_all
+
+    found = inspect_all(places, base=base or None, hashed=hashed)
+    if as_json:
+        for one in found:
+            print(one.to_json())
+    elif len(places) == 1 and not places[0].is_dir():
+        for one in found:
+            print("\n".join(f"{name:<10} {text}" for name, text in _lines(one)))
+    else:
+        _table(list(found))
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="a trained file, a checkpoint, or a diffusers folder")],
+    to: Annotated[str, typer.Option("--to", help="kohya, a1111, diffusers, single-file, ...: see docs/files.md")],
+    out: Annotated[Path, typer.Option(help="the file or folder to write")],
+    base: Annotated[str, typer.Option("--base", help="the base that a DreamBooth's difference is added to")] = "",
+    rank: Annotated[int, typer.Option(help="of a LoRA that is taken out of a difference", min=1)] = 32,
+    strength: Annotated[float, typer.Option(help="how much of a difference is added to its base")] = 1.0,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 of a written base; auto: as it is")] = "auto",
+    thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
+) -> None:
+    """Write FILE's content in the layout of another program."""
+    from .base import Place
+    from .base.loading import DTYPES
+    from .conversion import Order, convert
+
+    if out.exists() and not overwrite:
+        raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
+    if precision not in (*DTYPES, "auto"):
+        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
+    place = Place(base, device="cpu", precision="fp32") if base else None
+    order = Order(source, to, out, place, rank, strength, cast(Any, precision), thumbnail)
+    note = convert(order)
+    print(out)
+    if note:
+        print(note, file=sys.stderr)
+
+
+def _lines(one: Inspection) -> list[tuple[str, str]]:
+    from .verdict.words import size
+
+    family = f" for {one.family}" if one.family else ""
+    lines = [
+        ("file", f"{one.path} ({size(one.bytes)})"),
+        ("is", f"{one.kind}{family}, as {one.format}"),
+        *((name, str(value)) for name, value in one.details.items()),
+        ("say", ", ".join(one.triggers)),
+        ("tensors", f"{one.tensors} ({one.numbers})"),
+        *((name.replace("_", " "), text) for name, text in one.described.items()),
+        ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in one.trained.items())),
+        *((name, text) for name, text in one.hashes.items()),
+        ("preview", one.preview or ""),
+        ("safe", one.safe),
+        ("fits", one.fits),
+    ]
+    return [(name, text) for name, text in lines if text]
+
+
+def _table(found: list[Inspection]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from .verdict.words import size
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("file", "is", "for", "size", "say", "fits"):
+        table.add_column(title, overflow="fold")
+    for one in found:
+        if one.refused:
+            cells = [one.path, "refused", "", size(one.bytes), one.refused.removeprefix(f"{one.path} "), ""]
+        else:
+            fits = one.fits.partition(":")[0]
+            cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(one.triggers), fits]
+        table.add_row(*map(Text, cells))  # as text: a name may look like markup
+    if found:
+        Console().print(table)
+    else:
+        print("no file of tensors there")

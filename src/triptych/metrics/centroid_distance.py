@@ -1,0 +1,33 @@
+"""Centroid distance: from the middle of the drawn pictures to that of the real ones (LyCORIS, arXiv:2309.14859).
+
+The mean cosine rewards low diversity: 1 - cosine is half the sum of this squared distance and of both variances.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Metric
+from .pairs import between_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..scores import Score
+    from . import Evidence
+
+
+class CentroidDistance(Metric):
+    """Squared Euclidean distance, 0 to 4, of the centroid of the drawn pictures from that of the held-out ones.
+
+    Free of the drawn pictures' variance (products of pictures of different prompts), so it may fall a little below 0.
+    One pseudo-value a prompt; see `pairs`. The held-out pictures are taken as given.
+    """
+
+    name = "centroid_distance"
+    explanation = "How far the middle of what was drawn is from the middle of the real pictures kept out of training."
+    better = "lower"
+
+    def measure(self, evidence: Evidence) -> Iterator[Score]:
+        real, split = evidence.real_features, evidence.concept.split
+        yield from between_prompts(self.name, evidence, lambda run: real[list(split(run).held_out)].mean(axis=0))

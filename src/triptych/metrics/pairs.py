@@ -1,0 +1,54 @@
+"""Means over pairs of pictures of different prompts, as one value a prompt whose spread is that of the mean.
+
+A mean over pairs (a U-statistic, Hoeffding 1948) is no mean of independent values: every prompt is in many pairs, and
+the spread of the prompts' own means would promise half the true interval. The jackknife's pseudo-values (Tukey 1958;
+for U-statistics Arvesen 1969) have the same mean and the right spread.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..scores import BASE, Score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from . import Evidence
+
+    Vector = NDArray[np.float64]
+
+FEWEST = 3  # prompts: with two there is one pair, and no spread
+
+
+def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vector | float]) -> Iterator[Score]:
+    """One score a method, training run and prompt: products of pictures of different prompts, seen from an origin.
+
+    `origin`: of a training run, [d] or 0. The bare base belongs to no run: its value is the mean over all origins.
+    """
+    prompts: defaultdict[tuple[str, int], dict[str, list[Vector]]] = defaultdict(dict)
+    drawn = evidence.of("concept")
+    for one, feature in zip(drawn, evidence.features(drawn), strict=True):
+        prompts[one.method, one.replicate].setdefault(one.prompt, []).append(feature.astype(np.float64))
+    for (method, replicate), by_prompt in prompts.items():
+        if len(by_prompt) < FEWEST:
+            continue
+        means = np.stack([np.mean(features, axis=0) for features in by_prompt.values()])
+        runs = evidence.replicates if method == BASE else (replicate,)
+        values = np.mean([_pseudo_values(means - origin(run)) for run in runs], axis=0)
+        for prompt, value in zip(by_prompt, values, strict=True):
+            yield Score(name, method, float(value), replicate, prompt)
+
+
+def _pseudo_values(means: Vector) -> Vector:
+    """[prompts] of [prompts, d]: n U - (n - 1) U without the prompt, written out for products."""
+    n = len(means)
+    products = means @ means.T
+    of_each = (products.sum(axis=1) - np.diag(products)) / (n - 1)
+    mean = of_each.mean()
+    return np.asarray(mean + 2 * (n - 1) / (n - 2) * (of_each - mean))

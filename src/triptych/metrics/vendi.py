@@ -1,0 +1,42 @@
+"""Vendi score: how many effectively different pictures one prompt gives (Friedman and Dieng, arXiv:2210.02410)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..scores import Score
+from . import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from . import Drawn, Evidence, Features
+
+
+class Vendi(Metric):
+    """1 to the number of seeds, one value a method, training run and prompt with two or more; kernel: cosine.
+
+    With two seeds it says no more than the mean distance; with more it also tells one odd picture from many kinds.
+    """
+
+    name = "vendi"
+    explanation = "How many effectively different pictures one prompt gives: 1 when every seed gives the same."
+    better = "higher"
+
+    def measure(self, evidence: Evidence) -> Iterator[Score]:
+        groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
+        for one in evidence.of("concept"):
+            groups[one.method, one.replicate, one.prompt].append(one)
+        for (method, replicate, prompt), drawn in groups.items():
+            if len(drawn) > 1:
+                yield Score(self.name, method, vendi(evidence.features(drawn)), replicate, prompt)
+
+
+def vendi(features: Features) -> float:
+    """The exponential of the entropy of the eigenvalues of K / n (equation 2); features [n, d], rows of length 1."""
+    eigenvalues = np.linalg.eigvalsh(features.astype(np.float64) @ features.T.astype(np.float64) / len(features))
+    shares = eigenvalues[eigenvalues > 1e-12]
+    return float(np.exp(-(shares * np.log(shares)).sum()))

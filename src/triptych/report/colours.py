@@ -1,0 +1,19 @@
+"""The colour and mark of a method, the same throughout the page."""
+
+from ..scores import BASE
+from ..verdict.words import TITLES
+
+GREY = 9  # the slot of the bare base
+
+
+def slot(method: str) -> int:
+    """Its number in the page's CSS (`m0`, `m1`, ...)."""
+    names = list(TITLES)
+    if method == BASE:
+        return GREY
+    return names.index(method) if method in names else 5 + sum(map(ord, method)) % 3
+
+
+def order(method: str) -> tuple[int, str]:
+    """The same order of methods everywhere: from the lightest idea to the heaviest, then by name."""
+    return slot(method), method

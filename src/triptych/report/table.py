@@ -1,0 +1,153 @@
+"""The criteria as columns of a table of intervals, and the paired differences as one table a criterion."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ..intervals import Interval
+from ..scores import BASE
+from ..verdict import Difference, Verdict
+from ..verdict.words import figure, span
+from . import plots
+from .colours import slot
+
+DECISIONS = {
+    "better": "better than", "worse": "worse than", "no difference": "no difference that matters from",
+    "undecided": "undecided against",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A column of the table of measurements; `limits` fixes its axis, `named` its ticks."""
+
+    title: str
+    meaning: str
+    limits: tuple[float, float] | None = None
+    named: tuple[tuple[float, str], ...] = ()
+    more: bool = False  # shown among the further criteria
+    from_floor: bool = False  # the bare base is its 0
+
+
+CRITERIA = {
+    "fidelity": Criterion(
+        "Subject fidelity", "0: the class word on the bare base; 1: your own pictures",
+        named=((0, "floor 0"), (1, "ceiling 1")), from_floor=True,
+    ),
+    "prompt_fidelity": Criterion("Prompt fidelity", "how much of what the prompt names is there", (0, 1)),
+    "base_preservation": Criterion("Base preservation", "unrelated prompts, same seeds; 1: unchanged", (0, 1)),
+    "leakage": Criterion(
+        "Leakage", "what the class word alone draws, on fidelity's scale; lower is better", named=((0, "none 0"),),
+        from_floor=True,
+    ),
+    "memorisation": Criterion(
+        "Memorisation", "nearer to a training picture than yours to each other: above 0; lower is better",
+        named=((0, "as yours 0"),),
+    ),
+    "portability": Criterion(
+        "Portability", "fidelity on another base of the family", named=((0, "floor 0"), (1, "ceiling 1")),
+        from_floor=True,
+    ),
+    "diversity": Criterion("Diversity", "how unlike the pictures of one prompt are", more=True),
+    "vendi": Criterion("Vendi score", "effectively different pictures a prompt, up to the number of seeds", more=True),
+    "consistency": Criterion("Consistency", "how alike the pictures of different prompts are", more=True),
+    "subject_fidelity": Criterion("Similarity", "cosine to your pictures; marked: floor and ceiling", more=True),
+    "centroid_distance": Criterion(
+        "Centroid distance", "from the middle of yours, squared; lower is better", more=True
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    value: str
+    span: str
+    plot: Markup
+
+
+@dataclass(frozen=True)
+class Column:
+    criterion: Criterion
+    cells: tuple[Cell | None, ...]  # one a row of the table
+    axis: Markup
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods in one criterion; `words` say how the first stands to the other."""
+
+    difference: Difference
+    words: str
+    plot: Markup
+
+
+@dataclass(frozen=True)
+class Comparison:
+    criterion: str
+    margin: str  # "" where none is stated
+    pairs: tuple[Pair, ...]
+    axis: Markup
+    told: str  # how the pairs were decided, in few words
+
+
+def columns(verdict: Verdict, rows: Sequence[str], more: bool) -> list[Column]:
+    """The main criteria, or the further ones; those that nobody knows are further ones."""
+    table = {BASE: verdict.base, **verdict.methods}
+    found = {name for row in rows for name in table[row]}
+    order = [name for name in CRITERIA if name in found] + sorted(found - CRITERIA.keys())
+    chosen = [name for name in order if _criterion(name).more == more]
+    return [_column(name, [table[row].get(name) for row in rows], rows, verdict) for name in chosen]
+
+
+def _criterion(name: str) -> Criterion:
+    return CRITERIA.get(name, Criterion(name.replace("_", " ").capitalize(), "", more=True))
+
+
+def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str], verdict: Verdict) -> Column:
+    criterion = _criterion(name)
+    named = _named(name, verdict) or criterion.named
+    marks = [value for value, _ in named]
+    ends = [end for one in intervals if one for end in (one.low, one.high, one.value) if math.isfinite(end)] + marks
+    low, high = criterion.limits or (min(ends), max(ends))
+    room = 0.0 if criterion.limits else max(high - low, 0.02) * 0.06
+    scale = plots.Scale(low - room, high + room, 4, 116)
+    cells = [
+        Cell(figure(one.value), span(one), Markup(plots.strip(one, scale, slot(row), marks))) if one else None
+        for row, one in zip(rows, intervals, strict=True)
+    ]
+    if criterion.from_floor:
+        floor = Interval(0.0, -math.inf, math.inf, 0)
+        cells[rows.index(BASE)] = Cell("0", "the floor", Markup(plots.strip(floor, scale, slot(BASE), marks)))
+    ticks = named if len(named) > 1 else (*named, *((end, plots.label(round(end, 2))) for end in (low, high)))
+    return Column(criterion, tuple(cells), Markup(plots.axis(scale, ticks)))
+
+
+def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
+    """The floor and the ceiling, for the criterion that they are measured in."""
+    anchors = (verdict.anchors.floor, verdict.anchors.ceiling) if name == "subject_fidelity" else ()
+    return tuple((one.value, figure(one.value)) for one in anchors if one)
+
+
+def comparisons(verdict: Verdict) -> list[Comparison]:
+    """The paired differences, a table a criterion, in the order of the columns."""
+    by_criterion: dict[str, list[Difference]] = {name: [] for name in CRITERIA}
+    for one in verdict.differences:
+        by_criterion.setdefault(one.criterion, []).append(one)
+    return [_comparison(name, pairs) for name, pairs in by_criterion.items() if pairs]
+
+
+def _comparison(name: str, differences: Sequence[Difference]) -> Comparison:
+    margin = differences[0].margin
+    ends = [end for one in differences for end in (one.interval.low, one.interval.high, one.interval.value)]
+    far = max([abs(end) for end in ends if math.isfinite(end)] + [1.3 * (margin or 0.0), 1e-3])
+    scale = plots.Scale(-far, far, 4, 156)
+    pairs = tuple(
+        Pair(one, DECISIONS[one.decision], Markup(plots.difference(one.interval, scale, margin))) for one in differences
+    )
+    named = [(-far, plots.label(float(f"{-far:.1g}"))), (0.0, "0"), (far, plots.label(float(f"{far:.1g}")))]
+    decided = sum(one.decision != "undecided" for one in differences)
+    told = f"{decided} of {len(differences)} decided"
+    axis = Markup(plots.axis(scale, named, width=160))
+    return Comparison(_criterion(name).title, figure(margin) if margin else "", pairs, axis, told)

@@ -1,0 +1,101 @@
+"""What each need weighs against what: one plot of two things a need, with its Pareto front."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ..intervals import Interval
+from ..verdict import NEEDS, Verdict
+from ..verdict.front import front
+from ..verdict.words import duration, size, title
+from . import scatter
+from .colours import slot
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One plot; `front` are the methods that no other beats in both."""
+
+    name: str  # of its switch
+    plot: Markup
+    front: tuple[str, ...]
+    across: str  # what further right means, in words
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What lies on an axis: its title, what more of it means, and a method's value, None where it was not measured."""
+
+    title: str
+    meaning: str
+    value: Callable[[Verdict, str], Interval | None]
+    words: Callable[[float], str] | None = None  # of a tick on a logarithmic axis that grows to the left
+
+
+def _measured(criterion: str) -> Callable[[Verdict, str], Interval | None]:
+    return lambda verdict, method: verdict.methods[method].get(criterion)
+
+
+def _bytes(verdict: Verdict, method: str) -> Interval | None:
+    cost = verdict.costs.get(method)
+    return _less_is_right(cost.file_bytes) if cost else None
+
+
+def _seconds(verdict: Verdict, method: str) -> Interval | None:
+    cost = verdict.costs.get(method)
+    return _less_is_right(cost.seconds_alone) if cost and cost.seconds_alone else None
+
+
+def _less_is_right(amount: float) -> Interval:
+    return Interval(-math.log10(max(amount, 1e-3)), -math.inf, math.inf, 1)
+
+
+FIDELITY = Axis("subject fidelity", "is more faithful to your pictures", _measured("fidelity"))
+PROMPTS = Axis("prompt fidelity", "follows the prompt better", _measured("prompt_fidelity"))
+CALM = Axis("base preservation", "disturbs the rest of the base less", _measured("base_preservation"))
+TRADES = {  # need -> its switch, across, up
+    "fidelity": ("against the base", CALM, FIDELITY),
+    "editability": ("following prompts", CALM, PROMPTS),
+    "small": ("against the file", Axis("size of the file", "is a smaller file", _bytes, size), FIDELITY),
+    "fast": ("against the time", Axis("training alone", "trains in less time", _seconds, duration), FIDELITY),
+    "portable": (
+        "on another base",
+        Axis("fidelity on another base", "carries over to another base", _measured("portability")),
+        FIDELITY,
+    ),
+}
+
+
+def trades(verdict: Verdict, methods: Sequence[str]) -> list[Trade]:
+    """The plots of all needs that were measured for two methods or more, that of the study's need first."""
+    needs = sorted(NEEDS, key=lambda need: need != verdict.recommendation.need)
+    return [trade for need in needs if (trade := _trade(verdict, methods, *TRADES[need]))]
+
+
+def _trade(verdict: Verdict, methods: Sequence[str], name: str, across: Axis, up: Axis) -> Trade | None:
+    points = {
+        method: (x, y)
+        for method in methods
+        if (x := across.value(verdict, method)) is not None and (y := up.value(verdict, method)) is not None
+    }
+    if len(points) < 2:
+        return None
+    best = front({method: (y.value, x.value) for method, (x, y) in points.items()})
+    marks = [scatter.Point(title(method), slot(method), x, y) for method, (x, y) in points.items()]
+    words = across.words
+    labels = (lambda low, high: _log_ticks(low, high, words)) if words else None
+    plot = scatter.scatter(marks, [title(method) for method in best], across.title, up.title, labels)
+    told = f"Higher {up.meaning}; further right {across.meaning}."
+    return Trade(name, Markup(plot), best, told)
+
+
+def _log_ticks(low: float, high: float, words: Callable[[float], str]) -> list[tuple[float, str]]:
+    """At 1 and 3 times powers of ten, few enough to be read; the axis grows to the left."""
+    values = [
+        factor * 10.0**power
+        for power in range(math.floor(-high) - 1, math.ceil(-low) + 1)
+        for factor in ((1, 3) if high - low < 3 else (1,))
+    ]
+    return [(-math.log10(value), words(value)) for value in values if low <= -math.log10(value) <= high]

@@ -1,0 +1,108 @@
+"""Combinations: what several methods learned in the same replicate, attached at once, as a row beside each of them.
+
+"You can use all three at once", it is said, and "this will reinforce a theme". A combination has no training of its
+own. What a part adds shows between the row that has it and the row that leaves it out, so ask for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..concept import Concept
+from ..errors import TriptychError
+from ..patch import method_named
+from ..scores import AND, Cost, parts_of
+
+if TYPE_CHECKING:
+    from .training import Run
+
+NAMES = {"word": "textual-inversion", "embedding": "textual-inversion", "all": "textual-inversion+hypernetwork+lora"}
+
+
+def combinations_of(text: str) -> tuple[str, ...]:
+    """`word+lora,all` as the names of rows, such as `textual-inversion+lora`; each once.
+
+    Raises:
+        TriptychError: an unknown method, a method twice in one combination, or a combination of one.
+    """
+    names = (name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(_combination(name) for name in names))
+
+
+def _combination(name: str) -> str:
+    parts = parts_of(AND.join(NAMES.get(part.strip(), part.strip()) for part in name.split(AND)))
+    for part in parts:
+        method_named(part)
+    if len(set(parts)) < max(2, len(parts)):
+        raise TriptychError(f"the combination {name!r} must have two or more different methods, as in word+lora")
+    return AND.join(sorted(parts, key=lambda part: (-method_named(part).stage, part)))
+
+
+@dataclass(frozen=True)
+class Together:
+    """The runs of one replicate, drawn with at once."""
+
+    method: str  # the names of the parts, joined
+    replicate: int
+    parts: tuple[Run, ...]
+
+    @property
+    def artifacts(self) -> tuple[Path, ...]:
+        return tuple(run.artifact for run in self.parts)
+
+    def phrase(self, concept: Concept) -> str:
+        """What calls every part: a learned word stands for the noun, rare words go before it, none of them twice."""
+        phrase = concept.class_word
+        for run in sorted(self.parts, key=lambda run: -method_named(run.method).stage):
+            method = method_named(run.method)
+            own = method.phrase(run.settings, "")
+            if not own or f" {own} " not in f" {phrase} ":
+                phrase = method.phrase(run.settings, phrase)
+        return phrase
+
+
+def together(names: Sequence[str], trained: Sequence[Run]) -> list[Together]:
+    """The combinations for every replicate in which all the parts have a result."""
+    found = []
+    for name in names:
+        for replicate in sorted({run.replicate for run in trained}):
+            runs = {run.method: run for run in trained if run.replicate == replicate}
+            if runs.keys() >= set(parts_of(name)):
+                found.append(Together(name, replicate, tuple(runs[part] for part in parts_of(name))))
+    return found
+
+
+def cost_together(name: str, costs: Sequence[Cost]) -> Cost | None:
+    """The sum over the parts; memory is that of the part that needs most, since one is trained after the other."""
+    parts = [cost for cost in costs if cost.method in parts_of(name)]
+    if len(parts) < len(parts_of(name)):
+        return None
+    seconds = [cost.seconds_alone for cost in parts if cost.seconds_alone is not None]
+    peaks = [cost.peak_bytes for cost in parts if cost.peak_bytes is not None]
+    return replace(
+        parts[0],
+        method=name,
+        attaches=all(cost.attaches for cost in parts),
+        **{
+            each: sum(getattr(cost, each) for cost in parts)
+            for each in ("parameters", "file_bytes", "steps", "pictures_seen", "tuning_trials")
+        },
+        seconds_alone=sum(seconds) if len(seconds) == len(parts) else None,
+        peak_bytes=max(peaks) if len(peaks) == len(parts) else None,
+        seconds_shared=None,
+        trained_with=(),
+        seconds_a_picture=None,
+    )
+
+
+def failures_together(names: Sequence[str], failures: Mapping[str, str]) -> dict[str, str]:
+    """Why a combination has no row, or rows for fewer replicates than others: a part of it failed."""
+    return {
+        name: f"its part {part} has no result: {failures[part]}"
+        for name in names
+        for part in reversed(parts_of(name))
+        if part in failures
+    }

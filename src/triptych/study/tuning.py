@@ -1,0 +1,230 @@
+"""Tuning: every method's learning rate and length, sought with the same number of trials on concepts not reported.
+
+The low rungs are judged by the fixed-batch loss on held-out pictures, the last by the subject fidelity of pictures that
+are drawn with prompts and seeds that no study reports. Several trials of a method that shares the frozen base are
+trained in one pass, over all the concepts; one that moves the base's weights is trained for one concept after another,
+and given up by the first alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from optuna.trial import Trial as Asked
+
+from .. import __version__
+from ..artifact import Artifact
+from ..base import Base, Owner, generator
+from ..concept import Concept, fill
+from ..errors import TriptychError
+from ..fit import Fitted, Trial, fit
+from ..generate import Request, draw
+from ..metrics import Drawn, Evidence
+from ..metrics.encoders import ImageEncoder, open_encoder
+from ..patch import Stage, Training, method_named
+from ..png import Recipe, save_png
+from .layout import Layout, key
+from .plan import Plan
+from .progress import Progress
+from .search import Search, rounded
+from .tuned import Tuned
+from .work import Work
+
+FIRST_SEED = 1_000_000  # seeds of pictures from here on are tuning's; those of studies lie below
+SEEDS = 2  # pictures of each prompt
+FILE = "tuned.toml"
+
+
+@dataclass
+class Attempt:
+    """One trial: what it is made of, and what was seen of it."""
+
+    asked: Asked
+    usual: Sequence[Any]  # the settings for each concept
+    looks: int  # steps between looks
+    fitted: list[Fitted] = field(default_factory=list)  # one a concept, as far as it came
+    given_up: bool = False
+
+    def settings(self, concept: int) -> Any:
+        return replace(self.usual[concept], **rounded(self.asked.params), fixed_every=self.looks)
+
+    def owner(self, concept: int) -> str:
+        return f"{self.asked.number}/{concept}"
+
+
+@dataclass
+class Pass:
+    """Watches a joint pass of attempts over some of the concepts, and sends away those that are given up."""
+
+    search: Search
+    attempts: Sequence[Attempt]
+    concepts: Sequence[int]
+    starts: Mapping[Owner, float] = field(default_factory=dict)
+
+    def __call__(self, done: int, losses: Mapping[Owner, float]) -> list[Owner]:
+        """A loss counts as a part of the one before training, so that every concept weighs the same."""
+        if done == 0:
+            self.starts = dict(losses)
+            return []
+        for attempt in self.attempts:
+            seen = [losses[owner] / self.starts[owner] for owner in self._owners(attempt) if owner in losses]
+            if seen and not attempt.given_up:
+                whole = len(seen) == len(self.concepts)  # where not, one of its trainings has broken
+                attempt.given_up = not whole or self.search.report(attempt.asked, done, fmean(seen))
+        return [owner for attempt in self.attempts if attempt.given_up for owner in self._owners(attempt)]
+
+    def _owners(self, attempt: Attempt) -> list[Owner]:
+        return [attempt.owner(concept) if self.is_joint else None for concept in self.concepts]
+
+    @property
+    def is_joint(self) -> bool:
+        return len(self.attempts) * len(self.concepts) > 1
+
+
+def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> Tuned:
+    """Seek settings for the methods of the plans, which differ in their folder alone, and write `tuned.toml`.
+
+    Raises:
+        TriptychError: bad input, or no trial of a method came to its end.
+    """
+    layout = Layout(out)
+    concepts = [plan.concept() for plan in plans]
+    with layout.alone():
+        progress.stage("opening", 1)
+        base = plans[0].place.open()
+        works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
+        prompts = [tuning_prompts(base, work.plan, work.concept) for work in works]
+        encoder = open_encoder(plans[0].image_encoder or base.description.image_encoder, "image", str(base.device))
+        progress.advance()
+        tuner = Tuner(base, works, prompts, encoder, trials)
+        searches = {name: tuner.seek(name) for name in plans[0].chosen if _is_trained(works[0], name)}
+        tuned = Tuned(
+            {name: best for name, search in searches.items() if (best := search.best())},
+            {name: search.spent for name, search in searches.items()},
+            tuple(concept.digest for concept in concepts),
+        )
+        tuned.write(out / FILE, tuner.made_from(), [one for search in searches.values() for one in search.table()])
+    lost = [name for name in searches if name not in tuned.settings]
+    if lost:
+        raise TriptychError(f"no trial of {lost[0]} came to its end: give more --trials, or less to learn with -s")
+    return tuned
+
+
+def _is_trained(work: Work, name: str) -> bool:
+    if isinstance(work.plan.settings_of(name, work.base, work.concept), Training):
+        return True
+    work.progress.note(f"{name} is not trained, so there is nothing to tune")
+    return False
+
+
+@dataclass(frozen=True)
+class Tuner:
+    base: Base
+    works: Sequence[Work]
+    prompts: Sequence[Sequence[str]]  # of each concept
+    encoder: ImageEncoder
+    trials: int
+
+    def made_from(self) -> dict[str, Any]:
+        plan = self.works[0].plan
+        return {
+            "base": plan.place.source, "base_fingerprint": self.base.identity, "version": __version__,
+            "budget": plan.budget, "seed": plan.seed, "folders": [work.concept.name for work in self.works],
+            "prompts": [list(prompts) for prompts in self.prompts],
+            "seeds": self.seeds,
+        }  # fmt: skip
+
+    @property
+    def seeds(self) -> list[int]:
+        first = FIRST_SEED + int(generator("tuning", self.works[0].plan.seed).initial_seed()) % 100_000
+        return [first + i for i in range(SEEDS)]
+
+    def seek(self, name: str) -> Search:
+        """All trials of a method, as far as they are not in the journal."""
+        usual = [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
+        seed = self.works[0].plan.seed
+        same = key(
+            self.works[0].base_key, [work.concept.digest for work in self.works], [str(one) for one in usual], seed
+        )
+        search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
+        self._tell(f"tuning {name}", self.trials - search.spent)
+        while (left := self.trials - search.spent) > 0:
+            asked = search.ask(min(left, self._at_once(name, usual[0])))
+            attempts = [Attempt(one, usual, search.first_rung) for one in asked]
+            self._train(name, search, attempts)
+            for attempt in attempts:
+                search.end(attempt.asked, self._fidelity(name, attempt))
+                self.works[0].progress.advance()
+        return search
+
+    def _tell(self, stage: str, total: int) -> None:
+        self.works[0].progress.stage(stage, max(0, total))
+
+    def _at_once(self, name: str, usual: Training) -> int:
+        """How many trials fit into one pass."""
+        rows = self.base.description.drawing.rows // (usual.batch * len(self.works))
+        return 1 if method_named(name).stage is Stage.WEIGHTS else max(1, rows)
+
+    def _train(self, name: str, search: Search, attempts: Sequence[Attempt]) -> None:
+        for concepts in self._passes(name):
+            going = [attempt for attempt in attempts if not attempt.given_up]
+            if not going:
+                return
+            watch = Pass(search, going, concepts)
+            trials = [self._trial(name, attempt, i, watch.is_joint) for attempt in going for i in concepts]
+            fitted = iter(fit(self.base, trials, leave=watch if concepts[0] == 0 else None))
+            for attempt in going:
+                own = [next(fitted) for _ in concepts]
+                attempt.fitted += own
+                attempt.given_up |= any(one.failure for one in own)
+
+    def _passes(self, name: str) -> Iterator[list[int]]:
+        """The concepts of each pass."""
+        every = list(range(len(self.works)))
+        yield from ([i] for i in every) if method_named(name).stage is Stage.WEIGHTS else [every]
+
+    def _trial(self, name: str, attempt: Attempt, i: int, owned: bool) -> Trial:
+        work = self.works[i]
+        split = work.concept.split(0)
+        return Trial(
+            name, attempt.settings(i), work.examples(split.train), work.concept.class_word, work.plan.seed,
+            attempt.owner(i) if owned else None, work.examples(split.held_out),
+        )  # fmt: skip
+
+    def _fidelity(self, name: str, attempt: Attempt) -> float | None:
+        """Mean likeness of its pictures to the held-out ones, over all concepts; None for one that was given up."""
+        if attempt.given_up:
+            return None
+        return fmean(self._likeness(name, attempt, i) for i in range(len(self.works)))
+
+    def _likeness(self, name: str, attempt: Attempt, i: int) -> float:
+        work, settings = self.works[i], attempt.settings(i)
+        phrase = method_named(name).phrase(settings, work.concept.class_word)
+        asked = [(fill(prompt, phrase), seed) for prompt in self.prompts[i] for seed in self.seeds]
+        with Artifact(name, settings, attempt.fitted[i].tensors).apply(self.base):
+            pictures = draw(self.base, [Request(prompt, (seed,)) for prompt, seed in asked])
+        folder = work.layout.out / "pictures" / f"{name}-{attempt.asked.number}-{i}"
+        drawn = []
+        for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
+            path = folder / f"{place:05}.png"
+            save_png(path, picture, Recipe.of(self.base, prompt, seed, uses=[folder.name]))
+            drawn.append(Drawn(name, 0, "concept", prompt, seed, path, path.relative_to(work.layout.out).as_posix()))
+        return fmean(Evidence(work.concept, drawn, self.encoder, self.base.resolution).likeness(drawn))
+
+
+def tuning_prompts(base: Base, plan: Plan, concept: Concept) -> list[str]:
+    """The prompts to choose settings by, "{}" for the concept: those of the base, less what a study would report.
+
+    Raises:
+        TriptychError: nothing is left.
+    """
+    reported = {*base.description.prompts[concept.kind], *plan.own_prompts}
+    own = base.description.tuning_prompts.get(concept.kind) or [base.description.captions[concept.kind]]
+    left = [prompt for prompt in own if prompt not in reported]
+    if not left:
+        raise TriptychError(f"all tuning_prompts of {base.name} are among those that studies report: give it others")
+    return left

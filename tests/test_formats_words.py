@@ -1,0 +1,275 @@
+"""Files of embeddings and aesthetic gradients: other programs' are understood, ours make the same picture in theirs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.test_families import theirs
+from tests.worlds import learned, look, trial
+from triptych.artifact import Artifact
+from triptych.base import Base, tiny_base
+from triptych.conversion import Order, convert
+from triptych.errors import TriptychError
+from triptych.formats import formats, open_artifact, recognise
+from triptych.patch import method_named
+from triptych.tensorfile import TensorFile
+from triptych.word_files import bundled_embeddings
+
+ROWS = torch.randn(3, 12, generator=torch.Generator().manual_seed(3))
+
+
+def word(vectors: int = 3, width: int = 12, token: str = "<fox>", seed: int = 3) -> Artifact:
+    rows = torch.randn(vectors, width, generator=torch.Generator().manual_seed(seed))
+    chosen = method_named("textual-inversion").configure({"token": token, "vectors": vectors})
+    return Artifact("textual-inversion", chosen, {"emb_params": rows}, {"says": token, "base": "demo"})
+
+
+def read_by(base: Base, artifact: Artifact, prompt: str) -> Tensor:
+    with artifact.apply(base), torch.no_grad():
+        return base.encode([prompt]).hidden
+
+
+FOREIGN: dict[str, Any] = {
+    "kohya": ({"emb_params": ROWS}, "fox-v2"),
+    "OneTrainer": ({"emp_params": ROWS, "emp_params_out": ROWS + 1}, "fox-v2"),
+    "diffusers": ({"<fox>": ROWS}, "<fox>"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_safetensors_of_other_programs(name: str, tmp_path: Path) -> None:
+    tensors, token = FOREIGN[name]
+    save_file(tensors, tmp_path / "fox-v2.safetensors")
+    read = open_artifact(tmp_path / "fox-v2.safetensors")
+    assert torch.equal(read.tensors["emb_params"], ROWS)
+    assert (read.settings.token, read.settings.vectors, read.provenance["says"]) == (token, 3, token)
+    found = recognise(TensorFile.open(tmp_path / "fox-v2.safetensors"))
+    assert (found.kind, found.triggers, found.details["vectors"]) == ("textual-inversion", (token,), 3)
+    assert not torch.equal(read_by(tiny_base(), read, f"a {token} x"), read_by(tiny_base(), read, "a dog x"))
+
+
+def a1111(rows: Tensor, **more: Any) -> dict[str, Any]:
+    """The web UI's dictionary, from its specification."""
+    parameter = torch.nn.Parameter(rows)
+    return {
+        "string_to_token": {"*": 265}, "string_to_param": {"*": parameter}, "name": "fox", "step": 900,
+        "sd_checkpoint": "abcdef0123", "sd_checkpoint_name": "v1-5", **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "family"), [(768, "sd1"), (1024, "sd2"), (12, None)])
+def test_the_web_uis_file(width: int, family: str | None, tmp_path: Path) -> None:
+    rows = torch.randn(2, width)
+    torch.save(a1111(rows), tmp_path / "my-fox.pt")
+    found = recognise(TensorFile.open(tmp_path / "my-fox.pt"))
+    assert (found.family, found.triggers, found.details["step"]) == (family, ("my-fox",), 900)
+    read = open_artifact(tmp_path / "my-fox.pt")
+    assert torch.equal(read.tensors["emb_params"], rows)
+    assert (read.settings.token, read.provenance["sd_checkpoint_name"]) == ("my-fox", "v1-5")
+
+
+def test_sdxl_has_two(tmp_path: Path) -> None:
+    base = tiny_base(kind="sdxl")
+    tensors = {"clip_l": torch.randn(2, 12), "clip_g": torch.randn(2, 20)}
+    save_file(tensors, tmp_path / "fox-xl.safetensors")
+    assert recognise(TensorFile.open(tmp_path / "fox-xl.safetensors")).family == "sdxl"
+    read = open_artifact(tmp_path / "fox-xl.safetensors")
+    plain = look(base)
+    with read.apply(base), torch.no_grad():
+        assert not torch.equal(base.encode(["a fox-xl"]).hidden, base.encode(["a fox"]).hidden)
+    assert torch.equal(look(base), plain)
+    with pytest.raises(TriptychError, match="made for another kind of base: emb_params"):
+        read.apply(tiny_base()).__enter__()
+    save_file(tensors | {"clip_g": torch.randn(3, 20)}, tmp_path / "odd.safetensors")
+    with pytest.raises(TriptychError, match="2 and 3 vectors"):
+        open_artifact(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("to", ["kohya", "diffusers", "a1111"])
+def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
+    word().save(tmp_path / "own.safetensors")
+    suffix = ".pt" if to == "a1111" else ".safetensors"
+    convert(Order(tmp_path / "own.safetensors", to, tmp_path / f"out{suffix}"))
+    base, pipeline = tiny_base(), theirs(tiny_base())
+    pipeline.tokenizer.model_max_length = base.texts[0].room + 2
+    token = {"token": "<fox>"}
+    pipeline.load_textual_inversion(tmp_path, weight_name=f"out{suffix}", **token)
+    with torch.no_grad():
+        told = pipeline.encode_prompt("a <fox> sun", "cpu", 1, False)[0]
+    assert torch.allclose(read_by(base, word(), "a <fox> sun"), told, atol=1e-6)
+
+
+def test_diffusers_reads_both_of_sdxl(tmp_path: Path) -> None:
+    base, pipeline = tiny_base(kind="sdxl"), theirs(tiny_base(kind="sdxl"))
+    ours = learned(base, trial("textual-inversion", vectors=2))
+    ours.save(tmp_path / "own.safetensors")
+    convert(Order(tmp_path / "own.safetensors", "diffusers", tmp_path / "out.safetensors"))
+    for text, name in zip(base.texts, ("out.safetensors", "out_2.safetensors"), strict=True):
+        number = text.name.removeprefix("text_encoder")
+        tokenizer = getattr(pipeline, f"tokenizer{number}")
+        tokenizer.model_max_length = text.room + 2
+        (token, rows), = load_file(tmp_path / name).items()  # fmt: skip
+        pipeline.load_textual_inversion(
+            {token: rows}, token=token, text_encoder=getattr(pipeline, text.name), tokenizer=tokenizer
+        )
+    with torch.no_grad():
+        told = pipeline.encode_prompt("a <concept> sun", device="cpu", do_classifier_free_guidance=False)[0]
+    assert torch.allclose(read_by(base, ours, "a <concept> sun"), told, atol=1e-5)
+
+
+def test_a_reader_of_the_specification(tmp_path: Path) -> None:
+    """A1111 takes one parameter, whatever its key; kohya's reader `emb_params`."""
+    for name, file in (("a1111", "x.pt"), ("kohya", "x.safetensors")):
+        word().save(tmp_path / "own.safetensors")
+        convert(Order(tmp_path / "own.safetensors", name, tmp_path / file))
+    held = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert held.keys() == a1111(ROWS).keys()
+    ((_, rows),) = held["string_to_param"].items()
+    assert torch.equal(rows, word().tensors["emb_params"])
+    assert rows.requires_grad
+    assert torch.equal(load_file(tmp_path / "x.safetensors")["emb_params"], word().tensors["emb_params"])
+
+
+def json_of(rows: Tensor) -> bytes:
+    told = a1111(rows) | {"string_to_param": {"*": {"TORCHTENSOR": rows.tolist()}}}
+    return json.dumps(told).encode()
+
+
+def picture(size: int = 64) -> Image.Image:
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(1, 255, (size, size, 3), dtype=np.uint8))
+
+
+def veiled(half: np.ndarray, height: int) -> np.ndarray:
+    """One half of the bytes as a block of pixels, by the specification: filled up, styled above, veiled below."""
+    length = len(half) + height - len(half) % height
+    length += height * 3 - length % (height * 3)
+    block = np.resize(half, length).reshape(height, -1, 3)
+    x, sequence = 0, []
+    for _ in range(block.size):
+        x = (1664525 * x + 1013904223) % 2**32
+        sequence.append(x & 0x0F)
+    return ((block ^ np.array(sequence, dtype=np.uint8).reshape(block.shape)) | 0x50).astype(np.uint8)
+
+
+def hide(data: bytes, shown: Image.Image) -> Image.Image:
+    squeezed = np.frombuffer(zlib.compress(data, 9), np.uint8)
+    low, high = (veiled(half, shown.height) for half in (squeezed & 0x0F, squeezed >> 4))
+    whole = Image.new("RGB", (shown.width + low.shape[1] + high.shape[1] + 2, shown.height))
+    whole.paste(Image.fromarray(low), (0, 0))
+    whole.paste(shown, (low.shape[1] + 1, 0))
+    whole.paste(Image.fromarray(high), (low.shape[1] + shown.width + 2, 0))
+    return whole
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_pixels_that_hide_an_embedding(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"shared{suffix}"
+    hide(json_of(ROWS), picture()).save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    found = recognise(TensorFile.open(path))
+    assert (found.kind, found.triggers, found.details["vectors"]) == ("textual-inversion", ("shared",), 3)
+    assert torch.allclose(open_artifact(path).tensors["emb_params"], ROWS, atol=1e-6)
+
+
+def test_a_chunk_that_holds_an_embedding(tmp_path: Path) -> None:
+    told = PngInfo()
+    told.add_text("sd-ti-embedding", base64.b64encode(json_of(ROWS)).decode())
+    picture().save(tmp_path / "shared.png", pnginfo=told)
+    assert torch.allclose(open_artifact(tmp_path / "shared.png").tensors["emb_params"], ROWS, atol=1e-6)
+
+
+def with_chunk(path: Path, text: str) -> None:
+    told = PngInfo()
+    told.add_text("sd-ti-embedding", text)
+    picture().save(path, pnginfo=told)
+
+
+def test_pictures_that_hold_none(tmp_path: Path) -> None:
+    picture().save(tmp_path / "plain.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "plain.png").read_bytes()[:200])
+    hide(b"x" * 70_000_000, picture(256)).save(tmp_path / "bomb.png")
+    with_chunk(tmp_path / "no base64.png", "!!")
+    with_chunk(tmp_path / "no json.png", base64.b64encode(b"{").decode())
+    for rows in ([], [[]], [[1, 2], [3]], [["a"]], 5):
+        told = {"string_to_param": {"*": {"TORCHTENSOR": rows}}}
+        with_chunk(tmp_path / f"{rows}.png", base64.b64encode(json.dumps(told).encode()).decode())
+    for path in tmp_path.glob("*.png"):
+        with pytest.raises(TriptychError) as refused:
+            open_artifact(path)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_embeddings_within_a_lora(tmp_path: Path) -> None:
+    tensors = {"bundle_emb.fox.string_to_param.*": ROWS}
+    tensors |= {"bundle_emb.owl.clip_l": ROWS + 2, "bundle_emb.owl.clip_g": ROWS + 1}
+    save_file(tensors, tmp_path / "x.safetensors")
+    found = bundled_embeddings(TensorFile.open(tmp_path / "x.safetensors"))
+    assert {name: len(one.tensors) for name, one in found.items()} == {"fox": 1, "owl": 2}
+    assert found["fox"].settings.token == "fox"
+
+
+def test_aesthetic_embeddings(base: Base, tmp_path: Path) -> None:
+    torch.save(torch.randn(1, 768).half(), tmp_path / "mucha.pt")
+    found = recognise(TensorFile.open(tmp_path / "mucha.pt"))
+    assert (found.kind, found.family) == ("aesthetic-gradients", "sd1")
+    artifact = learned(base, trial("aesthetic-gradients"))
+    artifact.save(tmp_path / "own.safetensors")
+    convert(Order(tmp_path / "own.safetensors", "a1111", tmp_path / "out.pt"))
+    mean = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert torch.equal(mean, artifact.tensors["mean_image_feature"])
+    assert torch.equal(open_artifact(tmp_path / "out.pt").tensors["mean_image_feature"], mean)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["kohya", "diffusers", "a1111", "triptych"]), st.integers(1, 5), st.sampled_from([12, 768, 1024]),
+    st.integers(0, 99), st.booleans(),
+)  # fmt: skip
+def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, seed: int, two: bool) -> None:
+    ours = word(vectors, width, "<fox>", seed)
+    if two:
+        rows = ours.tensors["emb_params"]
+        ours = Artifact(
+            ours.method, ours.settings, {"clip_l": rows, "clip_g": torch.cat([rows, rows], 1)}, ours.provenance
+        )
+    ours.save(tmp_path / "own.safetensors")
+    out = tmp_path / ("out.pt" if to == "a1111" else "out.safetensors")
+    out.unlink(missing_ok=True)
+    order = Order(tmp_path / "own.safetensors", to, out)
+    if two and to == "a1111":
+        with pytest.raises(TriptychError, match="for SDXL"):
+            convert(order)
+        return
+    convert(order)
+    if two and to == "diffusers":
+        assert torch.equal(load_file(tmp_path / "out_2.safetensors")["<fox>"], ours.tensors["clip_g"])
+        return
+    read = open_artifact(out)
+    assert read.tensors.keys() == ours.tensors.keys()
+    assert all(torch.equal(read.tensors[name], ours.tensors[name]) for name in ours.tensors)
+    assert read.settings.vectors == vectors
+    assert read.settings.token == ("out" if to == "a1111" else "<fox>")
+
+
+def test_what_an_embedding_cannot_become(tmp_path: Path) -> None:
+    word().save(tmp_path / "own.safetensors")
+    with pytest.raises(TriptychError, match="cannot be written as 'single-file'"):
+        convert(Order(tmp_path / "own.safetensors", "single-file", tmp_path / "x.safetensors"))
+    with pytest.raises(TriptychError, match=r"must end in .safetensors"):
+        convert(Order(tmp_path / "own.safetensors", "kohya", tmp_path / "x.txt"))
+    assert formats()["picture-embedding"].writes is False

@@ -1,0 +1,168 @@
+"""Tuning: the same effort for every method, trials given up at rungs, gone on with where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.worlds import FAST, call, gap, pictures, trial, typed
+from triptych.base import Base, Description, tiny_base
+from triptych.concept import Concept
+from triptych.errors import TriptychError
+from triptych.fit import fit
+from triptych.patch import Training
+from triptych.study import Plan
+from triptych.study.search import Search
+from triptych.study.tuned import Tried, Tuned
+from triptych.study.tuning import FIRST_SEED, tuning_prompts
+
+USUAL = Training(lr=1e-3, steps=90)
+
+
+def test_who_is_sent_away_leaves_the_pass_and_the_others_alone(base: Base) -> None:
+    told = []
+
+    def leave(done: int, losses: dict[str | None, float]) -> list[str | None]:
+        told.append((done, sorted(map(str, losses))))
+        return ["ann"] if done == 4 else []
+
+    trials = [trial("lora", "ann", fixed_every=2, steps=8), trial("hypernetwork", "bob", fixed_every=2, steps=8)]
+    gone, other = fit(base, trials, leave=leave)  # type: ignore[arg-type]
+    assert (len(gone.losses), len(other.losses)) == (4, 8)
+    assert told == [(0, ["ann", "bob"]), (2, ["ann", "bob"]), (4, ["ann", "bob"]), (6, ["bob"]), (8, ["bob"])]
+    whole = fit(base, [trial("hypernetwork", steps=8)])[0]
+    judged = {name for name in whole.tensors if not (".k.linear" in name and name.endswith("bias"))}
+    assert gap({n: other.tensors[n] for n in judged}, {n: whole.tensors[n] for n in judged}) < 2e-5
+
+
+def run_search(search: Search, trials: int) -> None:
+    """A method whose fidelity is best at ten times the usual rate, and whose loss says so."""
+    while search.spent < trials:
+        for asked in search.ask(1):
+            off = abs(asked.params["lr"] / 1e-2 - 1)
+            given_up = any(search.report(asked, done, 1 + off) for done in range(10, asked.params["steps"] + 1, 10))
+            search.end(asked, None if given_up else 1 - off)
+
+
+def test_the_search_starts_at_the_usual_and_gives_up_at_rungs(tmp_path: Path) -> None:
+    search = Search(tmp_path / "journal", "lora", "k", USUAL, 0)
+    run_search(search, 20)
+    table = search.table()
+    assert table[0].settings == {"lr": 1e-3, "steps": 90}
+    assert search.first_rung == 10
+    states = [one.state for one in table]
+    assert states.count("pruned") >= 10
+    assert all(one.fidelity is None for one in table if one.state == "pruned")
+    ended = {max(map(int, one.looks)) for one in table if one.state == "pruned"}
+    assert ended <= {10, 30, 90}, ended
+    best = search.best()
+    assert best is not None
+    assert abs(best["lr"] / 1e-2 - 1) < 0.7
+    assert 45 <= best["steps"] <= 180
+
+
+def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
+    run_search(Search(tmp_path / "journal", "lora", "k", USUAL, 0), 4)
+    interrupted = Search(tmp_path / "journal", "lora", "k", USUAL, 0).ask(2)
+    again = Search(tmp_path / "journal", "lora", "k", USUAL, 0)
+    assert again.spent == 4
+    assert [asked.params for asked in again.ask(2)] == [asked.params for asked in interrupted]
+    assert Search(tmp_path / "journal", "lora", "other", USUAL, 0).spent == 0
+    with pytest.raises(TriptychError, match="above 0"):
+        Search(tmp_path / "journal", "lora", "k", Training(lr=0.0), 0)
+
+
+def test_tuned_settings_are_read_as_written(tmp_path: Path) -> None:
+    tuned = Tuned({"lora": {"lr": 3e-3, "steps": 5}}, {"lora": 7}, ("abc",))
+    tuned.write(tmp_path / "t.toml", {"base": "demo"}, [Tried("lora", 0, "pruned", {"lr": 1.0}, {"5": 0.5})])
+    assert Tuned.read(tmp_path / "t.toml") == tuned
+    told = tomllib.loads((tmp_path / "t.toml").read_text())
+    assert told["trial"][0]["looks"] == {"5": 0.5}
+    (tmp_path / "bad.toml").write_text("lr = 3")
+    with pytest.raises(TriptychError, match=r"give its tuned\.toml"):
+        Tuned.read(tmp_path / "bad.toml")
+    with pytest.raises(TriptychError, match="cannot be read"):
+        Tuned.read(tmp_path / "none.toml")
+
+
+def test_tuned_settings_lie_between_the_bases_and_the_users(tmp_path: Path, folder: Path) -> None:
+    Tuned({"lora": {"lr": 3e-3, "rank": 2, "steps": 50}}, {"lora": 7}, ()).write(tmp_path / "t.toml", {}, [])
+    plan = Plan(folder, tuned=str(tmp_path / "t.toml"), settings={"lora": {"rank": 3}}, budget="quick")
+    base = tiny_base()
+    settings = plan.settings_of("lora", base, Concept.open(folder))
+    assert (settings.lr, settings.rank) == (3e-3, 3)
+    assert settings.steps == round(50 * base.description.budgets["quick"].steps)
+    assert plan.tuning_trials("lora") == 7
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_what_chooses_is_not_what_reports(family: str) -> None:
+    described = Description.of(None, family)
+    check_prompts(described)
+
+
+def test_what_chooses_is_not_what_reports_on_the_demo_base() -> None:
+    import triptych
+
+    check_prompts(Description.of(Path(triptych.__file__).parent / "base" / "demo", "demo"))
+
+
+def check_prompts(described: Description) -> None:
+    assert set(described.tuning_prompts) == {"subject", "style", "scene"}
+    for kind, prompts in described.tuning_prompts.items():
+        assert not set(prompts) & set(described.prompts[kind])
+        assert all(prompt.count("{}") == 1 for prompt in prompts)
+
+
+def test_the_folders_own_prompts_are_not_chosen_by(tmp_path: Path) -> None:
+    place = tmp_path / "some-dog"
+    place.mkdir()
+    for i, picture in enumerate(pictures(4)):
+        picture.save(place / f"{i}.png")
+    base, plan = tiny_base(), Plan(place)
+    concept = Concept.open(place)
+    prompts = tuning_prompts(base, plan, concept)
+    (place / "prompts.txt").write_text(prompts[0])
+    assert tuning_prompts(base, plan, concept) == prompts[1:]
+    (place / "prompts.txt").write_text("\n".join(prompts))
+    with pytest.raises(TriptychError, match="give it others"):
+        tuning_prompts(base, plan, concept)
+
+
+def test_the_command(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "another-dog"
+    other.mkdir()
+    for i, picture in enumerate(pictures(5, seed=3)):
+        picture.save(other / f"{i}.png")
+    judge = ["--image-encoder", str(random_base / "dino"), "--precision", "fp32"]
+    names = ["textual-inversion", "lora", "dreambooth", "aesthetic-gradients"]
+    words = typed(random_base, "tune", folder, other, "--methods", ",".join(names), "--out", tmp_path / "out", *judge)
+    words += [f for name in names[:3] for f in ("-s", f"{name}.steps=6", "-s", f"{name}.lr={FAST[name]['lr']}")]
+    words += ["-s", "dreambooth.prior_pictures=2"]
+    assert call(monkeypatch, *words, "--trials", "2", "--json") == 0
+    first = capsys.readouterr()
+    assert "nothing to tune" in first.err
+    assert call(monkeypatch, *words, "--trials", "3", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["trials"] == dict.fromkeys(names[:3], 3)
+    written = tomllib.loads(Path(told["file"]).read_text())
+    assert written["methods"] == told["settings"]
+    assert len(written["trial"]) == 9
+    whole = [one for one in written["trial"] if one["state"] == "complete"]
+    assert all(-1 <= one["fidelity"] <= 1 for one in whole)
+    assert all(FIRST_SEED <= seed < FIRST_SEED + 100_100 for seed in written["tuning"]["seeds"])
+    for name in names[:3]:
+        best = max((one for one in whole if one["method"] == name), key=lambda one: one["fidelity"])
+        assert best["settings"] == told["settings"][name]
+    study = typed(random_base, "try", folder, "--budget", "quick", "--methods", "lora", "--out", tmp_path / "study")
+    assert call(monkeypatch, *study, "--precision", "fp32", "--tuned", told["file"]) == 0
+    assert "tuned on these very pictures" in capsys.readouterr().err
+    verdict = json.loads((tmp_path / "study" / "verdict.json").read_text())
+    assert verdict["costs"]["lora"]["tuning_trials"] == 3
+    record = json.loads(next((tmp_path / "study").glob("trials/*/trial.json")).read_text())
+    assert record["settings"]["lr"] == told["settings"]["lora"]["lr"]
