@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.originals import UNET, VAE, Shapes, real_shapes, small_checkpoint, small_configurations, small_shapes, values
+from triptych.base.parts import Parts
 from triptych.base.prediction import asked
-from triptych.base.single import Parts, open_single
+from triptych.base.single import open_single
 from triptych.base.tokenizer import clip_tokenizer
 from triptych.checkpoint import Contents, contents_of
 from triptych.errors import TriptychError
