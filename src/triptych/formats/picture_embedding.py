@@ -136,9 +136,9 @@ def _sequence(length: int) -> NDArray[Any]:
     """The first numbers of the sequence, found by doubling: `step` and `added` lead from x to the one `len` later."""
     import numpy as np
 
-    x, step, added = np.array([ADDED], dtype=np.uint64), STEP, ADDED
+    x, step, added = np.array([ADDED], dtype=np.uint32), STEP, ADDED
     while len(x) < length:
-        x = np.concatenate([x, (x * np.uint64(step) + np.uint64(added)) % (1 << 32)])
+        x = np.concatenate([x, x[: length - len(x)] * np.uint32(step) + np.uint32(added)])  # which wraps at 2^32
         step, added = step * step % (1 << 32), (step * added + added) % (1 << 32)
     return np.asarray(x[:length] % VEIL, dtype=np.uint8)
 
