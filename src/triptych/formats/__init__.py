@@ -108,7 +108,9 @@ def recognise(file: TensorFile) -> Recognised:
         found = one.recognise(file)
         if found:
             return found if found.family else replace(found, family=_family_in_recipe(file))
-    names = ", ".join(list(file.layouts)[:3]) or "none"
+    if file.container == "picture":
+        raise TriptychError(f"{file.path} is a picture that holds no embedding")
+    names = ", ".join(name or "one without a name" for name in list(file.layouts)[:3]) or "none"
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
 
 
