@@ -20,7 +20,7 @@ LAYERS = [
     },
     {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
     {"verdict", "study"},
-    {"report", "console", "cli", "cli_files", "__main__"},
+    {"report", "console", "cli", "__main__"},
 ]
 # fmt: on
 ALLOWED = {("study", "report")}  # a study ends by writing its report
