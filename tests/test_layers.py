@@ -10,7 +10,10 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 # fmt: off
 LAYERS = [
-    {"errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes", "checkpoint"},
+    {
+        "errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "archives", "hashes",
+        "checkpoint",
+    },
     {
         "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",
         "metadata", "png", "weights", "streaming", "export", "extract",
