@@ -9,11 +9,16 @@ SHOWN = 80  # letters of a text out of a file that an error repeats
 class TriptychError(Exception):
     """Bad input or a place that cannot be used; the text is one sentence, which the command line prints, exiting 2.
 
-    It is one printable line whatever the names in it are: line ends, terminal codes and broken letters are escaped.
+    It is one printable line whatever the names in it are.
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence))
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """One line of text, with line ends, terminal codes and broken letters escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def shown(text: object) -> str:

@@ -269,7 +269,7 @@ def _checked(path: Path, header: Mapping[str, Any], length: int) -> dict[str, La
         if end > length:
             whole = max(last for _, last in places.values())
             raise TriptychError(
-                f"{path} is cut off in its tensor {shown(name)}: {whole - length} of {whole} bytes of tensors are missing"
+                f"{path} is cut off in its tensor {shown(name)}: of {whole} bytes {whole - length} are missing"
             )
     if end < length:
         raise TriptychError(f"{path} is damaged: {length - end} bytes follow its last tensor")
