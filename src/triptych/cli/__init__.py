@@ -22,6 +22,8 @@ app = typer.Typer(
 
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
+STOPPED = 130  # the exit code for Ctrl-C
+
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
@@ -43,8 +45,7 @@ def main() -> None:
     except TriptychError as error:
         code = _told(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on from here (`train`: with --resume)", file=sys.stderr)
-        code = 130
+        code = STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -52,6 +53,8 @@ def main() -> None:
         if not hasattr(error, "format_message"):  # which is how typer says that the words were wrong
             raise
         code = _told(error.format_message())
+    if code == STOPPED:  # typer, too, makes it of Ctrl-C
+        print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

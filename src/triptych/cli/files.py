@@ -13,6 +13,8 @@ from ..errors import TriptychError, did_you_mean, printable
 if TYPE_CHECKING:
     from ..inspection import Inspection
 
+WIDE = 1000  # characters, so that what another program reads has a line a file
+
 
 def inspect(
     places: Annotated[list[Path], typer.Argument(metavar="FILE...", help="files, or folders of them")],
@@ -100,6 +102,6 @@ def _table(found: list[Inspection]) -> None:
             cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(one.triggers), fits]
         table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name may look like markup
     if found:
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     else:
         print("no file of tensors there")
