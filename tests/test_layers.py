@@ -11,8 +11,8 @@ ROOT = Path(triptych.__file__).parent
 # fmt: off
 LAYERS = [
     {
-        "errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "hashes", "checkpoint",
-        "units",
+        "errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "archives", "hashes",
+        "checkpoint", "units",
     },
     {
         "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",

@@ -3,9 +3,28 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 80  # letters of a text out of a file that an error repeats
+
 
 class TriptychError(Exception):
-    """Bad input or a place that cannot be used; the text is one sentence, which the command line prints, exiting 2."""
+    """Bad input or a place that cannot be used; the text is one sentence, which the command line prints, exiting 2.
+
+    It is one printable line whatever the names in it are.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """One line of text, with line ends, terminal codes and broken letters escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(text: object) -> str:
+    """A name or value out of a file as an error repeats it: not longer than a line bears."""
+    whole = text if isinstance(text, str) else repr(text)
+    return whole if len(whole) <= SHOWN else f"{whole[: SHOWN - 3]}..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

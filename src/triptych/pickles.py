@@ -1,41 +1,49 @@
 """What a pickle that torch wrote would build, read from its opcodes: nothing is imported, called or allocated.
 
-The file is walked opcode by opcode (`pickletools`) with a stack and a memo of its own. Tensors come out as layouts,
+The pickle is walked opcode by opcode (`pickletools`) with a stack and a memo of its own. Tensors come out as layouts,
 the rest as plain values. A pickle that asks for anything but tensors and plain values is refused, with the name of what
-it asks for. Both containers of `torch.save` are known: the zip archive and the stream of before PyTorch 1.6.
+it asks for. All work is bounded by what is read, not by what is claimed: values that a pickle shares or copies many
+times over are counted each time. Known is what torch's weights-only loader reads; the opcodes of other protocols are
+followed only to name what they ask for.
 """
 
 from __future__ import annotations
 
-import io
 import pickletools
-import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from .errors import TriptychError
+from .errors import shown
 
-MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the old stream
-LONGEST_PICKLE = 64_000_000  # bytes of opcodes: a checkpoint of thousands of tensors needs a few hundred thousand
-MOST_OPCODES = 20_000_000
-MOST_ENTRIES = 200_000  # of an archive, and of names in a file
-DEEPEST = 32  # of nested tables and lists
+PROTOCOL = 2  # what torch.save writes
+LONGEST_PICKLE = 16_000_000  # bytes of opcodes: a checkpoint of thousands of tensors needs a few hundred thousand
+MOST_OPCODES = 1_000_000  # some forty a tensor
+MOST_COPIES = 1_000_000  # values that a pickle may copy from one list or table into another
+DEEPEST = 32  # of nested tables and lists, and of a tensor's shape
 SHORT = 64  # values of a list that is kept as a value
+MOST_LETTERS = 4_000_000  # of all names together, each counted as fifty more than it has
+LARGEST = 2**63  # of sizes, steps and numbers of bytes
 
 STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
     "BoolStorage": "BOOL", "Float8_e4m3fnStorage": "F8_E4M3", "Float8_e5m2Storage": "F8_E5M2",
 }  # fmt: skip
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
-          "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
-BUILDERS = {  # what may be called, besides the storages above that may be named
-    "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch Size", "collections OrderedDict",
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+    "uint16": "U16", "uint32": "U32", "uint64": "U64",
 }  # fmt: skip
+WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+          "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "U32": 4, "U64": 8}  # fmt: skip
+UNTYPED = "torch.storage UntypedStorage"  # bytes, of which the tensor says what they are
+BUILDERS = {  # what may be called
+    "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3", "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_parameter_with_state", "torch Size", "collections OrderedDict",
+}  # fmt: skip
+NAMED = BUILDERS | {UNTYPED} | {f"torch {name}" for name in (*STORAGES, *DTYPES)}
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,15 @@ class Global:
 
 @dataclass(frozen=True)
 class Storage:
+    """Bytes elsewhere in the file: `numbers` of this kind."""
+
     dtype: str
     key: str
     numbers: int
+
+    @property
+    def bytes(self) -> int:
+        return self.numbers * WIDTHS[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -66,30 +80,48 @@ class RefusedError(Exception):
 
 @dataclass
 class Machine:
-    """A pickle's stack and memo; `run` gives the value it would leave."""
+    """A pickle's stack and memo; `run` gives the value it would leave.
+
+    What a damaged pickle does to it (a stack that is empty, a text for a number) shows as a ValueError, TypeError,
+    IndexError or the like.
+    """
 
     stack: list[Any] = field(default_factory=list)
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
+    copied: int = 0
 
     def run(self, data: Any) -> Any:
+        """`data`: bytes, or a file that stands where the pickle begins, and is left where it ends.
+
+        Raises:
+            RefusedError: it asks for more than tensors and plain values, or for more than a file of tensors needs.
+        """
+        unread = ""
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count > MOST_OPCODES:
                 raise RefusedError("has more opcodes than any file of tensors")
             if opcode.name == "STOP":
-                return self.stack.pop()
+                break
             step = STEPS.get(opcode.name)
             if step is None:
-                asked = f" ({argument})" if isinstance(argument, str) else ""
+                asked = f" ({shown(argument)})" if isinstance(argument, str) else ""
                 raise RefusedError(f"uses the pickle opcode {opcode.name}{asked}, which no file of tensors needs")
             step(self, argument)
-        raise RefusedError("is a pickle without an end")
+            if opcode.name not in LOADED or (opcode.name == "PROTO" and argument != PROTOCOL):
+                unread = opcode.name
+        if unread:
+            raise RefusedError(
+                f"is of a pickle protocol that torch's weights-only loader does not read (opcode {unread}): have it"
+                " saved again as .safetensors, or by torch.save as it is by default"
+            )
+        return self.stack.pop()
 
     def marked(self) -> list[Any]:
         """What lies above the last mark, taken off with it."""
-        above = self.stack
-        self.stack = self.marks.pop()
+        below = self.marks.pop()
+        above, self.stack = self.stack, below
         return above
 
     def mark(self) -> None:
@@ -99,12 +131,18 @@ class Machine:
             raise RefusedError("is nested deeper than any file of tensors")
 
     def name(self, asked: str) -> None:
-        if asked not in BUILDERS and not (asked.startswith("torch ") and asked[6:] in STORAGES):
+        if asked not in NAMED:
             raise RefusedError(
-                f"asks for {asked.replace(' ', '.', 1)} when it is loaded: it is not only a file of tensors, do not"
-                " load it anywhere (a .safetensors version of it is safe)"
+                f"asks for {shown(asked.replace(' ', '.', 1))} when it is loaded: it is not only a file of tensors, do"
+                " not load it anywhere (a .safetensors version of it is safe)"
             )
         self.stack.append(Global(asked))
+
+    def name_on_stack(self) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not (isinstance(name, str) and isinstance(module, str)):
+            raise RefusedError("asks for something whose name is no text")
+        self.name(f"{module} {name}")
 
     def call(self) -> None:
         given, asked = self.stack.pop(), self.stack.pop()
@@ -114,59 +152,110 @@ class Machine:
 
     def build(self, asked: str, given: tuple[Any, ...]) -> Any:
         if asked == "collections OrderedDict":
-            return dict(given[0]) if given else {}
+            return self.table(self.copy(given))
         if asked == "torch Size":
-            return tuple(given[0]) if given else ()
-        if asked == "torch._utils _rebuild_parameter" and given and isinstance(given[0], Tensor):
+            return tuple(self.copy(given))
+        if asked.startswith("torch._utils _rebuild_parameter") and given and isinstance(given[0], Tensor):
             return given[0]
         if asked == "torch._utils _rebuild_tensor_v2" and len(given) >= 4 and isinstance(given[0], Storage):
-            return _tensor(*given[:4])
+            return _tensor(given[0], *given[1:4])
+        if asked == "torch._utils _rebuild_tensor_v3" and len(given) >= 7 and isinstance(given[6], Global):
+            return _tensor(_seen_as(given[0], given[6].name), *given[1:4])
         raise RefusedError(f"builds a tensor by {asked.rpartition(' ')[2]} from what is none")
 
+    def copy(self, given: tuple[Any, ...]) -> list[Any]:
+        """The values of the one list or tuple that a call is given, or of none."""
+        if not given:
+            return []
+        if len(given) > 1 or not isinstance(given[0], list | tuple):
+            raise RefusedError("builds a table or a shape from what is no list")
+        self.copied += len(given[0])
+        if self.copied > MOST_COPIES:
+            raise RefusedError("copies more values than any file of tensors")
+        return list(given[0])
+
+    def table(self, pairs: list[Any]) -> dict[Any, Any]:
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise RefusedError("builds a table from what are no pairs")
+        table: dict[Any, Any] = {}
+        _fill(table, [one for pair in pairs for one in pair])
+        return table
+
     def persistent(self) -> None:
-        """`("storage", kind, key, device, numbers)`, which stands for bytes that lie elsewhere in the file."""
+        """`("storage", kind, key, device, numbers)`, which stands for bytes that lie elsewhere in the file.
+
+        Streams have a sixth, for views of storages as PyTorch knew them before 0.4; it is None since.
+        """
         given = self.stack.pop()
-        right = isinstance(given, tuple) and len(given) >= 5 and given[0] == "storage" and isinstance(given[1], Global)
-        if not right or not isinstance(given[2], str) or not _count(given[4]):
+        right = isinstance(given, tuple) and given[5:] in ((), (None,)) and given[:1] == ("storage",)
+        if not right or len(given) < 5 or not (isinstance(given[1], Global) and isinstance(given[2], str)):
             raise RefusedError("names bytes that are no storage of a tensor")
-        storage = Storage(STORAGES.get(given[1].name.removeprefix("torch "), ""), given[2], given[4])
-        if not storage.dtype:
-            raise RefusedError(f"names a storage of the kind {given[1].name}, which is none")
+        kind = "U8" if given[1].name == UNTYPED else STORAGES.get(given[1].name.removeprefix("torch "))
+        if kind is None or not is_count(given[4]):
+            raise RefusedError(f"names a storage of the kind {given[1].name} that is none")
+        storage = Storage(kind, given[2], given[4])
         if self.storages.setdefault(storage.key, storage) != storage:
-            raise RefusedError(f"describes its storage {storage.key} in two ways")
+            raise RefusedError(f"describes its storage {shown(storage.key)} in two ways")
         self.stack.append(storage)
 
 
-def _count(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+def is_count(number: Any) -> bool:
+    """Whether it is a number of things or bytes that a machine can have."""
+    return type(number) is int and 0 <= number < LARGEST
+
+
+def _seen_as(storage: Any, asked: str) -> Storage:
+    dtype = DTYPES.get(asked.removeprefix("torch "))
+    if not isinstance(storage, Storage) or dtype is None or storage.dtype != "U8":
+        raise RefusedError("builds a tensor by _rebuild_tensor_v3 from what is none")
+    return Storage(dtype, storage.key, storage.numbers // WIDTHS[dtype])
 
 
 def _tensor(storage: Storage, offset: Any, shape: Any, stride: Any) -> Tensor:
     whole = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= DEEPEST
-    if not (whole and all(map(_count, (offset, *shape, *stride)))):
+    if not (whole and all(map(is_count, (offset, *shape, *stride)))):
         raise RefusedError("describes a tensor whose shape is none")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if prod(shape) and last >= storage.numbers:
-        raise RefusedError(f"describes a tensor of shape {shape} in a storage of only {storage.numbers} numbers")
+        raise RefusedError(f"describes a tensor of shape {shown(shape)} in a storage of only {storage.numbers} numbers")
     if prod(shape) > storage.numbers:
-        raise RefusedError(f"describes a tensor of {prod(shape)} numbers in a storage of {storage.numbers}")
+        raise RefusedError(f"describes a tensor of shape {shown(shape)} in a storage of {storage.numbers} numbers")
     return Tensor(storage.dtype, shape)
 
 
-def _fill(machine: Machine, pairs: list[Any]) -> None:
-    table = machine.stack[-1]
+def _fill(table: Any, pairs: list[Any]) -> None:
     if not isinstance(table, dict) or len(pairs) % 2:
         raise RefusedError("sets entries of something that is no table")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if not isinstance(key, str | int | float | bool | None):
+        if not isinstance(key, str | int | float | None):
             raise RefusedError("has a table whose keys are neither texts nor numbers")
         table[key] = value
 
 
-def _extend(machine: Machine, items: list[Any]) -> None:
-    if not isinstance(machine.stack[-1], list):
+def _extend(values: Any, items: list[Any]) -> None:
+    if not isinstance(values, list):
         raise RefusedError("appends to something that is no list")
-    machine.stack[-1].extend(items)
+    values.extend(items)
+
+
+def _append(machine: Machine) -> None:
+    item = machine.stack.pop()
+    _extend(machine.stack[-1], [item])
+
+
+def _extend_marked(machine: Machine) -> None:
+    items = machine.marked()
+    _extend(machine.stack[-1], items)
+
+
+def _set_one(machine: Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    _fill(machine.stack[-1], [key, value])
+
+
+def _set_marked(machine: Machine) -> None:
+    pairs = machine.marked()
+    _fill(machine.stack[-1], pairs)
 
 
 def _state(machine: Machine) -> None:
@@ -200,22 +289,10 @@ def _tuple(size: int) -> Callable[[Machine, Any], None]:
     return step
 
 
-def _stack_global(machine: Machine) -> None:
-    name, module = machine.stack.pop(), machine.stack.pop()
-    machine.name(f"{module} {name}")
-
-
-def _set_one(machine: Machine) -> None:
-    value, key = machine.stack.pop(), machine.stack.pop()
-    _fill(machine, [key, value])
-
-
-STEPS: dict[str, Callable[[Machine, Any], Any]] = {
-    **dict.fromkeys(("PROTO", "FRAME"), lambda m, x: None),
-    **dict.fromkeys(
-        ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-         "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _put,
-    ),
+Step = Callable[[Machine, Any], Any]
+LOADED: dict[str, Step] = {  # what torch's weights-only loader reads
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "BINUNICODE"), _put),
+    "PROTO": lambda m, x: None,
     "NONE": lambda m, x: _put(m, None),
     "NEWTRUE": lambda m, x: _put(m, True),
     "NEWFALSE": lambda m, x: _put(m, False),
@@ -223,42 +300,32 @@ STEPS: dict[str, Callable[[Machine, Any], Any]] = {
     "EMPTY_TUPLE": lambda m, x: _put(m, ()),
     "EMPTY_DICT": lambda m, x: _put(m, {}),
     "MARK": lambda m, x: m.mark(),
-    "POP": lambda m, x: m.stack.pop(),
-    "TUPLE": lambda m, x: _put(m, tuple(m.marked())) if m.marks else m.marks.pop(),
+    "TUPLE": lambda m, x: _put(m, tuple(m.marked())),
     "TUPLE1": _tuple(1),
     "TUPLE2": _tuple(2),
     "TUPLE3": _tuple(3),
-    "LIST": lambda m, x: _put(m, m.marked()),
-    "APPEND": lambda m, x: _extend(m, [m.stack.pop()]),
-    "APPENDS": lambda m, x: _extend(m, m.marked()),
+    "APPEND": lambda m, x: _append(m),
+    "APPENDS": lambda m, x: _extend_marked(m),
     "SETITEM": lambda m, x: _set_one(m),
-    "SETITEMS": lambda m, x: _fill(m, m.marked()),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _remember),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _recall),
+    "SETITEMS": lambda m, x: _set_marked(m),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _remember),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _recall),
     "GLOBAL": lambda m, x: m.name(x),
-    "STACK_GLOBAL": lambda m, x: _stack_global(m),
     "REDUCE": lambda m, x: m.call(),
     "BUILD": lambda m, x: _state(m),
     "BINPERSID": lambda m, x: m.persistent(),
 }  # fmt: skip
-
-
-def header(path: Path) -> list[tuple[str, Any]]:
-    """The names and values of a file that torch wrote, tensors as `Tensor`; see `flatten` for the names.
-
-    Raises:
-        TriptychError: it is damaged, or asks for more than tensors and plain values.
-    """
-    try:
-        with path.open("rb") as file:
-            value = _archive(file) if file.read(4) == b"PK\x03\x04" else _stream(file)
-        return list(flatten(value, Tensor))
-    except RefusedError as error:
-        raise TriptychError(f"{path} {error}") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise TriptychError(f"{path} is a damaged archive: {error}") from error
-    except (ValueError, TypeError, IndexError, AttributeError, OverflowError, EOFError, RecursionError) as error:
-        raise TriptychError(f"{path} is a damaged pickle, cut off or changed on its way") from error
+STEPS: dict[str, Step] = LOADED | {
+    **dict.fromkeys(
+        ("INT", "LONG", "FLOAT", "STRING", "BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _put
+    ),
+    "FRAME": lambda m, x: None,
+    "POP": lambda m, x: m.stack.pop(),
+    "LIST": lambda m, x: _put(m, m.marked()),
+    **dict.fromkeys(("PUT", "MEMOIZE"), _remember),
+    "GET": _recall,
+    "STACK_GLOBAL": lambda m, x: m.name_on_stack(),
+}
 
 
 def flatten(value: Any, tensor: type) -> Iterator[tuple[str, Any]]:
@@ -268,104 +335,22 @@ def flatten(value: Any, tensor: type) -> Iterator[tuple[str, Any]]:
 
     Raises:
         RefusedError: it is nested too deeply, or has too many names.
+        UnicodeEncodeError: a text that is no Unicode.
     """
-    return _walk(value, tensor, "", 0, [MOST_ENTRIES])
+    return _walk(value, tensor, "", 0, [MOST_LETTERS])
 
 
 def _walk(value: Any, tensor: type, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, Any]]:
-    left[0] -= 1
+    left[0] -= 50 + len(name) + (len(value) if isinstance(value, str | list | tuple) else 0)
     if depth > DEEPEST or left[0] < 0:
         raise RefusedError("is nested deeper, or holds more, than any file of tensors")
-    if isinstance(value, (tensor, str, int, float, bool, type(None))):
+    inner = (dict, list, tuple, tensor)
+    if isinstance(value, (tensor, str, int, float, type(None))):
+        (name + value if isinstance(value, str) else name).encode()
         yield name, value
-    elif isinstance(value, list | tuple) and not any(isinstance(one, dict | list | tuple | tensor) for one in value):
+    elif isinstance(value, list | tuple) and not any(issubclass(one, inner) for one in set(map(type, value))):
         if len(value) <= SHORT:
             yield name, list(value)
     elif isinstance(value, dict | list | tuple):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _walk(inner, tensor, f"{name}.{key}" if name else str(key), depth + 1, left)
-
-
-def _archive(file: BinaryIO) -> Any:
-    """The zip container: `NAME/data.pkl`, and a record `NAME/data/KEY` for each storage."""
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        _check_entries(entries, file.seek(0, io.SEEK_END))
-        pickles = [entry for entry in entries if re.fullmatch(r"([^/]*/)?data\.pkl", entry.filename)]
-        if len(pickles) != 1:
-            raise RefusedError("is a zip archive, but not one of tensors (it has no data.pkl)")
-        if pickles[0].file_size > LONGEST_PICKLE:
-            raise RefusedError("has a pickle longer than any file of tensors")
-        machine = Machine()
-        value = machine.run(archive.read(pickles[0]))
-        root = pickles[0].filename.removesuffix("data.pkl")
-        records = {entry.filename: entry.file_size for entry in entries}
-    for key, storage in machine.storages.items():
-        has = records.get(f"{root}data/{key}")
-        if has is None or has < storage.numbers * WIDTHS[storage.dtype]:
-            raise RefusedError(
-                f"lacks bytes of its storage {key}: {has or 0} of {storage.numbers * WIDTHS[storage.dtype]}"
-            )
-    return value
-
-
-def _check_entries(entries: list[zipfile.ZipInfo], length: int) -> None:
-    """torch stores its records side by side and uncompressed, under plain names."""
-    if len(entries) > MOST_ENTRIES:
-        raise RefusedError("is an archive of more entries than any file of tensors")
-    names, end = set(), 0
-    for entry in sorted(entries, key=lambda entry: entry.header_offset):
-        if not _plain(entry.orig_filename):
-            raise RefusedError(f"holds an entry that would be written outside: {entry.orig_filename!r}")
-        if entry.filename in names:
-            raise RefusedError(f"holds two entries called {entry.filename!r}")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise RefusedError(f"holds a compressed or encrypted entry ({entry.filename!r}), which torch never writes")
-        if entry.header_offset < end or entry.header_offset + entry.file_size > length:
-            raise RefusedError(f"holds entries that overlap or reach beyond its end ({entry.filename!r})")
-        names.add(entry.filename)
-        end = entry.header_offset + entry.file_size
-
-
-def _plain(name: str) -> bool:
-    """A path that stays within its folder on every system."""
-    parts = name.split("/")
-    return not (".." in parts or parts[0] == "" or any(sign in name for sign in "\\:\0"))
-
-
-class _Bounded:
-    """A file that is never asked for more than it has: a length that lies would be allocated before it is read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.length = file, file.seek(0, io.SEEK_END)
-        file.seek(0)
-
-    def read(self, count: int) -> bytes:
-        if count > self.length - self.file.tell():
-            raise EOFError
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        return self.file.readline(LONGEST_PICKLE)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-
-def _stream(opened: BinaryIO) -> Any:
-    """The old container: four pickles, the last of them the value; then the keys of the storages and their bytes."""
-    file = _Bounded(opened)
-    if Machine().run(file) != MAGIC:
-        raise RefusedError("is a pickle, but not a file that torch wrote")
-    Machine().run(file)  # the protocol's version
-    Machine().run(file)  # the writer's machine
-    machine = Machine()
-    value = machine.run(file)
-    keys = Machine().run(file)
-    there = file.length - file.tell()
-    wanted = sum(8 + storage.numbers * WIDTHS[storage.dtype] for storage in machine.storages.values())
-    if not isinstance(keys, list) or set(keys) != machine.storages.keys():
-        raise RefusedError("does not list the storages that it names")
-    if there < wanted:
-        raise RefusedError(f"is cut off: {there} of {wanted} bytes of its tensors are there")
-    return value
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _walk(one, tensor, f"{name}.{key}" if name else str(key), depth + 1, left)

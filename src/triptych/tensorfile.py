@@ -12,23 +12,27 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import pickles
-from .errors import TriptychError
+from . import archives, pickles
+from .errors import TriptychError, shown
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-SIZES = pickles.WIDTHS | {"U16": 2, "U32": 4, "U64": 8, "F8_E8M0": 1, "C64": 8}  # bytes of a number
+SIZES = pickles.WIDTHS | {"F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "C64": 8}  # bytes of a number
 LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors library
+MOST_PARTS = 2_000_000  # of a header: of signs that begin a table or list, or part its members
+FIRST = 512  # bytes by which a file is told
 CHUNK = 1 << 22  # numbers looked at together
-PICTURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff", b"GIF8")
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")
 MISTAKES = {  # first bytes -> what a file is that somebody took for a file of tensors
-    b"<!DOCTYPE": "a web page", b"<!doctype": "a web page", b"<html": "a web page", b"{": "JSON", b"[": "JSON",
     b"version https://git-lfs": "a pointer of Git LFS, whose file was not fetched", b"GGUF": "a GGUF file",
     b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf": "a 7-Zip archive", b"Rar!": "a RAR archive", b"%PDF": "a PDF file",
-    b"\x7fELF": "a program", b"MZ": "a program", b"\x93NUMPY": "a NumPy file", b"\x89HDF": "an HDF5 file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"PK\x05\x06": "an empty zip archive", b"PK": "a damaged zip archive",
+    b"\x7fELF": "a program", b"MZ": "a program", b"#!": "a program", b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file", b"SQLite format 3": "a database",
 }  # fmt: skip
+TEXTS = {b"<": "a web page", b"{": "JSON", b"[": "JSON"}  # first letter of a text -> what it is
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,13 @@ class TensorFile:
         Raises:
             TriptychError: there is no such file, it holds no tensors, its header lies, or it is not safe to read.
         """
-        if not path.is_file():
-            raise TriptychError(f"there is no file {path}")
         try:
+            if path.is_dir():
+                raise TriptychError(f"{path} is a folder, not a file of tensors")
+            if not path.is_file():
+                raise TriptychError(f"there is no file {path}")
             with path.open("rb") as file:
-                first = file.read(64)
+                first = file.read(FIRST)
             return _opened(path, first)
         except OSError as error:
             raise TriptychError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -86,12 +92,14 @@ class TensorFile:
         wanted = list(self.layouts if names is None else names)
         for name in wanted:
             if name not in self.layouts:
-                raise TriptychError(f"{self.path} has no tensor {name!r}")
+                raise TriptychError(f"{self.path} has no tensor {shown(name)!r}")
+        if not wanted:
+            return {}
         found = self._from_safetensors(wanted) if self.container == "safetensors" else self._from_pickle(wanted)
         for name, tensor in found.items():
             if not _finite(tensor):
                 raise TriptychError(
-                    f"{self.path} is damaged: its tensor {name} holds values that are not finite numbers"
+                    f"{self.path} is damaged: its tensor {shown(name)} holds values that are not finite numbers"
                 )
         return found
 
@@ -101,48 +109,60 @@ class TensorFile:
         try:
             with safe_open(self.path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in names}
-        except (SafetensorError, OSError) as error:
-            raise TriptychError(f"{self.path} is not a safetensors file: {error}") from error
+        except (SafetensorError, OSError, AttributeError) as error:  # the last: a kind that this torch does not have
+            raise TriptychError(f"{self.path} cannot be read: {shown(str(error))}") from error
 
     def _from_pickle(self, names: list[str]) -> dict[str, Tensor]:
-        """Its opcodes were looked at when it was opened; torch's weights-only loader looks again."""
+        """Its opcodes were looked at when it was opened; torch's weights-only loader looks again.
+
+        torch would take what is called .safetensors for that, whatever it is, unless it is given the open file.
+        """
         import torch
 
         try:
             with self.path.open("rb") as file:
-                mapped = file.read(2) == b"PK"
-            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
-        except Exception as error:  # whatever a damaged file makes torch raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise TriptychError(f"{self.path} cannot be loaded as weights only: {reason}") from error
-        every = {name: value.detach() for name, value in pickles.flatten(loaded, torch.Tensor) if name in self.layouts}
-        return {name: every[name] for name in names}
+                mapped = file.read(2) == b"PK" and self.path.suffix != ".safetensors"
+                file.seek(0)
+                loaded = torch.load(self.path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            every = dict(pickles.flatten(loaded, torch.Tensor))
+        except (
+            Exception
+        ) as error:  # whatever a damaged file makes torch raise; its advice to load it all the same is left out
+            reason = str(error).partition("WeightsUnpickler error:")[2].strip() or type(error).__name__
+            raise TriptychError(
+                f"{self.path} cannot be read by torch's weights-only loader ({shown(reason)})"
+            ) from error
+        found = {}
+        for name in names:
+            tensor, layout = every.get(name), self.layouts[name]
+            if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != layout.shape:
+                raise TriptychError(f"{self.path} is damaged: its tensor {shown(name)} is not what its opcodes say")
+            found[name] = tensor.detach()
+        return found
 
 
 def _finite(tensor: Tensor) -> bool:
     """Whether all values are numbers: a sum of what is not finite is not finite. No copy of the whole is made."""
     import torch
 
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point():
         return True
     wide = torch.float64 if tensor.dtype is torch.float64 else torch.float32
-    parts: Iterator[torch.Tensor] = iter(tensor.reshape(-1).split(CHUNK))
+    axes = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # as it lies, so that nothing is copied
+    parts: Iterator[torch.Tensor] = iter(tensor.permute(axes).reshape(-1).split(CHUNK))
     return all(bool(p.to(wide).sum().isfinite()) or bool(p.to(wide).isfinite().all()) for p in parts)
 
 
 def _opened(path: Path, first: bytes) -> TensorFile:
-    if not first:
-        raise TriptychError(f"{path} is empty")
     if first[:4] == b"PK\x03\x04" or (first[:1] == b"\x80" and not _begins_safetensors(first)):
         return _open_pickle(path)
-    if first[8:9] == b"{":
+    if first[8:9] == b"{" and first[:1] not in TEXTS:
         return _open_safetensors(path)
-    if first.startswith(PICTURES):
+    if first.startswith(PICTURES) or (first[:4], first[8:12]) == (b"RIFF", b"WEBP"):
         return TensorFile(path, "picture", {})
-    for start, what in MISTAKES.items():
-        if first.startswith(start):
-            raise TriptychError(f"{path} is {what}, not a file of tensors")
-    raise TriptychError(f"{path} is not a file of tensors: neither a safetensors file nor one that torch wrote")
+    raise TriptychError(f"{path} is {_mistaken(first)}, not a file of tensors")
 
 
 def _begins_safetensors(first: bytes) -> bool:
@@ -150,11 +170,26 @@ def _begins_safetensors(first: bytes) -> bool:
     return int.from_bytes(first[:8], "little") <= LONGEST_HEADER and first[8:9] == b"{"
 
 
+def _mistaken(first: bytes) -> str:
+    """What people keep under the name of a file of tensors by mistake."""
+    for start, what in MISTAKES.items():
+        if first.startswith(start):
+            return what
+    if not first.strip(b"\0"):
+        return "a download that never came" if first else "empty"
+    if first[257:262] == b"ustar":
+        return "a tar archive"
+    text = first.removeprefix(b"\xef\xbb\xbf").strip()
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in text):
+        return TEXTS.get(text[:1], f"a text ({shown(text[:40].decode(errors='replace'))!r})")
+    return "of a kind that is not known"
+
+
 def _open_pickle(path: Path) -> TensorFile:
     layouts, values = {}, {}
-    for name, value in pickles.header(path):
+    for name, value in archives.header(path):
         if name in layouts or name in values:
-            raise TriptychError(f"{path} holds two values called {name!r}")
+            raise TriptychError(f"{path} holds two values called {shown(name)!r}")
         if isinstance(value, pickles.Tensor):
             layouts[name] = Layout(value.dtype, value.shape)
         else:
@@ -172,12 +207,7 @@ def _open_safetensors(path: Path) -> TensorFile:
             raise TriptychError(
                 f"{path} is not a safetensors file, or cut off within its header (of {length} bytes by its own account)"
             )
-        try:
-            header = json.loads(file.read(length), object_pairs_hook=_no_twins)
-        except (ValueError, RecursionError) as error:
-            raise TriptychError(f"{path} is not a safetensors file: its header is not JSON ({error})") from error
-    if not isinstance(header, dict):
-        raise TriptychError(f"{path} is not a safetensors file: its header is no table")
+        header = _table(path, file.read(length))
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise TriptychError(f"{path} is damaged: its metadata is no table of texts")
@@ -187,7 +217,24 @@ def _open_safetensors(path: Path) -> TensorFile:
     return TensorFile(path, "safetensors", layouts, metadata, {}, 8 + length)
 
 
+def _table(path: Path, data: bytes) -> dict[str, Any]:
+    """A header's JSON, which is parsed only if it has no more parts than a file of tensors needs."""
+    if data.count(b",") > MOST_PARTS or data.count(b"[") + data.count(b"{") > MOST_PARTS // 4:
+        raise TriptychError(f"{path} has a header of more parts than any file of tensors")
+    try:
+        header = json.loads(data, object_pairs_hook=_no_twins)
+    except UnicodeError as error:
+        raise TriptychError(f"{path} is damaged: its header holds what is no Unicode") from error
+    except (ValueError, RecursionError) as error:
+        raise TriptychError(f"{path} is not a safetensors file: its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise TriptychError(f"{path} is not a safetensors file: its header is no table")
+    return header
+
+
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, value in pairs:
+        (name + value if isinstance(value, str) else name).encode()  # raises what json lets pass: half a letter
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("it names something twice")
@@ -197,33 +244,38 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _checked(path: Path, header: Mapping[str, Any], length: int) -> dict[str, Layout]:
     """Layouts whose bytes lie one behind the other, without a gap, up to the end of the file."""
     layouts: dict[str, Layout] = {}
-    places = {}
+    places: dict[str, tuple[int, int]] = {}
     for name, entry in header.items():
+        broken = f"{path} is damaged: its tensor {shown(name)}"
         entry = entry if isinstance(entry, dict) else {}
         shape, dtype, place = (entry.get(key) for key in ("shape", "dtype", "data_offsets"))
         if not isinstance(dtype, str) or dtype not in SIZES:
-            raise TriptychError(f"{path} is damaged: its tensor {name} is of the kind {dtype!r}, which there is not")
-        if not (isinstance(shape, list) and isinstance(place, list) and len(place) == 2 and _counts(shape + place)):
-            raise TriptychError(f"{path} is damaged: shape or place of its tensor {name} are no counts")
-        layouts[name] = Layout(dtype, tuple(shape))
-        places[name] = tuple(place)
-        wanted = layouts[name].numbers * SIZES[dtype]
-        if place[1] - place[0] != wanted:
-            raise TriptychError(
-                f"{path} is damaged: its tensor {name} needs {wanted} bytes by its shape {shape}, and has"
-                f" {place[1] - place[0]}"
-            )
+            raise TriptychError(f"{broken} is of the kind {shown(repr(dtype))}, which there is not")
+        sizes, ends = _counts(shape), _counts(place)
+        if sizes is None or ends is None or len(ends) != 2:
+            raise TriptychError(f"{broken} has a shape or a place that are no counts")
+        layouts[name] = Layout(dtype, sizes)
+        places[name] = (ends[0], ends[1])
+        wanted, there = layouts[name].numbers * SIZES[dtype], ends[1] - ends[0]
+        if there != wanted:
+            raise TriptychError(f"{broken} needs {wanted} bytes by its shape {shown(shape)}, and has {there}")
     end = 0
     for name in sorted(places, key=lambda name: places[name]):
         if places[name][0] != end:
-            raise TriptychError(f"{path} is damaged: its tensor {name} does not begin where the one before it ends")
+            raise TriptychError(
+                f"{path} is damaged: its tensor {shown(name)} does not begin where the one before it ends"
+            )
         end = places[name][1]
-    if end > length:
-        raise TriptychError(f"{path} is cut off: {end - length} of its {end} bytes of tensors are missing")
+        if end > length:
+            whole = max(last for _, last in places.values())
+            raise TriptychError(
+                f"{path} is cut off in its tensor {shown(name)}: of {whole} bytes {whole - length} are missing"
+            )
     if end < length:
         raise TriptychError(f"{path} is damaged: {length - end} bytes follow its last tensor")
     return layouts
 
 
-def _counts(values: list[Any]) -> bool:
-    return all(type(one) is int and one >= 0 for one in values)
+def _counts(values: Any) -> tuple[int, ...] | None:
+    right = isinstance(values, list) and len(values) <= pickles.DEEPEST
+    return tuple(values) if right and all(map(pickles.is_count, values)) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from ..inspection import Inspection
@@ -31,7 +31,7 @@ def inspect(
             print(one.to_json())
     elif len(places) == 1 and not places[0].is_dir():
         for one in found:
-            print("\n".join(f"{name:<10} {text}" for name, text in _lines(one)))
+            print("\n".join(f"{name:<10} {printable(text)}" for name, text in _lines(one)))
     else:
         _table(list(found))
 
@@ -100,7 +100,7 @@ def _table(found: list[Inspection]) -> None:
         else:
             fits = one.fits.partition(":")[0]
             cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(one.triggers), fits]
-        table.add_row(*map(Text, cells))  # as text: a name may look like markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name may look like markup
     if found:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     else:

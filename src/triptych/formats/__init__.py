@@ -110,7 +110,9 @@ def recognise(file: TensorFile) -> Recognised:
             family, says = _told_by_recipe(file)
             words = tuple(dict.fromkeys((*says, *found.triggers)))
             return replace(found, family=found.family or family, triggers=words)
-    names = ", ".join(list(file.layouts)[:3]) or "none"
+    if file.container == "picture":
+        raise TriptychError(f"{file.path} is a picture that holds no embedding")
+    names = ", ".join(name or "one without a name" for name in list(file.layouts)[:3]) or "none"
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
 
 

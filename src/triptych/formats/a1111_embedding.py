@@ -61,7 +61,7 @@ class A1111Embedding(Format):
             "string_to_token": {"*": FIRST_TOKEN},
             "string_to_param": {"*": vectors[ROWS].detach().float().cpu().clone().requires_grad_()},
             "name": path.stem, "step": int(step) if step.isdecimal() else 0,
-            "sd_checkpoint": told.get("sd_checkpoint") or told.get("base_fingerprint", "")[:10] or None,
+            "sd_checkpoint": told.get("sd_checkpoint"),
             "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
         }  # fmt: skip
         with replacing(path) as temporary:

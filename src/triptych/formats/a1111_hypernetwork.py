@@ -50,7 +50,8 @@ class A1111Hypernetwork(Format):
             "activated output": "yes" if _activates_output(file) else "no",
             "dropout": ", ".join(f"{share:g}" for share in dropout) if any(dropout) else "no",
         }
-        details |= {name: file.values[name] for name in ("step", "sd_checkpoint_name") if file.values.get(name)}
+        shown = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+        details |= {name: file.values[name] for name in shown if file.values.get(name)}
         return Recognised(self.kind, self.name, _family(widths), details)
 
     def read(self, file: TensorFile) -> Artifact:
