@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import TriptychError, did_you_mean
 from .formats import RECIPE, Format, formats, open_artifact, recognise
-from .metadata import architecture, metadata_of
+from .metadata import ARCHITECTURES, architecture, metadata_of
 from .tensorfile import TensorFile
 
 if TYPE_CHECKING:
@@ -153,4 +153,7 @@ def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str
         raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
     family, prediction = base.description.family, base.schedule.config.prediction_type
     metadata = {**architecture(family, prediction), **told}
-    return write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
+    lost = write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
+    known = family in ARCHITECTURES
+    note = "" if known else f"programs open such a file by Stable Diffusion's own sizes, which {family} has not"
+    return "; ".join(filter(None, (lost, note)))
