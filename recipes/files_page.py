@@ -46,9 +46,9 @@ names, or, where there are none, in DIR itself.
 BASES = """
 ## Bases
 
-`--base` takes a diffusers folder, a checkpoint file in the original layout (`.safetensors`, `.ckpt`), or a hub id. What a
-file is, is told by the names and shapes in its header; configurations and CLIP's vocabulary come with the package.
-`--vae FILE` takes another autoencoder, `--ema` the averaged weights, `--prediction epsilon|v` corrects what a file says.
+`--base` takes a diffusers folder, a checkpoint file in the original layout (`.safetensors`, `.ckpt`), or a hub id. What
+a file is, is told by the names and shapes in its header; configurations and CLIP's vocabulary come with the package.
+`--vae FILE` takes another autoencoder, `--ema` the averaged weights; `--prediction epsilon|v` corrects what it says.
 
 | family | text encoders in a checkpoint | opened | written |
 |---|---|---|---|

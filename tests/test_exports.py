@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import triptych
 
 PROMISED = {
     "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "methods", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
 
@@ -35,6 +38,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert not loaded_by("import triptych")
     help_text = "from triptych.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass"
     assert not loaded_by(help_text)
+
+
+def test_inspect_imports_nothing_heavy(tmp_path: Path) -> None:
+    """Neither the lines on one file nor the table on a folder."""
+    save_file({"emb_params": torch.zeros(2, 768)}, tmp_path / "word.safetensors")
+    for place in (tmp_path / "word.safetensors", tmp_path):
+        words = f"['inspect', {str(place)!r}]"
+        assert not loaded_by(
+            f"from triptych.cli import app\ntry: app({words})\nexcept SystemExit as end: assert not end.code"
+        )
 
 
 def test_reports_and_verdicts_need_no_torch() -> None:

@@ -287,6 +287,9 @@ def test_files_that_do_not_hold_what_they_say(tmp_path: Path) -> None:
     refused("activation cannot be 'glu'", lambda held: held.update(activation_func="glu"))
     refused("begin and end with 1", lambda held: held.update(layer_structure=[1, 2]))
     refused("layer_structure", lambda held: held.update(layer_structure="much"))
+    refused("begin and end with 1", lambda held: held.update(layer_structure=[1, float("nan"), 1]))
+    refused("dropout_structure", lambda held: held.update(dropout_structure=[0, "x", 0]))
+    refused("dropout_structure", lambda held: held.update(dropout_structure=[None, 0, 0]))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

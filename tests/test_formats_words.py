@@ -25,6 +25,7 @@ from triptych.base import Base, tiny_base
 from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
 from triptych.formats import formats, open_artifact, recognise
+from triptych.formats.picture_embedding import _sequence
 from triptych.patch import method_named
 from triptych.tensorfile import TensorFile
 from triptych.word_files import bundled_embeddings
@@ -80,6 +81,60 @@ def test_the_web_uis_file(width: int, family: str | None, tmp_path: Path) -> Non
     read = open_artifact(tmp_path / "my-fox.pt")
     assert torch.equal(read.tensors["emb_params"], rows)
     assert (read.settings.token, read.provenance["sd_checkpoint_name"]) == ("my-fox", "v1-5")
+
+
+def test_old_files_of_one_vector_and_of_a_token_that_is_a_tensor(tmp_path: Path) -> None:
+    row = torch.randn(768)
+    torch.save({"<cat-toy>": row}, tmp_path / "learned_embeds.bin")
+    found = recognise(TensorFile.open(tmp_path / "learned_embeds.bin"))
+    assert (found.triggers, found.details["vectors"], found.details["width"]) == (("<cat-toy>",), 1, "768")
+    assert torch.equal(open_artifact(tmp_path / "learned_embeds.bin").tensors["emb_params"], row[None])
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": ROWS}}, tmp_path / "old.pt")
+    assert recognise(TensorFile.open(tmp_path / "old.pt")).format == "a1111-embedding"
+    assert torch.equal(open_artifact(tmp_path / "old.pt").tensors["emb_params"], ROWS)
+
+
+def test_a_step_that_is_no_number_is_written_as_0(tmp_path: Path) -> None:
+    torch.save(a1111(ROWS, step="many"), tmp_path / "a.pt")
+    formats()["a1111-embedding"].write(open_artifact(tmp_path / "a.pt"), tmp_path / "b.pt")
+    assert torch.load(tmp_path / "b.pt", weights_only=True)["step"] == 0
+
+
+def test_what_onetrainer_has_for_the_output_is_told(tmp_path: Path) -> None:
+    save_file(FOREIGN["OneTrainer"][0], tmp_path / "fox.safetensors")
+    assert "emp_params_out" in str(recognise(TensorFile.open(tmp_path / "fox.safetensors")).details["left out"])
+    save_file({"emp_params": ROWS}, tmp_path / "fox.safetensors")
+    assert "left out" not in recognise(TensorFile.open(tmp_path / "fox.safetensors")).details
+
+
+def test_no_hash_is_made_up_for_the_base(tmp_path: Path) -> None:
+    """The web UI's hash is of a checkpoint's bytes, which our fingerprint of a base is not."""
+    ours = word()
+    told = Artifact(ours.method, ours.settings, ours.tensors, {"base": "demo", "base_fingerprint": "0123456789abcdef"})
+    formats()["a1111-embedding"].write(told, tmp_path / "fox.pt")
+    held = torch.load(tmp_path / "fox.pt", weights_only=True)
+    assert (held["sd_checkpoint"], held["sd_checkpoint_name"]) == (None, "demo")
+
+
+def test_two_files_are_one_word_only_for_sdxl(tmp_path: Path) -> None:
+    first, second = tmp_path / "fox.safetensors", tmp_path / "fox_2.safetensors"
+    rows = torch.randn(2, 768)
+    save_file({"<fox>": rows}, first)
+    for other in ({"<fox>": torch.randn(2, 1024)}, {"<owl>": torch.randn(2, 1280)}, {"<fox>": torch.randn(3, 1280)}):
+        save_file(other, second)
+        assert recognise(TensorFile.open(first)).family == "sd1"
+        assert torch.equal(open_artifact(first).tensors["emb_params"], rows)
+    second.write_bytes(b"no tensors")
+    assert recognise(TensorFile.open(first)).family == "sd1"
+    save_file({"<fox>": torch.randn(2, 1280)}, second)
+    found = recognise(TensorFile.open(first))
+    assert (found.family, found.triggers, found.details["second file"]) == ("sdxl", ("<fox>",), "fox_2.safetensors")
+    assert found.details["width"] == "768 and 1280"
+    assert {name: tuple(rows.shape) for name, rows in open_artifact(first).tensors.items()} == {
+        "clip_l": (2, 768), "clip_g": (2, 1280),
+    }  # fmt: skip
+    save_file({"<fox>": rows}, first, {"modelspec.architecture": "stable-diffusion-v1/textual-inversion"})
+    assert recognise(TensorFile.open(first)).family == "sd1", "a file that says so is not half of another"
 
 
 def test_sdxl_has_two(tmp_path: Path) -> None:
@@ -162,7 +217,7 @@ def veiled(half: np.ndarray, height: int) -> np.ndarray:
     x, sequence = 0, []
     for _ in range(block.size):
         x = (1664525 * x + 1013904223) % 2**32
-        sequence.append(x & 0x0F)
+        sequence.append(x % 255 & 0x0F)
     return ((block ^ np.array(sequence, dtype=np.uint8).reshape(block.shape)) | 0x50).astype(np.uint8)
 
 
@@ -176,12 +231,19 @@ def hide(data: bytes, shown: Image.Image) -> Image.Image:
     return whole
 
 
+def test_the_sequence_that_veils_is_the_web_uis() -> None:
+    """Its first numbers, and the sum of a hundred thousand after the first hundred, as its own code checks them."""
+    sequence = _sequence(100_100).astype(int)
+    assert sequence[:12].tolist() == [253, 242, 127, 44, 157, 27, 239, 133, 38, 79, 167, 4]
+    assert sequence[100:].sum() == 12731374
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 def test_pixels_that_hide_an_embedding(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"shared{suffix}"
     hide(json_of(ROWS), picture()).save(path, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
     found = recognise(TensorFile.open(path))
-    assert (found.kind, found.triggers, found.details["vectors"]) == ("textual-inversion", ("shared",), 3)
+    assert (found.kind, found.triggers, found.details["vectors"]) == ("textual-inversion", ("fox",), 3)
     assert torch.allclose(open_artifact(path).tensors["emb_params"], ROWS, atol=1e-6)
 
 
@@ -190,6 +252,15 @@ def test_a_chunk_that_holds_an_embedding(tmp_path: Path) -> None:
     told.add_text("sd-ti-embedding", base64.b64encode(json_of(ROWS)).decode())
     picture().save(tmp_path / "shared.png", pnginfo=told)
     assert torch.allclose(open_artifact(tmp_path / "shared.png").tensors["emb_params"], ROWS, atol=1e-6)
+
+
+@pytest.mark.parametrize(("inside", "token"), [({"name": "owl"}, "owl"), ({}, "00012"), ({"name": 5}, "00012")])
+def test_a_pictures_word_is_called_by_the_name_inside(inside: dict[str, Any], token: str, tmp_path: Path) -> None:
+    """As the web UI has it, for pictures alone; the picture's own name only where there is none."""
+    told = {"string_to_param": {"*": {"TORCHTENSOR": ROWS.tolist()}}, **inside}
+    with_chunk(tmp_path / "00012.png", base64.b64encode(json.dumps(told).encode()).decode())
+    assert recognise(TensorFile.open(tmp_path / "00012.png")).triggers == (token,)
+    assert open_artifact(tmp_path / "00012.png").settings.token == token
 
 
 def with_chunk(path: Path, text: str) -> None:
@@ -205,13 +276,22 @@ def test_pictures_that_hold_none(tmp_path: Path) -> None:
     hide(b"x" * 70_000_000, picture(256)).save(tmp_path / "bomb.png")
     with_chunk(tmp_path / "no base64.png", "!!")
     with_chunk(tmp_path / "no json.png", base64.b64encode(b"{").decode())
-    for rows in ([], [[]], [[1, 2], [3]], [["a"]], 5):
+    for rows in ([], [[]], [[1, 2], [3]], [["a"]], [[10**400]], 5):
         told = {"string_to_param": {"*": {"TORCHTENSOR": rows}}}
-        with_chunk(tmp_path / f"{rows}.png", base64.b64encode(json.dumps(told).encode()).decode())
+        with_chunk(tmp_path / f"{str(rows)[:9]}.png", base64.b64encode(json.dumps(told).encode()).decode())
     for path in tmp_path.glob("*.png"):
         with pytest.raises(TriptychError) as refused:
             open_artifact(path)
         assert len(str(refused.value).splitlines()) == 1
+
+
+def test_pictures_are_told_from_embeddings_before_they_cost_anything(tmp_path: Path) -> None:
+    picture().save(tmp_path / "plain.png")
+    with pytest.raises(TriptychError, match="is a picture that holds no embedding"):
+        open_artifact(tmp_path / "plain.png")
+    Image.new("L", (8192, 4097)).save(tmp_path / "vast.png")
+    with pytest.raises(TriptychError, match="larger than any picture that holds an embedding"):
+        open_artifact(tmp_path / "vast.png")
 
 
 def test_embeddings_within_a_lora(tmp_path: Path) -> None:
@@ -221,6 +301,25 @@ def test_embeddings_within_a_lora(tmp_path: Path) -> None:
     found = bundled_embeddings(TensorFile.open(tmp_path / "x.safetensors"))
     assert {name: len(one.tensors) for name, one in found.items()} == {"fox": 1, "owl": 2}
     assert found["fox"].settings.token == "fox"
+    assert torch.equal(found["owl"].tensors["clip_l"], ROWS + 2)
+    assert torch.equal(found["owl"].tensors["clip_g"], ROWS + 1)
+
+
+def test_odd_embeddings_within_a_lora(tmp_path: Path) -> None:
+    tensors = {"bundle_emb.v1.5 fox.string_to_param.*": ROWS, "bundle_emb.v1.5 owl.clip_l": ROWS + 1}
+    tensors |= {f"bundle_emb.elk.clip_{letter}{out}": ROWS + len(out) for letter in "lg" for out in ("", "_out")}
+    tensors |= {"bundle_emb.ant.<ant>": ROWS + 5}
+    save_file(tensors, tmp_path / "x.safetensors")
+    found = bundled_embeddings(TensorFile.open(tmp_path / "x.safetensors"))
+    assert found.keys() == {"v1.5 fox", "v1.5 owl", "elk", "ant"}
+    assert torch.equal(found["v1.5 fox"].tensors["emb_params"], ROWS)
+    assert torch.equal(found["v1.5 owl"].tensors["emb_params"], ROWS + 1)
+    assert torch.equal(found["ant"].tensors["emb_params"], ROWS + 5)
+    assert found["elk"].tensors.keys() == {"clip_l", "clip_g"}
+    assert all(torch.equal(rows, ROWS) for rows in found["elk"].tensors.values())
+    save_file({"bundle_emb.elk.clip_l": ROWS, "bundle_emb.elk.t5": ROWS + 1}, tmp_path / "flux.safetensors")
+    with pytest.raises(TriptychError, match="'elk' of clip_l and t5"):
+        bundled_embeddings(TensorFile.open(tmp_path / "flux.safetensors"))
 
 
 def test_aesthetic_embeddings(base: Base, tmp_path: Path) -> None:
@@ -249,7 +348,8 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
         )
     ours.save(tmp_path / "own.safetensors")
     out = tmp_path / ("out.pt" if to == "a1111" else "out.safetensors")
-    out.unlink(missing_ok=True)
+    for stale in tmp_path.glob("out*"):
+        stale.unlink()
     order = Order(tmp_path / "own.safetensors", to, out)
     if two and to == "a1111":
         with pytest.raises(TriptychError, match="for SDXL"):
@@ -257,8 +357,8 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
         return
     convert(order)
     if two and to == "diffusers":
+        assert torch.equal(load_file(out)["<fox>"], ours.tensors["clip_l"])
         assert torch.equal(load_file(tmp_path / "out_2.safetensors")["<fox>"], ours.tensors["clip_g"])
-        return
     read = open_artifact(out)
     assert read.tensors.keys() == ours.tensors.keys()
     assert all(torch.equal(read.tensors[name], ours.tensors[name]) for name in ours.tensors)

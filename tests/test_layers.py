@@ -12,7 +12,7 @@ ROOT = Path(triptych.__file__).parent
 LAYERS = [
     {
         "errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "archives", "hashes",
-        "checkpoint",
+        "checkpoint", "units",
     },
     {
         "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",
@@ -20,7 +20,7 @@ LAYERS = [
     },
     {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
     {"verdict", "study"},
-    {"report", "console", "cli", "cli_files", "__main__"},
+    {"report", "console", "cli", "__main__"},
 ]
 # fmt: on
 ALLOWED = {("study", "report")}  # a study ends by writing its report

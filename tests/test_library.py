@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.worlds import call, learned, trial, typed
 from triptych.artifact import Artifact, Part, compose
 from triptych.base import Base, Place
+from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
 from triptych.generate import Request, draw
 from triptych.library import Call, Library, calls, sidecar
@@ -150,3 +151,32 @@ def test_sidecars(tmp_path: Path) -> None:
     (tmp_path / "fox.json").write_text("{")
     assert sidecar(file).triggers == ("foxy", "red")
     assert "fox.preview" not in Library(tmp_path).files("embedding")
+
+
+def test_words_within_a_lora_come_along(
+    base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora, word = learned(base, trial("lora")), learned(base, trial("textual-inversion"))
+    lora.save(tmp_path / "own.safetensors")
+    convert(Order(tmp_path / "own.safetensors", "kohya", tmp_path / "plain.safetensors"))
+    within = {"bundle_emb.foxy.string_to_param.*": word.tensors["emb_params"]}
+    (tmp_path / "library").mkdir()
+    save_file(load_file(tmp_path / "plain.safetensors") | within, tmp_path / "library" / "both.safetensors")
+    drawn = {}
+    for name, words in {
+        "called": ("a <lora:both:0.5> foxy", "--library", tmp_path / "library"),
+        "used": ("a foxy", "--use", f"{tmp_path / 'library' / 'both.safetensors'}:0.5"),
+        "apart": (
+            "a <concept>",
+            "--use",
+            f"{tmp_path / 'own.safetensors'}:0.5",
+            "--use",
+            tmp_path / "word.safetensors",
+        ),
+    }.items():
+        word.save(tmp_path / "word.safetensors")
+        asked = typed(random_base, "generate", *words, "--out", tmp_path / name, "--precision", "fp32")
+        assert call(monkeypatch, *asked) == 0
+        drawn[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)
+    assert np.abs(drawn["called"] - drawn["apart"]).max() <= 1
+    assert np.abs(drawn["used"] - drawn["apart"]).max() <= 1

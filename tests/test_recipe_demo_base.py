@@ -234,3 +234,21 @@ def test_a_difference_of_low_rank_is_kept_whole() -> None:
     assert all(torch.allclose(value, after[name], atol=0.02) for name, value in add(before, kept).items())
     assert energy(before, after, kept) > 0.9999
     assert energy(before, after, compress(before, after, rank=1)) < 0.99
+
+
+def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    from recipes.demo_base.denoiser import build_denoiser
+    from recipes.demo_base.fit import load_mean
+    from recipes.demo_base.onwards import go_on_from
+    from recipes.demo_base.stage import denoiser_plan
+    from triptych.base import EMBEDDED
+
+    go_on_from(EMBEDDED["demo"], tmp_path, denoiser_plan(1.0))
+    begun = build_denoiser()
+    load_mean(torch.nn.ModuleDict({"unet": begun}), tmp_path / "unet.checkpoint")
+    shipped = UNet2DConditionModel.from_pretrained(EMBEDDED["demo"] / "unet", torch_dtype=torch.float32)
+    assert all(torch.equal(value, shipped.state_dict()[name]) for name, value in begun.state_dict().items())
+    assert (tmp_path / "vae" / "config.json").is_file()
+    assert (tmp_path / "clip.done").is_file()

@@ -17,9 +17,10 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.worlds import call, typed
-from triptych.artifact import Artifact
+from triptych.formats import open_artifact
 from triptych.patch import methods
 from triptych.scores import BASE
+from triptych.tensorfile import TensorFile
 
 METHODS = sorted(methods())
 
@@ -65,8 +66,13 @@ def test_a_study_writes_what_it_promises(study: Path) -> None:
 
 def test_what_is_taken_away_opens(study: Path) -> None:
     files = sorted((study / "artifacts").iterdir())
-    assert [Artifact.open(path).method for path in files] == METHODS
-    assert all(any(name in path.name for name in METHODS) for path in files)
+    assert {open_artifact(path).method for path in files} == set(METHODS)
+    assert {path.name.partition("-")[2].partition("-")[2] for path in files} == {
+        "aesthetic-gradients.pt", "aesthetic-gradients.safetensors", "dreambooth.safetensors", "hypernetwork.pt",
+        "hypernetwork.safetensors", "lora.safetensors", "textual-inversion.safetensors",
+    }  # fmt: skip
+    lora = next(path for path in files if "lora" in path.name)
+    assert all(name.startswith("lora_unet_") for name in TensorFile.open(lora).layouts)
 
 
 def test_no_method_trains_on_what_is_held_out(study: Path, folder: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from tests.simulated import BYTES, COSTS, DB, FLOOR, HN, LORA, TI, decisions, simulate
 from triptych.errors import TriptychError
 from triptych.scores import BASE, Cost, Score
+from triptych.units import duration, size
 from triptych.verdict import MARGINS, NEEDS, Verdict, judge
-from triptych.verdict.words import duration, figure, size
+from triptych.verdict.words import figure
 
 
 def test_much_worse_is_not_enough() -> None:

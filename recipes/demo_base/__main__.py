@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from recipes.demo_base.fleet import run_together
-from recipes.demo_base.stage import STAGES, prepare
+from recipes.demo_base.onwards import go_on_from
+from recipes.demo_base.stage import STAGES, denoiser_plan, prepare
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=2.0, help="time for all training together")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: OUT/packs)")
     parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from, instead of chance")
+    parser.add_argument("--onwards", type=Path, help="folder of a finished base whose denoiser is trained further")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES), help="run only these")
     options = parser.parse_args()
     out: Path = options.out
@@ -29,6 +31,8 @@ def main() -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     size = 1 if device == "cuda" else min(2, os.cpu_count() or 1)
     out.mkdir(parents=True, exist_ok=True)
+    if options.onwards is not None:
+        go_on_from(options.onwards, out, denoiser_plan(3600 * options.hours))
     prepare(out, packs, all_art="vae" in options.stages and not (out / "vae.done").exists())
     arguments = [str(out), str(packs), device, str(options.hours)]
     if options.autoencoder is not None:

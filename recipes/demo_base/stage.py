@@ -95,11 +95,15 @@ def make_lessons(shop: Workshop) -> None:
     write_lessons(shop.composer(), vae, text, tokenizer, count, shop.fleet, shop.out)
 
 
+def denoiser_plan(seconds: float) -> Plan:
+    """How the denoiser is trained, of all the time there is."""
+    return Plan(0.66 * seconds, rate=8e-4, hold=0.6, warm_up=200, averaging=0.9995, log_every=200)
+
+
 def train_denoiser(shop: Workshop) -> None:
     """Train the denoiser for the rest of the time."""
     task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=12)
-    plan = Plan(0.66 * shop.seconds, rate=8e-4, hold=0.6, warm_up=200, averaging=0.9995, log_every=200)
-    fit(task, plan, shop.fleet, shop.out)
+    fit(task, denoiser_plan(shop.seconds), shop.fleet, shop.out)
 
 
 def finish(shop: Workshop) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .concept import Concept
     from .errors import TriptychError
     from .fit import Fitted, Trial, fit
+    from .formats import load
     from .generate import Request, draw
     from .patch import Examples, Method, Stage, methods
 
@@ -19,6 +20,7 @@ _HOME = {
     "Base": "base", "Place": "base", "tiny_base": "base",
     "Concept": "concept",
     "TriptychError": "errors",
+    "load": "formats",
     "Fitted": "fit", "Trial": "fit", "fit": "fit",
     "Request": "generate", "draw": "generate",
     "Examples": "patch", "Method": "patch", "Stage": "patch", "methods": "patch",
@@ -26,7 +28,7 @@ _HOME = {
 
 __all__ = [
     "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "methods", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "tiny_base",
 ]  # fmt: skip
 
 

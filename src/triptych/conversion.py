@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,22 +81,33 @@ def _kept_precision(order: Order) -> Precision:
 
 def _difference(order: Order, artifact: Artifact) -> str:
     """A base with the difference added, or the LoRA that is nearest to the difference."""
-    if order.to in BASES:
-        if order.place is None:
-            raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
-        base = order.place.open()
-        made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
-        note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
-        told = metadata_of(artifact, order.out.stem, order.thumbnail)
-        return "; ".join(filter(None, (_write_base(order, base, artifact.tensors, told), note)))
+    if order.to == FOLDER:
+        return _changed_base(order, artifact)
     wanted = _format("kohya-lora" if order.to == "lora" else order.to, ("lora", "dreambooth"))
-    if wanted.kind != "lora":
-        return _artifact(order, artifact)
+    if wanted.name == FILE:
+        return _changed_base(replace(order, to=FILE), artifact)
+    return _nearest_lora(order, wanted, artifact) if wanted.kind == "lora" else _write(order, wanted, artifact)
+
+
+def _changed_base(order: Order, artifact: Artifact) -> str:
+    if order.place is None:
+        raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
+    base = order.place.open()
+    made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
+    note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
+    told = metadata_of(artifact, order.out.stem, order.thumbnail)
+    return "; ".join(filter(None, (_write_base(order, base, artifact.tensors, told), note)))
+
+
+def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> str:
+    """With the settings of the training that the two methods share, since it was trained so."""
     from .extract import extract_lora
     from .patch import method_named
 
-    found = extract_lora(artifact.tensors, order.rank)
-    settings = method_named("lora").configure({"rank": found.rank, "alpha": float(found.rank)})
+    found, method = extract_lora(artifact.tensors, order.rank), method_named("lora")
+    own = {one.name for one in fields(method.settings_class)}
+    shared = {name: value for name, value in vars(artifact.settings).items() if name in own}
+    settings = method.configure(shared, {"rank": found.rank, "alpha": float(found.rank)})
     lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
     return "; ".join(filter(None, (str(found), _write(order, wanted, lora))))
 
@@ -115,7 +126,8 @@ def _format(to: str, kinds: tuple[str, ...]) -> Format:
     named = [one for name, one in able.items() if name == to or name.startswith(f"{to}-")]
     read = [one for one in able.values() if to.lower() in map(str.lower, one.readers)]
     if not named and not read:
-        raise TriptychError(f"a {kinds[-1]} cannot be written as {to!r}{did_you_mean(to, able)}")
+        known = {*able, FOLDER} if FILE in able else able
+        raise TriptychError(f"a {kinds[-1]} cannot be written as {to!r}{did_you_mean(to, known)}")
     return (named + read)[0]
 
 

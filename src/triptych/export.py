@@ -22,12 +22,13 @@ from .base.names import Origin, ema_key, family_of, origins
 from .base.single import FAMILIES
 from .checkpoint import EMA, NESTED, UNET, VAE
 from .errors import TriptychError
-from .files import make_folder, write_text
+from .files import replacing_entries, write_text
 from .streaming import DTYPES, Entry, Rounding, write_entries
 from .tensorfile import TensorFile
 
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
+INDEX = "model_index.json"
 TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
@@ -166,7 +167,8 @@ def write_diffusers_folder(
 ) -> str:
     """Write a base as a folder that diffusers' `StableDiffusionPipeline` or `StableDiffusionXLPipeline` opens.
 
-    `model_index.json` is written last, so that a folder that has it is whole.
+    `model_index.json` comes last, so that a folder that has it is whole. In a folder that exists, the parts are
+    replaced whole, and files of other names stay.
 
     Returns:
         What was lost, as a clause, or "".
@@ -177,24 +179,24 @@ def write_diffusers_folder(
     """
     change, weights = change or Change(), _weights(base)
     change.check(weights)
-    make_folder(folder)
-    rounding = Rounding()
-    for part, module in base.modules().items():
-        _write_configuration(module, folder / part)
-        entries = {
-            _name_in_folder(part, name, module): Entry(
-                dtype or weight.dtype, tuple(weight.shape), _own(f"{part}.{name}", weight, change)
-            )
-            for name, weight in module.state_dict().items()
-        }
-        stem = "model" if part.startswith("text") else "diffusion_pytorch_model"
-        write_entries(folder / part / f"{stem}.safetensors", entries, {}, rounding)
-    for text in base.texts:
-        text.tokenizer.save_pretrained(folder / text.name.replace("text_encoder", "tokenizer"))
-    scheduler = _write_schedule(base, folder)
-    if base.folder and (base.folder / DESCRIPTION).is_file():
-        shutil.copyfile(base.folder / DESCRIPTION, folder / DESCRIPTION)
-    write_text(folder / "model_index.json", json.dumps(_index(base, scheduler), indent=2, sort_keys=True) + "\n")
+    folder, rounding = folder.absolute(), Rounding()
+    with replacing_entries(folder, INDEX) as whole:
+        for part, module in base.modules().items():
+            _write_configuration(module, whole / part)
+            entries = {
+                _name_in_folder(part, name, module): Entry(
+                    dtype or weight.dtype, tuple(weight.shape), _own(f"{part}.{name}", weight, change)
+                )
+                for name, weight in module.state_dict().items()
+            }
+            stem = "model" if part.startswith("text") else "diffusion_pytorch_model"
+            write_entries(whole / part / f"{stem}.safetensors", entries, {}, rounding)
+        for text in base.texts:
+            text.tokenizer.save_pretrained(whole / text.name.replace("text_encoder", "tokenizer"))
+        scheduler = _write_schedule(base, whole)
+        if base.folder and (base.folder / DESCRIPTION).is_file():
+            shutil.copyfile(base.folder / DESCRIPTION, whole / DESCRIPTION)
+        write_text(whole / INDEX, json.dumps(_index(base, scheduler), indent=2, sort_keys=True) + "\n")
     return str(rounding)
 
 

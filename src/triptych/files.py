@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,37 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
+    """A temporary folder whose entries take their places in `folder`, each whole, when the block ends well.
+
+    What is in `folder` under other names stays. The file called `last` says that a folder is whole: an old one goes
+    before anything is replaced, the new one comes when all else is there.
+
+    Raises:
+        TriptychError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        if folder.exists():
+            folder.mkdir(exist_ok=True)  # which a file refuses, before long work begins
+        temporary.mkdir(parents=True)
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        (folder / last).unlink(missing_ok=True)
+        for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == last):
+            old = folder / entry.name
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            entry.replace(old)
+    except OSError as error:
+        raise TriptychError(
+            f"cannot write {folder}: {error.strerror or error}; choose another place with --out"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

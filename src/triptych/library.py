@@ -128,7 +128,7 @@ class Library:
         if name in known:
             return known[name]
         for path in known.values():
-            if path.suffix == ".safetensors" and TensorFile.open(path).metadata.get("ss_output_name") == name:
+            if path.suffix == ".safetensors" and _own_name(path) == name:
                 return path
         what = {"hypernet": "hypernetwork", "lora": "LoRA"}.get(kind, kind)
         raise TriptychError(f"the library {self.folder} has no {what} called {name!r}{did_you_mean(name, known)}")
@@ -158,6 +158,14 @@ def sidecar(path: Path) -> Sidecar:
         str(own.get("description") or civitai.get("description") or ""),
         preview,
     )
+
+
+def _own_name(path: Path) -> str | None:
+    """The name that its training gave it; a damaged file has none."""
+    try:
+        return TensorFile.open(path).metadata.get("ss_output_name")
+    except TriptychError:
+        return None
 
 
 def _json(path: Path) -> dict[str, object]:

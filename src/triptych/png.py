@@ -41,8 +41,7 @@ class Recipe:
         lines = [self.prompt, *([f"Negative prompt: {drawing.negative}"] if drawing.negative else [])]
         settings = {
             "Steps": drawing.steps, "Sampler": drawing.sampler, "CFG scale": drawing.guidance, "Seed": self.seed,
-            "Size": f"{self.size}x{self.size}", "Model": Path(self.base).name, "Model hash": self.base_fingerprint[:10],
-            "Version": f"triptych {__version__}",
+            "Size": f"{self.size}x{self.size}", "Model": Path(self.base).name, "Version": f"triptych {__version__}",
         }  # fmt: skip
         return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in settings.items())])
 

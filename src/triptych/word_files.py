@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's
 SDXL = ("clip_l", "clip_g")
 KNOWN = (ROWS, "emp_params", "*")  # names that say nothing of the word
+LEFT_OUT = ("emp_params_out", "clip_l_out", "clip_g_out")  # OneTrainer's vectors at the encoder's output
 FAMILIES = {768: "sd1", 1024: "sd2"}  # by the width of the vectors
 BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
 MOST_VECTORS = 1024  # more than any prompt has room for
@@ -29,8 +30,9 @@ def family_of(layouts: Mapping[str, Layout]) -> str | None:
 def described(layouts: Mapping[str, Layout], values: Mapping[str, object]) -> dict[str, str | int | float]:
     """Vectors, widths, and what an A1111 file says of its training."""
     shapes = [layout.shape for layout in layouts.values()]
-    told: dict[str, str | int | float] = {"vectors": shapes[0][0], "width": " and ".join(str(s[-1]) for s in shapes)}
-    for name in ("name", "step", "sd_checkpoint_name"):
+    vectors = shapes[0][0] if len(shapes[0]) == 2 else 1
+    told: dict[str, str | int | float] = {"vectors": vectors, "width": " and ".join(str(s[-1]) for s in shapes)}
+    for name in ("name", "step", "sd_checkpoint", "sd_checkpoint_name"):
         value = values.get(name)
         if isinstance(value, str | int) and value:
             told[name] = value
@@ -72,18 +74,43 @@ def vectors_of(artifact: Artifact, layout: str) -> dict[str, Tensor]:
     return {name: artifact.tensors[name] for name in (ROWS, *SDXL) if name in artifact.tensors}
 
 
+def own_names(names: Iterable[str]) -> dict[str, str] | None:
+    """Ours -> theirs, for the tensors of one word: both of SDXL's, or a single one; None where it is neither."""
+    present = [name for name in names if name not in LEFT_OUT]
+    if set(present) == set(SDXL):
+        return {name: name for name in SDXL}
+    return {ROWS: present[0]} if len(present) == 1 else None
+
+
+def bundled_words(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The words of the embeddings within a LoRA's file, and for each: its parts -> the file's names.
+
+    A word may hold dots: what comes last is the part, `string_to_param` with its key.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        if name.startswith(BUNDLED):
+            word, param, key = name.removeprefix(BUNDLED).rpartition(".string_to_param.")
+            if not param:
+                word, _, key = name.removeprefix(BUNDLED).rpartition(".")
+            found.setdefault(word, {})[key] = name
+    return found
+
+
 def bundled_embeddings(file: TensorFile) -> dict[str, Artifact]:
     """The embeddings within a LoRA's file, by name; each is called by its name.
 
     Raises:
-        TriptychError: they are no vectors.
+        TriptychError: they are no vectors, or those of text encoders that no base here has.
     """
-    found: dict[str, dict[str, str]] = {}
-    for name in file.layouts:
-        if name.startswith(BUNDLED):
-            word, _, part = name.removeprefix(BUNDLED).partition(".")
-            found.setdefault(word, {})[part if part in SDXL else ROWS] = name
-    return {
-        word: word_artifact(file.path, {own: file.tensors([theirs])[theirs] for own, theirs in names.items()}, word)
-        for word, names in found.items()
-    }
+    found = {}
+    for word, parts in bundled_words(file.layouts).items():
+        names = own_names(parts)
+        if names is None:
+            raise TriptychError(
+                f"{file.path} has an embedding {word!r} of {' and '.join(parts)}: only one tensor can be used,"
+                " or clip_l and clip_g"
+            )
+        tensors = {own: file.tensors([parts[part]])[parts[part]] for own, part in names.items()}
+        found[word] = word_artifact(file.path, tensors, word)
+    return found

@@ -107,18 +107,23 @@ def recognise(file: TensorFile) -> Recognised:
     for one in formats().values():
         found = one.recognise(file)
         if found:
-            return found if found.family else replace(found, family=_family_in_recipe(file))
-    names = ", ".join(list(file.layouts)[:3]) or "none"
+            family, says = _told_by_recipe(file)
+            words = tuple(dict.fromkeys((*says, *found.triggers)))
+            return replace(found, family=found.family or family, triggers=words)
+    if file.container == "picture":
+        raise TriptychError(f"{file.path} is a picture that holds no embedding")
+    names = ", ".join(name or "one without a name" for name in list(file.layouts)[:3]) or "none"
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
 
 
-def _family_in_recipe(file: TensorFile) -> str | None:
-    """What a file of ours in another layout says of its base."""
+def _told_by_recipe(file: TensorFile) -> tuple[str | None, tuple[str, ...]]:
+    """The family of its base, and what to say, by a file of ours in another layout."""
     try:
-        told = json.loads(file.metadata.get(RECIPE, "{}")).get("family")
+        recipe = json.loads(file.metadata.get(RECIPE, "{}"))
+        family, says = recipe.get("family"), recipe.get("says")
     except (ValueError, AttributeError):
-        return None
-    return str(told) if told else None
+        return None, ()
+    return str(family) if family else None, (str(says),) if says else ()
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -130,7 +135,8 @@ def open_artifact(path: Path) -> Artifact:
     file = TensorFile.open(path)
     found = recognise(file)
     if found.kind in ("checkpoint", "vae"):
-        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as --base")
+        option = "--vae" if found.kind == "vae" else "--base"
+        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as {option}")
     read = formats()[found.format].read(file)
     recipe = file.metadata.get(RECIPE)
     return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..base import Base
     from ..tensorfile import TensorFile
 
-PARAM = "string_to_param."
+PARAM, TOKEN = "string_to_param.", "string_to_token."
 TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
 FIRST_TOKEN = 265  # CLIP's "*": where the web UI's own files say that the word stood in its templates
 
@@ -56,11 +56,12 @@ class A1111Embedding(Format):
                 f"{self.name} has one text encoder's vectors, and this embedding is for SDXL: take kohya"
             )
         told = artifact.provenance
+        step = str(told.get("step", getattr(artifact.settings, "steps", 0)))
         content = {
             "string_to_token": {"*": FIRST_TOKEN},
             "string_to_param": {"*": vectors[ROWS].detach().float().cpu().clone().requires_grad_()},
-            "name": path.stem, "step": int(told.get("step", getattr(artifact.settings, "steps", 0))),
-            "sd_checkpoint": told.get("sd_checkpoint") or told.get("base_fingerprint", "")[:10] or None,
+            "name": path.stem, "step": int(step) if step.isdecimal() else 0,
+            "sd_checkpoint": told.get("sd_checkpoint"),
             "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
         }  # fmt: skip
         with replacing(path) as temporary:
@@ -69,6 +70,6 @@ class A1111Embedding(Format):
 
 
 def _param(file: TensorFile) -> str | None:
-    """The one tensor of a word."""
-    names = [name for name in file.layouts if name.startswith(PARAM)]
-    return names[0] if len(names) == 1 and len(file.layouts) == 1 else None
+    """The one tensor of a word; the paper's code keeps the number of its token as a tensor too."""
+    names = [name for name in file.layouts if not name.startswith(TOKEN)]
+    return names[0] if len(names) == 1 and names[0].startswith(PARAM) and file.layouts[names[0]].shape else None

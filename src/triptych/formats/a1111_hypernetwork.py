@@ -50,7 +50,8 @@ class A1111Hypernetwork(Format):
             "activated output": "yes" if _activates_output(file) else "no",
             "dropout": ", ".join(f"{share:g}" for share in dropout) if any(dropout) else "no",
         }
-        details |= {name: file.values[name] for name in ("step", "sd_checkpoint_name") if file.values.get(name)}
+        shown = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+        details |= {name: file.values[name] for name in shown if file.values.get(name)}
         return Recognised(self.kind, self.name, _family(widths), details)
 
     def read(self, file: TensorFile) -> Artifact:
@@ -113,13 +114,15 @@ def _family(widths: Sequence[int]) -> str | None:
 
 
 def _structure(file: TensorFile) -> list[float]:
-    given = file.values.get("layer_structure")
-    if given is None:
-        return [1, 2, 1]
+    return _numbers(file, "layer_structure") or [1, 2, 1]
+
+
+def _numbers(file: TensorFile, name: str) -> list[float] | None:
+    given = file.values.get(name)
     try:
-        return [float(multiple) for multiple in given]
+        return None if given is None else [float(number) for number in given]
     except (TypeError, ValueError):
-        raise TriptychError(f"{file.path} is damaged: its layer_structure is {given!r}") from None
+        raise TriptychError(f"{file.path} is damaged: its {name} is {given!r}, not numbers") from None
 
 
 def _activation(file: TensorFile) -> str:
@@ -133,9 +136,9 @@ def _activates_output(file: TensorFile) -> bool:
 
 def _dropout(file: TensorFile) -> list[float]:
     """The share dropped after each width; what files said before they had the list is 0.3 between the layers."""
-    given, structure = file.values.get("dropout_structure"), _structure(file)
-    if isinstance(given, list | tuple):
-        return [float(share) for share in given]
+    given, structure = _numbers(file, "dropout_structure"), _structure(file)
+    if given is not None:
+        return given
     if not file.values.get("use_dropout"):
         return [0.0] * len(structure)
     return [0.0, *[0.3] * (len(structure) - 3), 0.3 if file.values.get("last_layer_dropout") else 0.0, 0.0]

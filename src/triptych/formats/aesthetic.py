@@ -52,4 +52,5 @@ class Aesthetic(Format):
             raise TriptychError(f"{self.name} holds one mean image feature, which this {artifact.method} is not")
         with replacing(path) as temporary:
             torch.save(artifact.tensors[MEAN].detach().float().cpu().clone(), temporary)
-        return ""
+        settings = artifact.settings
+        return f"it holds no settings: tell what reads it to take {settings.steps} steps at a rate of {settings.lr}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import TriptychError
 from ..lora_files import alphas_of, artifact_of, described, dotted, family_of, settled, triggers_of
+from ..word_files import BUNDLED, bundled_words
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PREFIXES = {
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 LEAVES = {DOWN: "lora_A.weight", UP: "lora_B.weight", "lora_A.default.weight": "lora_A.weight",
           "lora_B.default.weight": "lora_B.weight"}  # fmt: skip  # the rest are called as LyCORIS calls them
-BUNDLED = "bundle_emb."
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ class KohyaLora(Format):
         details = described(layers, file.metadata)
         text = sum(key.startswith("lora_te") for key in layers)
         details["of text encoders"] = text
-        bundled = sorted({name.split(".")[1] for name in file.layouts if name.startswith(BUNDLED)})
+        bundled = sorted(bundled_words(file.layouts))
         if bundled:
             details["embeddings within"] = ", ".join(bundled)
         return Recognised("lora", self.name, family_of(layers, file.metadata), details, triggers_of(file.metadata))

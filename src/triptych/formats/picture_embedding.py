@@ -2,7 +2,7 @@
 
 In the chunk `sd-ti-embedding` lies base64 of JSON. In the pixels lies JSON under zlib: the picture proper stands
 between two black columns, and the lower four bits of what is left and right of them are the lower and upper halves of
-its bytes, veiled by a sequence of numbers.
+its bytes, veiled by a sequence of numbers. Unlike its other files, the web UI calls this word by the name inside.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 CHUNK = "sd-ti-embedding"
 LONGEST = 64_000_000  # bytes of JSON: a thousand vectors need some 20 million
-LARGEST = 100_000_000  # pixels
-STEP, ADDED = 1664525, 1013904223  # x -> STEP x + ADDED modulo 2^32, from 0: the sequence that veils
+LARGEST = 1 << 25  # pixels: what LONGEST squeezes to has room in them, beside a picture of 3000 by 3000
+STEP, ADDED = 1664525, 1013904223  # x -> STEP x + ADDED modulo 2^32, from 0
+VEIL = 255  # the sequence that veils is x modulo this, of which the lowest four bits count
 TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
 
 
@@ -44,7 +45,7 @@ class PictureEmbedding(Format):
             return None
         rows = _rows(file.path, told)
         layouts = {ROWS: Layout("F32", (len(rows), len(rows[0])))}
-        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, told), (file.path.stem,))
+        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, told), (_token(file, told),))
 
     def read(self, file: TensorFile) -> Artifact:
         import torch
@@ -53,7 +54,7 @@ class PictureEmbedding(Format):
         vectors = torch.tensor(_rows(file.path, told), dtype=torch.float32)
         if not vectors.isfinite().all():
             raise TriptychError(f"{file.path} is damaged: its vectors hold values that are not finite numbers")
-        return word_artifact(file.path, {ROWS: vectors}, file.path.stem, {name: told.get(name) for name in TOLD})
+        return word_artifact(file.path, {ROWS: vectors}, _token(file, told), {name: told.get(name) for name in TOLD})
 
 
 def _told(file: TensorFile) -> dict[str, Any] | None:
@@ -69,7 +70,7 @@ def _told(file: TensorFile) -> dict[str, Any] | None:
     try:
         with Image.open(file.path) as picture:
             if picture.width * picture.height > LARGEST:
-                return None
+                raise TriptychError(f"{file.path} is larger than any picture that holds an embedding")
             chunk = getattr(picture, "text", {}).get(CHUNK) or picture.info.get(CHUNK)
             text = base64.b64decode(chunk, validate=True) if chunk else _hidden(picture.convert("RGB"))
         told = json.loads(text) if text else None
@@ -78,6 +79,11 @@ def _told(file: TensorFile) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise TriptychError(f"the embedding inside {file.path} is damaged: {error}") from error
     return told if isinstance(told, dict) and "string_to_param" in told else None
+
+
+def _token(file: TensorFile, told: dict[str, Any]) -> str:
+    name = told.get("name")
+    return name if isinstance(name, str) and name else file.path.stem
 
 
 def _rows(path: Path, told: dict[str, Any]) -> list[list[float]]:
@@ -94,7 +100,10 @@ def _rows(path: Path, told: dict[str, Any]) -> list[list[float]]:
     numbers = all(isinstance(value, int | float) for row in rows for value in row)
     if not numbers or {len(row) for row in rows} != {len(rows[0])}:
         raise TriptychError(f"the embedding inside {path} is damaged: its vectors are not rows of numbers")
-    return rows
+    try:
+        return [[float(value) for value in row] for row in rows]
+    except OverflowError:
+        raise TriptychError(f"the embedding inside {path} is damaged: a number in it is too large") from None
 
 
 def _hidden(picture: Any) -> bytes | None:
@@ -118,14 +127,20 @@ def _hidden(picture: Any) -> bytes | None:
 
 
 def _unveiled(block: NDArray[Any]) -> NDArray[Any]:
-    """Only the lowest four bits of the sequence veil, and those repeat after sixteen."""
     import numpy as np
 
-    numbers, x = [], 0
-    for _ in range(16):
-        x = (STEP * x + ADDED) % (1 << 32)
-        numbers.append(x & 0x0F)
-    return np.asarray(block.reshape(-1) ^ np.resize(np.array(numbers, dtype=np.uint8), block.size))
+    return np.asarray(block.reshape(-1) ^ (_sequence(block.size) & 0x0F))
+
+
+def _sequence(length: int) -> NDArray[Any]:
+    """The first numbers of the sequence, found by doubling: `step` and `added` lead from x to the one `len` later."""
+    import numpy as np
+
+    x, step, added = np.array([ADDED], dtype=np.uint32), STEP, ADDED
+    while len(x) < length:
+        x = np.concatenate([x, x[: length - len(x)] * np.uint32(step) + np.uint32(added)])  # which wraps at 2^32
+        step, added = step * step % (1 << 32), (step * added + added) % (1 << 32)
+    return np.asarray(x[:length] % VEIL, dtype=np.uint8)
 
 
 def _inflated(data: bytes) -> bytes | None:

@@ -63,7 +63,7 @@ class Settings(Training):
         except ValueError:
             multiples = []
         ends = len(multiples) > 1 and multiples[0] == multiples[-1] == 1
-        if not ends or not 0 < min(multiples) <= max(multiples) <= 1000:
+        if not ends or not all(0 < multiple <= 1000 for multiple in multiples):
             raise TriptychError(f"hypernetwork: layers must begin and end with 1, as in '1,2,1', not {self.layers!r}")
         return multiples
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ..scores import BASE, Cost
+from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice, Verdict
-from ..verdict.words import duration, figure, inside, size, span, title
+from ..verdict.words import figure, inside, span, title
 from . import plots
 from .colours import order, slot
 from .grid import Grid, grid

@@ -11,6 +11,8 @@ from ..base import Owner
 from ..errors import TriptychError
 from ..formats import open_artifact
 from ..library import Library, calls, sidecar
+from ..tensorfile import TensorFile
+from ..word_files import bundled_embeddings
 
 
 @dataclass
@@ -18,7 +20,7 @@ class Caller:
     """Reads prompts; prompts that call the same files with the same strengths share them, and their owner."""
 
     library: Library | None
-    opened: dict[Path, Artifact] = field(default_factory=dict)
+    opened: dict[tuple[Path, tuple[float, ...]], list[Part]] = field(default_factory=dict)
     parts: dict[Owner, list[Part]] = field(default_factory=dict)
 
     def read(self, prompt: str, negative: str) -> tuple[str, Owner]:
@@ -36,18 +38,29 @@ class Caller:
         for one in named:
             path = self.library.find(one.kind, one.name)
             strengths = one.strengths or (sidecar(path).strength or 1.0,)
-            found[f"{path}:{strengths}"] = _halves(self._open(path), strengths)
+            found[f"{path}:{strengths}"] = self._parts(path, strengths)
         for word, path in self.library.words(f"{text}\n{negative}").items():
-            artifact = self._open(path)
-            found[str(path)] = [Part(replace(artifact, settings=replace(artifact.settings, token=word)))]
+            (part,) = self._parts(path, (1.0,))
+            renamed = replace(part.artifact.settings, token=word)
+            found[str(path)] = [Part(replace(part.artifact, settings=renamed))]
         owner = " + ".join(found)  # a prompt that calls nothing has an owner too: that of nothing
         self.parts.setdefault(owner, [replace(part, owner=owner) for parts in found.values() for part in parts])
         return text, owner
 
-    def _open(self, path: Path) -> Artifact:
-        if path not in self.opened:
-            self.opened[path] = open_artifact(path)
-        return self.opened[path]
+    def _parts(self, path: Path, strengths: tuple[float, ...]) -> list[Part]:
+        if (path, strengths) not in self.opened:
+            self.opened[path, strengths] = parts_in(path, strengths)
+        return self.opened[path, strengths]
+
+
+def parts_in(path: Path, strengths: Sequence[float]) -> list[Part]:
+    """A file as parts of a picture: what it holds, and the words that a LoRA's file may bring along.
+
+    Raises:
+        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+    """
+    words = bundled_embeddings(TensorFile.open(path)).values()
+    return [*_halves(open_artifact(path), strengths), *(Part(word) for word in words)]
 
 
 def _halves(artifact: Artifact, strengths: Sequence[float]) -> list[Part]:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from .. import report
+from ..artifact import Artifact
 from ..concept import read_picture
 from ..files import replacing, write_text
-from ..metrics import Evidence, measure
+from ..formats import RECIPE, formats
+from ..metadata import metadata_of
+from ..metrics import Evidence, measure, metrics
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
-from ..scores import Cost, Score, write_scores
+from ..scores import Cost, Score, read_scores, write_scores
 from ..verdict import Verdict, judge
 from . import plan as plans
 from .costs import costs_of, prepare
 from .drawing import Sheet, draw_all, pictures, sheets
-from .layout import Layout
+from .layout import Layout, key
 from .plan import Plan
 from .progress import Progress
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
 
+TAKEN = {  # the layouts of what is taken away, where our own is not what every program loads
+    "lora": ("kohya-lora",),
+    "hypernetwork": ("triptych", "a1111-hypernetwork"),
+    "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
+}
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -79,8 +87,16 @@ def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | 
 def _scores(
     work: Work, drawn: Sequence[Sheet], image: ImageEncoder, text: TextImageEncoder | None, world: World | None
 ) -> list[Score]:
-    scores = measure(Evidence(work.concept, pictures(work, drawn), image, work.base.resolution, text, world))
+    """Measured once: encoders give the last digits of a number differently from one time to the next."""
+    shown = pictures(work, drawn)
+    seen = sha256(b"".join(sha256(one.path.read_bytes()).digest() for one in shown)).hexdigest()
+    judges = work.plan.image_encoder, work.plan.text_encoder, sorted(metrics())
+    made_from, record = key(seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
+    if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
+        return read_scores(work.layout.scores)
+    scores = measure(Evidence(work.concept, shown, image, work.base.resolution, text, world))
     write_scores(work.layout.scores, scores)
+    write_text(record, made_from)
     return scores
 
 
@@ -106,8 +122,10 @@ def _thumbs(work: Work) -> None:
 
 
 def _take_away(work: Work, trained: Sequence[Run]) -> None:
-    """The first training of each method, under a name that says what it is."""
+    """The first training of each method, named by what it is, in the layouts that other programs load."""
     for one in reversed(trained):
-        place = work.layout.artifacts / f"{work.concept.name}-{one.method}.safetensors"
-        with replacing(place) as temporary:
-            shutil.copyfile(one.artifact, temporary)
+        artifact, title = Artifact.open(one.artifact), f"{work.concept.name}-{one.method}"
+        for name in TAKEN.get(one.method, ("triptych",)):
+            layout = formats()[name]
+            told = metadata_of(artifact, title) | {RECIPE: artifact.recipe(name)}
+            layout.write(artifact, work.layout.artifacts / f"{title}{layout.suffixes[0]}", work.base, told)

@@ -13,13 +13,12 @@ from ..concept import Concept
 from ..errors import TriptychError
 from ..files import make_folder
 from ..fit import Trial, fit
-from ..formats import open_artifact
 from ..generate import Request, settings_for, stream
 from ..library import Library
 from ..patch import Examples, method_named
 from ..png import Recipe, save_png
 from ..settings import Value
-from .calling import Caller
+from .calling import Caller, parts_in
 from .layout import key
 from .progress import Progress
 from .training import provenance
@@ -111,7 +110,7 @@ def paint(wish: Wish, place: Place, out: Path, progress: Progress) -> list[Path]
     Raises:
         TriptychError: bad input, or the folder cannot be written.
     """
-    parts = [part_of(use) for use in wish.uses]
+    parts = [part for use in wish.uses for part in parts_of(use)]
     caller = Caller(Library(wish.library) if wish.library else None)
     negative = str(wish.changes.get("negative") or "")
     read = [caller.read(prompt, negative) for prompt in wish.prompts]
@@ -146,8 +145,8 @@ def _named(place: Place, library: Path | None) -> Place:
     return replace(place, source=source, vae=vae)
 
 
-def part_of(use: str) -> Part:
-    """`FILE` or `FILE:STRENGTH` as a part of a picture.
+def parts_of(use: str) -> list[Part]:
+    """`FILE` or `FILE:STRENGTH` as parts of a picture.
 
     Raises:
         TriptychError: no such file, or the strength is not a number.
@@ -156,7 +155,7 @@ def part_of(use: str) -> Part:
     if not colon or Path(use).exists():
         name, strength = use, "1"
     try:
-        return Part(open_artifact(Path(name)), float(strength))
+        return parts_in(Path(name), (float(strength),))
     except ValueError:
         raise TriptychError(f"the strength in --use {use!r} is not a number: write FILE:0.8") from None
 

@@ -4,11 +4,12 @@ import math
 
 from ..intervals import Estimate
 from ..scores import BASE
+from ..units import size
 from .evidence import PRESERVATION, Evidence, not_worse
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer
-from .words import figure, inside, listed, size, span, title
+from .words import figure, inside, listed, span, title
 
 LIGHT, MIDDLE, HEAVY = "textual-inversion", "hypernetwork", "dreambooth"
 

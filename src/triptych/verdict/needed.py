@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ..intervals import Estimate
 from ..scores import BASE
+from ..units import duration
 from .evidence import Evidence
-from .words import duration
 
 SEEDS = 3  # training seeds, from which an interval says something about other trainings
 MOST = 7  # times narrower than now: what lies nearer to the boundary is taken for lying on it

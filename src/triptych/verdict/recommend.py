@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from ..intervals import Estimate, Interval
 from ..scores import parts_of
+from ..units import duration, size
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
 from .needed import needed
 from .values import NEEDS, Choice, Need, Recommendation
-from .words import duration, figure, inside, listed, size, span
+from .words import figure, inside, listed, span
 
 Rank = tuple[float, ...] | None
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .errors import TriptychError, did_you_mean, printable
+from ..errors import TriptychError, did_you_mean, printable
 
 if TYPE_CHECKING:
-    from .inspection import Inspection
+    from ..inspection import Inspection
+
+WIDE = 1000  # characters, so that what another program reads has a line a file
 
 
 def inspect(
@@ -21,7 +23,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each file")] = False,
 ) -> None:
     """What a file is: kind, format, family, sizes, words to say, how it was trained, and whether it is safe."""
-    from .inspection import inspect_all
+    from ..inspection import inspect_all
 
     found = inspect_all(places, base=base or None, hashed=hashed)
     if as_json:
@@ -46,9 +48,9 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
 ) -> None:
     """Write FILE's content in the layout of another program."""
-    from .base import Place
-    from .base.loading import DTYPES
-    from .conversion import Order, convert
+    from ..base import Place
+    from ..base.loading import DTYPES
+    from ..conversion import Order, convert
 
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
@@ -63,7 +65,7 @@ def convert(
 
 
 def _lines(one: Inspection) -> list[tuple[str, str]]:
-    from .verdict.words import size
+    from ..units import size
 
     family = f" for {one.family}" if one.family else ""
     lines = [
@@ -87,7 +89,7 @@ def _table(found: list[Inspection]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .verdict.words import size
+    from ..units import size
 
     table = Table(box=None, pad_edge=False)
     for title in ("file", "is", "for", "size", "say", "fits"):
@@ -100,6 +102,6 @@ def _table(found: list[Inspection]) -> None:
             cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(one.triggers), fits]
         table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name may look like markup
     if found:
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     else:
         print("no file of tensors there")

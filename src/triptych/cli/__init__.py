@@ -1,0 +1,63 @@
+"""The command line: it parses and shows, and computes nothing. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import TriptychError
+from .files import convert, inspect
+from .pictures import generate
+from .studies import report, try_, tune
+from .training import methods, train
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="One folder of pictures in; every kind of Stable Diffusion personalisation out, measured on one yardstick.",
+)  # fmt: skip
+
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+
+STOPPED = 130  # the exit code for Ctrl-C
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+app.command("try")(try_)
+for command in (train, generate, inspect, convert, report, tune, methods):
+    app.command()(command)
+
+
+def main() -> None:
+    """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
+    os.environ |= QUIET
+    try:
+        code = app(standalone_mode=False)
+    except TriptychError as error:
+        code = _told(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # which is how typer says that the words were wrong
+            raise
+        code = _told(error.format_message())
+    if code == STOPPED:  # typer, too, makes it of Ctrl-C
+        print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(sentence: str) -> int:
+    print(f"triptych: {sentence}", file=sys.stderr)
+    return 2

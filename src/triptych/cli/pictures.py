@@ -1,0 +1,52 @@
+"""The command that draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from ..errors import TriptychError
+from .options import AsJson, BaseName, ClipName, Device, Ema, Precision, Prediction, Resolution, Seed, VaeName, place_of
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="what to draw")] = None,
+    out: Annotated[Path, typer.Option(help="the folder for the pictures")] = Path("pictures"),
+    prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line")] = None,
+    base: BaseName = "demo",
+    negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
+    use: Annotated[
+        list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
+    ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
+    ] = None,
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
+    steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
+    cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, dpm++, euler, euler-a, ...")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    clip: ClipName = None,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    as_json: AsJson = False,
+) -> None:
+    """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
+    from ..console import Console
+    from ..study.single import Wish, paint, read_prompts
+
+    if (prompt is None) == (prompts is None):
+        raise TriptychError("give a prompt, or --prompts FILE, and not both")
+    asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
+    changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
+    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
+    with Console() as console:
+        written = paint(wish, place_of(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
+    print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
