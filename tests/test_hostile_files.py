@@ -69,7 +69,7 @@ def tensor(shape: tuple[int, ...], stride: tuple[int, ...], numbers: int, offset
 
 PICKLES: dict[str, bytes] = {
     "os.system": pickle.dumps(Asks(os.system, f"export {CANARY}=1"), 2),
-    "eval": pickle.dumps(Asks(eval, SET), 2),
+    "eval": pickle.dumps(Asks(eval, f"exec({SET!r})"), 2),
     "exec": pickle.dumps(Asks(exec, SET), 2),
     "exec by protocol 4": pickle.dumps(Asks(exec, SET), 4),
     "exec by protocol 0": pickle.dumps(Asks(exec, SET), 0),
@@ -149,6 +149,7 @@ def archive(data: bytes, *more: tuple[str, bytes], compressed: bool = False, nam
 
 
 GOOD = pickle.dumps({"a": 1}, 2)
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)  # the first of the pickles that make up the old container
 ONE = raw(b"}", text("a"), tensor((4,), (1,), 4), b"s")
 DATA = ("archive/data/0", bytes(16))
 

@@ -1,0 +1,32 @@
+"""The hashes against hashlib over bytes that the test puts together itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from triptych import hashes
+from triptych.hashes import hashes_of
+from triptych.tensorfile import TensorFile
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
+def test_the_three_hashes(chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashes, "CHUNK", chunk)
+    header, data = json.dumps({"a": {"dtype": "U8", "shape": [40], "data_offsets": [0, 40]}}).encode(), bytes(range(40))
+    whole = struct.pack("<Q", len(header)) + header + data
+    (tmp_path / "x.safetensors").write_bytes(whole)
+    found = hashes_of(tmp_path / "x.safetensors", TensorFile.open(tmp_path / "x.safetensors").data)
+    assert found.sha256 == hashlib.sha256(whole).hexdigest().upper()
+    assert found.autov2 == hashlib.sha256(whole).hexdigest()[:10].upper()
+    assert found.autov3 == hashlib.sha256(data).hexdigest()[:12].upper()
+
+
+def test_what_has_no_header_has_no_hash_without_it(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"abc")
+    assert hashes_of(tmp_path / "x.pt").autov3 == ""
+    assert hashes_of(tmp_path / "x.pt").autov2 == hashlib.sha256(b"abc").hexdigest()[:10].upper()
