@@ -269,7 +269,8 @@ def _checked(path: Path, header: Mapping[str, Any], length: int) -> dict[str, La
         if end > length:
             whole = max(last for _, last in places.values())
             raise TriptychError(
-                f"{path} is cut off in its tensor {shown(name)}: of {whole} bytes {whole - length} are missing"
+                f"{path} is cut off: {whole - length} of its {whole} bytes of tensors are missing,"
+                f" from its tensor {shown(name)} on"
             )
     if end < length:
         raise TriptychError(f"{path} is damaged: {length - end} bytes follow its last tensor")
