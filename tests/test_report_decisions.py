@@ -105,7 +105,9 @@ def test_nothing_new_needs_another_study(tmp_path: Path) -> None:
     page = build(write_study(tmp_path, prompts=PROMPTS[:1])).read_text()
     assert "What the class word alone draws" not in page
     assert "Good to know" not in page
-    assert "dashed, the loss" not in page
+    assert "fixed batch" not in page
+    assert 'class="legend"' not in page
+    assert "also judge it" not in page
     assert UNRELATED[0] in page
 
 

@@ -81,8 +81,13 @@ def axis(scale: Scale, named: Sequence[tuple[float, str]], width: int = 120) -> 
 Line = Sequence[tuple[int, float]]
 
 
-def curve(runs: Sequence[Line], fixed: Sequence[Line], slot: int, steps: int, low: float, high: float) -> str:
-    """Loss over steps on axes that all methods share: each run's running mean, and its loss on the fixed batch."""
+def curve(
+    runs: Sequence[Line], fixed: Sequence[Line], slot: int, steps: int, low: float, high: float, words: str
+) -> str:
+    """Loss over steps on an axis that all methods share: each run's running mean, and its loss on the fixed batch.
+
+    `words` say what is seen.
+    """
     width, height = 240, 130
     x, y = Scale(0, max(steps, 1), 34, width - 8), Scale(low, high, height - 22, 8)
     parts = []
@@ -96,4 +101,5 @@ def curve(runs: Sequence[Line], fixed: Sequence[Line], slot: int, steps: int, lo
         for line in lines:
             points = " ".join(f"{x(step)},{y(loss)}" for step, loss in line)
             parts.append(f'<polyline class="{kind}" points="{points}"/>')
-    return f'<svg class="plot m{slot}" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>'
+    head = f'class="plot m{slot}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}"'
+    return f"<svg {head}>{''.join(parts)}</svg>"

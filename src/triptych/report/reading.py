@@ -64,6 +64,7 @@ class Trial:
     losses: tuple[tuple[int, float], ...]  # step, loss
     fixed: tuple[tuple[int, float], ...] = ()  # step, loss on the fixed batch of held-out pictures
     pictures: tuple[str, ...] = ()  # the files that it was trained on
+    kept_step: int = 0  # the steps done when its tensors were as they are kept
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _trial(path: Path) -> Trial:
         losses=_losses(lines, "loss"),
         fixed=_losses(lines, "fixed_loss"),
         pictures=tuple(told.get("pictures", ())),
+        kept_step=told.get("kept_step", told.get("steps", 0)),
     )
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-
-from markupsafe import Markup
 
 from ..scores import BASE, Cost
 from ..units import duration, size
-from ..verdict import NEEDS, Answer, Choice, Verdict
+from ..verdict import NEEDS, Answer, Choice
 from ..verdict.words import figure, inside, span, title
-from . import plots
 from .colours import order, slot
+from .curves import CHOSEN, Curve, chosen, curves
 from .grid import Grid, grid
 from .pictures import Inlined, inline
-from .reading import Reading, Trial
+from .reading import Reading
 from .table import Column, Comparison, columns, comparisons
 from .trade import Trade, trades
 
@@ -31,13 +28,6 @@ NEED_WORDS = {  # after "Recommended for", and as a wish
     "portable": ("portability", "It should work on other bases"),
     "fast": ("short training", "Training should be short"),
 }
-
-
-@dataclass(frozen=True)
-class Curve:
-    method: str
-    plot: Markup
-    told: str
 
 
 @dataclass(frozen=True)
@@ -102,9 +92,9 @@ def view(reading: Reading, folder: Path) -> View:
         columns=tuple(columns(verdict, measured, more=False)),
         more=tuple(columns(verdict, measured, more=True)),
         comparisons=tuple(comparisons(verdict)),
-        flags=tuple(_flags(verdict)),
+        flags=tuple(_flags(reading, methods)),
         trades=tuple(trades(verdict, methods)),
-        curves=tuple(_curves(reading, methods)),
+        curves=tuple(curves(reading, methods)),
         fixed=any(len(trial.fixed) > 1 for trial in reading.trials),
         costs=tuple(sorted(verdict.costs.values(), key=lambda cost: order(cost.method))),
         files=tuple(_file(path, reading) for path in reading.artifacts),
@@ -126,45 +116,15 @@ def _yours(reading: Reading) -> list[Yours]:
     return found
 
 
-def _flags(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
+def _flags(reading: Reading, methods: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
     """What to beware of, each sentence once, with the methods that it is said of."""
     said: dict[str, list[str]] = {}
-    for method in sorted(verdict.flags, key=order):
-        for sentence in verdict.flags[method]:
+    flags = reading.verdict.flags
+    for method in sorted(flags, key=order):
+        for sentence in flags[method]:
             said.setdefault(sentence, []).append(method)
-    return [(sentence, tuple(methods)) for sentence, methods in said.items()]
-
-
-def _curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
-    runs = {name: [trial for trial in reading.trials if trial.method == name] for name in methods}
-    smooth = {name: [_smooth(trial) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()}
-    fixed = {name: [trial.fixed for trial in trials if len(trial.fixed) > 1] for name, trials in runs.items()}
-    lines_of = {name: [*smooth[name], *fixed[name]] for name in runs}
-    losses = [loss for lines in lines_of.values() for line in lines for _, loss in line]
-    if not losses:
-        return []
-    low, high = min(losses), max(max(losses), min(losses) + 1e-6)
-    curves = []
-    for name, trials in runs.items():
-        lines = lines_of[name]
-        if not lines:
-            continue
-        steps = max(trials[0].steps, *(step for line in lines for step, _ in line))
-        plot = Markup(plots.curve(smooth[name], fixed[name], slot(name), steps, low, high))
-        curves.append(Curve(name, plot, f"{trials[0].steps:,} steps, learning rate {trials[0].rate:g}"))
-    return curves
-
-
-def _smooth(trial: Trial, points: int = 80) -> list[tuple[int, float]]:
-    """The running mean over a tenth of the run, at no more than `points` steps: single losses are mostly noise."""
-    losses = [loss for _, loss in trial.losses]
-    window = max(len(losses) // 10, 1)
-    means = [
-        (step, sum(losses[max(index - window + 1, 0) : index + 1]) / min(index + 1, window))
-        for index, (step, _) in enumerate(trial.losses)
-        if index >= window - 1
-    ]
-    return list(islice(means, 0, None, max(len(means) // points, 1)))
+    decided = chosen(reading, methods)
+    return [*((sentence, tuple(of)) for sentence, of in said.items()), *([(CHOSEN, decided)] if decided else [])]
 
 
 def _file(path: Path, reading: Reading) -> File:

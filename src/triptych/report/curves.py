@@ -1,0 +1,87 @@
+"""The losses of each method over its training, as plots and as words, and which moments they chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from markupsafe import Markup
+
+from ..scores import parts_of
+from ..verdict.words import title
+from . import plots
+from .colours import slot
+from .plots import Line
+from .reading import Reading, Trial
+
+CHOSEN = (
+    "Your held-out pictures chose the moment at which its training was kept or stopped (keep = best or patience), and"
+    " they also judge it, so its fidelity is a little too good."
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    method: str
+    plot: Markup
+    told: str
+
+
+def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
+    """A plot a method, on the axis of losses that all share; methods without a logged loss have none."""
+    runs = {name: [trial for trial in reading.trials if trial.method == name] for name in methods}
+    smooth = {name: [_smooth(trial) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()}
+    fixed = {name: [trial.fixed for trial in trials if len(trial.fixed) > 1] for name, trials in runs.items()}
+    lines_of = {name: [*smooth[name], *fixed[name]] for name in runs}
+    losses = [loss for lines in lines_of.values() for line in lines for _, loss in line]
+    if not losses:
+        return []
+    low, high = min(losses), max(max(losses), min(losses) + 1e-6)
+    found = []
+    for name, trials in runs.items():
+        lines = lines_of[name]
+        if not lines:
+            continue
+        steps = max(trials[0].steps, *(step for line in lines for step, _ in line))
+        words = f"{title(name)} over {steps:,} steps" + _gone("training loss", smooth[name])
+        words += _gone("loss on the fixed batch", fixed[name])
+        plot = Markup(plots.curve(smooth[name], fixed[name], slot(name), steps, low, high, words))
+        found.append(Curve(name, plot, _told(trials)))
+    return found
+
+
+def chosen(reading: Reading, methods: Sequence[str]) -> tuple[str, ...]:
+    """The methods, and combinations of them, with a run whose last or kept moment held-out pictures decided."""
+    decided = {trial.method for trial in reading.trials if _is_chosen(trial)}
+    return tuple(name for name in methods if decided & set(parts_of(name)))
+
+
+def _is_chosen(trial: Trial) -> bool:
+    settings = dict(trial.settings)
+    return settings.get("keep") == "best" or settings.get("patience", "0") != "0"
+
+
+def _told(trials: Sequence[Trial]) -> str:
+    kept = sorted({trial.kept_step for trial in trials if _is_chosen(trial)})
+    words = f"{trials[0].steps:,} steps, learning rate {trials[0].rate:g}"
+    return words + (f", kept: step {', '.join(f'{step:,}' for step in kept)}" if kept else "")
+
+
+def _gone(name: str, lines: Sequence[Line]) -> str:
+    """How far a loss went, the mean of the runs: for those who do not see the plot."""
+    if not lines:
+        return ""
+    first, last = (fmean(line[at][1] for line in lines) for at in (0, -1))
+    return f"; {name} from {first:.3g} to {last:.3g}"
+
+
+def _smooth(trial: Trial, points: int = 80) -> list[tuple[int, float]]:
+    """The running mean over a tenth of the run, at no more than `points` steps: single losses are mostly noise."""
+    losses = [loss for _, loss in trial.losses]
+    window = max(len(losses) // 10, 1)
+    means = [
+        (step, sum(losses[max(index - window + 1, 0) : index + 1]) / min(index + 1, window))
+        for index, (step, _) in enumerate(trial.losses)
+        if index >= window - 1
+    ]
+    return list(islice(means, 0, None, max(len(means) // points, 1)))
