@@ -42,6 +42,7 @@ def export(
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(partial)
+    _forget_where(partial / "vae" / "config.json")
     clip.save_pretrained(partial / "clip")
     tokenizer.save_pretrained(partial / "clip")
     image_processor(composer.world.pixels).save_pretrained(partial / "clip")
@@ -50,6 +51,13 @@ def export(
     shutil.copy(WORLD_FILE, partial / "world.toml")
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+
+
+def _forget_where(config: Path) -> None:
+    """diffusers notes the folder that a module came from, which is a path of one machine."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    told.pop("_name_or_path", None)
+    config.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def image_processor(pixels: int) -> CLIPImageProcessorPil:
