@@ -29,6 +29,7 @@ from .tensorfile import TensorFile
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
 INDEX = "model_index.json"
+LEFT_OUT = {"sd2": "the last block of its text encoder, which no picture depends on, is left out"}  # as diffusers does
 TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
@@ -91,7 +92,8 @@ def write_single_file(
     change.check(weights)
     ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
     if source is None:
-        return str(write_entries(path, ours, metadata or {}))
+        rounded = str(write_entries(path, ours, metadata or {}))
+        return "; ".join(filter(None, (rounded, LEFT_OUT.get(family_of(base.unet.config)))))
     file = TensorFile.open(source)
     entries = dict(_kept(file, groups, change, dtype, ema))
     if bake_vae:
