@@ -21,6 +21,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
 }
+CONTEXT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that a UNet's cross-attention reads
 OLD_TEXT = "cond_stage_model.transformer."  # files from before transformers had `text_model`
 REFINER_TEXT = "conditioner.embedders.0.model."
 VARIANTS = {4: "", 5: "depth", 7: "upscaler", 8: "instruct-pix2pix", 9: "inpainting"}  # by the channels the UNet reads

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .adapters import BIASES, Shaped, algorithm_of, rank_of
+from .checkpoint import CONTEXT_WIDTHS
 from .errors import TriptychError
+from .metadata import VERSIONS as NAMES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +24,7 @@ WORDS = (  # the parts of module paths that have an underscore within
     "position_embedding", "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
     "skip_connection", "time_embed", "label_emb",
 )  # fmt: skip
-WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # what the UNet's cross-attention reads, and the family
-VERSIONS = {"sd_v1": "sd1", "sd_v2": "sd2", "sd_v2_v": "sd2", "sdxl_base_v1-0": "sdxl"}
+VERSIONS = {version: family for family, version in NAMES.items()} | {"sd_v2_v": "sd2"}
 ARCHITECTURES = {"stable-diffusion-v1": "sd1", "stable-diffusion-v2": "sd2", "stable-diffusion-xl": "sdxl"}
 INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
 KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes
@@ -49,7 +50,7 @@ def family_of(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str,
         if path.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
             width = _reads(leaves)
             if width is not None:
-                return WIDTHS.get(width)
+                return CONTEXT_WIDTHS.get(width)
     if any(path.startswith(("text_encoder_2", "lora_te2_")) for path in layers):
         return "sdxl"
     said = VERSIONS.get(metadata.get("ss_base_model_version", ""))

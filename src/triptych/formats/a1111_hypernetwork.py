@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint import CONTEXT_WIDTHS
 from ..errors import TriptychError
 from . import Format, Recognised
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 TENSOR = re.compile(r"(\d+)\.([01])\.(linear[12]?\.(?:\d+\.)?(?:weight|bias))")
 OLD = {"linear1.": "linear.0.", "linear2.": "linear.1."}
-FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # by the width of the text
 TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name", "weight_initialization", "optional_info")
 COMFY = ("linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish")
 
@@ -109,7 +109,7 @@ def _widths(file: TensorFile) -> list[int]:
 
 def _family(widths: Sequence[int]) -> str | None:
     """By the width of text; none where the file has nets for several."""
-    found = {FAMILIES[width] for width in widths if width in FAMILIES}
+    found = {CONTEXT_WIDTHS[width] for width in widths if width in CONTEXT_WIDTHS}
     return found.pop() if len(found) == 1 else None
 
 

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Base, Owner, generator
+from ..checkpoint import CONTEXT_WIDTHS
 from ..errors import TriptychError
 from ..patch import Learned, Method, Stage, Tensors, Training, check_fit, method
 from ..settings import setting
@@ -43,7 +44,6 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 Not those that look across rows or positions (softmax and its kin), change the width (glu) or need arguments.
 """
 SPREADS = ("linear", "norm")  # members whose weights are drawn at first; A1111 draws a LayerNorm's too
-TEXT_WIDTHS = (768, 1024, 2048)  # of Stable Diffusion 1, 2 and XL
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _used(base: Base, tensors: Tensors) -> set[int]:
     strange = {width for width in widths if width is not None} - known
     if text in widths or not strange:
         return {width for width in known if width in widths} or known
-    theirs = max(strange & {*TEXT_WIDTHS} or strange)
+    theirs = max(strange & CONTEXT_WIDTHS.keys() or strange)
     raise TriptychError(
         f"this hypernetwork was made for a base with text width {theirs}, this one has {text}: choose another base"
     )
