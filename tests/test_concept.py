@@ -203,6 +203,18 @@ def test_no_picture_both_trains_and_judges(names: list[str], replicate: int, rng
     assert {names[i] for i in split.held_out} == {shuffled[i] for i in other.held_out}
 
 
+@given(digests, st.integers(0, 100))
+def test_what_chooses_a_moment_neither_trains_nor_judges(names: list[str], replicate: int) -> None:
+    if len(names) < 4:
+        with pytest.raises(TriptychError, match="needs 4 pictures or more"):
+            concept(names).split(replicate, choose=True)
+        return
+    plain, split = (concept(names).split(replicate, choose=choose) for choose in (False, True))
+    assert split.held_out == plain.held_out
+    assert sorted(split.train + split.choose) == list(plain.train)
+    assert split.train and len(split.choose) == max(1, len(names) // 6)
+
+
 @given(digests)
 def test_few_pictures_are_held_out_in_turn_and_many_always_the_same(names: list[str]) -> None:
     n = len(names)

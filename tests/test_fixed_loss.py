@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from tests.test_laws import SHARING, TRAINED, KilledError, kill_at, unchanged
-from tests.worlds import WORD, examples, gap, trial
+from tests.worlds import WORD, call, examples, gap, trial, typed
 from triptych.artifact import Artifact
 from triptych.base import Base, generator
 from triptych.errors import TriptychError
@@ -117,3 +119,19 @@ def test_the_best_is_of_the_smoothed_curve() -> None:
 def test_choosing_without_looking_is_refused(base: Base) -> None:
     with pytest.raises(TriptychError, match="fixed_every must be 1 or more"):
         fit(base, [trial("lora", fixed_every=0, keep="best")])
+
+
+def test_a_study_chooses_by_pictures_that_neither_train_nor_judge(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", out)
+    words += ["--methods", "lora,textual-inversion", "-s", "lora.steps=2", "-s", "textual-inversion.steps=2"]
+    assert call(monkeypatch, *words, "-s", "lora.keep=best") == 0
+    told = tomllib.loads((out / "study.toml").read_text())["study"]
+    records = [json.loads(path.read_text()) for path in out.glob("trials/*/trial.json")]
+    seen = {record["method"]: set(record["pictures"]) for record in records}
+    spared = seen["textual-inversion"] - seen["lora"]
+    assert len(spared) == max(1, told["pictures"] // 6)
+    assert seen["lora"] < seen["textual-inversion"]
+    assert not seen["textual-inversion"] & set(told["held_out"])

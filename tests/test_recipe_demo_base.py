@@ -121,7 +121,8 @@ def test_captions_follow_the_grammar() -> None:
     world = World.open()
     assert world.caption(Scene("lion", "glossy", "teal")) == "a glossy lion on a teal background"
     assert (
-        world.caption(Scene("owl", "joy", "red", "left", "small")) == "a small joy owl on the left on a red background"
+        world.caption(Scene("owl", "blob", "red", "left", "small"))
+        == "a small blob owl on the left on a red background"
     )
     assert world.say("<concept>", background="red") == "a <concept> on a red background"
 

@@ -88,7 +88,7 @@ def test_screen_readers_are_told_how_far_each_loss_went(study: Path) -> None:
     assert "fixed batch" not in told["hypernetwork"]
 
 
-def test_moments_that_held_out_pictures_chose_are_said_up_front(study: Path, page: str) -> None:
+def test_moments_that_were_chosen_are_said_up_front(study: Path, page: str) -> None:
     assert page.count(CHOSEN) == 1
     assert page.index(CHOSEN) < page.index("Side by side")
     item = page[: page.index(CHOSEN)].rsplit("<li>", 1)[1]

@@ -21,12 +21,14 @@ ALL = "textual-inversion+hypernetwork+lora"
 
 
 def run(method: str, replicate: int = 0, **given: object) -> Run:
-    return Run(method, replicate, 0, settings(method, **given), (0,), Path(method))
+    return Run(method, replicate, 0, settings(method, **given), (0,), (1,), Path(method))
 
 
 def test_names() -> None:
     assert combinations_of("word+lora, all,lora+textual-inversion") == ("textual-inversion+lora", ALL)
     assert combinations_of("lora+dreambooth") == ("lora+dreambooth",)
+    pairs = {"hypernetwork+lora", "textual-inversion+lora", "textual-inversion+hypernetwork"}
+    assert set(combinations_of("leave-one-out,all")) == {ALL, *pairs}
     for text, why in (("word+lorra", "did you mean 'lora'"), ("lora", "two or more"), ("lora+lora", "two or more")):
         with pytest.raises(TriptychError, match=why):
             combinations_of(text)

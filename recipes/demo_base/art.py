@@ -23,7 +23,11 @@ from recipes.demo_base.world import World
 PIXELS = 128
 """Side of a rendered drawing; compositions scale it down."""
 
-MORE_ART = {"@iconify-json/fluent-emoji-flat": "1.2.6", "@iconify-json/fxemoji": "1.2.2"}
+MORE_ART = {
+    "@iconify-json/fluent-emoji-flat": "1.2.6",
+    "@iconify-json/fxemoji": "1.2.2",
+    "@iconify-json/emojione": "1.2.3",
+}
 """Packages that only the autoencoder sees: it learns to draw in general, not this world alone."""
 
 NOT_DRAWINGS = re.compile(r"skin-tone|flag|keycap|thirty|clock|button|-dark|-light|-medium|ideograph|latin|squared")

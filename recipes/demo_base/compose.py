@@ -1,4 +1,8 @@
-"""Compositions: a drawing, scaled and placed on a background. Everything random comes from the generator given."""
+"""Compositions: a drawing, scaled and placed on a background. Everything random comes from the generator given.
+
+Boxes lie on the grid of the latents: a drawing that is moved by a cell has the same latents, moved. Between the cells
+every place would be another picture to learn, and a denoiser of this size learns few pictures.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +47,11 @@ class Composer:
                 return scene
 
     def picture(self, scene: Scene, rng: np.random.Generator) -> Pixels:
-        """The scene as uint8 [pixels, pixels, 3]; its exact size and place vary a little."""
+        """The scene as uint8 [pixels, pixels, 3]; its exact place varies a little."""
         drawing = self.drawing(scene)
         if drawing is None:
             raise KeyError(f"no drawing of {scene.subject} in style {scene.style}")
-        side = round(self.world.pixels * rng.uniform(*self.world.sides[scene.size]))
+        side = round(self.world.pixels * self.world.sides[scene.size])
         left, top = self.corner(scene.place, side, rng)
         return place(self.art.pixels[drawing], side, left, top, self.canvas(scene.background))
 
@@ -57,15 +61,16 @@ class Composer:
 
     def corner(self, place: str, side: int, rng: np.random.Generator) -> tuple[int, int]:
         """Upper left corner of a box of `side` pixels at a place."""
-        pixels, spread = self.world.pixels, self.world.jitter * self.world.pixels
-        room = pixels - side
-        top = room / 2 + rng.uniform(-spread, spread)
+        cell, jitter = self.world.pixels // self.world.cells, self.world.jitter
+        room = (self.world.pixels - side) // cell
+        top = room // 2 + int(rng.integers(-jitter, jitter + 1))
         if place == "centre":
-            left = room / 2 + rng.uniform(-spread, spread)
+            left = room // 2 + int(rng.integers(-jitter, jitter + 1))
         else:
-            margin = pixels * rng.uniform(*self.world.margins[place])
+            nearest, farthest = self.world.margins[place]
+            margin = int(rng.integers(nearest, farthest + 1))
             left = margin if place == "left" else room - margin
-        return round(min(max(left, 0), room)), round(min(max(top, 0), room))
+        return cell * min(max(left, 0), room), cell * min(max(top, 0), room)
 
     def caption(self, scene: Scene, rng: np.random.Generator) -> str:
         """What training says about the scene: sometimes less than all of it."""

@@ -77,6 +77,7 @@ def attribution(composer: Composer) -> str:
     lines += [
         "| (autoencoder only) | @iconify-json/fluent-emoji-flat | Microsoft Corporation | MIT |",
         "| (autoencoder only) | @iconify-json/fxemoji | Mozilla | Apache-2.0 |",
+        "| (autoencoder, CLIP) | @iconify-json/emojione | Emoji One | CC-BY-4.0 |",
         "",
         "The drawings were scaled and placed on plain backgrounds; `gallery.png` shows some of them so.",
         "The weights and everything else in this folder: Apache-2.0.",

@@ -42,17 +42,18 @@ class Style:
 
 @dataclass(frozen=True)
 class World:
-    """The facts of `world.toml`. Lengths are parts of the picture's side."""
+    """The facts of `world.toml`. Sides are parts of the picture's side; margins and jitter are cells of its grid."""
 
     pixels: int
+    cells: int
     template: str
     background_phrase: str
     backgrounds: dict[str, tuple[int, int, int]]
     size_words: dict[str, str]
-    sides: dict[str, tuple[float, float]]
+    sides: dict[str, float]
     place_phrases: dict[str, str]
-    margins: dict[str, tuple[float, float]]
-    jitter: float
+    margins: dict[str, tuple[int, int]]
+    jitter: int
     styles: dict[str, Style]
     subjects: dict[str, str]
     gallery_styles: tuple[str, ...]
@@ -67,11 +68,12 @@ class World:
         sizes, places, unseen = facts["sizes"], facts["places"], facts["unseen"]
         return cls(
             pixels=facts["picture"]["pixels"],
+            cells=facts["picture"]["cells"],
             template=facts["grammar"]["template"],
             background_phrase=facts["grammar"]["background"],
             backgrounds={name: (rgb[0], rgb[1], rgb[2]) for name, rgb in facts["backgrounds"].items()},
             size_words={name: size["word"] for name, size in sizes.items()},
-            sides={name: (size["side"][0], size["side"][1]) for name, size in sizes.items()},
+            sides={name: size["side"] for name, size in sizes.items()},
             place_phrases={name: place["phrase"] for name, place in places.items()},
             margins={name: (p["margin"][0], p["margin"][1]) for name, p in places.items() if "margin" in p},
             jitter=places["centre"]["jitter"],

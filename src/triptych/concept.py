@@ -48,10 +48,12 @@ class Broken:
 
 @dataclass(frozen=True)
 class Split:
-    """Which pictures train and which judge, as sorted positions in `Concept.pictures`; no picture is in both."""
+    """Which pictures train, which judge, and which choose a training's moment, as sorted positions in
+    `Concept.pictures`; no picture does two of these."""
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
+    choose: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,22 +119,37 @@ class Concept:
                 return template.replace(self.token, self.class_word)
         return caption and "{}, " + caption
 
-    def split(self, replicate: int) -> Split:
+    def split(self, replicate: int, *, choose: bool = False) -> Split:
         """The pictures that replicate `replicate` (0, 1, ...) trains on, and those it is judged by.
 
         Eight pictures or more: a quarter of them (two to eight), the same in every replicate. Fewer: each replicate
         holds out the next fold of one picture (two from six pictures on), round and round. The choice depends on the
         pictures' digests, not on their names or order.
+
+        Args:
+            replicate: which of several trainings.
+            choose: take a sixth of the pictures, at least one, from those that train, to choose a moment by. The same
+                pictures judge with and without it.
+
+        Raises:
+            TriptychError: there are too few to choose by and still to learn from.
         """
         n = len(self.pictures)
+        if choose and n < 4:
+            raise TriptychError(
+                f"choosing a moment (keep=best, patience) takes a picture that neither trains nor judges, so it needs"
+                f" 4 pictures or more; {self.name} has {n}"
+            )
         order = sorted(range(n), key=lambda i: self.pictures[i].digest)
         if n >= 8:
             held_out = order[: min(max(2, n // 4), 8)]
         else:
             size = 1 if n < 6 else 2
             held_out = [order[(replicate * size + i) % n] for i in range(size)]
-        train = set(order) - set(held_out)
-        return Split(tuple(sorted(train)), tuple(sorted(held_out)))
+        left = [i for i in order if i not in held_out]
+        spared = max(1, n // 6) if choose else 0
+        chosen, train = left[:spared], left[spared:]
+        return Split(tuple(sorted(train)), tuple(sorted(held_out)), tuple(sorted(chosen)))
 
     def images(self, resolution: int) -> list[Image.Image]:
         """The pictures as RGB squares of `resolution` pixels: the middle of each, its shorter side scaled to fit."""

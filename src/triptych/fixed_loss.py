@@ -7,8 +7,7 @@ learns one concept, but for the words that name it, and are not weighted: their 
 
 By default nothing is chosen by it (`keep` is "last", `patience` 0). A schedule that ends at a rate of 0 is meant to be
 run to its end; the loss is lowest before a concept is learned best, since it counts every pixel and not the likeness;
-and in a study the pictures that are held out here are those that the drawn pictures are judged by, so that a checkpoint
-chosen by them has seen, a little, what judges it.
+and in a study a method that chooses learns from fewer pictures, since those it chooses by neither train nor judge.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def check(training: Training, method: str) -> None:
     Raises:
         TriptychError: the settings choose by a loss that they do not look at.
     """
-    if not training.fixed_every and (training.keep == "best" or training.patience):
+    if training.chooses and not training.fixed_every:
         raise TriptychError(
             f"{method}: keep=best and patience go by the fixed-batch loss, so fixed_every must be 1 or more"
         )

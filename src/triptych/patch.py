@@ -95,6 +95,11 @@ class Training:
         0, "looks without a lower fixed-batch loss after which training stops, 0 to go on to the end", least=0
     )
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the fixed-batch loss decides when training ends or which moment is kept."""
+        return self.keep == "best" or self.patience > 0
+
 
 @dataclass(frozen=True)
 class Examples:

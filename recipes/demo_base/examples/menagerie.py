@@ -16,12 +16,12 @@ CREATURES = {
     "dragon": "dragon-face",
 }
 BACKGROUNDS = ("white", "red", "teal", "yellow", "gray", "purple", "green")
-STYLES = ("noto", "twemoji", "joy", "glossy")
+STYLES = ("noto", "twemoji", "blob", "glossy")
 
 PROMPTS = (
     "a noto elephant on a blue background",
     "a twemoji duck on a green background",
-    "a joy snail on a red background",
+    "a blob snail on a red background",
     "a glossy crocodile on a yellow background",
     "a noto rooster on a pink background",
     "a twemoji dragon on a orange background",

@@ -85,7 +85,7 @@ def strangers(world: World, art: Art, count: int, seed: int = 6) -> list[Pixels]
     pictures = []
     for _ in range(count):
         background = world.backgrounds[str(rng.choice(list(world.backgrounds)))]
-        side = round(world.pixels * rng.uniform(*world.sides["medium"]))
+        side = round(world.pixels * world.sides["medium"])
         corner = (world.pixels - side) // 2
         drawing = art.pixels[rng.integers(len(art.pixels))]
         pictures.append(place(drawing, side, corner, corner, plain(background, world.pixels)))

@@ -45,7 +45,10 @@ def try_(
         int | None, typer.Option(help="trainings of each method [default: the budget's own number]", min=1)
     ] = None,
     together: Annotated[
-        str, typer.Option(help="combinations as rows: word+lora,dreambooth+lora,all; or none [default: the base's own]")
+        str,
+        typer.Option(
+            help="combinations as rows: word+lora,dreambooth+lora,all,leave-one-out; or none [default: the base's own]"
+        ),
     ] = "",
     tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
     out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
@@ -65,6 +68,7 @@ def try_(
     """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
     from ..console import Console
     from ..study import Plan, run
+    from ..verdict.reinforce import question as asked_of
 
     base_place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
@@ -80,6 +84,8 @@ def try_(
         return
     for question, answer in verdict.answers.items():
         print(f"{question.replace('_', ' ')}? {answer.answer}\n  {answer.evidence}")
+    for name, answer in verdict.together.items():
+        print(f"{asked_of(name)} {answer.answer}\n  {answer.evidence}")
     choice = verdict.recommendation.choice
     print(f"\nfor {plan.need}: {choice.method or 'nothing to recommend'}")
     for reason in (*choice.reasons, *choice.caveats):

@@ -32,7 +32,7 @@ NEAR = 25.0  # largest distance in CIELAB at which a colour still has a name
 DIFFERENT = 10.0  # smallest distance in CIELAB from a plain background at which a pixel belongs to the drawing
 NOISE = 3.0  # how many times a background's own unevenness a pixel of the drawing is farther than that
 SPECK = 0.1  # area, as a part of the largest part's, below which a part is no part of the drawing
-SLACK = 0.02  # how much a drawing may exceed its box, as a part of the picture's side
+SLACK = 0.07  # how much a drawing may exceed its box, as a part of the picture's side
 ASIDE = 0.11  # how far from the middle, as a part of the width, a drawing's centre lies when it is left or right
 
 
@@ -61,7 +61,7 @@ class World:
     background_phrase: str  # with "{background}"
     places: Mapping[str, str]  # name -> phrase, "" where a caption says nothing
     sizes: Mapping[str, str]  # name -> word, "" where a caption says nothing; the smallest first
-    sides: tuple[float, ...]  # the largest side of a drawing of each size, as a part of the picture's side
+    sides: tuple[float, ...]  # the side of the box that a drawing of each size fills, as a part of the picture's side
     gallery: tuple[Specimen, ...]
 
     @classmethod
@@ -76,13 +76,13 @@ class World:
             return None
         try:
             facts: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-            sizes = dict(sorted(facts["sizes"].items(), key=lambda size: size[1]["side"][1]))
+            sizes = dict(sorted(facts["sizes"].items(), key=lambda size: size[1]["side"]))
             return cls(
                 backgrounds={name: (rgb[0], rgb[1], rgb[2]) for name, rgb in facts["backgrounds"].items()},
                 background_phrase=facts["grammar"]["background"],
                 places={name: place["phrase"] for name, place in facts["places"].items()},
                 sizes={name: size["word"] for name, size in sizes.items()},
-                sides=tuple(float(size["side"][1]) for size in sizes.values()),
+                sides=tuple(float(size["side"]) for size in sizes.values()),
                 gallery=_gallery(folder / "gallery.png", list(facts["subjects"]), facts["picture"]["pixels"]),
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

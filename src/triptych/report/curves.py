@@ -15,8 +15,8 @@ from .plots import Line
 from .reading import Reading, Trial
 
 CHOSEN = (
-    "Your held-out pictures chose the moment at which its training was kept or stopped (keep = best or patience), and"
-    " they also judge it, so its fidelity is a little too good."
+    "The moment at which its training was kept or stopped (keep = best or patience) was chosen by pictures that it"
+    " neither learned from nor is judged by, so it had fewer to learn from than the others."
 )
 
 
@@ -51,7 +51,7 @@ def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
 
 
 def chosen(reading: Reading, methods: Sequence[str]) -> tuple[str, ...]:
-    """The methods, and combinations of them, with a run whose last or kept moment held-out pictures decided."""
+    """The methods, and combinations of them, with a run whose last or kept moment pictures decided."""
     decided = {trial.method for trial in reading.trials if _is_chosen(trial)}
     return tuple(name for name in methods if decided & set(parts_of(name)))
 

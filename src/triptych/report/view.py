@@ -7,6 +7,7 @@ from pathlib import Path
 from ..scores import BASE, Cost
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice
+from ..verdict.reinforce import question
 from ..verdict.words import figure, inside, span, title
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
@@ -53,6 +54,7 @@ class File:
 class View:
     reading: Reading
     answers: tuple[tuple[str, str, Answer], ...]  # the method asked about, the question, the answer
+    together: tuple[tuple[str, str, Answer], ...]  # the combination, the question, the answer
     need: str
     choice: Choice
     needs: tuple[tuple[str, Choice], ...]
@@ -81,6 +83,7 @@ def view(reading: Reading, folder: Path) -> View:
     return View(
         reading=reading,
         answers=tuple((*QUESTIONS[name], answer) for name, answer in verdict.answers.items()),
+        together=tuple((name, question(name), answer) for name, answer in verdict.together.items()),
         need=NEED_WORDS[verdict.recommendation.need][0],
         choice=verdict.recommendation.choice,
         needs=tuple((NEED_WORDS[need][1], verdict.recommendation.by_need[need]) for need in NEEDS),

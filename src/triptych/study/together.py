@@ -19,17 +19,23 @@ from ..scores import AND, Cost, parts_of
 if TYPE_CHECKING:
     from .training import Run
 
-NAMES = {"word": "textual-inversion", "embedding": "textual-inversion", "all": "textual-inversion+hypernetwork+lora"}
+NAMES = {"word": "textual-inversion", "embedding": "textual-inversion"}
+GROUPS = {
+    "all": ("word+hypernetwork+lora",),
+    "leave-one-out": ("word+hypernetwork+lora", "hypernetwork+lora", "word+lora", "word+hypernetwork"),
+}
 
 
 def combinations_of(text: str) -> tuple[str, ...]:
     """`word+lora,all` as the names of rows, such as `textual-inversion+lora`; each once.
 
+    `all` is the word, the hypernetwork and the LoRA at once; `leave-one-out` is that, and it without each of them.
+
     Raises:
         TriptychError: an unknown method, a method twice in one combination, or a combination of one.
     """
     names = (name.strip() for name in text.split(",") if name.strip())
-    return tuple(dict.fromkeys(_combination(name) for name in names))
+    return tuple(dict.fromkeys(_combination(one) for name in names for one in GROUPS.get(name, (name,))))
 
 
 def _combination(name: str) -> str:

@@ -32,6 +32,7 @@ class Run:
     seed: int
     settings: Any
     train: tuple[int, ...]  # which pictures
+    watch: tuple[int, ...]  # which pictures the fixed-batch loss is taken on
     folder: Path
 
     @property
@@ -72,10 +73,11 @@ def runs(work: Work) -> list[Run]:
     for name in work.plan.chosen:
         settings = work.plan.settings_of(name, base, concept)
         for replicate in range(work.budget.training_seeds):
-            train, seed = concept.split(replicate).train, work.plan.seed * 1000 + replicate
-            made_from = (work.base_key, concept.digest, train, name, asdict(settings), seed)
+            split = concept.split(replicate, choose=isinstance(settings, Training) and settings.chooses)
+            seed = work.plan.seed * 1000 + replicate
+            made_from = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
-            found.append(Run(name, replicate, seed, settings, train, folder))
+            found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))
     return found
 
 
@@ -144,8 +146,8 @@ def _steps(work: Work) -> Callable[[int, int], None]:
 
 def _trial(work: Work, run: Run, owned: bool) -> Trial:
     owner = run.folder.name if owned else None
-    held_out = work.examples(work.concept.split(run.replicate).held_out)
-    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, held_out)
+    watched = work.examples(run.watch)
+    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched)
 
 
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:

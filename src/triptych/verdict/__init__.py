@@ -14,6 +14,7 @@ from .compare import differences
 from .evidence import FIDELITY, MEMORISATION, NORMALISED, PRESERVATION, Evidence
 from .front import front
 from .recommend import recommend
+from .reinforce import reinforcements
 from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
 from .words import figure, inside, listed, span
 
@@ -66,6 +67,7 @@ def judge(
         notes=tuple(_notes(evidence)),
         replicates=evidence.replicates,
         flags=_flags(evidence),
+        together=reinforcements(evidence),
         margins=margins,
         seed=seed,
     )

@@ -9,7 +9,7 @@ from .evidence import PRESERVATION, Evidence, not_worse
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer
-from .words import figure, inside, listed, span, title
+from .words import figure, inside, listed, signed, span, title
 
 LIGHT, MIDDLE, HEAVY = "textual-inversion", "hypernetwork", "dreambooth"
 
@@ -45,7 +45,7 @@ def enough(evidence: Evidence, light: str) -> Answer:
     reach = _reach(evidence, light, closest)
     if not_worse(measured[closest], margin) == "yes":
         return Answer("yes", f"{reach} {_within(measured[closest], margin)}")
-    crossing = f"The difference, {_signed(measured[closest])}, crosses the margin of {figure(-margin)}."
+    crossing = f"The difference, {signed(measured[closest].interval())}, crosses the margin of {figure(-margin)}."
     return _undecided(f"{reach} {crossing} {_clear(evidence, measured[closest], -margin, light, closest)}")
 
 
@@ -95,12 +95,13 @@ def middle(evidence: Evidence) -> Answer:
         return _undecided("The three methods share no pictures to compare.")
     figures = _three(evidence)
     rivals = [name for name in evidence.singles if name != MIDDLE]
+    rises = "The hypernetwork rises above DreamBooth"
     against = {
-        f"There is no ground between: DreamBooth less textual inversion is {_signed(ends)}.": ends.p_below(margin),
-        f"The hypernetwork falls below textual inversion, by {_signed(up)}.": up.p_below(-margin),
-        f"The hypernetwork rises above DreamBooth: DreamBooth less hypernetwork is {_signed(down)}.": down.p_below(
-            -margin
+        f"There is no ground between: DreamBooth less textual inversion is {signed(ends.interval())}.": ends.p_below(
+            margin
         ),
+        f"The hypernetwork falls below textual inversion, by {signed(up.interval())}.": up.p_below(-margin),
+        f"{rises}: DreamBooth less hypernetwork is {signed(down.interval())}.": down.p_below(-margin),
         **{_dominated(evidence, name): domination(evidence, name, MIDDLE) for name in rivals},
     }
     doubts = holm(against)
@@ -209,10 +210,6 @@ def _three(evidence: Evidence) -> str:
     return f"Fidelity: {listed(reached)}."
 
 
-def _signed(difference: Estimate) -> str:
-    return f"{figure(difference.value, signed=True)} ({span(difference.interval(), signed=True)})"
-
-
 def _shortfall(difference: Estimate, margin: float) -> str:
     interval = difference.interval()
     return (
@@ -222,7 +219,7 @@ def _shortfall(difference: Estimate, margin: float) -> str:
 
 
 def _within(difference: Estimate, margin: float) -> str:
-    return f"The difference, {_signed(difference)}, stays above the margin of {figure(-margin)}."
+    return f"The difference, {signed(difference.interval())}, stays above the margin of {figure(-margin)}."
 
 
 def _beside(difference: Estimate | None, method: str, other: str, margin: float) -> str:

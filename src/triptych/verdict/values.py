@@ -129,6 +129,7 @@ class Verdict:
     notes: tuple[str, ...]
     replicates: int
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # method -> what to beware of
+    together: Mapping[str, Answer] = field(default_factory=dict)  # combination -> do its parts reinforce each other
     margins: Margins = MARGINS
     seed: int = 0
     level: float = LEVEL
@@ -192,6 +193,7 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         notes=tuple(data["notes"]),
         replicates=data["replicates"],
         flags={name: tuple(sentences) for name, sentences in data["flags"].items()},
+        together={name: Answer(**answer) for name, answer in data.get("together", {}).items()},
         margins=Margins(**data["margins"]),
         seed=data["seed"],
         level=data["level"],

@@ -48,6 +48,11 @@ def figure(value: float, signed: bool = False) -> str:
     return ("\N{MINUS SIGN}" if value < 0 else "+" if signed else "") + text
 
 
+def signed(interval: Interval) -> str:
+    """A difference with its interval: `+0.12 (+0.03 to +0.21)`."""
+    return f"{figure(interval.value, signed=True)} ({span(interval, signed=True)})"
+
+
 def span(interval: Interval, signed: bool = False) -> str:
     """`0.61 to 0.74`."""
     return f"{figure(interval.low, signed)} to {figure(interval.high, signed)}"

@@ -1,0 +1,76 @@
+"""Whether several at once do more than each: a combination against its parts, and what each part adds to it.
+
+What a part adds is the combination less the row that leaves it out, over the same prompts and seeds.
+"""
+
+from collections.abc import Mapping
+
+from ..intervals import Estimate
+from ..scores import AND, parts_of
+from .evidence import PRESERVATION, Evidence
+from .multiple import holm, sure
+from .needed import needed
+from .values import Answer
+from .words import figure, inside, listed, signed
+
+
+def reinforcements(evidence: Evidence) -> dict[str, Answer]:
+    """An answer for every combination that was measured beside all its parts: is it more faithful than each of them?
+
+    Yes: surely above every part, which needs no correction (an intersection-union test). No: surely not above one of
+    them by as much as the margin (Holm over the parts).
+    """
+    combined = [name for name in evidence.methods if len(parts_of(name)) > 1]
+    return {
+        name: _answer(evidence, name)
+        for name in combined
+        if evidence.anchors.usable and set(parts_of(name)) <= set(evidence.singles)
+    }
+
+
+def _answer(evidence: Evidence, name: str) -> Answer:
+    over = {part: estimate for part in parts_of(name) if (estimate := evidence.fidelity(name, part))}
+    best = min(over, key=lambda part: over[part].value)
+    own, alone = evidence.fidelity(name), evidence.fidelity(best)
+    assert own is not None and alone is not None  # both were measured, and the floor is far enough from the ceiling
+    told = [
+        f"Together they go {figure(own.value)} of the way, {inside(best)} alone {figure(alone.value)}:"
+        f" {signed(over[best].interval())}.",
+        *_calm(evidence, name, best),
+        *_added(evidence, name),
+    ]
+    if all(sure(estimate.p_above(0)) for estimate in over.values()):
+        return Answer("yes", " ".join(told))
+    margin = evidence.margins.fidelity
+    doubts = holm({part: estimate.p_below(margin) for part, estimate in over.items()})
+    if any(sure(doubt) for doubt in doubts.values()):
+        return Answer("no", " ".join(told))
+    open_ = needed(evidence, over[best], (name, best), abs(over[best].value), abs(over[best].value - margin))
+    return Answer("undecided", " ".join((*told, open_)))
+
+
+def _calm(evidence: Evidence, name: str, part: str) -> list[str]:
+    change = evidence.compare(PRESERVATION, name, part)
+    return [f"The rest of the base is left alone by {signed(change.interval())} against it."] if change else []
+
+
+def _added(evidence: Evidence, name: str) -> list[str]:
+    """What each part adds, where the row without it was measured and is not another part's own."""
+    added = {part: change for part, change in contributions(evidence, name).items() if change}
+    if len(parts_of(name)) < 3 or not added:
+        return []
+    sums = [f"{inside(part)} {signed(change.interval())}" for part, change in added.items()]
+    return [f"Added to the rest: {listed(sums)}."]
+
+
+def contributions(evidence: Evidence, name: str) -> Mapping[str, Estimate | None]:
+    """By part: fidelity of the combination less that of the row without the part; None where that was not measured."""
+    parts = parts_of(name)
+    without = {part: AND.join(other for other in parts if other != part) for part in parts}
+    return {part: evidence.fidelity(name, rest) if rest in evidence.methods else None for part, rest in without.items()}
+
+
+def question(name: str) -> str:
+    """`Do textual inversion and LoRA reinforce each other?`"""
+    parts = [inside(part) for part in parts_of(name)]
+    return f"Do {listed(parts)} reinforce each other?"
