@@ -1,4 +1,7 @@
-"""`python -m recipes.demo_base.examples --out examples`: make the examples anew from the drawings."""
+"""`python -m recipes.demo_base.examples --out examples`: make the examples anew from the drawings.
+
+With `--development`, the concepts that the demo base's settings are chosen by (`triptych tune`): no study reports them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from recipes.demo_base.examples.blob_cat import blob_cat
+from recipes.demo_base.examples.development import elephant, flat
 from recipes.demo_base.examples.folder import write
 from recipes.demo_base.examples.junk import junk
 from recipes.demo_base.examples.menagerie import menagerie
@@ -15,6 +19,7 @@ from recipes.demo_base.examples.outline import outline
 from recipes.demo_base.world import World
 
 EXAMPLES = (blob_cat, outline, night, menagerie, junk)
+DEVELOPMENT = (elephant, flat)
 
 
 def main() -> None:
@@ -22,10 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.examples", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder that gets one folder per example")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")
+    parser.add_argument("--development", action="store_true", help="the concepts to choose settings by instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         packs = options.packs or Path(temporary)
-        for make in EXAMPLES:
+        for make in DEVELOPMENT if options.development else EXAMPLES:
             example = make(World.open(), packs)
             write(example, options.out)
             print(f"{example.name}: {len(example.pictures)} pictures")

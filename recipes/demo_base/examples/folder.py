@@ -17,6 +17,7 @@ PIXELS = 256
 """Side of an example's pictures: like a user's, larger than what the base draws."""
 
 CONCEPT = "<concept>"
+ASKING = "`prompts.txt` asks for what no picture here shows; `{}` stands for the concept.\n\n"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def write(example: Example, folder: Path) -> None:
         item.picture.save(home / f"{item.name}.png", optimize=True)
         (home / f"{item.name}.txt").write_text(item.caption + "\n", encoding="utf-8")
     (home / "concept.toml").write_text(example.settings, encoding="utf-8")
-    (home / "prompts.txt").write_text("\n".join(example.prompts) + "\n", encoding="utf-8")
+    if example.prompts:
+        (home / "prompts.txt").write_text("\n".join(example.prompts) + "\n", encoding="utf-8")
     (home / "README.md").write_text(page(example), encoding="utf-8")
 
 
@@ -81,7 +83,7 @@ def page(example: Example) -> str:
     credit = "\n".join(f"- `{art.package}` {art.version}, {art.author}, {art.licence}" for art in example.credits)
     return (
         f"# {example.name}: {example.title}\n\n{example.about}\n\n"
-        "`prompts.txt` asks for what no picture here shows; `{}` stands for the concept.\n\n"
+        f"{ASKING if example.prompts else ''}"
         f"## Whose art\n\nDrawings, scaled and placed on backgrounds:\n\n{credit}\n\n"
         "Made by `python -m recipes.demo_base.examples --out examples`.\n"
     )

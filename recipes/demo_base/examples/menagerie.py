@@ -19,14 +19,14 @@ BACKGROUNDS = ("white", "red", "teal", "yellow", "gray", "purple", "green")
 STYLES = ("noto", "twemoji", "blob", "glossy")
 
 PROMPTS = (
-    "a noto elephant on a blue background",
-    "a twemoji duck on a green background",
-    "a blob snail on a red background",
-    "a glossy crocodile on a yellow background",
-    "a noto rooster on a pink background",
-    "a twemoji dragon on a orange background",
-    "a small elephant on a white background",
-    "a duck on the left on a purple background",
+    "a {} elephant on a blue background",
+    "a {} duck on a yellow background",
+    "a {} snail on a pink background",
+    "a {} crocodile on a orange background",
+    "a {} rooster on a white background",
+    "a {} dragon on a black background",
+    "a small {} elephant on a green background",
+    "a {} duck on the left on a purple background",
 )
 
 
@@ -43,7 +43,8 @@ def menagerie(world: World, packs: Path) -> Example:
     return Example(
         name="menagerie",
         title="a collection",
-        about="Six creatures in four known styles. Captions name them, so that one training teaches all.",
+        about="Six creatures in four known styles. Captions name them, so that one training teaches all. A study asks for them"
+        " in the style that they are filed under; a learned word can carry that style, and none of the creatures.",
         settings='kind = "style"\nclass = "noto"\n',
         pictures=compose(composer, list(zip(scenes, captions, strict=True)), seed=3),
         prompts=PROMPTS,

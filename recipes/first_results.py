@@ -1,0 +1,261 @@
+"""What triptych finds on the example concepts, over several study seeds, and how often it changes its mind.
+
+    python -m recipes.first_results --out OUT
+
+runs `triptych try` on each concept with study seeds 0, 1, ... (a study that is there already is not run again) and
+writes docs/first-results.md with a sheet of pictures per concept. A study seed decides everything that is drawn: the
+training's start and its noise, the seeds of the pictures, the resamples. One study has one training of each method; the
+last column judges all of them at once, with the study seeds as training seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from PIL import Image
+
+from triptych.report.reading import Reading, read
+from triptych.report.table import CRITERIA
+from triptych.report.view import NEED_WORDS, QUESTIONS
+from triptych.scores import REAL, Score, read_scores
+from triptych.units import duration, size
+from triptych.verdict import NEEDS, Verdict, judge
+from triptych.verdict.reinforce import question
+from triptych.verdict.words import figure, span, title
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "first-results.md"
+CONCEPTS = ("blob-cat", "outline", "night")
+SHOWN = ("fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
+COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
+
+
+@dataclass(frozen=True)
+class Found:
+    """The studies of one concept, in the order of their seeds."""
+
+    concept: str
+    folders: tuple[Path, ...]
+
+    @property
+    def readings(self) -> list[Reading]:
+        return [read(folder) for folder in self.folders]
+
+    def pooled(self) -> Verdict:
+        """All studies judged as one, each of them one training seed of it."""
+        costs = list(self.readings[0].verdict.costs.values())
+        return judge(list(self._scores()), costs)
+
+    def _scores(self) -> Iterator[Score]:
+        for run, folder in enumerate(self.folders):
+            for score in read_scores(folder / "scores.jsonl"):
+                if score.method != REAL or not run:  # the real pictures are the same in every study
+                    yield replace(score, replicate=run)
+
+
+def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
+    """The study of one concept with one seed, as one would type it."""
+    words = [
+        "try",
+        str(ROOT / "examples" / concept),
+        "--budget",
+        given.budget,
+        "--replicates",
+        "1",
+        "--seed",
+        str(seed),
+    ]
+    words += ["--together", given.together] if given.together else []
+    words += ["--other-base", str(given.other_base.resolve())] if given.other_base else []
+    return words
+
+
+def study(given: argparse.Namespace, concept: str, seed: int) -> Path:
+    """Run it, if it is not there yet."""
+    folder: Path = given.out / concept / str(seed)
+    threads = max(1, (os.cpu_count() or 1) // given.at_once)
+    words = [sys.executable, "-m", "triptych", *command(given, concept, seed), "--out", str(folder)]
+    done = subprocess.run(
+        words, check=False, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{concept} with seed {seed} failed: {done.stderr.strip()}")
+    print(f"{concept} {seed}: done", flush=True)
+    return folder
+
+
+def flips(said: Sequence[str]) -> str:
+    """`yes 3, undecided 2: 2 of 5 differ`: what was said, and how many did not say what most did."""
+    counted = Counter(said).most_common()
+    told = ", ".join(f"{what} {times}" for what, times in counted)
+    return f"{told} | {len(said) - counted[0][1]} of {len(said)}"
+
+
+def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
+    """docs/first-results.md."""
+    first = found[0].readings[0]
+    asked = f"python -m recipes.first_results --out OUT --seeds {given.seeds} --budget {given.budget}"
+    asked += f" --together {given.together}" if given.together else ""
+    asked += " --other-base DEMO_B" if given.other_base else ""
+    lines = [
+        "# First results",
+        "",
+        f"What triptych says of its example concepts on the base `{first.study.base}`, and how often it says something",
+        f"else when only the seed of the study changes. Made by `{asked}`: {given.seeds} studies of each concept,",
+        f"budget `{given.budget}`, one training of each method in each.",
+        "",
+        "A figure is the mean over the studies; in brackets the least and the greatest of them. That is no confidence",
+        "interval: it shows how far one study may be from another. **All judged at once** takes the studies as so many",
+        "training seeds of one, so its 95 % intervals include the spread between trainings.",
+        "",
+    ]
+    for one in found:
+        lines += concept_lines(one)
+    lines += ["## All concepts together", "", *over_all(found)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def concept_lines(one: Found) -> list[str]:
+    """One concept: sheet, table, answers, needs."""
+    readings = one.readings
+    verdicts, pooled = [reading.verdict for reading in readings], one.pooled()
+    study = readings[0].study
+    kind = f"{study.kind}, {study.pictures} pictures, asked for as `{study.class_word}`"
+    floors = [verdict.anchors for verdict in verdicts]
+    lines = [f"## {one.concept}", "", f"A {kind}.", "", f"![{one.concept}](first-results/{one.concept}.png)", ""]
+    lines += [
+        "*Rows: some of the pictures; the bare base; then each method with the same prompts and the same seed.*",
+        "",
+        f"Floor {_mean([each.floor.value for each in floors if each.floor])}, ceiling"
+        f" {_mean([each.ceiling.value for each in floors if each.ceiling])} (cosine).",
+        "",
+    ]
+    return lines + table(verdicts, pooled) + answers(verdicts, pooled) + needs(verdicts, pooled)
+
+
+def table(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
+    """A row a method."""
+    known = [name for name in SHOWN if any(name in row for row in pooled.methods.values())]
+    titles = [CRITERIA[name].title.lower() for name in known]
+    lines = [f"| method | {' | '.join(titles)} | fidelity, all judged at once | file | time alone |"]
+    lines.append("|---" * (len(known) + 4) + "|")
+    for name, row in pooled.methods.items():
+        each = [[v.methods[name][what].value for v in verdicts if what in v.methods.get(name, {})] for what in known]
+        whole = f"{figure(row['fidelity'].value)} ({span(row['fidelity'])})" if "fidelity" in row else ""
+        cost = verdicts[0].costs.get(name)
+        seconds = duration(cost.seconds_alone) if cost and cost.seconds_alone is not None else ""
+        cells = [_spread(values) for values in each]
+        lines.append(
+            f"| {title(name)} | {' | '.join(cells)} | {whole} | {size(cost.file_bytes) if cost else ''} | {seconds} |"
+        )
+    return [*lines, ""]
+
+
+def answers(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
+    """The three questions, and those about combinations."""
+    lines = ["| question | said by the studies | differ from most | all judged at once |", "|---|---|---|---|"]
+    for name, (_, asked) in QUESTIONS.items():
+        said = [verdict.answers[name].answer for verdict in verdicts]
+        lines.append(f"| {asked} | {flips(said)} | **{pooled.answers[name].answer}** |")
+    for name, answer in pooled.together.items():
+        said = [verdict.together[name].answer for verdict in verdicts if name in verdict.together]
+        lines.append(f"| {question(name)} | {flips(said)} | **{answer.answer}** |")
+    told = [f"- {QUESTIONS[name][1]} {answer.evidence}" for name, answer in pooled.answers.items()]
+    told += [f"- {question(name)} {answer.evidence}" for name, answer in pooled.together.items()]
+    return [*lines, "", "All judged at once:", "", *told, ""]
+
+
+def needs(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
+    """What to take for each need."""
+    lines = ["| what matters | recommended | differ from most | all judged at once |", "|---|---|---|---|"]
+    for need in NEEDS:
+        said = [_take(verdict.recommendation.by_need[need].method) for verdict in verdicts]
+        lines.append(
+            f"| {NEED_WORDS[need][0]} | {flips(said)} | **{_take(pooled.recommendation.by_need[need].method)}** |"
+        )
+    return [*lines, ""]
+
+
+def over_all(found: Sequence[Found]) -> list[str]:
+    """How often an answer changes with the seed, over all concepts."""
+    verdicts = [[reading.verdict for reading in one.readings] for one in found]
+    questions = [[v.answers[name].answer for v in each] for each in verdicts for name in QUESTIONS]
+    taken = [[_take(v.recommendation.by_need[need].method) for v in each] for each in verdicts for need in NEEDS]
+    turned = sum({"yes", "no"} <= set(said) for said in questions)
+    return [
+        "- An answer to one of the three questions differed from what most studies of its concept said in"
+        f" {_off(questions)}.",
+        f"- It was turned round (yes in one study, no in another) for {turned} of {len(questions)} questions.",
+        f"- A recommendation differed from what most studies of its concept said in {_off(taken)}.",
+    ]
+
+
+def _off(groups: Sequence[Sequence[str]]) -> str:
+    off = sum(len(said) - Counter(said).most_common(1)[0][1] for said in groups)
+    return f"{off} of {sum(map(len, groups))} cases"
+
+
+def _take(method: str | None) -> str:
+    return title(method) if method else "none"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return figure(fmean(values)) if values else "?"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{_mean(values)} ({figure(min(values))} to {figure(max(values))})" if values else ""
+
+
+def sheet(folder: Path) -> Image.Image:
+    """Some of the pictures, the bare base, and each single method and combination, by the same prompts and one seed."""
+    reading = read(folder)
+    drawn = {one.method: one for one in reading.sheets if one.role == "concept" and one.replicate == 0}
+    rows = [[Image.open(path) for path in reading.thumbs[:COLUMNS]]]
+    for name in ("base", *reading.verdict.methods):
+        first = drawn[name].pictures[0].seed
+        rows.append([Image.open(one.path) for one in drawn[name].pictures if one.seed == first][:COLUMNS])
+    tiles = [
+        [np.asarray(one.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)) for one in row] for row in rows
+    ]
+    blank = np.full((TILE, TILE, 3), 255, np.uint8)
+    return Image.fromarray(
+        np.concatenate([np.concatenate([*row, *[blank] * (COLUMNS - len(row))], axis=1) for row in tiles])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the studies")
+    parser.add_argument("--concepts", nargs="+", default=CONCEPTS, help="folders of examples/")
+    parser.add_argument("--seeds", type=int, default=5, help="studies of each concept")
+    parser.add_argument("--budget", default="quick")
+    parser.add_argument("--together", default="leave-one-out", help="combinations as rows; '' for the base's own")
+    parser.add_argument("--other-base", type=Path, help="a second base of the family, for portability")
+    parser.add_argument("--at-once", type=int, default=1, help="studies at once, which share the processor's cores")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    with ThreadPoolExecutor(given.at_once) as pool:
+        asked = [(concept, seed) for concept in given.concepts for seed in range(given.seeds)]
+        folders = dict(zip(asked, pool.map(lambda one: study(given, *one), asked), strict=True))
+    found = [Found(name, tuple(folders[name, seed] for seed in range(given.seeds))) for name in given.concepts]
+    pictures = given.page.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        sheet(one.folders[0]).quantize(256).save(pictures / f"{one.concept}.png", optimize=True)
+    given.page.write_text(page(given, found), encoding="utf-8")
+    print(given.page)
+
+
+if __name__ == "__main__":
+    main()
