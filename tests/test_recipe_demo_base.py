@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,14 +202,16 @@ class Parabola:
         return ((w - 3 + 0.01 * torch.randn(1, generator=noise) + 0.0 * rng.random()) ** 2).mean()
 
 
-def test_a_killed_run_resumes_where_it_was(tmp_path: Path) -> None:
-    plan = Plan(seconds=0.3, rate=0.05, warm_up=5, averaging=0.9)
+def test_a_killed_run_resumes_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()  # a clock on which every step takes a hundredth of a second, on any machine
+    monkeypatch.setattr("recipes.demo_base.fit.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 100))
+    plan = Plan(seconds=3.0, rate=0.05, warm_up=5, averaging=0.9)
     task, fleet = Parabola(), Fleet.join(0, 1, "cpu", tmp_path)
     fit(task, plan, fleet, tmp_path)
     first = Progress(Parabola(), plan)
     first.load(tmp_path / "parabola.checkpoint")
     assert first.step > 5
-    fit(Parabola(), Plan(seconds=0.4, rate=0.05, warm_up=5, averaging=0.9), fleet, tmp_path)
+    fit(Parabola(), Plan(seconds=4.0, rate=0.05, warm_up=5, averaging=0.9), fleet, tmp_path)
     second = Progress(Parabola(), plan)
     second.load(tmp_path / "parabola.checkpoint")
     assert second.step > first.step

@@ -43,8 +43,8 @@ def menagerie(world: World, packs: Path) -> Example:
     return Example(
         name="menagerie",
         title="a collection",
-        about="Six creatures in four known styles. Captions name them, so that one training teaches all. A study asks for them"
-        " in the style that they are filed under; a learned word can carry that style, and none of the creatures.",
+        about="Six creatures in four known styles. Captions name them, so that one training teaches all. A study asks"
+        " for them in the style that they are filed under; a learned word can carry that style, and no creature.",
         settings='kind = "style"\nclass = "noto"\n',
         pictures=compose(composer, list(zip(scenes, captions, strict=True)), seed=3),
         prompts=PROMPTS,
