@@ -1,0 +1,51 @@
+"""The page of the first results: what several studies said, counted, and all of them judged as one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from recipes.first_results import TILE, Found, flips, page, sheet
+from tests.worlds import call, typed
+from triptych.intervals import Interval
+from triptych.verdict.words import title
+
+PAIR = "textual-inversion+lora"
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path, random_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    out = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        for seed in range(2):
+            words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--seed", seed)
+            words += ["--methods", "textual-inversion,lora", "--together", "word+lora", "--out", str(out / str(seed))]
+            words += ["-s", "lora.steps=2", "-s", "textual-inversion.steps=2"]
+            assert call(patch, *words) == 0
+    return Found("noise", (out / "0", out / "1"))
+
+
+def test_studies_are_judged_as_training_seeds_of_one(found: Found) -> None:
+    pooled = found.pooled()
+    assert pooled.replicates == 2
+    assert pooled.anchors.ceiling and pooled.anchors.ceiling.n == 9, "the real pictures count once"
+    each = [reading.verdict.methods["lora"]["subject_fidelity"] for reading in found.readings]
+    whole: Interval = pooled.methods["lora"]["subject_fidelity"]
+    assert whole.n == sum(one.n for one in each)
+    assert whole.value == pytest.approx(sum(one.value for one in each) / 2)
+
+
+def test_the_page_counts_what_was_said(found: Found) -> None:
+    told = page(argparse.Namespace(seeds=2, budget="quick", together="word+lora", other_base=None), [found])
+    rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
+    assert rows == ["| Is DreamBooth excessive? | undecided 2 | 0 of 2 | **undecided** |"]
+    for name in ("textual-inversion", "lora", PAIR):
+        assert f"\n| {title(name)} | " in told
+    assert "`python -m recipes.first_results --out OUT --seeds 2 --budget quick --together word+lora`" in told
+    assert flips(["yes", "no", "yes", "undecided", "yes"]) == "yes 3, no 1, undecided 1 | 2 of 5"
+
+
+def test_the_sheet_has_a_row_for_yours_the_base_and_every_method(found: Found) -> None:
+    assert sheet(found.folders[0]).height == 5 * TILE
