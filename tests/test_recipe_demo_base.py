@@ -20,7 +20,6 @@ from transformers import CLIPModel
 
 from recipes.demo_base.art import MORE_ART, Package, render, render_all, world_drawings
 from recipes.demo_base.compose import Composer
-from recipes.demo_base.difference import add, compress, energy
 from recipes.demo_base.export import install
 from recipes.demo_base.fit import Plan, Progress, fit, rate_factor
 from recipes.demo_base.fleet import Fleet
@@ -29,6 +28,7 @@ from recipes.demo_base.judge.eye import Eye, marks
 from recipes.demo_base.stage import STAGES, Workshop
 from recipes.demo_base.words import build_tokenizer
 from recipes.demo_base.world import WORLD_FILE, Scene, World
+from triptych.base.difference import add, compress, energy
 from triptych.metrics.world import World as Facts
 
 SHAPES = {

@@ -1,7 +1,7 @@
 """demo-b, a second base of the family: "somebody's checkpoint", fine-tuned to one flat style and a pale palette.
 
-`python -m recipes.demo_base.second train --out DIR --minutes M` trains it and keeps its difference from the base here;
-`python -m recipes.demo_base.second build --out DIR` makes the folder of demo-b from that difference.
+`python -m recipes.demo_base.second train --out DIR --minutes M` trains it and keeps its difference from the base in the
+package, where `--base demo-b` finds it. `python -m recipes.demo_base.second build --out DIR` makes a folder of it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from recipes.demo_base.art import render_all, world_drawings
 from recipes.demo_base.compose import Composer
 from recipes.demo_base.denoiser import DenoiserTask
-from recipes.demo_base.difference import add, compress, energy
 from recipes.demo_base.fit import Plan, fit
 from recipes.demo_base.fleet import Fleet
 from recipes.demo_base.lessons import Lessons, write_lessons
 from recipes.demo_base.world import WORLD_FILE, Scene, Style, World
+from triptych.base.difference import compress, energy
+from triptych.base.loading import DIFFERENCES, Place
 
-KEPT = Path(__file__).with_name("demo_b.safetensors")
+KEPT = DIFFERENCES["demo-b"]
 FLAT = Style("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT", "Microsoft Corporation")
 PALER = 0.5
 """How far every background goes towards white."""
@@ -75,12 +76,10 @@ def train(base: Path, out: Path, packs: Path, minutes: float) -> None:
     print(f"{KEPT}: {KEPT.stat().st_size / 1e6:.1f} MB, {energy(before, after, difference):.0%} of the change")
 
 
-def build(base: Path, out: Path) -> None:
-    """Write demo-b as a diffusers folder."""
-    shutil.copytree(base, out, dirs_exist_ok=True)
-    unet = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float16)
-    unet.load_state_dict(add(unet.state_dict(), load_file(KEPT)))
-    unet.save_pretrained(out / "unet")
+def build(out: Path) -> None:
+    """Write demo-b as a diffusers folder, for other programs: triptych knows it by its name."""
+    shutil.copytree(WORLD_FILE.parent, out, dirs_exist_ok=True)
+    Place("demo-b", "cpu", "fp16").open().unet.save_pretrained(out / "unet")
 
 
 def main() -> None:
@@ -95,7 +94,7 @@ def main() -> None:
     if options.what == "train":
         train(options.base, options.out, options.packs or options.out / "packs", options.minutes)
     else:
-        build(options.base, options.out)
+        build(options.out)
 
 
 if __name__ == "__main__":

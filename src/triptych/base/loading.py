@@ -14,6 +14,7 @@ import torch
 from ..errors import TriptychError, did_you_mean
 from ..tensorfile import TensorFile
 from .description import Description
+from .difference import add
 from .model import Base
 from .parts import Parts
 from .prediction import prediction_named
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-EMBEDDED = {"demo": Path(__file__).parent / "demo"}
+EMBEDDED = {name: Path(__file__).parent / "demo" for name in ("demo", "demo-b")}
+DIFFERENCES = {"demo-b": Path(__file__).parent / "demo-b.safetensors"}  # what another base has of its own, by name
 FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 SECOND = ("tokenizer_2", "text_encoder_2")  # SDXL's
@@ -36,7 +38,7 @@ EMBEDDINGS = ("clip_l", "clip_g")  # what the rows of an embedding are called wh
 class Place:
     """Where a base comes from and how it shall be held: all that is needed to open it again in another process."""
 
-    source: str = "demo"  # "demo", a folder, or a hub id
+    source: str = "demo"  # "demo", "demo-b", a folder, a checkpoint file, or a hub id
     device: str = "auto"
     precision: Precision = "auto"
     resolution: int = 0  # 0: the base's own
@@ -133,6 +135,7 @@ def _open(place: Place) -> Base:
 
 def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from safetensors.torch import load_file
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     if place.ema:
@@ -145,6 +148,8 @@ def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.d
             second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
             encoders.append(second.to(device))
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
+        if place.source in DIFFERENCES:
+            unet.load_state_dict(add(unet.state_dict(), load_file(DIFFERENCES[place.source], str(device))))
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
         if place.vae:
             vae = open_vae(Path(place.vae), folder, picture_dtype(dtype), device)
