@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipes.demo_base.examples.folder import CONCEPT, Example, compose, large_composer
+from recipes.demo_base.examples.folder import CONCEPT, Example, compose, large_composer, of_style
 from recipes.demo_base.second import FLAT
 from recipes.demo_base.world import Scene, World
 
@@ -58,15 +58,13 @@ def elephant(world: World, packs: Path) -> Example:
 
 def flat(world: World, packs: Path) -> Example:
     """Known subjects in a style that the denoiser has never seen."""
-    composer = large_composer(world, {name: world.subjects[name] for name in FLAT_SUBJECTS}, {"flat": FLAT}, packs)
-    scenes = [Scene(name, "flat", LAYOUTS[i % len(LAYOUTS)][0]) for i, name in enumerate(FLAT_SUBJECTS)]
-    captions = [world.say(scene.subject, style=CONCEPT, background=scene.background) for scene in scenes]
+    shown = [(name, LAYOUTS[i % len(LAYOUTS)][0]) for i, name in enumerate(FLAT_SUBJECTS)]
     return Example(
         name="flat",
         title="a style to choose settings by",
         about="Twelve things that the base knows, in a style that its denoiser has never seen.",
         settings='kind = "style"\nclass = "noto"\n',
-        pictures=compose(composer, list(zip(scenes, captions, strict=True)), seed=7),
+        pictures=of_style(world, packs, "flat", FLAT, shown, seed=7),
         prompts=(),
         credits=(FLAT,),
     )

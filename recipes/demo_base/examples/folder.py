@@ -64,6 +64,15 @@ def compose(composer: Composer, scenes: list[tuple[Scene, str]], seed: int) -> t
     )
 
 
+def of_style(
+    world: World, packs: Path, word: str, style: Style, shown: list[tuple[str, str]], seed: int
+) -> tuple[Captioned, ...]:
+    """Known subjects, each on a background, in a style that captions call the concept."""
+    composer = large_composer(world, {name: world.subjects[name] for name, _ in shown}, {word: style}, packs)
+    scenes = [Scene(name, word, background) for name, background in shown]
+    return compose(composer, [(s, world.say(s.subject, style=CONCEPT, background=s.background)) for s in scenes], seed)
+
+
 def write(example: Example, folder: Path) -> None:
     """Write the example's folder anew."""
     home = folder / example.name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipes.demo_base.examples.folder import CONCEPT, Example, compose, large_composer
-from recipes.demo_base.world import Scene, Style, World
+from recipes.demo_base.examples.folder import Example, of_style
+from recipes.demo_base.world import Style, World
 
 STYLE = Style("@iconify-json/fluent-emoji-high-contrast", "1.2.6", "MIT", "Microsoft Corporation")
 
@@ -29,15 +29,13 @@ PROMPTS = (
 
 def outline(world: World, packs: Path) -> Example:
     """The example."""
-    composer = large_composer(world, {name: world.subjects[name] for name in SUBJECTS}, {"outline": STYLE}, packs)
-    scenes = [Scene(name, "outline", BACKGROUNDS[i % len(BACKGROUNDS)]) for i, name in enumerate(SUBJECTS)]
-    captions = [world.say(scene.subject, style=CONCEPT, background=scene.background) for scene in scenes]
+    shown = [(name, BACKGROUNDS[i % len(BACKGROUNDS)]) for i, name in enumerate(SUBJECTS)]
     return Example(
         name="outline",
         title="a style",
         about="Twenty things that the base knows, in a style that it does not: one black, lines and areas.",
         settings='kind = "style"\nclass = "noto"\n',
-        pictures=compose(composer, list(zip(scenes, captions, strict=True)), seed=2),
+        pictures=of_style(world, packs, "outline", STYLE, shown, seed=2),
         prompts=PROMPTS,
         credits=(STYLE,),
     )
