@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recipes.demo_base.compose import Composer
     from recipes.demo_base.world import Scene, World
 
-STEPS, GUIDANCE = 20, 4.0
+STEPS, GUIDANCE = 20, 3.0
 BATCH = 20
 
 
