@@ -257,3 +257,17 @@ def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -
     assert all(torch.equal(value, shipped.state_dict()[name]) for name, value in begun.state_dict().items())
     assert (tmp_path / "vae" / "config.json").is_file()
     assert (tmp_path / "clip.done").is_file()
+
+
+def test_demo_b_is_the_demo_base_and_a_small_difference() -> None:
+    from triptych.base import Place
+    from triptych.base.loading import DIFFERENCES
+
+    demo, other = (Place(name, "cpu", "fp32").open() for name in ("demo", "demo-b"))
+    assert demo.identity != other.identity
+    assert demo.description == other.description
+    assert DIFFERENCES["demo-b"].stat().st_size < 1_000_000
+    weights = {name: weight.flatten(1) for name, weight in demo.unet.named_parameters() if weight.ndim > 1}
+    name = max(weights, key=lambda name: min(weights[name].shape))
+    change = other.unet.get_parameter(name).flatten(1) - weights[name]
+    assert torch.linalg.matrix_rank(change, rtol=1e-3) == 4
