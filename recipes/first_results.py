@@ -35,7 +35,7 @@ from triptych.verdict.words import figure, span, title
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "first-results.md"
-CONCEPTS = ("blob-cat", "outline", "night")
+CONCEPTS = {"blob-cat": "leave-one-out", "outline": "none", "night": "none"}  # with the combinations that are drawn
 SHOWN = ("fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
 COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
 
@@ -75,8 +75,8 @@ def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
         "--seed",
         str(seed),
     ]
-    words += ["--together", given.together] if given.together else []
-    words += ["--other-base", str(given.other_base.resolve())] if given.other_base else []
+    words += ["--together", CONCEPTS.get(concept, "none")]
+    words += ["--other-base", given.other_base] if given.other_base else []
     return words
 
 
@@ -105,8 +105,7 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
     """docs/first-results.md."""
     first = found[0].readings[0]
     asked = f"python -m recipes.first_results --out OUT --seeds {given.seeds} --budget {given.budget}"
-    asked += f" --together {given.together}" if given.together else ""
-    asked += " --other-base DEMO_B" if given.other_base else ""
+    asked += f" --other-base {given.other_base}" if given.other_base else ""
     lines = [
         "# First results",
         "",
@@ -237,11 +236,10 @@ def sheet(folder: Path) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the studies")
-    parser.add_argument("--concepts", nargs="+", default=CONCEPTS, help="folders of examples/")
+    parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS), help="folders of examples/")
     parser.add_argument("--seeds", type=int, default=5, help="studies of each concept")
     parser.add_argument("--budget", default="quick")
-    parser.add_argument("--together", default="leave-one-out", help="combinations as rows; '' for the base's own")
-    parser.add_argument("--other-base", type=Path, help="a second base of the family, for portability")
+    parser.add_argument("--other-base", default="demo-b", help="a second base of the family, for portability")
     parser.add_argument("--at-once", type=int, default=1, help="studies at once, which share the processor's cores")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()

@@ -38,12 +38,12 @@ def test_studies_are_judged_as_training_seeds_of_one(found: Found) -> None:
 
 
 def test_the_page_counts_what_was_said(found: Found) -> None:
-    told = page(argparse.Namespace(seeds=2, budget="quick", together="word+lora", other_base=None), [found])
+    told = page(argparse.Namespace(seeds=2, budget="quick", other_base=""), [found])
     rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
     assert rows == ["| Is DreamBooth excessive? | undecided 2 | 0 of 2 | **undecided** |"]
     for name in ("textual-inversion", "lora", PAIR):
         assert f"\n| {title(name)} | " in told
-    assert "`python -m recipes.first_results --out OUT --seeds 2 --budget quick --together word+lora`" in told
+    assert "`python -m recipes.first_results --out OUT --seeds 2 --budget quick`" in told
     assert flips(["yes", "no", "yes", "undecided", "yes"]) == "yes 3, no 1, undecided 1 | 2 of 5"
 
 
