@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drawn import BLUE, GREEN, RED, Study
-from triptych.metrics import Metric, measure, metrics
+from tests.drawn import BLUE, DEMO, GREEN, RED, Colours, Study, composed
+from triptych.concept import Concept
+from triptych.metrics import Drawn, Evidence, Metric, measure, metrics
 from triptych.metrics.pairs import _pseudo_values
 from triptych.metrics.vendi import vendi
+from triptych.metrics.world import World
 from triptych.scores import BASE, REAL, Score
 
 
@@ -202,3 +204,22 @@ def test_memorisation_looks_at_what_its_own_run_saw(tmp_path: Path) -> None:
         study.draw("lora", RED, run=run)
     values = [s.value for s in study.scores("memorisation") if s.method == "lora"]
     assert values == pytest.approx([0.0 if each == 0 else 1.0 for each in held_out], abs=1e-5)
+
+
+def test_a_drawing_is_held_against_drawings_and_a_scene_against_whole_pictures(tmp_path: Path) -> None:
+    """The same disc on another background is as good as itself, unless the background is what is to be learnt."""
+    world = World.open(DEMO)
+    for kind, same in (("subject", True), ("scene", False)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        for i in range(3):
+            composed((215, 45, 45), 0.05 * i, 0.7).save(folder / f"{i}.png")
+        drawn = []
+        for role in ("concept", "unrelated"):
+            composed((50, 105, 220), 0.1, 0.7).save(tmp_path / f"{role}.png")
+            drawn.append(Drawn("lora", 0, role, "a cat", 0, tmp_path / f"{role}.png", ""))
+        evidence = Evidence(Concept.open(folder, kind=kind), drawn, Colours(), 64, world=world)
+        likeness = evidence.likeness(drawn[:1])[0]
+        assert (likeness > 0.999) == same
+        whole = evidence.features(drawn[1:])
+        assert (whole == evidence.features(drawn[:1])).all() == (not same)

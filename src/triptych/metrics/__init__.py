@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ..scores import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -66,7 +66,8 @@ class Evidence:
     """Everything a criterion may look at. Pictures are encoded once, in batches, when a criterion first asks for them.
 
     `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. A `text_encoder` or a
-    `world` lets prompt fidelity be measured.
+    `world` lets prompt fidelity be measured. Where a `world` tells the drawing from its background, likeness is that of
+    drawings: background, place and size are the prompt's and not the concept's, unless the concept is a scene.
     """
 
     concept: Concept
@@ -99,7 +100,10 @@ class Evidence:
         return found
 
     def features(self, drawn: Iterable[Drawn]) -> Features:
-        """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures."""
+        """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures.
+
+        Of those that nothing of the concept was asked for ("unrelated") it sees the whole, always.
+        """
         return _rows(self._by_image_encoder, drawn)
 
     def text_side_features(self, drawn: Iterable[Drawn]) -> Features:
@@ -109,11 +113,20 @@ class Evidence:
     @cached_property
     def real_features(self) -> Features:
         """[pictures of the concept, d], rows of length 1."""
-        return self.image_encoder.images(self.concept.images(self.resolution)).numpy()
+        return self.image_encoder.images([*map(self._subject, self.concept.images(self.resolution))]).numpy()
+
+    def _subject(self, picture: Image.Image) -> Image.Image:
+        if self.world is None or self.concept.kind == "scene":
+            return picture
+        from .world import cut_out
+
+        return cut_out(picture)
 
     @cached_property
     def _by_image_encoder(self) -> dict[Path, Features]:
-        return _encode(self.image_encoder, self.drawn)
+        whole = [one for one in self.drawn if one.role == "unrelated"]
+        rest = [one for one in self.drawn if one.role != "unrelated"]
+        return _encode(self.image_encoder, whole) | _encode(self.image_encoder, rest, self._subject)
 
     @cached_property
     def _by_text_encoder(self) -> dict[Path, Features]:
@@ -151,12 +164,14 @@ def measure(evidence: Evidence) -> list[Score]:
     return [score for metric in metrics().values() for score in metric.measure(evidence)]
 
 
-def _encode(encoder: ImageEncoder, drawn: Sequence[Drawn]) -> dict[Path, Features]:
+def _encode(
+    encoder: ImageEncoder, drawn: Sequence[Drawn], view: Callable[[Image.Image], Image.Image] = lambda picture: picture
+) -> dict[Path, Features]:
     different = list({one.path: one for one in drawn}.values())
     features: dict[Path, Features] = {}
     for start in range(0, len(different), CHUNK):
         chunk = different[start : start + CHUNK]
-        seen = encoder.images([one.open() for one in chunk]).numpy()
+        seen = encoder.images([view(one.open()) for one in chunk]).numpy()
         features.update(zip((one.path for one in chunk), seen, strict=True))
     return features
 

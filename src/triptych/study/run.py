@@ -80,8 +80,7 @@ def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | 
     description, device = work.base.description, str(work.base.device)
     image = open_encoder(work.plan.image_encoder or description.image_encoder, "image", device)
     name = work.plan.text_encoder or description.text_encoder
-    world = World.open(work.base.folder) if work.base.folder and not name else None
-    return image, open_encoder(name, "text", device) if name else None, world
+    return image, open_encoder(name, "text", device) if name else None, None if name else work.world
 
 
 def _scores(
@@ -90,7 +89,7 @@ def _scores(
     """Measured once: encoders give the last digits of a number differently from one time to the next."""
     shown = pictures(work, drawn)
     seen = sha256(b"".join(sha256(one.path.read_bytes()).digest() for one in shown)).hexdigest()
-    judges = work.plan.image_encoder, work.plan.text_encoder, sorted(metrics())
+    judges = image.digest, text.digest if text else "", sorted(metrics())
     made_from, record = key(seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
     if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
         return read_scores(work.layout.scores)

@@ -213,7 +213,8 @@ class Tuner:
             path = folder / f"{place:05}.png"
             save_png(path, picture, Recipe.of(self.base, prompt, seed, uses=[folder.name]))
             drawn.append(Drawn(name, 0, "concept", prompt, seed, path, path.relative_to(work.layout.out).as_posix()))
-        return fmean(Evidence(work.concept, drawn, self.encoder, self.base.resolution).likeness(drawn))
+        seen = Evidence(work.concept, drawn, self.encoder, self.base.resolution, world=work.world)
+        return fmean(seen.likeness(drawn))
 
 
 def tuning_prompts(base: Base, plan: Plan, concept: Concept) -> list[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from ..base import Base, Budget, generator
 from ..concept import Concept
 from ..errors import TriptychError
+from ..metrics.world import World
 from ..patch import Examples
 from .layout import Layout
 from .plan import Plan
@@ -54,6 +55,11 @@ class Work:
                 f"--other-base {self.plan.other_base} is of family {its}, not {mine}; give one of {mine}"
             )
         return other
+
+    @cached_property
+    def world(self) -> World | None:
+        """What the base's folder says of its pictures; None where it says nothing."""
+        return World.open(self.base.folder) if self.base.folder else None
 
     @property
     def picture_seeds(self) -> list[int]:
