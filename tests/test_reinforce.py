@@ -18,7 +18,7 @@ def test_a_combination_like_its_best_part_does_not() -> None:
     calm = {TI: 0.95, LORA: 0.9, BOTH: 0.7}
     answer = judge(simulate(fidelity, calm, prompts=16, noise=0.02), COSTS).together[BOTH]
     assert answer.answer == "no"
-    assert "The rest of the base is left alone by \N{MINUS SIGN}0.2" in answer.evidence
+    assert "Preservation of the rest of the base differs by \N{MINUS SIGN}0.2" in answer.evidence
 
 
 def test_noise_leaves_it_open_and_names_what_would_decide() -> None:

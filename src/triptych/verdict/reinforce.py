@@ -51,7 +51,7 @@ def _answer(evidence: Evidence, name: str) -> Answer:
 
 def _calm(evidence: Evidence, name: str, part: str) -> list[str]:
     change = evidence.compare(PRESERVATION, name, part)
-    return [f"The rest of the base is left alone by {signed(change.interval())} against it."] if change else []
+    return [f"Preservation of the rest of the base differs by {signed(change.interval())}."] if change else []
 
 
 def _added(evidence: Evidence, name: str) -> list[str]:
