@@ -14,6 +14,8 @@ from triptych.errors import TriptychError
 from triptych.metrics import Evidence
 from triptych.metrics.world import Specimen, World, cut_out, mask, place
 
+YELLOW = (250, 250, 20)
+
 
 @pytest.fixture(scope="module")
 def world() -> World:
@@ -64,6 +66,24 @@ def test_prompt_fidelity_by_pixels_is_the_share_that_is_there(tmp_path: Path, wo
         study.draw("lora", RED, seed=i, prompt=prompt)
         composed(colour, left, side, figure).save(study.drawn[-1].path)
     assert study.values("prompt_fidelity") == [1.0, 0.75, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(("kind", "values"), [("style", [1.0, 0.5, 0.5]), ("scene", [1.0, 0.0, 1.0])])
+def test_a_style_and_a_scene_must_still_show_what_the_prompt_names(
+    tmp_path: Path, world: World, kind: str, values: list[float]
+) -> None:
+    study = Study(tmp_path, [RED] * 3)
+    gallery = tuple(
+        Specimen(name, composed((140, 140, 140), 0.1, 0.75, figure))
+        for name, figure in {"sun": YELLOW, "sea": BLUE}.items()
+    )
+    known = World(world.backgrounds, world.background_phrase, world.places, world.sizes, world.sides, gallery)
+    concept = Concept.open(tmp_path / "red-cat", kind=kind, class_word="noto")
+    study.evidence = Evidence(concept, study.drawn, study.encoder, 64, world=known)
+    for i, (ground, figure) in enumerate([("red", YELLOW), ("red", BLUE), ("teal", YELLOW)]):
+        study.draw("lora", RED, seed=i, prompt="a noto sun on a red background")
+        composed(world.backgrounds[ground], 0.1, 0.75, figure).save(study.drawn[-1].path)
+    assert study.values("prompt_fidelity") == values
 
 
 def test_a_base_without_a_world_has_none_and_a_broken_one_is_a_sentence(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class PromptFidelity(Metric):
     """For a base with a described world: the share, 0 to 1, of the named subject, background, place and size there.
 
     The subject is there when, among the drawings of all subjects and the concept's own pictures (which are of the
-    class word), the nearest is of the class word. Of any other base: CLIPScore, 2.5 times the cosine of a picture with
+    class word), the nearest is of the class word; where the concept is a style or a scene, when the nearest known
+    drawing is of the thing that the prompt names. Of any other base: CLIPScore, 2.5 times the cosine of a picture with
     its prompt where that is positive, 0 to some 1; the prompt has the class word in the concept's place.
     """
 
@@ -45,22 +46,30 @@ class PromptFidelity(Metric):
 
 
 def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list[float]:
-    class_word = evidence.concept.class_word
-    real = [Specimen(class_word, picture) for picture in evidence.concept.images(evidence.resolution)]
+    """The share of what is asked for that is there.
+
+    A scene has a background of its own, from which place and size cannot be told by pixels either.
+    """
+    concept = evidence.concept
+    own = concept.images(evidence.resolution) if concept.kind == "subject" else []
+    known = [*world.gallery, *(Specimen(concept.class_word, picture) for picture in own)]
     pictures = [one.open() for one in drawn]
     values = []
-    subjects = nearest(pictures, [*world.gallery, *real], evidence.image_encoder)
+    subjects = nearest(pictures, known, evidence.image_encoder)
     for one, picture, subject in zip(drawn, pictures, subjects, strict=True):
         asked, pixels = world.asked(one.prompt), np.asarray(picture)
-        drawing = mask(pixels)
-        pairs = [
-            (class_word, subject),
-            (asked.background, world.background(pixels)),
-            (asked.place, place(drawing)),
-            (asked.size, world.size(drawing)),
+        pairs: list[tuple[str | None, str | None]] = [
+            (concept.class_word if concept.kind == "subject" else asked.subject, subject)
         ]
+        if concept.kind != "scene":
+            drawing = mask(pixels)
+            pairs += [
+                (asked.background, world.background(pixels)),
+                (asked.place, place(drawing)),
+                (asked.size, world.size(drawing)),
+            ]
         there = [named == found for named, found in pairs if named]
-        values.append(sum(there) / len(there))
+        values.append(sum(there) / len(there) if there else 1.0)
     return values
 
 

@@ -48,6 +48,7 @@ class Specimen:
 class Asked:
     """What a prompt names; None where it leaves it open."""
 
+    subject: str | None
     background: str | None
     place: str | None
     size: str | None
@@ -89,9 +90,10 @@ class World:
             raise TriptychError(f"cannot understand {path}: {error!r}; restore it from where the base comes") from error
 
     def asked(self, prompt: str) -> Asked:
-        """What a prompt names of background, place and size."""
+        """What a prompt names of subject (one that the gallery shows), background, place and size."""
+        subjects = {specimen.subject: specimen.subject for specimen in self.gallery}
         phrases = {name: self.background_phrase.format(background=name) for name in self.backgrounds}
-        return Asked(_named(prompt, phrases), _named(prompt, self.places), _named(prompt, self.sizes))
+        return Asked(*(_named(prompt, words) for words in (subjects, phrases, self.places, self.sizes)))
 
     def background(self, pixels: Pixels) -> str | None:
         """The name of the background, None where none of the named colours is near."""

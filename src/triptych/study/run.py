@@ -33,6 +33,7 @@ TAKEN = {  # the layouts of what is taken away, where our own is not what every 
     "hypernetwork": ("triptych", "a1111-hypernetwork"),
     "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
 }
+MEASURING = 2  # raise it when a criterion comes out otherwise than before
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -90,7 +91,7 @@ def _scores(
     shown = pictures(work, drawn)
     seen = sha256(b"".join(sha256(one.path.read_bytes()).digest() for one in shown)).hexdigest()
     judges = image.digest, text.digest if text else "", sorted(metrics())
-    made_from, record = key(seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
+    made_from, record = key(MEASURING, seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
     if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
         return read_scores(work.layout.scores)
     scores = measure(Evidence(work.concept, shown, image, work.base.resolution, text, world))
