@@ -29,7 +29,12 @@ def test_names() -> None:
     assert combinations_of("lora+dreambooth") == ("lora+dreambooth",)
     pairs = {"hypernetwork+lora", "textual-inversion+lora", "textual-inversion+hypernetwork"}
     assert set(combinations_of("leave-one-out,all")) == {ALL, *pairs}
-    for text, why in (("word+lorra", "did you mean 'lora'"), ("lora", "two or more"), ("lora+lora", "two or more")):
+    for text, why in (
+        ("leave-two-out", "did you mean 'leave-one-out'"),
+        ("word+lorra", "did you mean 'lora'"),
+        ("lora", "two or more"),
+        ("lora+lora", "two or more"),
+    ):
         with pytest.raises(TriptychError, match=why):
             combinations_of(text)
     assert title(ALL) == "Textual inversion + hypernetwork + LoRA"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..concept import Concept
-from ..errors import TriptychError
-from ..patch import method_named
+from ..errors import TriptychError, did_you_mean
+from ..patch import method_named, methods
 from ..scores import AND, Cost, parts_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def combinations_of(text: str) -> tuple[str, ...]:
 
 
 def _combination(name: str) -> str:
+    if AND not in name and name not in methods():
+        near = did_you_mean(name, GROUPS)
+        raise TriptychError(
+            f"there is no combination {name!r}: join methods as in word+lora, or say {', '.join(GROUPS)}{near}"
+        )
     parts = parts_of(AND.join(NAMES.get(part.strip(), part.strip()) for part in name.split(AND)))
     for part in parts:
         method_named(part)
