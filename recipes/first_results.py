@@ -135,7 +135,8 @@ def concept_lines(one: Found) -> list[str]:
     floors = [verdict.anchors for verdict in verdicts]
     lines = [f"## {one.concept}", "", f"A {kind}.", "", f"![{one.concept}](first-results/{one.concept}.png)", ""]
     lines += [
-        "*Rows: some of the pictures; the bare base; then the methods in the order of the table, with the same prompts and seed.*",
+        "*Rows: some of the pictures; the bare base; then the methods in the order of the table, with the same prompts",
+        "and seed.*",
         "",
         f"Floor {_mean([each.floor.value for each in floors if each.floor])}, ceiling"
         f" {_mean([each.ceiling.value for each in floors if each.ceiling])} (cosine).",
