@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -47,7 +48,7 @@ class Found:
     concept: str
     folders: tuple[Path, ...]
 
-    @property
+    @cached_property
     def readings(self) -> list[Reading]:
         return [read(folder) for folder in self.folders]
 

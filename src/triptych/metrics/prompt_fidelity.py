@@ -42,11 +42,12 @@ class PromptFidelity(Metric):
         else:
             return
         for one, value in zip(drawn, values, strict=True):
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+            if value is not None:
+                yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
 
 
-def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list[float]:
-    """The share of what is asked for that is there.
+def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list[float | None]:
+    """The share of what is asked for that is there; None where a prompt asks for nothing that can be looked for.
 
     A scene has a background of its own, from which place and size cannot be told by pixels either.
     """
@@ -54,7 +55,7 @@ def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list
     own = concept.images(evidence.resolution) if concept.kind == "subject" else []
     known = [*world.gallery, *(Specimen(concept.class_word, picture) for picture in own)]
     pictures = [one.open() for one in drawn]
-    values = []
+    values: list[float | None] = []
     subjects = nearest(pictures, known, evidence.image_encoder)
     for one, picture, subject in zip(drawn, pictures, subjects, strict=True):
         asked, pixels = world.asked(one.prompt), np.asarray(picture)
@@ -69,11 +70,11 @@ def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list
                 (asked.size, world.size(drawing)),
             ]
         there = [named == found for named, found in pairs if named]
-        values.append(sum(there) / len(there) if there else 1.0)
+        values.append(sum(there) / len(there) if there else None)
     return values
 
 
-def _by_clip(evidence: Evidence, encoder: TextImageEncoder, drawn: Sequence[Drawn]) -> list[float]:
+def _by_clip(evidence: Evidence, encoder: TextImageEncoder, drawn: Sequence[Drawn]) -> list[float | None]:
     prompts = sorted({one.prompt for one in drawn})
     said = dict(zip(prompts, encoder.texts(prompts).numpy(), strict=True))
     shown = evidence.text_side_features(drawn)
