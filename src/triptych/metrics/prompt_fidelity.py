@@ -8,7 +8,7 @@ import numpy as np
 
 from ..scores import Score
 from . import Metric
-from .world import Specimen, mask, nearest, place
+from .world import Specimen, cut_out, mask, nearest, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,11 @@ def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list
     known = [*world.gallery, *(Specimen(concept.class_word, picture) for picture in own)]
     pictures = [one.open() for one in drawn]
     values: list[float | None] = []
-    subjects = nearest(pictures, known, evidence.image_encoder)
+    if concept.kind == "scene":  # of which likeness looks at the whole
+        seen = evidence.image_encoder.images([cut_out(picture) for picture in pictures]).numpy()
+    else:
+        seen = evidence.features(drawn)
+    subjects = nearest(seen, known, evidence.image_encoder)
     for one, picture, subject in zip(drawn, pictures, subjects, strict=True):
         asked, pixels = world.asked(one.prompt), np.asarray(picture)
         pairs: list[tuple[str | None, str | None]] = [

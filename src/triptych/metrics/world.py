@@ -159,9 +159,11 @@ def cut_out(picture: Image.Image, ground: tuple[int, int, int] = (128, 128, 128)
     return Image.fromarray(square)
 
 
-def nearest(pictures: Sequence[Image.Image], known: Sequence[Specimen], encoder: ImageEncoder) -> list[str]:
-    """The subject of each picture: that of the specimen whose drawing, cut out, is most like its own."""
-    seen = encoder.images([cut_out(picture) for picture in pictures]).numpy()
+def nearest(seen: NDArray[np.float32], known: Sequence[Specimen], encoder: ImageEncoder) -> list[str]:
+    """The subject of each picture: that of the specimen whose drawing is most like its own.
+
+    `seen` [pictures, d], rows of length 1: what the encoder sees of the pictures' drawings, cut out.
+    """
     specimens = encoder.images([cut_out(specimen.picture) for specimen in known]).numpy()
     return [known[i].subject for i in (seen @ specimens.T).argmax(axis=1)]
 
