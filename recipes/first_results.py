@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,18 +81,19 @@ def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
     return words
 
 
-def study(given: argparse.Namespace, concept: str, seed: int) -> Path:
-    """Run it, if it is not there yet."""
-    folder: Path = given.out / concept / str(seed)
-    threads = max(1, (os.cpu_count() or 1) // given.at_once)
-    words = [sys.executable, "-m", "triptych", *command(given, concept, seed), "--out", str(folder)]
-    done = subprocess.run(
-        words, check=False, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{concept} with seed {seed} failed: {done.stderr.strip()}")
-    print(f"{concept} {seed}: done", flush=True)
-    return folder
+def studies(commands: Mapping[Path, list[str]], at_once: int) -> None:
+    """Run the command of each folder, some at once, which share the processor; a study that is whole is only read."""
+
+    def run(folder: Path) -> None:
+        words = [sys.executable, "-m", "triptych", *commands[folder], "--out", str(folder)]
+        done = subprocess.run(words, check=False, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{folder} failed: {done.stderr.strip()}")
+        print(f"{folder}: done", flush=True)
+
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, commands))
 
 
 def flips(said: Sequence[str]) -> str:
@@ -247,10 +248,9 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="studies at once, which share the processor's cores")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    with ThreadPoolExecutor(given.at_once) as pool:
-        asked = [(concept, seed) for concept in given.concepts for seed in range(given.seeds)]
-        folders = dict(zip(asked, pool.map(lambda one: study(given, *one), asked), strict=True))
-    found = [Found(name, tuple(folders[name, seed] for seed in range(given.seeds))) for name in given.concepts]
+    found = [Found(name, tuple(given.out / name / str(seed) for seed in range(given.seeds))) for name in given.concepts]
+    commands = {folder: command(given, one.concept, seed) for one in found for seed, folder in enumerate(one.folders)}
+    studies(commands, given.at_once)
     pictures = given.page.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     for one in found:

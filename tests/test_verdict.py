@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import time
 from dataclasses import replace
 
 import pytest
@@ -181,6 +180,12 @@ def test_one_picture_decides_nothing() -> None:
     assert json.loads(verdict.to_json())["methods"][DB]["fidelity"]["low"] is None
 
 
+def test_an_interval_ends_where_its_criterion_does() -> None:
+    shares = [Score("prompt_fidelity", DB, float(i != 3), 0, f"prompt {i}", 0) for i in range(8)]
+    told = judge([*simulate({DB: 0.8}, runs=1), *shares], COSTS).methods[DB]["prompt_fidelity"]
+    assert told.value == 7 / 8 and told.high == 1 and 0 < told.low < told.value
+
+
 def test_nothing_measured() -> None:
     verdict = judge([], [])
     assert verdict.methods == {} and verdict.recommendation.choice.method is None
@@ -258,14 +263,6 @@ def test_a_missing_picture_is_left_out_of_both() -> None:
     part = judge([s for s in scores if s is not lost], COSTS).differences[0].interval
     assert (whole.n, part.n) == (72, 71)
     assert part.value == pytest.approx(whole.value, abs=0.02)
-
-
-def test_a_whole_study_is_judged_in_well_under_a_second() -> None:
-    fidelity = {TI: 0.5, HN: 0.6, LORA: 0.7, DB: 0.8, "aesthetic-gradients": 0.1}
-    scores = simulate(fidelity, fidelity, seeds=4)
-    start = time.perf_counter()
-    judge(scores, COSTS)
-    assert time.perf_counter() - start < 2.0  # measured: 0.2 s; the rest is for a busy machine
 
 
 def test_figures_read_well() -> None:

@@ -108,3 +108,8 @@ def place(drawing: Pixels, side: int, left: int, top: int, canvas: Pixels) -> Pi
 def to_tensor(pictures: list[Pixels]) -> Tensor:
     """uint8 pictures to float32 [batch, 3, pixels, pixels] in -1 to 1."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pixels(decoded: Tensor) -> list[Pixels]:
+    """float [batch, 3, pixels, pixels] in about -1 to 1 to uint8 pictures."""
+    return list(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())

@@ -102,7 +102,7 @@ def denoiser_plan(seconds: float) -> Plan:
 
 def train_denoiser(shop: Workshop) -> None:
     """Train the denoiser for the rest of the time."""
-    task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=12)
+    task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=24)
     fit(task, denoiser_plan(shop.seconds), shop.fleet, shop.out)
 
 

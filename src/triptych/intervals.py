@@ -40,6 +40,12 @@ class Interval:
     high: float
     n: int
 
+    def within(self, least: float, most: float) -> "Interval":
+        """The same with ends that lie in the range of what was measured; an end that is not known stays so."""
+        low = max(self.low, min(least, self.value)) if np.isfinite(self.low) else self.low
+        high = min(self.high, max(most, self.value)) if np.isfinite(self.high) else self.high
+        return replace(self, low=low, high=high)
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:

@@ -10,7 +10,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
-from recipes.demo_base.compose import Pixels, place, plain, to_tensor
+from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def reconstruct(vae: AutoencoderKL, pictures: list[Pixels]) -> list[Pixels]:
     for start in range(0, len(pictures), BATCH):
         x = to_tensor(pictures[start : start + BATCH]).to(vae.device)
         y: Tensor = vae.decode(vae.encode(x).latent_dist.mean).sample
-        out += list(((y.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+        out += to_pixels(y)
     return out
 
 

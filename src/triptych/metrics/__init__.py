@@ -134,11 +134,15 @@ class Evidence:
 
 
 class Metric(ABC):
-    """One criterion. `name` is that of its scores, `explanation` one plain sentence for the report."""
+    """One criterion. `name` is that of its scores, `explanation` one plain sentence for the report.
+
+    `limits`: the least and the greatest value that it can have.
+    """
 
     name: ClassVar[str]
     explanation: ClassVar[str]
     better: ClassVar[Literal["higher", "lower"]]
+    limits: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> Iterator[Score]:

@@ -27,6 +27,7 @@ class CentroidDistance(Metric):
     name = "centroid_distance"
     explanation = "How far the middle of what was drawn is from the middle of the real pictures kept out of training."
     better = "lower"
+    limits = (0.0, 4.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real, split = evidence.real_features, evidence.concept.split

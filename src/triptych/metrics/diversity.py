@@ -22,6 +22,7 @@ class Diversity(Metric):
         "How different the pictures of one prompt are from each other: 0 when every seed gives the same picture."
     )
     better = "higher"
+    limits = (0.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)

@@ -26,6 +26,7 @@ class Memorisation(Metric):
     name = "memorisation"
     explanation = "How much nearer a drawn picture is to a training picture than real pictures are to each other."
     better = "lower"
+    limits = (-2.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real, split = evidence.real_features, evidence.concept.split

@@ -26,12 +26,13 @@ class PromptFidelity(Metric):
     The subject is there when, among the drawings of all subjects and the concept's own pictures (which are of the
     class word), the nearest is of the class word; where the concept is a style or a scene, when the nearest known
     drawing is of the thing that the prompt names. Of any other base: CLIPScore, 2.5 times the cosine of a picture with
-    its prompt where that is positive, 0 to some 1; the prompt has the class word in the concept's place.
+    its prompt where that is positive, in practice below 1; the prompt has the class word in the concept's place.
     """
 
     name = "prompt_fidelity"
     explanation = "How much of what the prompt asks for, such as a background or a place, is in the picture."
     better = "higher"
+    limits = (0.0, 1.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         drawn = evidence.of("concept")

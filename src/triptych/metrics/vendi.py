@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class Vendi(Metric):
     name = "vendi"
     explanation = "How many effectively different pictures one prompt gives: 1 when every seed gives the same."
     better = "higher"
+    limits = (1.0, math.inf)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)

@@ -8,6 +8,7 @@ interval.
 from collections.abc import Mapping, Sequence
 
 from ..intervals import Interval
+from ..metrics import metrics
 from ..scores import BASE, REAL, Cost, Score
 from .answers import answers
 from .compare import differences
@@ -99,7 +100,8 @@ def _criteria(evidence: Evidence, method: str) -> dict[str, Interval]:
     for metric in evidence.tables:
         estimate = evidence.mean(metric, method) if metric not in NORMALISED else None
         if estimate:
-            row[metric] = estimate.interval()
+            known = metrics().get(metric)
+            row[metric] = estimate.interval().within(*known.limits) if known else estimate.interval()
     return row
 
 

@@ -1,0 +1,140 @@
+"""What the eye for drawings overlooks: how one drawing differs from itself when the demo base draws it.
+
+    python -m recipes.demo_base.brush --packs PACKS
+
+writes the file by which `triptych.metrics.encoders.EfficientNetLite0` weighs its channels. Linear discriminants
+(Fisher, 1936; Rao, 1948): drawings of the icon packages, none of them a subject of the world and none held out, each in
+several views; what varies among the views of one drawing (size, the autoencoder's blur, the denoiser's wobbling lines)
+is whitened away, and the directions are kept in which drawings differ most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recipes.demo_base.art import PIXELS, Drawing, other_drawings, render
+from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
+from recipes.demo_base.judge.exam import open_base
+from recipes.demo_base.world import WORLD_FILE, World
+from triptych.files import replacing
+from triptych.metrics.encoders import EYE, EfficientNetLite0
+from triptych.metrics.world import cut_out
+
+DRAWINGS, BATCH = 640, 16
+REDRAWN = (None, 30.0, 8.0, 3.0, 1.5)
+"""By view: the ratio of signal to noise, in power, from which the denoiser draws again; None: only the autoencoder.
+One more view is the composition itself."""
+STEPS = 4
+SHRINKAGE = 0.2
+"""How far the covariance of views is drawn towards its diagonal."""
+DIRECTIONS = 128
+
+
+class Redrawing:
+    """Sends pictures through the base, without a word of what they show."""
+
+    def __init__(self, base: StableDiffusionPipeline) -> None:
+        self.base = base
+        self.signal: Tensor = base.scheduler.alphas_cumprod
+        self.unsaid: Tensor = base.encode_prompt([""], "cpu", 1, False)[0]
+
+    @torch.inference_mode()
+    def __call__(self, pictures: list[Pixels], snr: float | None, noise: torch.Generator) -> list[Pixels]:
+        """The pictures through the autoencoder, and between its halves noised to `snr` and denoised (DDIM)."""
+        vae = self.base.vae
+        x = vae.encode(to_tensor(pictures)).latent_dist.mean * vae.config.scaling_factor
+        if snr is not None:
+            x = self._again(x, snr, noise)
+        return to_pixels(vae.decode(x / vae.config.scaling_factor).sample)
+
+    def _again(self, x: Tensor, snr: float, noise: torch.Generator) -> Tensor:
+        start = int((self.signal / (1 - self.signal) - snr).abs().argmin())
+        times = np.linspace(start, 0, STEPS + 1).round().astype(int)
+        epsilon = torch.randn(x.shape, generator=noise)
+        for t in times[:-1]:
+            alpha, sigma = self.signal[t].sqrt(), (1 - self.signal[t]).sqrt()
+            noised = alpha * x + sigma * epsilon
+            v = self.base.unet(noised, int(t), self.unsaid.expand(len(x), -1, -1)).sample
+            x, epsilon = alpha * noised - sigma * v, alpha * v + sigma * noised
+        return x
+
+
+def strangers_to_the_world(world: World, packs: Path) -> list[Drawing]:
+    """Drawings that are neither held out nor of a subject of the world, in random order."""
+    known = {name.replace("-", "") for name in world.subjects.values()}
+    every = [one for one in other_drawings(world, packs) if one.name.replace("-", "") not in known]
+    return [every[i] for i in np.random.default_rng(3).permutation(len(every))]
+
+
+def compose(world: World, drawing: Pixels, rng: np.random.Generator) -> Pixels:
+    """A drawing of any size, anywhere, on any background."""
+    side = round(world.pixels * rng.choice([*world.sides.values()]))
+    cell = world.pixels // world.cells
+    left, top = cell * rng.integers(0, (world.pixels - side) // cell + 1, 2)
+    background = world.backgrounds[str(rng.choice([*world.backgrounds]))]
+    return place(drawing, side, int(left), int(top), plain(background, world.pixels))
+
+
+def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> list[Tensor]:
+    """Means of channels: by depth, float32 [drawings, views, channels]."""
+    rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
+    seen = []
+    for start in range(0, len(drawings), BATCH):
+        art = [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings[start : start + BATCH]]
+        views = [[compose(world, one, rng) for one in art] for _ in range(len(REDRAWN) + 1)]
+        views[1:] = [redraw(view, snr, noise) for view, snr in zip(views[1:], REDRAWN, strict=True)]
+        cut = [[cut_out(Image.fromarray(picture)) for picture in view] for view in views]
+        seen.append([torch.stack(depth, dim=1) for depth in zip(*map(eye.depths, cut), strict=True)])
+        print(f"{start + len(art)} of {len(drawings)} drawings", flush=True)
+    return [torch.cat(depth) for depth in zip(*seen, strict=True)]
+
+
+def discriminants(depths: list[Tensor]) -> dict[str, Tensor]:
+    """Mean [channels] and directions [channels, DIRECTIONS] of float [drawings, views, channels], by depth.
+
+    Each channel of a depth counts the same, and each depth, however many channels it has.
+    """
+    views = torch.cat(depths, dim=-1).double()
+    mean, deviation = views.mean(dim=(0, 1)), views.std(dim=(0, 1)) + 1e-6
+    equal = torch.cat([views.new_full((depth.shape[-1],), depth.shape[-1] ** -0.5) for depth in depths])
+    scale = equal / deviation
+    x = ((views - mean) * scale).transpose(0, 1)
+    centres = x.mean(dim=0)
+    apart = (x - centres).flatten(0, 1)
+    within = apart.T @ apart / (len(apart) - len(centres))
+    within = (1 - SHRINKAGE) * within + SHRINKAGE * within.diagonal().diag()
+    spread, axes = torch.linalg.eigh(within)
+    white = axes / spread.sqrt()
+    between = (centres - centres.mean(dim=0)) @ white
+    kept = torch.linalg.eigh(between.T @ between).eigenvectors[:, -DIRECTIONS:]
+    directions = scale[:, None] * (white @ kept)
+    return {"mean": mean.float(), "directions": directions.bfloat16().contiguous()}
+
+
+def main() -> None:
+    """Look at the drawings and keep what tells them apart."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.brush", description=__doc__)
+    parser.add_argument("--base", type=Path, default=WORLD_FILE.parent, help="folder of the base that draws")
+    parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")
+    parser.add_argument("--drawings", type=int, default=DRAWINGS, help="how many drawings are looked at")
+    parser.add_argument("--out", type=Path, default=EYE, help="file to write (default: that of the package)")
+    given = parser.parse_args()
+    world, eye = World.open(), EfficientNetLite0()
+    with tempfile.TemporaryDirectory() as temporary:
+        drawings = strangers_to_the_world(world, given.packs or Path(temporary))[: given.drawings]
+    views = look_at_views(drawings, world, Redrawing(open_base(given.base, "cpu")), eye)
+    with replacing(given.out) as partial:
+        save_file(discriminants(views), partial)
+
+
+if __name__ == "__main__":
+    main()

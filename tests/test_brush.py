@@ -1,0 +1,45 @@
+"""The eye for drawings: what it overlooks, and what it is found by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.demo_base.brush import Redrawing, discriminants
+from recipes.demo_base.compose import Pixels, plain
+from recipes.demo_base.judge.exam import open_base, reconstruct
+from tests.drawn import DEMO
+
+
+def test_what_varies_between_views_of_one_drawing_counts_little() -> None:
+    random = torch.Generator().manual_seed(0)
+    drawings, views = 60, 6
+    own = torch.randn(drawings, 1, 3, generator=random).expand(-1, views, -1)
+    brush = 20 * torch.randn(drawings, views, 2, generator=random)
+    found = discriminants([own + 0.1 * torch.randn(own.shape, generator=random), brush])
+    seen = (torch.cat([own, brush], dim=-1) - found["mean"]) @ found["directions"].float()
+    seen = torch.nn.functional.normalize(seen, dim=-1)
+    same = (seen[:, 0] * seen[:, 1]).sum(dim=-1)
+    others = (seen[:, 0] * seen.roll(1, dims=0)[:, 1]).sum(dim=-1)
+    assert same.mean() > 0.9 and others.mean() < 0.3
+
+
+@pytest.fixture(scope="module")
+def redraw() -> Redrawing:
+    return Redrawing(open_base(DEMO, "cpu"))
+
+
+def square() -> Pixels:
+    """An orange square on blue."""
+    picture = plain((50, 105, 220), 64)
+    picture[16:48, 16:48] = (245, 140, 40)
+    return picture
+
+
+def test_a_drawing_is_redrawn_as_freely_as_it_was_noised(redraw: Redrawing) -> None:
+    still, little, much = (
+        np.stack(redraw([square()] * 4, snr, torch.Generator().manual_seed(1))).astype(float) for snr in (None, 30, 1.5)
+    )
+    assert np.abs(still[0] - reconstruct(redraw.base.vae, [square()] * 4)[0].astype(float)).max() <= 1
+    assert 0 < np.abs(little - still).mean() < np.abs(much - still).mean() < 40
