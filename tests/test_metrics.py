@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.drawn import BLUE, DEMO, GREEN, RED, Colours, Study, composed
 from triptych.concept import Concept
@@ -195,6 +196,24 @@ def test_a_copy_of_a_training_picture_is_told_from_a_likeness(tmp_path: Path) ->
     assert values["unlike"] < values["like"] < values["copies"]
     nearest = max(study.evidence.real_features[list(train)] @ study.evidence.real_features[held_out[0]])
     assert values["like"] == pytest.approx(nearest - natural, abs=1e-5)
+
+
+def test_what_the_autoencoder_loses_is_not_held_against_a_drawing(tmp_path: Path) -> None:
+    """A base that cannot draw blue: its copy of a training picture is the nearest that it could come to it."""
+    shades = [(255, 0, 160), (255, 110, 160), (160, 0, 255), (160, 110, 255)]
+
+    def told(folder: Path, redrawn: list[Image.Image] | None) -> tuple[float, float]:
+        folder.mkdir()
+        study = Study(folder, shades)
+        study.evidence.redrawn = redrawn
+        study.draw("copies", (*shades[study.evidence.concept.split(0).train[0]][:2], 0))
+        ceiling = float(np.mean([s.value for s in study.scores("ceiling")]))
+        return ceiling, next(s.value for s in study.scores("memorisation") if s.method == "copies")
+
+    lossless = told(tmp_path / "lossless", None)
+    lossy = told(tmp_path / "lossy", [Image.new("RGB", (8, 8), (red, green, 0)) for red, green, _ in shades])
+    assert lossy[0] < lossless[0]
+    assert lossless[1] < 0 < lossy[1]
 
 
 def test_memorisation_looks_at_what_its_own_run_saw(tmp_path: Path) -> None:

@@ -153,6 +153,11 @@ class Base:
         pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [PIL.Image.fromarray(array) for array in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
+    def redraw(self, pictures: Sequence[Image]) -> list[Image]:
+        """Square RGB pictures through the autoencoder and back: the best that this base can draw of them."""
+        parts = self.latents(pictures).split(self.description.drawing.batch)
+        return [picture for part in parts for picture in self.decode(part)]
+
     def denoise(self, noisy: Tensor, timesteps: Tensor, context: Context) -> Tensor:
         """The UNet's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
         context = context.map(lambda states: states.to(self.dtype))

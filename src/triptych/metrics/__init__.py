@@ -65,7 +65,9 @@ class Drawn:
 class Evidence:
     """Everything a criterion may look at. Pictures are encoded once, in batches, when a criterion first asks for them.
 
-    `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. A `text_encoder` or a
+    `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. `redrawn` are the real
+    pictures as the base's autoencoder gives them back, the best that the base can draw: what is asked of drawings
+    is measured on them, so that an autoencoder's loss is not held against a method. A `text_encoder` or a
     `world` lets prompt fidelity be measured. Where a `world` tells the drawing from its background, likeness is that of
     drawings: background, place and size are the prompt's and not the concept's, unless the concept is a scene.
     """
@@ -76,6 +78,7 @@ class Evidence:
     resolution: int
     text_encoder: TextImageEncoder | None = None
     world: World | None = None
+    redrawn: Sequence[Image.Image] | None = None  # None: as they are
 
     def of(self, role: Role, method: str | None = None) -> list[Drawn]:
         """The drawn pictures of a role, of one method or of all."""
@@ -114,6 +117,13 @@ class Evidence:
     def real_features(self) -> Features:
         """[pictures of the concept, d], rows of length 1."""
         return self.image_encoder.images([*map(self._subject, self.concept.images(self.resolution))]).numpy()
+
+    @cached_property
+    def redrawn_features(self) -> Features:
+        """[pictures of the concept, d], rows of length 1: the real pictures through the base's autoencoder."""
+        if self.redrawn is None:
+            return self.real_features
+        return self.image_encoder.images([*map(self._subject, self.redrawn)]).numpy()
 
     def _subject(self, picture: Image.Image) -> Image.Image:
         if self.world is None or self.concept.kind == "scene":

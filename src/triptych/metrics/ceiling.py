@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Ceiling(Metric):
-    """Mean cosine, -1 to 1, of each real picture with all others; scored as method "real", its prompt the file name."""
+    """Mean cosine, -1 to 1, of each real picture with all others; scored as method "real", its prompt the file name.
+
+    The one is seen as the base's autoencoder gives it back: no drawing of the base's could be better.
+    """
 
     name = "ceiling"
     explanation = (
@@ -24,7 +27,7 @@ class Ceiling(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real = evidence.real_features
-        cosines = real @ real.T
+        cosines = evidence.redrawn_features @ real.T
         for i, picture in enumerate(evidence.concept.pictures):
             value = float((cosines[i].sum() - cosines[i, i]) / (len(real) - 1))
             yield Score(self.name, REAL, value, prompt=picture.path.name)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class Memorisation(Metric):
     """Cosine with the nearest training picture of the run, less how near real pictures come to one; -2 to 2.
 
-    How near real pictures come: each to the nearest of the others (leave-one-out), the mean of them; it is scored as
-    method "real" itself. Above 0 a drawing is nearer to a training picture than a new photograph of the same would be.
+    How near real pictures come: each, through the base's autoencoder as every drawing is, to the nearest of the others
+    (leave-one-out), the mean of them; it is scored as method "real" itself. Above 0 a drawing is nearer to a training
+    picture than a new photograph of the same would be.
     The bare base belongs to no run: its value is the mean over the runs.
     """
 
@@ -30,7 +31,7 @@ class Memorisation(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real, split = evidence.real_features, evidence.concept.split
-        nearest = nearest_other(real)
+        nearest = nearest_other(evidence.redrawn_features, real)
         for picture, value in zip(evidence.concept.pictures, nearest, strict=True):
             yield Score(self.name, REAL, float(value), prompt=picture.path.name)
         drawn, natural = evidence.of("concept"), float(nearest.mean())
@@ -41,8 +42,8 @@ class Memorisation(Metric):
             yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
 
 
-def nearest_other(features: Features) -> Features:
-    """[n] of [n, d]: the cosine of each row with the most alike of the other rows."""
-    cosines = features @ features.T
+def nearest_other(drawn: Features, real: Features) -> Features:
+    """[n] of [n, d] twice: the cosine of each picture with the most alike of the others."""
+    cosines = drawn @ real.T
     np.fill_diagonal(cosines, -np.inf)
     return np.asarray(cosines.max(axis=1))

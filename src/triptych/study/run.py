@@ -33,7 +33,7 @@ TAKEN = {  # the layouts of what is taken away, where our own is not what every 
     "hypernetwork": ("triptych", "a1111-hypernetwork"),
     "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
 }
-MEASURING = 2  # raise it when a criterion comes out otherwise than before
+MEASURING = 3  # raise it when a criterion comes out otherwise than before
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -94,7 +94,8 @@ def _scores(
     made_from, record = key(MEASURING, seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
     if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
         return read_scores(work.layout.scores)
-    scores = measure(Evidence(work.concept, shown, image, work.base.resolution, text, world))
+    redrawn = work.base.redraw(work.concept.images(work.base.resolution))
+    scores = measure(Evidence(work.concept, shown, image, work.base.resolution, text, world, redrawn))
     write_scores(work.layout.scores, scores)
     write_text(record, made_from)
     return scores
