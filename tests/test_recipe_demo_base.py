@@ -78,7 +78,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_every_stage_in_seconds_makes_a_base_that_diffusers_opens(packs: Path, tmp_path: Path) -> None:
-    shop = Workshop(tmp_path, packs, Fleet.join(0, 1, "cpu", tmp_path), 8.0, World.open())
+    shop = Workshop(tmp_path, packs, Fleet(0, 1, torch.device("cpu")), 8.0, World.open())
     for stage in STAGES.values():
         stage(shop)
     base = StableDiffusionPipeline.from_pretrained(tmp_path / "demo", torch_dtype=torch.float32)
@@ -206,7 +206,7 @@ def test_a_killed_run_resumes_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     ticks = itertools.count()  # a clock on which every step takes a hundredth of a second, on any machine
     monkeypatch.setattr("recipes.demo_base.fit.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 100))
     plan = Plan(seconds=3.0, rate=0.05, warm_up=5, averaging=0.9)
-    task, fleet = Parabola(), Fleet.join(0, 1, "cpu", tmp_path)
+    task, fleet = Parabola(), Fleet(0, 1, torch.device("cpu"))
     fit(task, plan, fleet, tmp_path)
     first = Progress(Parabola(), plan)
     first.load(tmp_path / "parabola.checkpoint")

@@ -21,7 +21,8 @@ class Fleet:
     rank: int
     size: int
     device: torch.device
-    parent: int
+    parent: int | None = None
+    """The process that started this one and waits for it; None where nobody does."""
 
     @classmethod
     def join(cls, rank: int, size: int, device: str, folder: Path) -> Fleet:
@@ -40,7 +41,7 @@ class Fleet:
     @property
     def orphan(self) -> bool:
         """Whether the process that started this one is gone: a worker does not outlive its recipe."""
-        return os.getppid() != self.parent
+        return self.parent is not None and os.getppid() != self.parent
 
     def average(self, gradients: list[Tensor]) -> None:
         """Replace gradients by their mean over the processes."""

@@ -57,7 +57,7 @@ def pale_world(world: World) -> World:
 def train(base: Path, out: Path, packs: Path, minutes: float) -> None:
     """Fine-tune the base's denoiser and write the difference to `KEPT`."""
     out.mkdir(parents=True, exist_ok=True)
-    fleet = Fleet.join(0, 1, "cpu", out)
+    fleet = Fleet(0, 1, torch.device("cpu"))
     world = pale_world(World.open())
     composer = OneStyle(world, render_all(world_drawings(world, packs), out / "flat-art.npy"))
     vae = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32)

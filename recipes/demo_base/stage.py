@@ -54,7 +54,7 @@ class Workshop:
 
 def prepare(out: Path, packs: Path, *, all_art: bool) -> None:
     """Render the drawings, once, before the processes start."""
-    shop = Workshop(out, packs, Fleet(0, 1, torch.device("cpu"), 0), 0, World.open())
+    shop = Workshop(out, packs, Fleet(0, 1, torch.device("cpu")), 0, World.open())
     print(f"{len(shop.composer().art.index)} drawings of the world", flush=True)
     if all_art:
         print(f"{len(shop.all_art().index)} drawings for the autoencoder", flush=True)
