@@ -55,7 +55,7 @@ def test_efficientnet_tells_subjects_apart_whatever_the_background(
     efficientnet: EfficientNetLite0, specimens: list[Specimen]
 ) -> None:
     features = efficientnet.images([cut_out(specimen.picture) for specimen in specimens])
-    assert features.shape == (len(specimens), 128)
+    assert features.shape == (len(specimens), 639)
     assert features.dtype == torch.float32
     assert torch.allclose(features.norm(dim=1), torch.ones(len(specimens)), atol=1e-5)
     labels = np.array([specimen.subject for specimen in specimens])

@@ -5,7 +5,8 @@
 writes the file by which `triptych.metrics.encoders.EfficientNetLite0` weighs its channels. Linear discriminants
 (Fisher, 1936; Rao, 1948): drawings of the icon packages, none of them a subject of the world and none held out, each in
 several views; what varies among the views of one drawing (size, the autoencoder's blur, the denoiser's wobbling lines)
-is whitened away, and the directions are kept in which drawings differ most.
+is whitened away, and all directions are kept in which the drawings differ: the fewer there are, the more a cosine jumps
+from picture to picture.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ One more view is the composition itself."""
 STEPS = 4
 SHRINKAGE = 0.2
 """How far the covariance of views is drawn towards its diagonal."""
-DIRECTIONS = 128
 
 
 class Redrawing:
@@ -99,7 +99,7 @@ def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye:
 
 
 def discriminants(depths: list[Tensor]) -> dict[str, Tensor]:
-    """Mean [channels] and directions [channels, DIRECTIONS] of float [drawings, views, channels], by depth.
+    """Mean [channels] and directions [channels, drawings - 1] of float [drawings, views, channels], by depth.
 
     Each channel of a depth counts the same, and each depth, however many channels it has.
     """
@@ -115,7 +115,7 @@ def discriminants(depths: list[Tensor]) -> dict[str, Tensor]:
     spread, axes = torch.linalg.eigh(within)
     white = axes / spread.sqrt()
     between = (centres - centres.mean(dim=0)) @ white
-    kept = torch.linalg.eigh(between.T @ between).eigenvectors[:, -DIRECTIONS:]
+    kept = torch.linalg.eigh(between.T @ between).eigenvectors[:, 1 - len(centres) :]
     directions = scale[:, None] * (white @ kept)
     return {"mean": mean.float(), "directions": directions.bfloat16().contiguous()}
 

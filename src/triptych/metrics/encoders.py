@@ -52,8 +52,8 @@ class EfficientNetLite0:
 
     It starts from the mean of every channel over the picture, at seven depths, as perceptual distances are built
     (arXiv:1801.03924): what lies deep tells a cat from a dog, but colours and strokes, by which one drawn cat differs
-    from another, are told by what lies above it. Of these 1744 means it keeps 128 directions: linear discriminants,
-    in which drawings differ most, measured by how one drawing differs from itself as the demo base redraws it. They
+    from another, are told by what lies above it. Of these 1744 means it keeps 639 directions: linear discriminants,
+    in which drawings differ, measured by how one drawing differs from itself as the demo base redraws it. They
     were found on drawings that are neither of the base's world nor held out from it (`recipes/demo_base/brush.py`).
     Pictures are scaled bicubically to 160 pixels and to (x - 127) / 128, the normalisation of the network's training.
     How well this eye tells known drawings apart is what `recipes/demo_base/judge` states as its own accuracy.
@@ -102,7 +102,7 @@ class EfficientNetLite0:
 
     @cached_property
     def _discriminants(self) -> tuple[Tensor, Tensor]:
-        """Mean [1744] and directions [1744, 128]."""
+        """Mean [1744] and directions [1744, 639]."""
         found = load_file(EYE)
         return found["mean"].to(self._device), found["directions"].float().to(self._device)
 
