@@ -41,7 +41,7 @@ def test_a_memorising_method_is_flagged_and_others_are_not(criterion: str) -> No
     random = np.random.default_rng(0)
     scores = simulate({LORA: 0.8, DB: 0.9})
     own = [s for s in scores if s.metric == "subject_fidelity"]
-    nearer = {LORA: -0.05, DB: 0.06, BASE: -0.3}
+    nearer = {LORA: 0.02, DB: 0.16, BASE: 0.0}
     scores += [
         Score(criterion, s.method, nearer[s.method] + random.normal(0, 0.04), s.replicate, s.prompt, s.seed)
         for s in own
@@ -66,14 +66,13 @@ def test_a_method_called_by_the_class_word_is_said_to_leak() -> None:
 
 
 def test_pictures_that_are_the_training_pictures_are_flagged(tmp_path: Path) -> None:
-    shades = [(255, 40 * i, 20 * (i % 3)) for i in range(6)]
+    shades = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255)]
     study = Study(tmp_path, shades)
-    train, held_out = (getattr(study.evidence.concept.split(0), part) for part in ("train", "held_out"))
-    between = tuple(int(np.mean([shades[i][c] for i in held_out])) + (0, 9, 40)[c] for c in range(3))
-    for i in range(8):
-        study.draw(BASE, (0, 200, 255), prompt=f"a {i}")
+    train = study.evidence.concept.split(0).train
+    for i in range(16):
+        study.draw(BASE, (90, 80 + i, 90), prompt=f"a {i}")
         study.draw("copies", shades[train[i % len(train)]], prompt=f"a {i}")
-        study.draw("learned", (255, between[1] % 256, between[2] + 3 * i), prompt=f"a {i}")
+        study.draw("learned", (230, 230, 200 + i), prompt=f"a {i}")
     verdict = judge(measure(study.evidence), [])
     assert set(verdict.flags) == {"copies"}
 

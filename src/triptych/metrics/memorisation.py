@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scores import BASE, REAL, Score
+from ..scores import BASE, Score
 from . import Metric
 
 if TYPE_CHECKING:
@@ -16,34 +17,36 @@ if TYPE_CHECKING:
 
 
 class Memorisation(Metric):
-    """Cosine with the nearest training picture of the run, less how near real pictures come to one; -2 to 2.
+    """Cosine with the nearest training picture of the run, less that with the nearest held-out picture; -2 to 2.
 
-    How near real pictures come: each, through the base's autoencoder as every drawing is, to the nearest of the others
-    (leave-one-out), the mean of them; it is scored as method "real" itself. Above 0 a drawing is nearer to a training
-    picture than a new photograph of the same would be.
-    The bare base belongs to no run: its value is the mean over the runs.
+    Both are equally near where the concept was learned, and the training picture is nearer where it was learned by
+    heart; how well anything is drawn counts on both sides. There are fewer held-out pictures, so of the training
+    pictures as many are taken: the mean over all such choices. That a held-out picture may be unlike the rest shows in
+    the bare base too, which saw none of them; its value, the mean over the runs, is what a run's is held against.
     """
 
     name = "memorisation"
-    explanation = "How much nearer a drawn picture is to a training picture than real pictures are to each other."
+    explanation = "How much nearer a drawn picture is to the training pictures than to those kept out of training."
     better = "lower"
     limits = (-2.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real, split = evidence.real_features, evidence.concept.split
-        nearest = nearest_other(evidence.redrawn_features, real)
-        for picture, value in zip(evidence.concept.pictures, nearest, strict=True):
-            yield Score(self.name, REAL, float(value), prompt=picture.path.name)
-        drawn, natural = evidence.of("concept"), float(nearest.mean())
-        trained = {run: real[list(split(run).train)] for run in evidence.replicates}
+        parts = {run: (real[list(split(run).train)], real[list(split(run).held_out)]) for run in evidence.replicates}
+        drawn = evidence.of("concept")
         for one, feature in zip(drawn, evidence.features(drawn), strict=True):
             runs = evidence.replicates if one.method == BASE else (one.replicate,)
-            value = float(np.mean([(trained[run] @ feature).max() for run in runs])) - natural
+            value = float(np.mean([_excess(*(part @ feature for part in parts[run])) for run in runs]))
             yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
 
 
-def nearest_other(drawn: Features, real: Features) -> Features:
-    """[n] of [n, d] twice: the cosine of each picture with the most alike of the others."""
-    cosines = drawn @ real.T
-    np.fill_diagonal(cosines, -np.inf)
-    return np.asarray(cosines.max(axis=1))
+def _excess(seen: Features, unseen: Features) -> float:
+    """The largest of `seen` less the largest of `unseen` (cosines), as if there were as many of each."""
+    few = min(len(seen), len(unseen))
+    return _expected_largest(seen, few) - _expected_largest(unseen, few)
+
+
+def _expected_largest(values: Features, few: int) -> float:
+    """The largest of `few` of the values, the mean over all choices; the i-th in order leads C(i - 1, few - 1)."""
+    leads = [comb(i, few - 1) for i in range(len(values))]
+    return float(np.sort(values) @ np.array(leads) / comb(len(values), few))

@@ -109,11 +109,9 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     """What to beware of, by method."""
     flags: dict[str, tuple[str, ...]] = {}
     for name in evidence.memorised:
-        nearer = evidence.mean(MEMORISATION, name)
-        how = f" by {figure(nearer.value)} ({span(nearer.interval())})" if nearer else ""
-        flags[name] = (
-            f"May copy: its pictures are nearer to a training picture than your pictures are to each other{how}.",
-        )
+        more = evidence.difference(MEMORISATION, name, BASE)
+        how = f", by {figure(more.value)} ({span(more.interval())}) more than the bare base's" if more else ""
+        flags[name] = (f"May copy: its pictures are nearer to training pictures than to held-out ones{how}.",)
     for name in evidence.called_by_class_word:
         flags[name] = (
             *flags.get(name, ()),

@@ -152,9 +152,12 @@ class Evidence:
 
     @cached_property
     def memorised(self) -> tuple[str, ...]:
-        """The methods whose pictures are surely nearer to a training picture than real ones to each other (Holm)."""
-        estimates = {name: estimate for name in self.methods if (estimate := self.mean(MEMORISATION, name))}
-        doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
+        """The methods whose pictures prefer training to held-out pictures surely more than the bare base's (Holm).
+
+        By more than the margin: whoever has seen some of a few pictures always leans to them a little.
+        """
+        estimates = {name: found for name in self.methods if (found := self.difference(MEMORISATION, name, BASE))}
+        doubts = holm({name: estimate.p_above(self.margins.cosine) for name, estimate in estimates.items()})
         return tuple(name for name in doubts if sure(doubts[name]))
 
     @cached_property
