@@ -4,8 +4,7 @@
 
 LoRA four times: in full, in full again, with a tenth of the steps, with learning rate 0. Their scores are put side by
 side under names of their own, as if they were four methods of one study. And DreamBooth made to learn by heart, in a
-study of its own: three pictures without captions, nothing of the class to keep, eight times the steps. The three are of
-examples/outline, which differ: moods of one cat are as near to each other as a copy is to its original.
+study of its own: three pictures without captions, nothing of the class to keep, eight times the steps.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from triptych.study import Plan, run
 from triptych.verdict import Verdict, judge
 from triptych.verdict.words import span
 
-HEART = Path(__file__).parents[1] / "examples" / "outline"
-FEW = 3  # pictures of it that are learned by heart
+FEW = 3  # pictures that are learned by heart
 
 
 def variants(steps: int) -> dict[str, Mapping[str, Value]]:
@@ -47,11 +45,11 @@ def side_by_side(folder: Path, out: Path, steps: int, console: Console) -> Itera
                 yield score
 
 
-def by_heart(out: Path, steps: int, console: Console) -> Verdict:
+def by_heart(folder: Path, out: Path, steps: int, console: Console) -> Verdict:
     """What is said of a training that sees a few pictures, and no word on them, far too often."""
-    few = out / "few" / HEART.name
+    few = out / "few" / folder.name
     few.mkdir(parents=True, exist_ok=True)
-    for file in [*sorted(HEART.glob("*.png"))[:FEW], HEART / "concept.toml"]:
+    for file in [*sorted(folder.glob("*.png"))[:FEW], *folder.glob("concept.toml")]:
         shutil.copy(file, few)
     settings: Mapping[str, Value] = {"steps": 8 * steps, "prior_weight": 0.0}
     return judge(study(few, out / "by-heart", "dreambooth", settings, console), [])
@@ -91,7 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     with Console() as console:
         verdict = judge(list(side_by_side(given.folder, given.out, given.steps, console)), [])
-        heart = by_heart(given.out, given.steps, console)
+        heart = by_heart(given.folder, given.out, given.steps, console)
     for name, row in [*verdict.methods.items(), ("by-heart", heart.methods["dreambooth"])]:
         told = (f"{what} {row[what].value:5.2f} ({span(row[what])})" for what in ("fidelity", "memorisation"))
         print(f"{name:<8}", *told)
