@@ -78,7 +78,7 @@ class EfficientNetLite0:
         self.name = EFFICIENTNET
 
     @cached_property
-    def digest(self) -> str:
+    def digest(self) -> str:  # not at once: the recipe that writes the file looks with this eye before it is there
         return _digest(self._network, f"{EFFICIENTNET} {self.DEPTHS} {self.SIDE} {_file_digest(EYE)}")
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:

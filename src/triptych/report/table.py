@@ -43,8 +43,7 @@ CRITERIA = {
         from_floor=True,
     ),
     "memorisation": Criterion(
-        "Memorisation", "nearer to training pictures than to held-out ones: above 0; lower is better",
-        named=((0, "no nearer 0"),),
+        "Memorisation", "nearer to training than to held-out pictures; more than the bare base is suspect",
     ),
     "portability": Criterion(
         "Portability", "fidelity on another base of the family", named=((0, "floor 0"), (1, "ceiling 1")),
