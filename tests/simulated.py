@@ -1,6 +1,6 @@
 """Simulated scores whose truth is known, for the tests of the verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,6 +41,16 @@ def simulate(
                         value = moved + hard[prompt] + random.normal(0, noise)
                         scores.append(Score(metric, method, value, run, f"a cat, {prompt}", one))
     return scores
+
+
+def follows(scores: Sequence[Score], prompts: Mapping[str, float], noise: float = 0.02) -> list[Score]:
+    """Prompt fidelity at these levels for the pictures whose likeness the scores tell."""
+    random = np.random.default_rng(1)
+    return [
+        Score("prompt_fidelity", s.method, prompts[s.method] + random.normal(0, noise), s.replicate, s.prompt, s.seed)
+        for s in scores
+        if s.metric == "subject_fidelity" and s.method in prompts
+    ]
 
 
 def decisions(verdict: Verdict) -> dict[str, str]:

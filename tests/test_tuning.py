@@ -39,7 +39,7 @@ def test_who_is_sent_away_leaves_the_pass_and_the_others_alone(base: Base) -> No
 
 
 def run_search(search: Search, trials: int) -> None:
-    """A method whose fidelity is best at ten times the usual rate, and whose loss says so."""
+    """A method that is best at ten times the usual rate, and whose loss says so."""
     while search.spent < trials:
         for asked in search.ask(1):
             off = abs(asked.params["lr"] / 1e-2 - 1)
@@ -55,7 +55,7 @@ def test_the_search_starts_at_the_usual_and_gives_up_at_rungs(tmp_path: Path) ->
     assert search.first_rung == 10
     states = [one.state for one in table]
     assert states.count("pruned") >= 10
-    assert all(one.fidelity is None for one in table if one.state == "pruned")
+    assert all(one.value is None for one in table if one.state == "pruned")
     ended = {max(map(int, one.looks)) for one in table if one.state == "pruned"}
     assert ended <= {10, 30, 90}, ended
     best = search.best()
@@ -132,37 +132,41 @@ def test_the_folders_own_prompts_are_not_chosen_by(tmp_path: Path) -> None:
         tuning_prompts(base, plan, concept)
 
 
-def test_the_command(
+def test_what_the_base_already_draws_chooses_nothing(
     folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tmp_path / "another-dog"
-    other.mkdir()
-    for i, picture in enumerate(pictures(5, seed=3)):
-        picture.save(other / f"{i}.png")
-    judge = ["--image-encoder", str(random_base / "dino"), "--precision", "fp32"]
-    names = ["textual-inversion", "lora", "dreambooth", "aesthetic-gradients"]
-    words = typed(random_base, "tune", folder, other, "--methods", ",".join(names), "--out", tmp_path / "out", *judge)
-    words += [f for name in names[:3] for f in ("-s", f"{name}.steps=6", "-s", f"{name}.lr={FAST[name]['lr']}")]
+    assert call(monkeypatch, *typed(random_base, "tune", folder, "--precision", "fp32", "--out", tmp_path)) == 2
+    assert "the base already draws it by its class word 'dog'" in capsys.readouterr().err
+
+
+def test_the_command(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = Path(__file__).parents[1] / "examples"
+    folders = [examples / "blob-cat", examples / "outline"]
+    names = ["lora", "dreambooth", "aesthetic-gradients"]
+    words = ["tune", *map(str, folders), "--methods", ",".join(names), "--out", str(tmp_path / "out")]
+    words += [f for name in names[:2] for f in ("-s", f"{name}.steps=6", "-s", f"{name}.lr={FAST[name]['lr']}")]
     words += ["-s", "dreambooth.prior_pictures=2"]
-    assert call(monkeypatch, *words, "--trials", "2", "--json") == 0
+    assert call(monkeypatch, *words, "--trials", "1", "--json") == 0
     first = capsys.readouterr()
     assert "nothing to tune" in first.err
-    assert call(monkeypatch, *words, "--trials", "3", "--json") == 0
+    assert call(monkeypatch, *words, "--trials", "2", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["trials"] == dict.fromkeys(names[:3], 3)
+    assert told["trials"] == dict.fromkeys(names[:2], 2)
     written = tomllib.loads(Path(told["file"]).read_text())
     assert written["methods"] == told["settings"]
-    assert len(written["trial"]) == 9
+    assert len(written["trial"]) == 4
     whole = [one for one in written["trial"] if one["state"] == "complete"]
-    assert all(-1 <= one["fidelity"] <= 1 for one in whole)
+    assert all("value" in one for one in whole)
     assert all(FIRST_SEED <= seed < FIRST_SEED + 100_100 for seed in written["tuning"]["seeds"])
-    for name in names[:3]:
-        best = max((one for one in whole if one["method"] == name), key=lambda one: one["fidelity"])
+    for name in names[:2]:
+        best = max((one for one in whole if one["method"] == name), key=lambda one: one["value"])
         assert best["settings"] == told["settings"][name]
-    study = typed(random_base, "try", folder, "--budget", "quick", "--methods", "lora", "--out", tmp_path / "study")
+    study = typed(random_base, "try", folders[0], "--budget", "quick", "--methods", "lora", "--out", tmp_path / "study")
     assert call(monkeypatch, *study, "--precision", "fp32", "--tuned", told["file"]) == 0
     assert "tuned on these very pictures" in capsys.readouterr().err
     verdict = json.loads((tmp_path / "study" / "verdict.json").read_text())
-    assert verdict["costs"]["lora"]["tuning_trials"] == 3
+    assert verdict["costs"]["lora"]["tuning_trials"] == 2
     record = json.loads(next((tmp_path / "study").glob("trials/*/trial.json")).read_text())
     assert record["settings"]["lr"] == told["settings"]["lora"]["lr"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulated import BYTES, COSTS, DB, FLOOR, HN, LORA, TI, decisions, simulate
+from tests.simulated import BYTES, COSTS, DB, FLOOR, HN, LORA, TI, decisions, follows, simulate
 from triptych.errors import TriptychError
 from triptych.scores import BASE, Cost, Score
 from triptych.units import duration, size
@@ -53,6 +53,46 @@ def test_dreambooth_is_not_excessive_when_nothing_lighter_reaches_it() -> None:
 def test_dreambooth_is_not_excessive_when_the_lighter_disturbs_as_much() -> None:
     fidelity, calm = {LORA: 0.8, DB: 0.8}, {LORA: 0.55, DB: 0.6}
     assert decisions(judge(simulate(fidelity, calm), COSTS))["dreambooth"] == "no"
+
+
+def test_what_loses_the_prompt_is_no_substitute_however_faithful() -> None:
+    fidelity, calm = {TI: 0.85, LORA: 0.8, DB: 0.8}, {TI: 1.0, LORA: 0.6, DB: 0.6}
+    scores = simulate(fidelity, calm)
+    plain = judge(scores, COSTS)
+    assert (decisions(plain)["textual"], decisions(plain)["dreambooth"]) == ("yes", "yes")
+    assert plain.recommendation.choice.method == TI
+    verdict = judge(scores + follows(scores, {TI: 0.4, LORA: 0.8, DB: 0.8}), COSTS)
+    enough, choice = verdict.answers["textual_inversion_is_enough"], verdict.recommendation.choice
+    assert enough.answer == "no" and "loses more than 0.10 of what prompts ask for" in enough.evidence
+    assert decisions(verdict)["dreambooth"] == "no"
+    assert choice.method in (LORA, DB) and any("Textual inversion is passed over" in one for one in choice.reasons)
+
+
+def test_whether_the_prompt_is_followed_has_to_be_sure() -> None:
+    scores = simulate({TI: 0.8, LORA: 0.8, DB: 0.8})
+    loose = judge(scores + follows(scores, {TI: 0.75, LORA: 0.8, DB: 0.8}, noise=0.5), COSTS)
+    assert decisions(loose)["textual"] == "undecided"
+    assert "may lose more than 0.10" in loose.answers["textual_inversion_is_enough"].evidence
+    assert decisions(judge(scores + follows(scores, {TI: 0.8, LORA: 0.8, DB: 0.8}), COSTS))["textual"] == "yes"
+
+
+def test_one_that_follows_prompts_for_want_of_the_concept_outdoes_nobody() -> None:
+    scores = simulate({TI: 0.8, LORA: 0.2, DB: 0.8})
+    verdict = judge(scores + follows(scores, {TI: 0.5, LORA: 0.9, DB: 0.5}), COSTS)
+    assert decisions(verdict)["textual"] == "yes"
+    assert verdict.recommendation.choice.method in (TI, DB)
+
+
+def test_prompt_fidelity_is_left_out_where_the_real_pictures_fail_in_it() -> None:
+    scores = simulate({TI: 0.85, DB: 0.8}, {TI: 1.0, DB: 0.6})
+    scores += follows(scores, {BASE: 0.9, TI: 0.2, DB: 0.6})
+    for reached, told in ((0.8, True), (0.3, False)):
+        real = [Score("prompt_fidelity", "real", reached, prompt=f"{i}.png") for i in range(6)]
+        verdict = judge(scores + real, COSTS)
+        assert ("prompt_fidelity" in verdict.methods[TI]) == told
+        assert any("Prompt fidelity is left out" in note for note in verdict.notes) != told
+        assert decisions(verdict)["textual"] == ("no" if told else "yes")
+        assert verdict.recommendation.by_need["editability"].method == (DB if told else TI)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +235,7 @@ def test_needs() -> None:
     fidelity = {TI: 0.8, HN: 0.8, LORA: 0.81, DB: 0.82}
     calm = {TI: 0.7, HN: 0.85, LORA: 0.95, DB: 0.6}
     scores = simulate(fidelity, calm)
-    drawn = [score for score in scores if score.method in BYTES and score.metric == "subject_fidelity"]
-    follows = [Score("prompt_fidelity", s.method, 0.8, s.replicate, s.prompt, s.seed) for s in drawn]
-    by_need = judge(scores + follows, COSTS).recommendation.by_need
+    by_need = judge(scores + follows(scores, dict.fromkeys(BYTES, 0.8)), COSTS).recommendation.by_need
     assert set(by_need) == set(NEEDS)
     assert (by_need["small"].method, by_need["fast"].method) == (TI, TI)
     assert by_need["editability"].method == LORA

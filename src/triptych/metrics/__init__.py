@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ..concept import fill
 from ..scores import BASE
 
 if TYPE_CHECKING:
@@ -123,7 +124,18 @@ class Evidence:
         """[pictures of the concept, d], rows of length 1: the real pictures through the base's autoencoder."""
         if self.redrawn is None:
             return self.real_features
-        return self.image_encoder.images([*map(self._subject, self.redrawn)]).numpy()
+        return self.image_encoder.images([*map(self._subject, self.best)]).numpy()
+
+    @property
+    def best(self) -> Sequence[Image.Image]:
+        """The real pictures as the base could draw them."""
+        return self.concept.images(self.resolution) if self.redrawn is None else self.redrawn
+
+    @property
+    def captions(self) -> dict[int, str]:
+        """Position of a picture in the concept -> its caption with the class word; of those that have one."""
+        templates = enumerate(self.concept.templates(""))
+        return {i: fill(template, self.concept.class_word) for i, template in templates if template}
 
     def _subject(self, picture: Image.Image) -> Image.Image:
         if self.world is None or self.concept.kind == "scene":

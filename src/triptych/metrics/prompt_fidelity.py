@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..scores import Score
+from ..scores import REAL, Score
 from . import Metric
 from .world import Specimen, cut_out, mask, nearest, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from . import Drawn, Evidence
+    from PIL import Image
+
+    from . import Evidence, Features
     from .encoders import TextImageEncoder
-    from .world import World
 
 CLIP_SCALE = 2.5  # CLIPScore's w: spreads what cosines of pictures and texts really reach over 0..1
 
@@ -27,6 +28,8 @@ class PromptFidelity(Metric):
     class word), the nearest is of the class word; where the concept is a style or a scene, when the nearest known
     drawing is of the thing that the prompt names. Of any other base: CLIPScore, 2.5 times the cosine of a picture with
     its prompt where that is positive, in practice below 1; the prompt has the class word in the concept's place.
+
+    The real pictures are asked by their captions (method "real"): what they do not reach cannot be asked of a drawing.
     """
 
     name = "prompt_fidelity"
@@ -35,35 +38,64 @@ class PromptFidelity(Metric):
     limits = (0.0, 1.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        drawn = evidence.of("concept")
-        if evidence.world is not None:
-            values = _by_pixels(evidence, evidence.world, drawn)
-        elif evidence.text_encoder is not None:
-            values = _by_clip(evidence, evidence.text_encoder, drawn)
-        else:
+        if evidence.world is None and evidence.text_encoder is None:
             return
-        for one, value in zip(drawn, values, strict=True):
+        drawn = evidence.of("concept")
+        own = _of_drawings(evidence, [one.prompt for one in drawn])
+        for one, value in zip(drawn, own, strict=True):
             if value is not None:
                 yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        captions = evidence.captions
+        if not captions:
+            return
+        for i, value in zip(captions, _of_real_pictures(evidence, captions), strict=True):
+            if value is not None:
+                yield Score(self.name, REAL, value, prompt=evidence.concept.pictures[i].path.name)
 
 
-def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list[float | None]:
+def _of_drawings(evidence: Evidence, prompts: Sequence[str]) -> list[float | None]:
+    drawn = evidence.of("concept")
+    if evidence.text_encoder is not None:
+        return _by_clip(prompts, evidence.text_side_features(drawn), evidence.text_encoder)
+    pictures = [one.open() for one in drawn]
+    # of a scene, likeness looks at the whole
+    seen = _drawings(evidence, pictures) if evidence.concept.kind == "scene" else evidence.features(drawn)
+    return _by_pixels(evidence, prompts, pictures, seen)
+
+
+def _of_real_pictures(evidence: Evidence, captions: Mapping[int, str]) -> list[float | None]:
+    """`captions`: position of a picture in the concept -> its caption, with the class word."""
+    prompts, pictures = list(captions.values()), [evidence.best[i] for i in captions]
+    if evidence.text_encoder is not None:
+        return _by_clip(prompts, evidence.text_encoder.images(pictures).numpy(), evidence.text_encoder)
+    return _by_pixels(evidence, prompts, pictures, _drawings(evidence, pictures), itself=list(captions))
+
+
+def _drawings(evidence: Evidence, pictures: Sequence[Image.Image]) -> Features:
+    return evidence.image_encoder.images([cut_out(picture) for picture in pictures]).numpy()
+
+
+def _by_pixels(
+    evidence: Evidence,
+    prompts: Sequence[str],
+    pictures: Sequence[Image.Image],
+    seen: Features,
+    itself: Sequence[int] = (),
+) -> list[float | None]:
     """The share of what is asked for that is there; None where a prompt asks for nothing that can be looked for.
 
-    A scene has a background of its own, from which place and size cannot be told by pixels either.
+    A scene has a background of its own, from which place and size cannot be told by pixels either. `itself`: where the
+    pictures are the concept's own, their positions in it: none is recognised by itself.
     """
-    concept = evidence.concept
+    concept, world = evidence.concept, evidence.world
+    assert world is not None
     own = concept.images(evidence.resolution) if concept.kind == "subject" else []
     known = [*world.gallery, *(Specimen(concept.class_word, picture) for picture in own)]
-    pictures = [one.open() for one in drawn]
     values: list[float | None] = []
-    if concept.kind == "scene":  # of which likeness looks at the whole
-        seen = evidence.image_encoder.images([cut_out(picture) for picture in pictures]).numpy()
-    else:
-        seen = evidence.features(drawn)
-    subjects = nearest(seen, known, evidence.image_encoder)
-    for one, picture, subject in zip(drawn, pictures, subjects, strict=True):
-        asked, pixels = world.asked(one.prompt), np.asarray(picture)
+    but = {row: len(world.gallery) + i for row, i in enumerate(itself)} if own else {}
+    subjects = nearest(seen, known, evidence.image_encoder, but)
+    for prompt, picture, subject in zip(prompts, pictures, subjects, strict=True):
+        asked, pixels = world.asked(prompt), np.asarray(picture)
         pairs: list[tuple[str | None, str | None]] = [
             (concept.class_word if concept.kind == "subject" else asked.subject, subject)
         ]
@@ -79,8 +111,9 @@ def _by_pixels(evidence: Evidence, world: World, drawn: Sequence[Drawn]) -> list
     return values
 
 
-def _by_clip(evidence: Evidence, encoder: TextImageEncoder, drawn: Sequence[Drawn]) -> list[float | None]:
-    prompts = sorted({one.prompt for one in drawn})
-    said = dict(zip(prompts, encoder.texts(prompts).numpy(), strict=True))
-    shown = evidence.text_side_features(drawn)
-    return [CLIP_SCALE * max(0.0, float(feature @ said[one.prompt])) for one, feature in zip(drawn, shown, strict=True)]
+def _by_clip(prompts: Sequence[str], shown: Features, encoder: TextImageEncoder) -> list[float | None]:
+    different = sorted(set(prompts))
+    said = dict(zip(different, encoder.texts(different).numpy(), strict=True))
+    return [
+        CLIP_SCALE * max(0.0, float(feature @ said[prompt])) for prompt, feature in zip(prompts, shown, strict=True)
+    ]

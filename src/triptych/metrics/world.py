@@ -159,13 +159,19 @@ def cut_out(picture: Image.Image, ground: tuple[int, int, int] = (128, 128, 128)
     return Image.fromarray(square)
 
 
-def nearest(seen: NDArray[np.float32], known: Sequence[Specimen], encoder: ImageEncoder) -> list[str]:
+def nearest(
+    seen: NDArray[np.float32], known: Sequence[Specimen], encoder: ImageEncoder, but: Mapping[int, int] | None = None
+) -> list[str]:
     """The subject of each picture: that of the specimen whose drawing is most like its own.
 
-    `seen` [pictures, d], rows of length 1: what the encoder sees of the pictures' drawings, cut out.
+    `seen` [pictures, d], rows of length 1: what the encoder sees of the pictures' drawings, cut out. `but`: row of a
+    picture -> the specimen that it is not held against.
     """
     specimens = encoder.images([cut_out(specimen.picture) for specimen in known]).numpy()
-    return [known[i].subject for i in (seen @ specimens.T).argmax(axis=1)]
+    likeness = seen @ specimens.T
+    for row, specimen in (but or {}).items():
+        likeness[row, specimen] = -np.inf
+    return [known[i].subject for i in likeness.argmax(axis=1)]
 
 
 def lab(rgb: NDArray[Any]) -> Floats:

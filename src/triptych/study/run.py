@@ -13,9 +13,7 @@ from ..concept import read_picture
 from ..files import replacing, write_text
 from ..formats import RECIPE, formats
 from ..metadata import metadata_of
-from ..metrics import Evidence, measure, metrics
-from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
-from ..metrics.world import World
+from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
 from ..verdict import Verdict, judge
 from . import plan as plans
@@ -26,14 +24,13 @@ from .plan import Plan
 from .progress import Progress
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
-from .work import Work
+from .work import MEASURING, Work
 
 TAKEN = {  # the layouts of what is taken away, where our own is not what every program loads
     "lora": ("kohya-lora",),
     "hypernetwork": ("triptych", "a1111-hypernetwork"),
     "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
 }
-MEASURING = 4  # raise it when a criterion comes out otherwise than before
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -48,8 +45,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
     with layout.alone():
         progress.stage("opening", 1)
         work = Work(plan, plan.place.open(), concept, layout, progress)
-        image_encoder, text_encoder, world = _judges(work)
-        if work.other:  # opened before anything is trained
+        _ = work.judges  # opened first, so that a study does not end for want of them
+        if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept, work.picture_seeds)
         for broken in concept.broken:
@@ -65,7 +62,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
         draw_all(work, drawn)
         progress.stage("measuring pictures", 1)
-        scores = _scores(work, drawn, image_encoder, text_encoder, world)
+        scores = _scores(work, drawn)
         progress.advance()
         drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
         costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
@@ -76,26 +73,16 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         return verdict
 
 
-def _judges(work: Work) -> tuple[ImageEncoder, TextImageEncoder | None, World | None]:
-    """What the pictures are judged by: opened first, so that a study does not end for want of them."""
-    description, device = work.base.description, str(work.base.device)
-    image = open_encoder(work.plan.image_encoder or description.image_encoder, "image", device)
-    name = work.plan.text_encoder or description.text_encoder
-    return image, open_encoder(name, "text", device) if name else None, None if name else work.world
-
-
-def _scores(
-    work: Work, drawn: Sequence[Sheet], image: ImageEncoder, text: TextImageEncoder | None, world: World | None
-) -> list[Score]:
+def _scores(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
     """Measured once: encoders give the last digits of a number differently from one time to the next."""
     shown = pictures(work, drawn)
     seen = sha256(b"".join(sha256(one.path.read_bytes()).digest() for one in shown)).hexdigest()
-    judges = image.digest, text.digest if text else "", sorted(metrics())
-    made_from, record = key(MEASURING, seen, work.concept.digest, judges), work.layout.scores.with_suffix(".key")
+    judges = [judge.digest if judge else "" for judge in work.judges]
+    made_from = key(MEASURING, seen, work.concept.digest, judges, sorted(metrics()))
+    record = work.layout.scores.with_suffix(".key")
     if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
         return read_scores(work.layout.scores)
-    redrawn = work.base.redraw(work.concept.images(work.base.resolution))
-    scores = measure(Evidence(work.concept, shown, image, work.base.resolution, text, world, redrawn))
+    scores = measure(work.evidence(shown))
     write_scores(work.layout.scores, scores)
     write_text(record, made_from)
     return scores

@@ -80,13 +80,13 @@ class Search:
         trial.report(-loss, done)
         return bool(trial.should_prune()) and done < trial.params["steps"]
 
-    def end(self, trial: Trial, fidelity: float | None) -> None:
-        """`fidelity` is None for a trial that was given up or broke."""
-        pruned = fidelity is None or not math.isfinite(fidelity)
-        self.study.tell(trial, None if pruned else fidelity, TrialState.PRUNED if pruned else TrialState.COMPLETE)
+    def end(self, trial: Trial, value: float | None) -> None:
+        """`value` is None for a trial that was given up or broke."""
+        pruned = value is None or not math.isfinite(value)
+        self.study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else TrialState.COMPLETE)
 
     def best(self) -> dict[str, Any] | None:
-        """The settings of the most faithful trial, None where none came to its end."""
+        """The settings of the best trial, None where none came to its end."""
         whole = self.study.get_trials(states=(TrialState.COMPLETE,))
         return rounded(max(whole, key=lambda trial: (trial.value, -trial.number)).params) if whole else None
 
@@ -95,8 +95,8 @@ class Search:
 
     def _told(self, trial: FrozenTrial) -> Tried:
         looks = {str(step): -value for step, value in trial.intermediate_values.items()}
-        fidelity = trial.value if trial.state is TrialState.COMPLETE else None
-        return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), looks, fidelity)
+        value = trial.value if trial.state is TrialState.COMPLETE else None
+        return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), looks, value)
 
 
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}

@@ -25,7 +25,7 @@ class Tried:
     state: str  # "complete", or "pruned": given up, or its loss was lost
     settings: Mapping[str, Value]
     looks: Mapping[str, float]  # steps done -> fixed-batch loss as a part of that before training, mean over concepts
-    fidelity: float | None = None  # subject fidelity of its pictures, for those that came to the last rung
+    value: float | None = None  # by `yardstick.py`, mean over concepts, for those that came to the last rung
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """Tuning: every method's learning rate and length, sought with the same number of trials on concepts not reported.
 
-The low rungs are judged by the fixed-batch loss on held-out pictures, the last by the subject fidelity of pictures that
-are drawn with prompts and seeds that no study reports. Several trials of a method that shares the frozen base are
-trained in one pass, over all the concepts; one that moves the base's weights is trained for one concept after another,
-and given up by the first alone.
+The low rungs are judged by the fixed-batch loss on held-out pictures, the last by fidelity to the concept and to the
+prompt (see `yardstick.py`) of pictures whose prompts and seeds no study reports. Several trials of a method that shares
+the frozen base are trained in one pass, over all the concepts; one that moves the base's weights is trained for one
+concept after another, and given up by the first alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,20 +20,17 @@ from optuna.trial import Trial as Asked
 from .. import __version__
 from ..artifact import Artifact
 from ..base import Base, Owner, generator
-from ..concept import Concept, fill
+from ..concept import Concept
 from ..errors import TriptychError
 from ..fit import Fitted, Trial, fit
-from ..generate import Request, draw
-from ..metrics import Drawn, Evidence
-from ..metrics.encoders import ImageEncoder, open_encoder
 from ..patch import Stage, Training, method_named
-from ..png import Recipe, save_png
 from .layout import Layout, key
 from .plan import Plan
 from .progress import Progress
 from .search import Search, rounded
 from .tuned import Tuned
-from .work import Work
+from .work import MEASURING, Work
+from .yardstick import Yardstick
 
 FIRST_SEED = 1_000_000  # seeds of pictures from here on are tuning's; those of studies lie below
 SEEDS = 2  # pictures of each prompt
@@ -97,10 +95,10 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
         progress.stage("opening", 1)
         base = plans[0].place.open()
         works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
-        prompts = [tuning_prompts(base, work.plan, work.concept) for work in works]
-        encoder = open_encoder(plans[0].image_encoder or base.description.image_encoder, "image", str(base.device))
+        tuner = Tuner(base, works, trials)
+        for yardstick in tuner.yardsticks:
+            _ = yardstick.floor  # drawn before anything is trained
         progress.advance()
-        tuner = Tuner(base, works, prompts, encoder, trials)
         searches = {name: tuner.seek(name) for name in plans[0].chosen if _is_trained(works[0], name)}
         tuned = Tuned(
             {name: best for name, search in searches.items() if (best := search.best())},
@@ -121,12 +119,10 @@ def _is_trained(work: Work, name: str) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tuner:
     base: Base
     works: Sequence[Work]
-    prompts: Sequence[Sequence[str]]  # of each concept
-    encoder: ImageEncoder
     trials: int
 
     def made_from(self) -> dict[str, Any]:
@@ -134,7 +130,7 @@ class Tuner:
         return {
             "base": plan.place.source, "base_fingerprint": self.base.identity, "version": __version__,
             "budget": plan.budget, "seed": plan.seed, "folders": [work.concept.name for work in self.works],
-            "prompts": [list(prompts) for prompts in self.prompts],
+            "prompts": [list(yardstick.prompts) for yardstick in self.yardsticks],
             "seeds": self.seeds,
         }  # fmt: skip
 
@@ -143,13 +139,20 @@ class Tuner:
         first = FIRST_SEED + int(generator("tuning", self.works[0].plan.seed).initial_seed()) % 100_000
         return [first + i for i in range(SEEDS)]
 
+    @cached_property
+    def yardsticks(self) -> list[Yardstick]:
+        """Of each concept."""
+        return [
+            Yardstick(work, str(i), tuning_prompts(self.base, work.plan, work.concept), self.seeds)
+            for i, work in enumerate(self.works)
+        ]
+
     def seek(self, name: str) -> Search:
         """All trials of a method, as far as they are not in the journal."""
         usual = [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
         seed = self.works[0].plan.seed
-        same = key(
-            self.works[0].base_key, [work.concept.digest for work in self.works], [str(one) for one in usual], seed
-        )
+        concepts = [work.concept.digest for work in self.works]
+        same = key(self.works[0].base_key, concepts, [str(one) for one in usual], seed, MEASURING)
         search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
         self._tell(f"tuning {name}", self.trials - search.spent)
         while (left := self.trials - search.spent) > 0:
@@ -157,7 +160,7 @@ class Tuner:
             attempts = [Attempt(one, usual, search.first_rung) for one in asked]
             self._train(name, search, attempts)
             for attempt in attempts:
-                search.end(attempt.asked, self._fidelity(name, attempt))
+                search.end(attempt.asked, self._value(name, attempt))
                 self.works[0].progress.advance()
         return search
 
@@ -195,26 +198,17 @@ class Tuner:
             attempt.owner(i) if owned else None, work.examples(split.held_out),
         )  # fmt: skip
 
-    def _fidelity(self, name: str, attempt: Attempt) -> float | None:
-        """Mean likeness of its pictures to the held-out ones, over all concepts; None for one that was given up."""
+    def _value(self, name: str, attempt: Attempt) -> float | None:
+        """By the yardsticks, the mean over all concepts; None for one that was given up."""
         if attempt.given_up:
             return None
-        return fmean(self._likeness(name, attempt, i) for i in range(len(self.works)))
+        return fmean(self._value_on(name, attempt, i) for i in range(len(self.works)))
 
-    def _likeness(self, name: str, attempt: Attempt, i: int) -> float:
-        work, settings = self.works[i], attempt.settings(i)
-        phrase = method_named(name).phrase(settings, work.concept.class_word)
-        asked = [(fill(prompt, phrase), seed) for prompt in self.prompts[i] for seed in self.seeds]
-        with Artifact(name, settings, attempt.fitted[i].tensors).apply(self.base):
-            pictures = draw(self.base, [Request(prompt, (seed,)) for prompt, seed in asked])
-        folder = work.layout.out / "pictures" / f"{name}-{attempt.asked.number}-{i}"
-        drawn = []
-        for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
-            path = folder / f"{place:05}.png"
-            save_png(path, picture, Recipe.of(self.base, prompt, seed, uses=[folder.name]))
-            drawn.append(Drawn(name, 0, "concept", prompt, seed, path, path.relative_to(work.layout.out).as_posix()))
-        seen = Evidence(work.concept, drawn, self.encoder, self.base.resolution, world=work.world)
-        return fmean(seen.likeness(drawn))
+    def _value_on(self, name: str, attempt: Attempt, i: int) -> float:
+        settings = attempt.settings(i)
+        phrase = method_named(name).phrase(settings, self.works[i].concept.class_word)
+        attached = Artifact(name, settings, attempt.fitted[i].tensors).apply(self.base)
+        return self.yardsticks[i].of(f"{name}-{attempt.asked.number}", phrase, attached)
 
 
 def tuning_prompts(base: Base, plan: Plan, concept: Concept) -> list[str]:

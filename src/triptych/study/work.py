@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..base import Base, Budget, generator
 from ..concept import Concept
 from ..errors import TriptychError
+from ..metrics import Drawn, Evidence
+from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
 from ..patch import Examples
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MEASURING = 5  # raise it when a criterion comes out otherwise than before
 
 
 @dataclass
@@ -60,6 +69,29 @@ class Work:
     def world(self) -> World | None:
         """What the base's folder says of its pictures; None where it says nothing."""
         return World.open(self.base.folder) if self.base.folder else None
+
+    @cached_property
+    def judges(self) -> tuple[ImageEncoder, TextImageEncoder | None]:
+        """What the pictures are judged by.
+
+        Raises:
+            TriptychError: one of them cannot be opened.
+        """
+        description, device = self.base.description, str(self.base.device)
+        text = self.plan.text_encoder or description.text_encoder
+        image = self.plan.image_encoder or description.image_encoder
+        return open_encoder(image, "image", device), open_encoder(text, "text", device) if text else None
+
+    @cached_property
+    def redrawn(self) -> list[Image.Image]:
+        """The real pictures as the base's autoencoder gives them back."""
+        return self.base.redraw(self.concept.images(self.base.resolution))
+
+    def evidence(self, drawn: Sequence[Drawn]) -> Evidence:
+        """What the criteria look at: these pictures, beside the concept's own."""
+        image, text = self.judges
+        world = None if text else self.world
+        return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn)
 
     @property
     def picture_seeds(self) -> list[int]:

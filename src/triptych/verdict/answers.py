@@ -5,7 +5,7 @@ import math
 from ..intervals import Estimate
 from ..scores import BASE
 from ..units import size
-from .evidence import PRESERVATION, Evidence, not_worse
+from .evidence import FIDELITY, PRESERVATION, PROMPT, Evidence, not_worse
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer
@@ -23,34 +23,52 @@ def answers(evidence: Evidence) -> dict[str, Answer]:
 
 
 def enough(evidence: Evidence, light: str) -> Answer:
-    """Yes: not worse than any other method by more than the margin, and above the floor. No: surely worse than one.
+    """Yes: not worse than any other method by more than the margin, in fidelity and in prompt fidelity, and learned.
 
-    Being not worse than every other needs no correction (an intersection-union test); being worse than one does (Holm).
+    No: surely worse than one. In prompt fidelity only those others count that learned the concept and are not surely
+    less faithful. Being not worse than every other needs no correction (an intersection-union test); being worse than
+    one does (Holm).
     """
     others = {name: evidence.fidelity(light, name) for name in evidence.singles if name != light}
     measured = {name: difference for name, difference in others.items() if difference}
     if not measured:
         return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
-    margin = evidence.margins.fidelity
-    doubts = holm({name: each.p_below(-margin) for name, each in measured.items()})
-    worse = [name for name in measured if sure(doubts[name])]
+    margin, learned = evidence.margins.fidelity, light in evidence.learned
+    followers = evidence.follow_better(light, measured) if learned else {}
+    doubts = holm(
+        {(name, FIDELITY): each.p_below(-margin) for name, each in measured.items()}
+        | {(name, PROMPT): p for name, p in followers.items()}
+    )
+    worse = [name for name in measured if sure(doubts[name, FIDELITY])]
     if worse:
         best = min(worse, key=lambda name: measured[name].value)
         return Answer("no", f"{_reach(evidence, light, best)} {_shortfall(measured[best], margin)}")
-    if light not in evidence.learned:
+    if not learned:
         return _undecided(
             f"{_reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
         )
+    follow = [name for name in followers if sure(doubts[name, PROMPT])]
+    if follow:
+        best = max(follow, key=lambda name: _value(evidence.fidelity(name)))
+        return Answer("no", f"{_reach(evidence, light, best)} {_follows(evidence, light, best)}")
     closest = min(measured, key=lambda name: measured[name].interval().low)
     reach = _reach(evidence, light, closest)
-    if not_worse(measured[closest], margin) == "yes":
-        return Answer("yes", f"{reach} {_within(measured[closest], margin)}")
-    crossing = f"The difference, {signed(measured[closest].interval())}, crosses the margin of {figure(-margin)}."
-    return _undecided(f"{reach} {crossing} {_clear(evidence, measured[closest], -margin, light, closest)}")
+    if not_worse(measured[closest], margin) != "yes":
+        crossing = f"The difference, {signed(measured[closest].interval())}, crosses the margin of {figure(-margin)}."
+        return _undecided(f"{reach} {crossing} {_clear(evidence, measured[closest], -margin, light, closest)}")
+    open_ = [name for name in followers if not_worse(_prompts(evidence, light, name), evidence.margins.prompt) != "yes"]
+    if open_:
+        best = min(open_, key=lambda name: _value(_prompts(evidence, light, name)))
+        what = _clear(evidence, _prompts(evidence, light, best), -evidence.margins.prompt, light, best)
+        return _undecided(f"{reach} {_follows(evidence, light, best)} {what}")
+    return Answer("yes", f"{reach} {_within(measured[closest], margin)}")
 
 
 def excessive(evidence: Evidence, heavy: str) -> Answer:
-    """Yes: something lighter is not worse by more than the margin and surely disturbs the base less. No: nothing is."""
+    """Yes: something lighter disturbs the base less and is as good by the margin, in fidelity and prompt fidelity.
+
+    No: nothing is.
+    """
     lighter = [name for name in evidence.singles if name != heavy and lighter_than(evidence, name, heavy)]
     compared = {name: evidence.fidelity(name, heavy) for name in lighter}
     calmer = {name: evidence.difference(PRESERVATION, name, heavy) for name in lighter}
@@ -60,28 +78,38 @@ def excessive(evidence: Evidence, heavy: str) -> Answer:
         )
     margin = evidence.margins.fidelity
     good = {name: _p_above(compared[name], -margin) for name in lighter if name in evidence.learned}
-    both = holm({name: max(good.get(name, 1.0), _p_above(calmer[name], 0.0)) for name in lighter})
-    better = [name for name in lighter if sure(both[name])]
+    doubts = {name: (good.get(name, 1.0), _p_follows(evidence, name, heavy)) for name in lighter}
+    every = holm({name: max(*doubts[name], _p_above(calmer[name], 0.0)) for name in lighter})
+    better = [name for name in lighter if sure(every[name])]
+
+    def told(name: str) -> str:
+        sentences = [_beside(compared[name], name, heavy, margin), _disturbs(calmer[name], heavy)]
+        return " ".join([*sentences, *([_follows(evidence, name, heavy)] if not sure(doubts[name][1]) else [])])
+
     if better:
-        best = max(better, key=lambda name: _value(compared[name]))
-        return Answer("yes", f"{_beside(compared[best], best, heavy, margin)} {_disturbs(calmer[best], heavy)}")
+        return Answer("yes", told(max(better, key=lambda name: _value(compared[name]))))
     open_ = [name for name in lighter if not _ruled_out(evidence, name, heavy)]
     if not open_:
-        best = max(lighter, key=lambda name: _value(compared[name]))
-        reason = f"{_beside(compared[best], best, heavy, margin)} {_disturbs(calmer[best], heavy)}"
-        return Answer("no", f"Nothing lighter is as faithful and disturbs the base less. The nearest: {reason}")
-    faithful = [name for name in good if sure(good[name])]
-    nearest = max(open_, key=lambda name: (name in faithful, _value(compared[name])))
-    weak, boundary = (calmer[nearest], 0.0) if nearest in faithful else (compared[nearest], -margin)
-    nearly = f"{_beside(compared[nearest], nearest, heavy, margin)} {_disturbs(calmer[nearest], heavy)}"
-    return _undecided(f"{nearly} {_clear(evidence, weak, boundary, nearest, heavy)}")
+        reason = told(max(lighter, key=lambda name: _value(compared[name])))
+        return Answer("no", f"Nothing lighter is as good and disturbs the base less. The nearest: {reason}")
+    nearest = max(open_, key=lambda name: (*(sure(doubt) for doubt in doubts[name]), _value(compared[name])))
+    faithful, obedient = (sure(doubt) for doubt in doubts[nearest])
+    weak, boundary = compared[nearest], -margin
+    if faithful:
+        weak, boundary = (calmer[nearest], 0.0)
+        if not obedient:
+            weak, boundary = _prompts(evidence, nearest, heavy), -evidence.margins.prompt
+    return _undecided(f"{told(nearest)} {_clear(evidence, weak, boundary, nearest, heavy)}")
 
 
 def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:
-    """Surely less faithful by more than the margin, or surely no calmer by any change that matters."""
+    """Surely worse in fidelity or prompt fidelity by more than the margin, or no calmer by any change that matters."""
     faithful = not_worse(evidence.fidelity(light, heavy), evidence.margins.fidelity)
+    follows = not_worse(_prompts(evidence, light, heavy), evidence.margins.prompt)
     calmer = evidence.difference(PRESERVATION, light, heavy)
-    return faithful == "no" or (calmer is not None and calmer.interval().high < evidence.margins.preservation)
+    return "no" in (faithful, follows) or (
+        calmer is not None and calmer.interval().high < evidence.margins.preservation
+    )
 
 
 def middle(evidence: Evidence) -> Answer:
@@ -123,7 +151,7 @@ def middle(evidence: Evidence) -> Answer:
 def domination(evidence: Evidence, method: str, other: str) -> float:
     """The p-value of Pareto dominance within the margins.
 
-    That is: nowhere worse (fidelity, preservation, file size), and surely better in one of them.
+    That is: nowhere worse (fidelity, prompt fidelity, preservation, file size), and surely better in one but prompts.
     """
     one, two = evidence.costs.get(method), evidence.costs.get(other)
     if one is None or two is None or one.file_bytes > two.file_bytes:
@@ -131,7 +159,8 @@ def domination(evidence: Evidence, method: str, other: str) -> float:
     faithful, calm = evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other)
     ahead = 0.0 if one.file_bytes < two.file_bytes else 2 * min(_p_above(faithful, 0.0), _p_above(calm, 0.0))
     margins = evidence.margins
-    return max(_p_above(faithful, -margins.fidelity), _p_above(calm, -margins.preservation), min(ahead, 1.0))
+    no_worse = _p_above(faithful, -margins.fidelity), _p_above(calm, -margins.preservation)
+    return max(*no_worse, _p_follows(evidence, method, other), min(ahead, 1.0))
 
 
 def _dominated(evidence: Evidence, rival: str) -> str:
@@ -195,6 +224,15 @@ def _p_above(difference: Estimate | None, boundary: float) -> float:
     return difference.p_above(boundary) if difference else 1.0
 
 
+def _prompts(evidence: Evidence, method: str, other: str) -> Estimate | None:
+    return evidence.difference(PROMPT, method, other)
+
+
+def _p_follows(evidence: Evidence, method: str, other: str) -> float:
+    """The p-value of following prompts no worse than the other by more than the margin; 0 where nobody can tell."""
+    return _p_above(_prompts(evidence, method, other), -evidence.margins.prompt) if PROMPT in evidence.tables else 0.0
+
+
 def _value(estimate: Estimate | None) -> float:
     return estimate.value if estimate else -math.inf
 
@@ -216,6 +254,21 @@ def _shortfall(difference: Estimate, margin: float) -> str:
         f"It falls short by {figure(-interval.value)} (interval {figure(-interval.high)} to {figure(-interval.low)}),"
         f" more than the margin of {figure(margin)}."
     )
+
+
+def _follows(evidence: Evidence, method: str, other: str) -> str:
+    """How much of the prompt it draws beside the other."""
+    difference = _prompts(evidence, method, other)
+    if difference is None:
+        return f"How it follows prompts was not measured beside {inside(other)}."
+    interval, margin = difference.interval(), evidence.margins.prompt
+    decision = not_worse(difference, margin)
+    how = {
+        "yes": f"follows prompts as {inside(other)} does",
+        "no": f"loses more than {figure(margin)} of what prompts ask for beside {inside(other)}",
+        "undecided": f"may lose more than {figure(margin)} of what prompts ask for beside {inside(other)}",
+    }[decision]
+    return f"It {how}: the difference is {signed(interval)}."
 
 
 def _within(difference: Estimate, margin: float) -> str:

@@ -1,8 +1,9 @@
 """What the answers rest on: every metric as one table over all methods, and paired differences between any two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from statistics import fmean
 from typing import Self
 
 import numpy as np
@@ -76,7 +77,10 @@ def _seed(score: Score) -> int:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The measured tables with anchors, costs and margins. `methods` are those whose subject fidelity was measured."""
+    """The measured tables with anchors, costs and margins. `methods` are those whose subject fidelity was measured.
+
+    `blind`: what the real pictures reach in prompt fidelity, where it is so little that the criterion is left out.
+    """
 
     tables: Mapping[str, Table]
     anchors: Anchors
@@ -84,6 +88,7 @@ class Evidence:
     failures: Mapping[str, str]
     margins: Margins
     replicates: int
+    blind: float | None = None
 
     @classmethod
     def of(
@@ -95,13 +100,16 @@ class Evidence:
                 by_metric.setdefault(score.metric, []).append(score)
         real = [score.value for score in scores if (score.metric, score.method) == (CEILING, REAL)]
         tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
+        blind = _blind(scores, margins.prompt)
+        if blind:
+            del tables[PROMPT]
         subject = tables.get(SUBJECT)
         floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
         ceiling = Interval(float(np.mean(real)), -np.inf, np.inf, len(real)) if real else None
         usable = bool(floor and ceiling and ceiling.value - floor.value >= margins.gap)
         replicates = len({score.replicate for score in by_metric.get(SUBJECT, []) if score.method != BASE})
         named = {cost.method: cost for cost in costs}
-        return cls(tables, Anchors(floor, ceiling, usable), named, failures, margins, replicates)
+        return cls(tables, Anchors(floor, ceiling, usable), named, failures, margins, replicates, blind)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -150,6 +158,19 @@ class Evidence:
         doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
         return tuple(sorted((name for name in doubts if sure(doubts[name])), key=lambda name: -estimates[name].value))
 
+    def follow_better(self, method: str, others: Iterable[str]) -> dict[str, float]:
+        """The p-value of "it follows the prompt better than `method`, by more than the margin", of each that did learn.
+
+        One that is surely less faithful than `method` by more than the margin is left out: it pays for it.
+        """
+        found = {}
+        for name in others:
+            prompts, fidelity = self.difference(PROMPT, method, name), self.fidelity(method, name)
+            paid = fidelity is None or sure(fidelity.p_above(self.margins.fidelity))
+            if name != method and name in self.learned and prompts and not paid:
+                found[name] = prompts.p_below(-self.margins.prompt)
+        return found
+
     @cached_property
     def memorised(self) -> tuple[str, ...]:
         """The methods whose pictures prefer training to held-out pictures surely more than the bare base's (Holm).
@@ -175,6 +196,20 @@ class Evidence:
     def pictures(self) -> int:
         """How many pictures judge one training run."""
         return sum(self.tables[metric].pictures for metric in (SUBJECT, PRESERVATION) if metric in self.tables)
+
+
+def _blind(scores: Sequence[Score], margin: float) -> float | None:
+    """What real pictures reach in prompt fidelity, where that is not half of what the bare base's reach.
+
+    What tells whether the prompt is there then cannot see it in pictures of this concept, however well they are drawn.
+    """
+    real, base = (
+        [score.value for score in scores if (score.metric, score.method) == (PROMPT, who)] for who in (REAL, BASE)
+    )
+    if not (real and base):
+        return None
+    reached, usual = fmean(real), fmean(base)
+    return reached if reached < usual / 2 and usual - reached > margin else None
 
 
 def not_worse(difference: Estimate | None, margin: float) -> Decision:

@@ -11,9 +11,10 @@ from ..scores import parts_of
 from ..units import duration, size
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
+from .multiple import holm, sure
 from .needed import needed
 from .values import NEEDS, Choice, Need, Recommendation
-from .words import figure, inside, listed, span
+from .words import figure, inside, listed, signed, span, title
 
 Rank = tuple[float, ...] | None
 
@@ -42,12 +43,15 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
     if not served:
         return Choice(None, None, (f"No method that carried the concept was measured for this need ({need}).",))
     field, caveat = _field(evidence, served, best)
+    passed_over = _outdone(evidence, field)
+    field = [name for name in field if name not in passed_over]
     ranked = sorted(field, key=lambda name: (rule.rank(evidence, name) or (), evidence.learned.index(name)))
     chosen = ranked[0]
     second = ranked[1] if len(ranked) > 1 else next((name for name in evidence.learned if name != chosen), None)
     reasons = [rule.reason(evidence, chosen)]
     if need != "fidelity":
         reasons.append(_fidelity_reason(evidence, chosen))
+    reasons += [_why_not(evidence, name, other) for name, other in passed_over.items()]
     if second:
         reasons.append(_against(evidence, chosen, second))
     if chosen in evidence.memorised:
@@ -110,6 +114,25 @@ def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str],
     return served, f"It is surely less faithful than {inside(best)}: this need costs fidelity."
 
 
+def _outdone(evidence: Evidence, field: list[str]) -> dict[str, str]:
+    """Who of the field surely follows prompts worse than another of it by more than the margin, and than whom."""
+    found = {}
+    for name in field:
+        doubts = holm(evidence.follow_better(name, field))
+        if sure(min(doubts.values(), default=1.0)):
+            found[name] = min(doubts, key=lambda other: doubts[other])
+    return found
+
+
+def _why_not(evidence: Evidence, name: str, other: str) -> str:
+    difference = evidence.difference(PROMPT, name, other)
+    assert difference is not None
+    return (
+        f"{title(name)} is passed over, since it loses more of what prompts ask for than {inside(other)},"
+        f" which is not surely less faithful: {signed(difference.interval())}."
+    )
+
+
 def _nothing_learned(evidence: Evidence) -> str:
     tried = listed([inside(name) for name in evidence.methods]) if evidence.methods else "no method"
     return (
@@ -154,6 +177,8 @@ def _editability(evidence: Evidence, method: str) -> Rank:
     """First those that follow prompts as well as the best, by how well they preserve the base; then the others."""
     prompts = {name: each for name in evidence.learned if (each := evidence.mean(PROMPT, name))}
     calm = evidence.mean(PRESERVATION, method)
+    if evidence.blind is not None and calm:
+        return 0.0, -calm.value
     if method not in prompts:
         return None
     best = max(prompts, key=lambda name: prompts[name].value)
@@ -170,7 +195,7 @@ def _editability_reason(evidence: Evidence, method: str) -> str:
         if estimate:
             interval = estimate.interval()
             parts.append(f"{name} to {figure(interval.value)} ({span(interval)})")
-    return f"It {' and '.join(parts)}, both of 1."
+    return f"It {' and '.join(parts)}, of 1."
 
 
 def _file_reason(evidence: Evidence, method: str) -> str:

@@ -1,0 +1,75 @@
+"""What settings are chosen by: how far pictures go from the bare base to the real ones, times what prompts keep.
+
+Fidelity alone would choose whatever forgets the prompt. The product of concept preservation and prompt following is
+that of DreamBench++ (arXiv:2406.16855), as later work reports it; it chooses settings and is reported nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..concept import fill
+from ..errors import TriptychError
+from ..generate import Request, draw
+from ..metrics import Drawn, metrics
+from ..png import Recipe, save_png
+from ..scores import BASE
+from ..verdict import MARGINS
+from ..verdict.evidence import CEILING, PROMPT, SUBJECT, Evidence
+from .work import Work
+
+CRITERIA = (SUBJECT, CEILING, PROMPT)
+
+
+@dataclass
+class Yardstick:
+    """Of one concept: the prompts ("{}" for the concept) and seeds that trials are judged by."""
+
+    work: Work
+    name: str  # of the concept's pictures among those of others
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+
+    @cached_property
+    def floor(self) -> list[Drawn]:
+        """The bare base's pictures of the class word.
+
+        Raises:
+            TriptychError: they come as near to the real pictures as those do to each other.
+        """
+        drawn = self._draw(BASE, self.work.concept.class_word, nullcontext())
+        concept = self.work.concept
+        if not self._judged(drawn).anchors.usable:
+            raise TriptychError(
+                f"{concept.name}: the base already draws it by its class word {concept.class_word!r}, so nothing can be"
+                " chosen by it; leave the folder out, or give another class word"
+            )
+        return drawn
+
+    def of(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> float:
+        """What is drawn with `attached`, the concept called by `phrase`: 1 where it is the pictures and the prompt."""
+        judged = self._judged([*self.floor, *self._draw(name, phrase, attached)])
+        fidelity, prompts = judged.fidelity(name), judged.mean(PROMPT, name)
+        assert fidelity is not None  # since the floor was far enough from the ceiling
+        return fidelity.value * (prompts.value if prompts and fidelity.value > 0 else 1.0)
+
+    def _draw(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> list[Drawn]:
+        base, concept, out = self.work.base, self.work.concept, self.work.layout.out
+        asked = [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
+        with attached:
+            pictures = draw(base, [Request(fill(prompt, phrase), (seed,)) for prompt, seed in asked])
+        drawn = []
+        for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
+            path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"
+            save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[path.parent.name]))
+            told = fill(prompt, concept.class_word)
+            drawn.append(Drawn(name, 0, "concept", told, seed, path, path.relative_to(out).as_posix()))
+        return drawn
+
+    def _judged(self, drawn: Sequence[Drawn]) -> Evidence:
+        seen = self.work.evidence(drawn)
+        scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
+        return Evidence.of(scores, [], {}, MARGINS, self.work.plan.seed)
