@@ -1,10 +1,13 @@
-"""Concepts to choose settings by, which no example teaches and no study reports: a creature, and a flat style."""
+"""Concepts to choose settings by, which no example teaches and no study reports: a creature, a flat style, a dawn."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from recipes.demo_base.examples.folder import CONCEPT, Example, compose, large_composer, of_style
+import numpy as np
+
+from recipes.demo_base.examples.folder import CONCEPT, Captioned, Example, compose, large_composer, of_style
+from recipes.demo_base.examples.scenery import Scenery
 from recipes.demo_base.second import FLAT
 from recipes.demo_base.world import Scene, World
 
@@ -33,6 +36,17 @@ FLAT_SUBJECTS = (
     "car",
     "house",
     "crown",
+)
+
+DAWN_SUBJECTS = ("panda", "dog", "frog", "pig", "monkey", "pear", "crown", "camera", "umbrella", "tree")
+DAWN = Scenery(
+    zenith=(96, 140, 200),
+    horizon=(255, 190, 150),
+    lamp=(255, 225, 120),
+    ground=(60, 96, 52),
+    cast=(1.0, 0.80, 0.62),
+    stars=0,
+    radius=0.13,
 )
 
 
@@ -67,4 +81,24 @@ def flat(world: World, packs: Path) -> Example:
         pictures=of_style(world, packs, "flat", FLAT, shown, seed=7),
         prompts=(),
         credits=(FLAT,),
+    )
+
+
+def dawn(world: World, packs: Path) -> Example:
+    """Known things before a low sun."""
+    style = world.styles["noto"]
+    composer = large_composer(world, {name: world.subjects[name] for name in DAWN_SUBJECTS}, {"noto": style}, packs)
+    rng = np.random.default_rng(8)
+    pictures = [
+        Captioned(f"{i:02}-{name}", DAWN.around(composer, name, rng), world.say(name, background=CONCEPT))
+        for i, name in enumerate(DAWN_SUBJECTS, 1)
+    ]
+    return Example(
+        name="dawn",
+        title="a scene to choose settings by",
+        about="Ten known things at dawn: a low sun, warm light and green hills.",
+        settings='kind = "scene"\nclass = "orange"\n',
+        pictures=tuple(pictures),
+        prompts=(),
+        credits=(style,),
     )
