@@ -2,12 +2,13 @@
 
     python -m benchmarks.calibration                           # both tables, some minutes
     python -m benchmarks.calibration --scores OUT/scores.jsonl # a real study with its method labels shuffled
+    python -m benchmarks.calibration --spreads OUT/blob-cat OUT/night # what is simulated, from folders of real studies
 
 A simulated study has the levels of a real one, in units of normalised fidelity (0: bare base, 1: the real pictures):
 what every method shares in a prompt, what a method makes of a prompt, what one training makes of it all, and the
-picture seed. The spreads are those of a study on the demo base; between trainings that of a published run: DINOv2
-similarity moves between .649 and .759 inside one LoRA training (peft's method_comparison), a standard deviation of some
-.03, and .08 of the way from floor to ceiling.
+picture seed. The spreads are those of studies of the examples on the demo base; between trainings that of a published
+run: DINOv2 similarity moves between .649 and .759 inside one LoRA training (peft's method_comparison), a standard
+deviation of some .03, and .08 of the way from floor to ceiling.
 
 A false claim is counted once a study, however many of the six pairs of four methods are wrong.
 """
@@ -27,8 +28,9 @@ from triptych.intervals import Floats, Resamples
 from triptych.scores import BASE, REAL, Score, read_scores
 from triptych.verdict import MARGINS, judge
 from triptych.verdict.compare import decide
+from triptych.verdict.evidence import SUBJECT, Evidence
 
-SHARED, METHOD_IN_PROMPT, PICTURE = 0.2, 0.1, 0.1  # standard deviations
+SHARED, METHOD_IN_PROMPT, PICTURE = 0.2, 0.1, 0.2  # standard deviations, by `--spreads`
 PUBLISHED, SMALL = 0.08, 0.03  # between trainings
 RESAMPLES = 2000
 
@@ -115,6 +117,40 @@ def power(shape: Shape, difference: float, between: float, count: int, seed: int
     return {decision: told[decision] / count for decision in ("better", "no difference", "undecided", "worse")}
 
 
+@dataclass(frozen=True)
+class Spreads:
+    """Standard deviations of normalised fidelity; `between` trainings."""
+
+    shared: float
+    method_in_prompt: float
+    picture: float
+    between: float
+
+
+def spreads(studies: Sequence[Sequence[Score]]) -> Spreads:
+    """Of studies of one concept, each with one training of each method and seeds of its own.
+
+    Components of variance by the method of moments (Searle, 1971, Linear Models); below 0 counts as 0.
+    """
+    parts, means = [], []
+    for scores in studies:
+        evidence = Evidence.of(scores, [], {}, MARGINS, 0)
+        cells = np.concatenate([evidence.tables[SUBJECT].cells[name] for name in evidence.singles])
+        cells = cells / evidence.anchors.gap  # [methods, prompts, seeds]
+        methods, prompts, seeds = cells.shape
+        means.append(cells.mean(axis=(1, 2)) - cells.mean())
+        centred = cells - cells.mean(axis=(1, 2), keepdims=True)
+        of_prompt = centred.mean(axis=2)
+        picture = ((centred - of_prompt[..., None]) ** 2).sum() / (methods * prompts * (seeds - 1))
+        apart = of_prompt - of_prompt.mean(axis=0)
+        own = (apart**2).sum() / ((methods - 1) * (prompts - 1)) - picture / seeds
+        shared = of_prompt.mean(axis=0).var(ddof=1) - (max(own, 0.0) + picture / seeds) / methods
+        parts.append((shared, own, picture, picture / (prompts * seeds)))
+    shared, own, picture, drawn = np.mean(parts, axis=0)
+    between = np.array(means).var(axis=0, ddof=1).mean() * methods / (methods - 1) - drawn
+    return Spreads(*(float(max(0.0, variance)) ** 0.5 for variance in (shared, own, picture, between)))
+
+
 def shuffled(scores: Sequence[Score], random: np.random.Generator) -> list[Score]:
     """The same values under shuffled names of methods, the bare base left alone: what is found now is false.
 
@@ -146,7 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="simulated studies a row")
     parser.add_argument("--scores", type=Path, help="scores.jsonl of a real study, to shuffle its labels instead")
+    parser.add_argument("--spreads", type=Path, nargs="+", help="folders, each with the studies of one concept")
     given = parser.parse_args()
+    if given.spreads:
+        for folder in given.spreads:
+            print(folder.name, spreads([read_scores(path) for path in sorted(folder.glob("*/scores.jsonl"))]))
+        return
     if given.scores:
         for criterion, rate in shuffled_claims(read_scores(given.scores), given.count).items():
             print(f"{criterion:<20} any pair called better or worse: {rate:.1%}")

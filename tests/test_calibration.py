@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.calibration import PUBLISHED, SMALL, Shape, false_claims, power, shuffled, shuffled_claims
-from tests.simulated import COSTS, DB, LORA, TI, decisions, simulate
+from benchmarks.calibration import PUBLISHED, SMALL, Shape, false_claims, power, shuffled, shuffled_claims, spreads
+from tests.simulated import CEILING, COSTS, DB, FLOOR, LORA, TI, decisions, simulate
 from triptych.intervals import Resamples
 from triptych.scores import read_scores
 from triptych.verdict import judge
@@ -33,6 +33,17 @@ def test_what_is_large_is_seen_and_what_is_equal_too() -> None:
     assert power(STANDARD, 0.3, SMALL, 100)["better"] > 0.9
     assert power(Shape("large", 5, 64, 2), 0.0, 0.01, 100)["no difference"] > 0.9
     assert power(STANDARD, 0.3, SMALL, 100)["worse"] == 0
+
+
+def test_the_spreads_of_studies_are_found_again() -> None:
+    """What `simulate` of the tests puts in: a prompt's hardness 0.05, a picture's noise 0.03, both in cosine."""
+    studies = [simulate({TI: 0.3, LORA: 0.6, DB: 0.8}, runs=1, between_runs=0.02, seed=i) for i in range(40)]
+    found = spreads(studies)
+    gap = CEILING - FLOOR
+    assert found.shared == pytest.approx(0.05 / gap, rel=0.1)
+    assert found.picture == pytest.approx(0.03 / gap, rel=0.1)
+    assert found.between == pytest.approx(0.02 / gap, rel=0.25)
+    assert found.method_in_prompt < 0.02
 
 
 def test_shuffled_labels_find_nothing() -> None:
