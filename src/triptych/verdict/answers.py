@@ -34,7 +34,7 @@ def enough(evidence: Evidence, light: str) -> Answer:
     if not measured:
         return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
     margin, learned = evidence.margins.fidelity, light in evidence.learned
-    followers = evidence.follow_better(light, measured) if learned else {}
+    followers = evidence.follow_better(light, measured, evidence.margins.prompt) if learned else {}
     doubts = holm(
         {(name, FIDELITY): each.p_below(-margin) for name, each in measured.items()}
         | {(name, PROMPT): p for name, p in followers.items()}

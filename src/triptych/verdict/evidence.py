@@ -158,8 +158,8 @@ class Evidence:
         doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
         return tuple(sorted((name for name in doubts if sure(doubts[name])), key=lambda name: -estimates[name].value))
 
-    def follow_better(self, method: str, others: Iterable[str]) -> dict[str, float]:
-        """The p-value of "it follows the prompt better than `method`, by more than the margin", of each that did learn.
+    def follow_better(self, method: str, others: Iterable[str], more: float) -> dict[str, float]:
+        """The p-value of "it follows prompts better than `method`, by `more`", of each of the others that did learn.
 
         One that is surely less faithful than `method` by more than the margin is left out: it pays for it.
         """
@@ -168,7 +168,7 @@ class Evidence:
             prompts, fidelity = self.difference(PROMPT, method, name), self.fidelity(method, name)
             paid = fidelity is None or sure(fidelity.p_above(self.margins.fidelity))
             if name != method and name in self.learned and prompts and not paid:
-                found[name] = prompts.p_below(-self.margins.prompt)
+                found[name] = prompts.p_below(-more)
         return found
 
     @cached_property

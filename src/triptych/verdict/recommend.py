@@ -47,7 +47,8 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
     field = [name for name in field if name not in passed_over]
     ranked = sorted(field, key=lambda name: (rule.rank(evidence, name) or (), evidence.learned.index(name)))
     chosen = ranked[0]
-    second = ranked[1] if len(ranked) > 1 else next((name for name in evidence.learned if name != chosen), None)
+    others = [name for name in evidence.learned if name != chosen and name not in passed_over]
+    second = next(iter([*ranked[1:], *others]), None)
     reasons = [rule.reason(evidence, chosen)]
     if need != "fidelity":
         reasons.append(_fidelity_reason(evidence, chosen))
@@ -115,13 +116,25 @@ def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str],
 
 
 def _outdone(evidence: Evidence, field: list[str]) -> dict[str, str]:
-    """Who of the field surely follows prompts worse than another of it by more than the margin, and than whom."""
+    """Who of the field is passed over, and for whom: it surely keeps less of prompts, as measured by more than the margin.
+
+    A choice has to be made on what there is, where an answer ("no") waits until the margin is surely exceeded.
+    """
     found = {}
     for name in field:
-        doubts = holm(evidence.follow_better(name, field))
-        if sure(min(doubts.values(), default=1.0)):
-            found[name] = min(doubts, key=lambda other: doubts[other])
+        doubts = holm(evidence.follow_better(name, field, 0.0))
+        ahead = [
+            other for other in doubts if sure(doubts[other]) and _lost(evidence, name, other) > evidence.margins.prompt
+        ]
+        if ahead:
+            found[name] = max(ahead, key=lambda other: _lost(evidence, name, other))
     return found
+
+
+def _lost(evidence: Evidence, name: str, other: str) -> float:
+    """How much less of prompts it keeps."""
+    difference = evidence.difference(PROMPT, name, other)
+    return -difference.value if difference else 0.0
 
 
 def _why_not(evidence: Evidence, name: str, other: str) -> str:
