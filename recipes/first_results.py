@@ -28,7 +28,7 @@ from PIL import Image
 from triptych.report.reading import Reading, read
 from triptych.report.table import CRITERIA
 from triptych.report.view import NEED_WORDS, QUESTIONS
-from triptych.scores import REAL, Score, read_scores
+from triptych.scores import BASE, REAL, Score, read_scores
 from triptych.units import duration, size
 from triptych.verdict import NEEDS, Verdict, judge
 from triptych.verdict.reinforce import question
@@ -153,8 +153,9 @@ def table(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
     titles = [CRITERIA[name].title.lower() for name in known]
     lines = [f"| method | {' | '.join(titles)} | fidelity, all judged at once | file | time alone |"]
     lines.append("|---" * (len(known) + 4) + "|")
-    for name, row in pooled.methods.items():
-        each = [[v.methods[name][what].value for v in verdicts if what in v.methods.get(name, {})] for what in known]
+    rows = [{BASE: verdict.base, **verdict.methods} for verdict in verdicts]
+    for name, row in {BASE: pooled.base, **pooled.methods}.items():
+        each = [[one[name][what].value for one in rows if what in one.get(name, {})] for what in known]
         whole = f"{figure(row['fidelity'].value)} ({span(row['fidelity'])})" if "fidelity" in row else ""
         cost = verdicts[0].costs.get(name)
         seconds = duration(cost.seconds_alone) if cost and cost.seconds_alone is not None else ""
@@ -176,6 +177,7 @@ def answers(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
         lines.append(f"| {question(name)} | {flips(said)} | **{answer.answer}** |")
     told = [f"- {QUESTIONS[name][1]} {answer.evidence}" for name, answer in pooled.answers.items()]
     told += [f"- {question(name)} {answer.evidence}" for name, answer in pooled.together.items()]
+    told += [f"- {note}" for note in pooled.notes]
     return [*lines, "", "All judged at once:", "", *told, ""]
 
 

@@ -116,7 +116,7 @@ def _field(evidence: Evidence, served: list[str], best: str) -> tuple[list[str],
 
 
 def _outdone(evidence: Evidence, field: list[str]) -> dict[str, str]:
-    """Who of the field is passed over, and for whom: it surely keeps less of prompts, as measured by more than the margin.
+    """Who of the field is passed over, and for whom: it surely keeps less of prompts, and more than the margin less.
 
     A choice has to be made on what there is, where an answer ("no") waits until the margin is surely exceeded.
     """
