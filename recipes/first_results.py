@@ -36,7 +36,12 @@ from triptych.verdict.words import figure, span, title
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "first-results.md"
-CONCEPTS = {"blob-cat": "leave-one-out", "outline": "none", "night": "none"}  # with the combinations that are drawn
+COMMON = "all,word+lora,dreambooth+lora"
+CONCEPTS = {  # with the combinations that are drawn
+    "blob-cat": "leave-one-out,dreambooth+lora",
+    "outline": COMMON,
+    "night": COMMON,
+}
 SHOWN = ("fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
 COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
 
