@@ -90,6 +90,7 @@ def test_prompt_fidelity_is_left_out_where_the_real_pictures_fail_in_it() -> Non
         real = [Score("prompt_fidelity", "real", reached, prompt=f"{i}.png") for i in range(6)]
         verdict = judge(scores + real, COSTS)
         assert ("prompt_fidelity" in verdict.methods[TI]) == told
+        assert verdict.anchors.prompts == pytest.approx(reached)
         assert any("Prompt fidelity is left out" in note for note in verdict.notes) != told
         assert decisions(verdict)["textual"] == ("no" if told else "yes")
         assert verdict.recommendation.by_need["editability"].method == (DB if told else TI)

@@ -36,7 +36,10 @@ CRITERIA = {
         "Subject fidelity", "0: the class word on the bare base; 1: your own pictures",
         named=((0, "floor 0"), (1, "ceiling 1")), from_floor=True,
     ),
-    "prompt_fidelity": Criterion("Prompt fidelity", "how much of what the prompt names is there", (0, 1)),
+    "prompt_fidelity": Criterion(
+        "Prompt fidelity", "how much of what the prompt names is there; marked: your own pictures by their captions",
+        (0, 1),
+    ),
     "base_preservation": Criterion("Base preservation", "unrelated prompts, same seeds; 1: unchanged", (0, 1)),
     "leakage": Criterion(
         "Leakage", "what the class word alone draws, on fidelity's scale; lower is better", named=((0, "none 0"),),
@@ -124,9 +127,12 @@ def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str]
 
 
 def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
-    """The floor and the ceiling, for the criterion that they are measured in."""
-    anchors = (verdict.anchors.floor, verdict.anchors.ceiling) if name == "subject_fidelity" else ()
-    return tuple((one.value, figure(one.value)) for one in anchors if one)
+    """The floor and the ceiling, for the criterion that they are measured in; what real pictures keep of captions."""
+    anchors = verdict.anchors
+    if name == "prompt_fidelity" and anchors.prompts is not None:
+        return ((0.0, "0"), (anchors.prompts, f"yours {figure(anchors.prompts)}"))
+    ends = (anchors.floor, anchors.ceiling) if name == "subject_fidelity" else ()
+    return tuple((one.value, figure(one.value)) for one in ends if one)
 
 
 def comparisons(verdict: Verdict) -> list[Comparison]:

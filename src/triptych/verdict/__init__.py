@@ -134,10 +134,10 @@ def _notes(evidence: Evidence) -> list[str]:
         notes.append(
             f"The ceiling comes from only {ceiling.n} real pictures and is taken as given, without an interval."
         )
-    if evidence.blind is not None:
+    if evidence.blind:
         notes.append(
             "Prompt fidelity is left out: asked by their captions, even your own pictures reach only"
-            f" {figure(evidence.blind)}, so what looks for the prompt's things does not see them in such pictures."
+            f" {figure(evidence.anchors.prompts or 0)}, so what looks for the prompt's things does not see them there."
         )
     partly = [inside(name) for name in evidence.failures if name in evidence.methods]
     if partly:

@@ -79,7 +79,7 @@ def _seed(score: Score) -> int:
 class Evidence:
     """The measured tables with anchors, costs and margins. `methods` are those whose subject fidelity was measured.
 
-    `blind`: what the real pictures reach in prompt fidelity, where it is so little that the criterion is left out.
+    `blind`: whether the real pictures reach so little in prompt fidelity that the criterion is left out.
     """
 
     tables: Mapping[str, Table]
@@ -88,7 +88,7 @@ class Evidence:
     failures: Mapping[str, str]
     margins: Margins
     replicates: int
-    blind: float | None = None
+    blind: bool = False
 
     @classmethod
     def of(
@@ -100,8 +100,8 @@ class Evidence:
                 by_metric.setdefault(score.metric, []).append(score)
         real = [score.value for score in scores if (score.metric, score.method) == (CEILING, REAL)]
         tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
-        blind = _blind(scores, margins.prompt)
-        if blind:
+        reached = _reached(scores, REAL)
+        if blind := _blind(reached, _reached(scores, BASE), margins.prompt):
             del tables[PROMPT]
         subject = tables.get(SUBJECT)
         floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
@@ -109,7 +109,8 @@ class Evidence:
         usable = bool(floor and ceiling and ceiling.value - floor.value >= margins.gap)
         replicates = len({score.replicate for score in by_metric.get(SUBJECT, []) if score.method != BASE})
         named = {cost.method: cost for cost in costs}
-        return cls(tables, Anchors(floor, ceiling, usable), named, failures, margins, replicates, blind)
+        anchors = Anchors(floor, ceiling, usable, reached)
+        return cls(tables, anchors, named, failures, margins, replicates, blind)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -198,18 +199,18 @@ class Evidence:
         return sum(self.tables[metric].pictures for metric in (SUBJECT, PRESERVATION) if metric in self.tables)
 
 
-def _blind(scores: Sequence[Score], margin: float) -> float | None:
-    """What real pictures reach in prompt fidelity, where that is not half of what the bare base's reach.
+def _reached(scores: Sequence[Score], who: str) -> float | None:
+    """In prompt fidelity, the mean."""
+    values = [score.value for score in scores if (score.metric, score.method) == (PROMPT, who)]
+    return fmean(values) if values else None
+
+
+def _blind(real: float | None, base: float | None, margin: float) -> bool:
+    """Real pictures do not reach half of what the bare base's reach in prompt fidelity.
 
     What tells whether the prompt is there then cannot see it in pictures of this concept, however well they are drawn.
     """
-    real, base = (
-        [score.value for score in scores if (score.metric, score.method) == (PROMPT, who)] for who in (REAL, BASE)
-    )
-    if not (real and base):
-        return None
-    reached, usual = fmean(real), fmean(base)
-    return reached if reached < usual / 2 and usual - reached > margin else None
+    return real is not None and base is not None and real < base / 2 and base - real > margin
 
 
 def not_worse(difference: Estimate | None, margin: float) -> Decision:

@@ -190,7 +190,7 @@ def _editability(evidence: Evidence, method: str) -> Rank:
     """First those that follow prompts as well as the best, by how well they preserve the base; then the others."""
     prompts = {name: each for name in evidence.learned if (each := evidence.mean(PROMPT, name))}
     calm = evidence.mean(PRESERVATION, method)
-    if evidence.blind is not None and calm:
+    if evidence.blind and calm:
         return 0.0, -calm.value
     if method not in prompts:
         return None

@@ -62,6 +62,7 @@ class Anchors:
     floor: Interval | None
     ceiling: Interval | None  # without ends: a handful of reference pictures is not resampled
     usable: bool
+    prompts: float | None = None  # what the real pictures reach in prompt fidelity, asked by their captions; 0..1
 
     @property
     def gap(self) -> float:
@@ -177,6 +178,7 @@ def _verdict(data: dict[str, Any]) -> Verdict:
             floor=_interval(anchors["floor"]) if anchors["floor"] else None,
             ceiling=_interval(anchors["ceiling"]) if anchors["ceiling"] else None,
             usable=anchors["usable"],
+            prompts=anchors.get("prompts"),
         ),
         differences=tuple(Difference(**{**row, "interval": _interval(row["interval"])}) for row in data["differences"]),
         front=tuple(data["front"]),
