@@ -101,7 +101,7 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
         progress.advance()
         searches = {name: tuner.seek(name) for name in plans[0].chosen if _is_trained(works[0], name)}
         tuned = Tuned(
-            {name: best for name, search in searches.items() if (best := search.best())},
+            {name: tuner.whole(best) for name, search in searches.items() if (best := search.best())},
             {name: search.spent for name, search in searches.items()},
             tuple(concept.digest for concept in concepts),
         )
@@ -146,6 +146,11 @@ class Tuner:
             Yardstick(work, str(i), tuning_prompts(self.base, work.plan, work.concept), self.seeds)
             for i, work in enumerate(self.works)
         ]
+
+    def whole(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """With the steps that a budget takes its part of, as in a base's own settings."""
+        part = self.works[0].budget.steps
+        return {**settings, "steps": max(1, round(settings["steps"] / part))}
 
     def seek(self, name: str) -> Search:
         """All trials of a method, as far as they are not in the journal."""
