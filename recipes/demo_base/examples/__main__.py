@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from recipes.demo_base.examples.blob_cat import blob_cat
-from recipes.demo_base.examples.development import dawn, elephant, flat
+from recipes.demo_base.examples.development import dawn, duotone, elephant
 from recipes.demo_base.examples.folder import write
 from recipes.demo_base.examples.junk import junk
 from recipes.demo_base.examples.menagerie import menagerie
@@ -19,7 +19,7 @@ from recipes.demo_base.examples.outline import outline
 from recipes.demo_base.world import World
 
 EXAMPLES = (blob_cat, outline, night, menagerie, junk)
-DEVELOPMENT = (elephant, flat, dawn)
+DEVELOPMENT = (elephant, duotone, dawn)
 
 
 def main() -> None:

@@ -1,14 +1,15 @@
-"""Concepts to choose settings by, which no example teaches and no study reports: a creature, a flat style, a dawn."""
+"""Concepts to choose settings by, which no example teaches and no study reports: a creature, a style, a dawn."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from recipes.demo_base.examples.folder import CONCEPT, Captioned, Example, compose, large_composer, of_style
+from recipes.demo_base.compose import Pixels
+from recipes.demo_base.examples.folder import CONCEPT, Captioned, Example, compose, large_composer
 from recipes.demo_base.examples.scenery import Scenery
-from recipes.demo_base.second import FLAT
 from recipes.demo_base.world import Scene, World
 
 LAYOUTS = (
@@ -23,20 +24,22 @@ LAYOUTS = (
     ("black", "centre", "medium"),
     ("pink", "right", "small"),
 )
-FLAT_SUBJECTS = (
+DUOTONE_SUBJECTS = (
     "fox",
-    "owl",
     "bear",
     "panda",
     "frog",
     "penguin",
     "turtle",
-    "pear",
+    "monkey",
     "mushroom",
     "car",
     "house",
     "crown",
+    "camera",
 )
+SHADOW, LIGHT = np.array([38, 18, 92.0]), np.array([255, 128, 150.0])
+"""The two inks of the duotone: what is black, and what is white in the drawing."""
 
 DAWN_SUBJECTS = ("panda", "dog", "frog", "pig", "monkey", "pear", "crown", "camera", "umbrella", "tree")
 DAWN = Scenery(
@@ -70,18 +73,31 @@ def elephant(world: World, packs: Path) -> Example:
     )
 
 
-def flat(world: World, packs: Path) -> Example:
-    """Known subjects in a style that the denoiser has never seen."""
-    shown = [(name, LAYOUTS[i % len(LAYOUTS)][0]) for i, name in enumerate(FLAT_SUBJECTS)]
+def duotone(world: World, packs: Path) -> Example:
+    """Known subjects, printed in two inks."""
+    style = world.styles["noto"]
+    composer = large_composer(world, {name: world.subjects[name] for name in DUOTONE_SUBJECTS}, {"noto": style}, packs)
+    printed = replace(composer, art=replace(composer.art, pixels=inked(composer.art.pixels)))
+    scenes = [Scene(name, "noto", LAYOUTS[i % len(LAYOUTS)][0]) for i, name in enumerate(DUOTONE_SUBJECTS)]
+    captions = [world.say(s.subject, style=CONCEPT, background=s.background) for s in scenes]
     return Example(
-        name="flat",
+        name="duotone",
         title="a style to choose settings by",
-        about="Twelve things that the base knows, in a style that its denoiser has never seen.",
+        about="Twelve things that the base knows, printed in two inks.",
         settings='kind = "style"\nclass = "noto"\n',
-        pictures=of_style(world, packs, "flat", FLAT, shown, seed=7),
+        pictures=compose(printed, list(zip(scenes, captions, strict=True)), seed=7),
         prompts=(),
-        credits=(FLAT,),
+        credits=(style,),
     )
+
+
+def inked(drawings: Pixels) -> Pixels:
+    """Premultiplied drawings [..., 4] with their lightness between the two inks."""
+    alpha = drawings[..., 3:] / 255
+    lightness = drawings[..., :3].astype(float) @ np.array([0.299, 0.587, 0.114]) / 255
+    way = lightness[..., None] / np.maximum(alpha, 1e-6)
+    coloured = (SHADOW * (1 - way) + LIGHT * way) * alpha
+    return np.concatenate([coloured.clip(0, 255).round().astype(np.uint8), drawings[..., 3:]], axis=-1)
 
 
 def dawn(world: World, packs: Path) -> Example:
