@@ -43,6 +43,14 @@ PROMPTS = (
     "a guitar on a {} background",
     "a bicycle on a {} background",
     "a cat on a {} background",
+    "a dog on a {} background",
+    "a panda on a {} background",
+    "a butterfly on a {} background",
+    "a strawberry on a {} background",
+    "a umbrella on a {} background",
+    "a crown on a {} background",
+    "a camera on a {} background",
+    "a small airplane on a {} background",
 )
 
 

@@ -24,6 +24,14 @@ PROMPTS = (
     "a {} bicycle on a white background",
     "a {} robot on a green background",
     "a small {} cat on a gray background",
+    "a {} dog on a blue background",
+    "a {} rabbit on a red background",
+    "a {} banana on a purple background",
+    "a large {} umbrella on a white background",
+    "a {} key on a pink background",
+    "a {} star on the left on a teal background",
+    "a small {} ghost on a orange background",
+    "a {} sailboat on the right on a yellow background",
 )
 
 
