@@ -76,6 +76,17 @@ def test_prompt_fidelity_by_clip_is_the_scaled_cosine_with_the_prompt(tmp_path: 
     assert study.values("prompt_fidelity") == [2.5, 0.0]
 
 
+def test_real_pictures_are_asked_by_their_captions(tmp_path: Path) -> None:
+    study = Study(tmp_path, [RED, GREEN, BLUE])
+    for i in range(2):
+        (tmp_path / "red-cat" / f"{i}.txt").write_text("a red <concept>")
+    study.evidence.concept = Concept.open(tmp_path / "red-cat")
+    study.evidence.text_encoder = study.encoder
+    study.draw("lora", RED)
+    real = [(s.prompt, s.value) for s in study.scores("prompt_fidelity") if s.method == "real"]
+    assert real == [("0.png", pytest.approx(2.5)), ("1.png", 0.0)]
+
+
 def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
     study = Study(tmp_path, [RED] * 4)
     for seed in range(3):

@@ -68,6 +68,19 @@ def test_prompt_fidelity_by_pixels_is_the_share_that_is_there(tmp_path: Path, wo
     assert study.values("prompt_fidelity") == [1.0, 0.75, 0.5, 0.0]
 
 
+def test_a_real_picture_is_not_recognised_by_itself(tmp_path: Path, world: World) -> None:
+    study = Study(tmp_path, [RED] * 3)
+    for i, figure in enumerate([BLUE, (0, 20, 255), YELLOW]):
+        composed(world.backgrounds["gray"], 0.1, 0.8, figure).save(tmp_path / "red-cat" / f"{i}.png")
+        (tmp_path / "red-cat" / f"{i}.txt").write_text("a <concept> on a gray background")
+    gallery = (Specimen("sun", composed((140, 140, 140), 0.1, 0.8, YELLOW)),)
+    known = World(world.backgrounds, world.background_phrase, world.places, world.sizes, world.sides, gallery)
+    study.evidence = Evidence(Concept.open(tmp_path / "red-cat"), study.drawn, study.encoder, 64, world=known)
+    study.draw("lora", RED, prompt="a cat")
+    composed(world.backgrounds["red"], 0.1, 0.8, BLUE).save(study.drawn[0].path)
+    assert [s.value for s in study.scores("prompt_fidelity") if s.method == "real"] == [1.0, 1.0, 0.5]
+
+
 @pytest.mark.parametrize(("kind", "values"), [("style", [1.0, 0.5, 0.5]), ("scene", [1.0, 0.0, 1.0])])
 def test_a_style_and_a_scene_must_still_show_what_the_prompt_names(
     tmp_path: Path, world: World, kind: str, values: list[float]
