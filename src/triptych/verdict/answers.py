@@ -94,11 +94,12 @@ def excessive(evidence: Evidence, heavy: str) -> Answer:
         return Answer("no", f"Nothing lighter is as good and disturbs the base less. The nearest: {reason}")
     nearest = max(open_, key=lambda name: (*(sure(doubt) for doubt in doubts[name]), _value(compared[name])))
     faithful, obedient = (sure(doubt) for doubt in doubts[nearest])
-    weak, boundary = compared[nearest], -margin
-    if faithful:
-        weak, boundary = (calmer[nearest], 0.0)
-        if not obedient:
-            weak, boundary = _prompts(evidence, nearest, heavy), -evidence.margins.prompt
+    if not faithful:
+        weak, boundary = compared[nearest], -margin
+    elif not obedient:
+        weak, boundary = _prompts(evidence, nearest, heavy), -evidence.margins.prompt
+    else:
+        weak, boundary = calmer[nearest], 0.0
     return _undecided(f"{told(nearest)} {_clear(evidence, weak, boundary, nearest, heavy)}")
 
 
