@@ -7,7 +7,7 @@ test takes the level's whole two-sided interval, so that with two methods the in
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, product
 
 from ..intervals import Estimate
 from ..metrics import metrics
@@ -21,12 +21,10 @@ Pair = tuple[str, str]  # a method and another
 
 def differences(evidence: Evidence) -> Iterator[Difference]:
     """All pairs, by criterion."""
-    for criterion in criteria(evidence):
-        compared = {
-            pair: estimate
-            for pair in combinations(evidence.methods, 2)
-            if (estimate := evidence.compare(criterion, *pair)) is not None
-        }
+    between = tuple(combinations(evidence.singles, 2))
+    about_combined = tuple(pair for pair in combinations(evidence.methods, 2) if pair not in between)
+    for criterion, family in product(criteria(evidence), (between, about_combined)):
+        compared = {pair: estimate for pair in family if (estimate := evidence.compare(criterion, *pair)) is not None}
         margin = evidence.margins.of(criterion)
         for pair, (decision, differ, equal) in decide(compared, margin, lower=lower_is_better(criterion)).items():
             estimate = compared[pair]

@@ -121,6 +121,11 @@ class Evidence:
         """The methods without the combinations of them, which are rows but no methods."""
         return tuple(name for name in self.methods if len(parts_of(name)) == 1)
 
+    @cached_property
+    def combined(self) -> tuple[str, ...]:
+        """The combinations: a family of claims of their own, so that drawing them makes no method less sure."""
+        return tuple(name for name in self.methods if name not in self.singles)
+
     def fidelity(self, method: str, other: str = BASE) -> Estimate | None:
         """Difference in normalised fidelity (1: from floor to ceiling); against the base, the fidelity itself."""
         return self.compare(FIDELITY, method, other)
@@ -154,9 +159,11 @@ class Evidence:
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
-        """The methods surely above the floor (Holm), best first."""
+        """The methods, and the combinations, that are surely above the floor (Holm in each family), best first."""
         estimates = {name: estimate for name in self.methods if (estimate := self.fidelity(name))}
-        doubts = holm({name: estimate.p_above(0) for name, estimate in estimates.items()})
+        doubts: dict[str, float] = {}
+        for family in (self.singles, self.combined):
+            doubts |= holm({name: estimates[name].p_above(0) for name in family if name in estimates})
         return tuple(sorted((name for name in doubts if sure(doubts[name])), key=lambda name: -estimates[name].value))
 
     def follow_better(self, method: str, others: Iterable[str], more: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..intervals import Estimate
 from ..scores import AND, parts_of
-from .evidence import PRESERVATION, Evidence
+from .evidence import PRESERVATION, PROMPT, Evidence
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer
@@ -36,7 +36,7 @@ def _answer(evidence: Evidence, name: str) -> Answer:
     told = [
         f"Together they go {figure(own.value)} of the way, {inside(best)} alone {figure(alone.value)}:"
         f" {signed(over[best].interval())}.",
-        *_calm(evidence, name, best),
+        *_beside(evidence, name, best),
         *_added(evidence, name),
     ]
     if all(sure(estimate.p_above(0)) for estimate in over.values()):
@@ -49,9 +49,20 @@ def _answer(evidence: Evidence, name: str) -> Answer:
     return Answer("undecided", " ".join((*told, open_)))
 
 
-def _calm(evidence: Evidence, name: str, part: str) -> list[str]:
-    change = evidence.compare(PRESERVATION, name, part)
-    return [f"Preservation of the rest of the base differs by {signed(change.interval())}."] if change else []
+def _beside(evidence: Evidence, name: str, part: str) -> list[str]:
+    """What being together costs: the other criteria beside the most faithful part."""
+    told = {"preservation of the rest of the base": PRESERVATION, "prompt fidelity": PROMPT}
+    changes = {what: change for what, metric in told.items() if (change := evidence.compare(metric, name, part))}
+    return [
+        f"{what.capitalize()} differs by {signed(change.interval())}"
+        + (", which is more than the margin." if _lost(evidence, change, told[what]) else ".")
+        for what, change in changes.items()
+    ]
+
+
+def _lost(evidence: Evidence, change: Estimate, metric: str) -> bool:
+    """Whether it is surely less by more than the margin."""
+    return sure(change.p_below(-(evidence.margins.of(metric) or 0.0)))
 
 
 def _added(evidence: Evidence, name: str) -> list[str]:

@@ -75,8 +75,8 @@ class Difference:
     """`method` less `other` in one criterion, paired over the same runs, prompts and seeds.
 
     `decision` says whether `method` is better or worse, in the criterion's own direction, or whether there is no
-    difference that matters. The p-values are those of the whole two-sided interval, adjusted for all pairs of the
-    criterion; that of equivalence is None where no margin is stated.
+    difference that matters. The p-values are those of the whole two-sided interval, adjusted for all pairs of
+    methods in the criterion, or all that hold a combination; that of equivalence is None where no margin is stated.
     """
 
     criterion: str
