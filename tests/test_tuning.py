@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,12 @@ def test_tuned_settings_lie_between_the_bases_and_the_users(tmp_path: Path, fold
     settings = plan.settings_of("lora", base, Concept.open(folder))
     assert (settings.lr, settings.rank) == (3e-3, 3)
     assert settings.steps == round(50 * base.description.budgets["quick"].steps)
-    assert plan.tuning_trials("lora") == 7
+    assert plan.tuning_trials("lora", base) == 7
+    assert Plan(folder).tuning_trials("lora", base) == 0
+    base.description = replace(
+        base.description, tuning_trials={"lora": 12}
+    )
+    assert (plan.tuning_trials("lora", base), Plan(folder).tuning_trials("lora", base)) == (7, 12)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])

@@ -58,6 +58,7 @@ class Description:
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
     image_encoder: str  # what judges pictures unless the user names another: a known name, a folder or a hub id
     text_encoder: str = ""  # what judges prompts; empty: the base's own `world.toml`
+    tuning_trials: Mapping[str, int] = field(default_factory=dict)  # method -> trainings that `methods` was chosen by
     tuning_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind -> prompts to choose settings by
 
     @classmethod

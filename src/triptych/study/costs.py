@@ -147,7 +147,7 @@ def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
     missing = [run for run in firsts if run.folder.name not in known]
     work.progress.stage("measuring costs", len(missing))
     for run in missing:
-        known[run.folder.name] = cost_of(run, measure_alone(work, run), work.plan.tuning_trials(run.method))
+        known[run.folder.name] = cost_of(run, measure_alone(work, run), work.plan.tuning_trials(run.method, work.base))
         work.progress.advance()
         write_text(work.layout.costs, json.dumps({name: asdict(cost) for name, cost in known.items()}, indent=1))
     return [known[names[name]] for name in work.plan.chosen if name in names]

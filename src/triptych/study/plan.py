@@ -94,9 +94,9 @@ class Plan:
     def tuning(self) -> Tuned:
         return Tuned.read(Path(self.tuned)) if self.tuned else Tuned()
 
-    def tuning_trials(self, name: str) -> int:
-        """How many trainings its settings were chosen by."""
-        return self.tuning.trials.get(name, 0)
+    def tuning_trials(self, name: str, base: Base) -> int:
+        """How many trainings its settings were chosen by, here or when the base's were."""
+        return self.tuning.trials.get(name, base.description.tuning_trials.get(name, 0))
 
     def together_on(self, base: Base) -> tuple[str, ...]:
         """The combinations to draw: those asked for, or the base's own as far as their parts are studied."""
@@ -179,7 +179,7 @@ def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, in
     settings = plan.settings_of(name, base, concept)
     steps, batch = (settings.steps, settings.batch) if isinstance(settings, Training) else (0, 0)
     return {
-        "steps": steps, "batch": batch, "pictures_seen": steps * batch, "tuning_trials": plan.tuning_trials(name),
+        "steps": steps, "batch": batch, "pictures_seen": steps * batch, "tuning_trials": plan.tuning_trials(name, base),
     }  # fmt: skip
 
 
