@@ -98,9 +98,7 @@ def test_tuned_settings_lie_between_the_bases_and_the_users(tmp_path: Path, fold
     assert settings.steps == round(50 * base.description.budgets["quick"].steps)
     assert plan.tuning_trials("lora", base) == 7
     assert Plan(folder).tuning_trials("lora", base) == 0
-    base.description = replace(
-        base.description, tuning_trials={"lora": 12}
-    )
+    base.description = replace(base.description, tuning_trials={"lora": 12})
     assert (plan.tuning_trials("lora", base), Plan(folder).tuning_trials("lora", base)) == (7, 12)
 
 
