@@ -30,9 +30,9 @@ def test_false_claims_stay_under_the_level(shape: Shape, between: float, apart: 
 
 
 def test_what_is_large_is_seen_and_what_is_equal_too() -> None:
-    assert power(STANDARD, 0.3, SMALL, 100)["better"] > 0.9
-    assert power(Shape("large", 5, 64, 2), 0.0, 0.01, 100)["no difference"] > 0.9
-    assert power(STANDARD, 0.3, SMALL, 100)["worse"] == 0
+    assert power(STANDARD, 0.4, SMALL, 100)["better"] > 0.9
+    assert power(Shape("large", 5, 160, 2), 0.0, 0.01, 100)["no difference"] > 0.9
+    assert power(STANDARD, 0.4, SMALL, 100)["worse"] == 0
 
 
 def test_the_spreads_of_studies_are_found_again() -> None:
