@@ -30,9 +30,17 @@ def test_false_claims_stay_under_the_level(shape: Shape, between: float, apart: 
 
 
 def test_what_is_large_is_seen_and_what_is_equal_too() -> None:
+    """With the spreads of studies on the demo base."""
     assert power(STANDARD, 0.4, SMALL, 100)["better"] > 0.9
     assert power(Shape("large", 5, 160, 2), 0.0, 0.01, 100)["no difference"] > 0.9
     assert power(STANDARD, 0.4, SMALL, 100)["worse"] == 0
+
+
+def test_less_is_enough_where_methods_behave_alike_from_prompt_to_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.calibration.METHOD_IN_PROMPT", 0.1)
+    assert power(STANDARD, 0.3, SMALL, 100)["better"] > 0.9
+    assert power(Shape("large", 5, 64, 2), 0.0, 0.01, 100)["no difference"] > 0.9
+    assert power(STANDARD, 0.3, SMALL, 100)["worse"] == 0
 
 
 def test_the_spreads_of_studies_are_found_again() -> None:

@@ -20,6 +20,7 @@ from transformers import CLIPModel
 
 from recipes.demo_base.art import MORE_ART, Package, render, render_all, world_drawings
 from recipes.demo_base.compose import Composer
+from recipes.demo_base.examples.development import CREATURE
 from recipes.demo_base.export import install
 from recipes.demo_base.fit import Plan, Progress, fit, rate_factor
 from recipes.demo_base.fleet import Fleet
@@ -136,6 +137,12 @@ def test_nothing_held_out_is_known() -> None:
     assert "@iconify-json/fluent-emoji-high-contrast" not in {style.package for style in world.styles.values()} | set(
         MORE_ART
     )
+
+
+def test_no_example_shows_what_settings_are_chosen_by() -> None:
+    shown = {path.stem.split("-", 1)[1] for path in (Path(__file__).parents[1] / "examples").glob("*/*.png")}
+    assert "duck" in shown
+    assert CREATURE not in shown
 
 
 def test_aliases_are_followed(packs: Path) -> None:

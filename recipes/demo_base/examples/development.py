@@ -12,6 +12,7 @@ from recipes.demo_base.examples.folder import CONCEPT, Captioned, Example, compo
 from recipes.demo_base.examples.scenery import Scenery
 from recipes.demo_base.world import Scene, World
 
+CREATURE = "elephant"
 LAYOUTS = (
     ("red", "centre", "medium"),
     ("blue", "centre", "medium"),
@@ -56,8 +57,8 @@ DAWN = Scenery(
 def elephant(world: World, packs: Path) -> Example:
     """A creature that the base has never seen, in a style that it knows."""
     style = world.styles["noto"]
-    composer = large_composer(world, {"elephant": "elephant"}, {"noto": style}, packs)
-    scenes = [Scene("elephant", "noto", *layout) for layout in LAYOUTS]
+    composer = large_composer(world, {CREATURE: CREATURE}, {"noto": style}, packs)
+    scenes = [Scene(CREATURE, "noto", *layout) for layout in LAYOUTS]
     captions = [
         world.say(CONCEPT, background=s.background, place=s.place, size="medium" if s.place != "centre" else s.size)
         for s in scenes

@@ -7,9 +7,9 @@ from pathlib import Path
 from recipes.demo_base.examples.folder import Example, compose, large_composer
 from recipes.demo_base.world import Scene, World
 
-CREATURES = ("elephant", "duck", "snail", "crocodile")
+CREATURES = ("squid", "duck", "snail", "crocodile")  # none of what settings are chosen by (see `development`)
 STYLE = "noto"
-SCENES = (  # the backgrounds, of which each creature takes its own six, and where it stands there
+SCENES = (  # of every creature: background, place and size
     ("white", "centre", "medium"),
     ("red", "centre", "medium"),
     ("teal", "left", "small"),
@@ -19,11 +19,11 @@ SCENES = (  # the backgrounds, of which each creature takes its own six, and whe
 )
 
 PROMPTS = (
-    "a {} elephant on a blue background",
+    "a {} squid on a blue background",
     "a {} duck on a pink background",
     "a {} snail on a yellow background",
     "a {} crocodile on a orange background",
-    "a small {} elephant on a green background",
+    "a small {} squid on a green background",
     "a {} duck on the left on a blue background",
     "a large {} snail on a brown background",
     "a {} crocodile on the right on a pink background",
