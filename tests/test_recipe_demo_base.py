@@ -254,10 +254,10 @@ def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -
     from recipes.demo_base.denoiser import build_denoiser
     from recipes.demo_base.fit import load_mean
     from recipes.demo_base.onwards import go_on_from
-    from recipes.demo_base.stage import denoiser_plan
+    from recipes.demo_base.stage import PACES, denoiser_plan
     from triptych.base import EMBEDDED
 
-    go_on_from(EMBEDDED["demo"], tmp_path, denoiser_plan(1.0))
+    go_on_from(EMBEDDED["demo"], tmp_path, denoiser_plan(1.0, PACES["cpu"]))
     begun = build_denoiser()
     load_mean(torch.nn.ModuleDict({"unet": begun}), tmp_path / "unet.checkpoint")
     shipped = UNet2DConditionModel.from_pretrained(EMBEDDED["demo"] / "unet", torch_dtype=torch.float32)

@@ -10,14 +10,14 @@ import torch
 
 from recipes.demo_base.fleet import run_together
 from recipes.demo_base.onwards import go_on_from
-from recipes.demo_base.stage import STAGES, denoiser_plan, prepare
+from recipes.demo_base.stage import PACES, STAGES, denoiser_plan, prepare
 
 
 def main() -> None:
     """Run every stage that is not finished yet, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m recipes.demo_base", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the finished base")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--hours", type=float, default=2.0, help="time for all training together")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: OUT/packs)")
     parser.add_argument("--autoencoder", type=Path, help="folder of an autoencoder to start from, instead of chance")
@@ -26,19 +26,21 @@ def main() -> None:
     options = parser.parse_args()
     out: Path = options.out
     packs: Path = options.packs or out / "packs"
-    device = options.device
+    device: str = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = 1 if device == "cuda" else min(2, os.cpu_count() or 1)
+    pace = PACES[device]
+    cores = os.cpu_count() or 1
     out.mkdir(parents=True, exist_ok=True)
     if options.onwards is not None:
-        go_on_from(options.onwards, out, denoiser_plan(3600 * options.hours))
+        go_on_from(options.onwards, out, denoiser_plan(3600 * options.hours, pace))
     prepare(out, packs, all_art="vae" in options.stages and not (out / "vae.done").exists())
     arguments = [str(out), str(packs), device, str(options.hours)]
     if options.autoencoder is not None:
         arguments.append(str(options.autoencoder))
     for stage in options.stages:
         if not (out / f"{stage}.done").exists():
+            size = min(pace.composers if stage == "lessons" or device == "cpu" else 1, cores)
             run_together("recipes.demo_base.stage", [stage, *arguments], size, out)
             (out / f"{stage}.done").touch()
 

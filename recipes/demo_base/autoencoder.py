@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recipes.demo_base.art import Art
 from recipes.demo_base.compose import Composer, Pixels, place, plain, to_tensor
+from recipes.demo_base.fleet import half_where_fast
 from recipes.demo_base.world import World
 
 EDGES, PRIOR = 0.5, 3e-5
@@ -52,7 +53,7 @@ class AutoencoderTask:
     def loss(self, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
         """Reconstruction and prior terms for one batch."""
         x = to_tensor([self.picture(rng) for _ in range(self.batch)]).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half_where_fast(self.device):
             posterior = self.vae.encode(x).latent_dist
             mean, std, log_variance = posterior.mean.float(), posterior.std.float(), posterior.logvar.float()
             z = mean + std * torch.randn(mean.shape, generator=noise, device=self.device)

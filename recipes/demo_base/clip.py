@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from recipes.demo_base.compose import Composer, to_tensor
+from recipes.demo_base.fleet import half_where_fast
 from recipes.demo_base.words import POSITIONS
 
 WIDTH = 192
@@ -67,7 +68,7 @@ class ClipTask:
         ids = token_ids(self.tokenizer, captions, full=False).to(self.device)
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=SHARPEST)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half_where_fast(self.device):
             logits = self.clip(input_ids=ids, pixel_values=pictures).logits_per_image.float()
         pairs = torch.arange(self.batch, device=self.device)
         return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2

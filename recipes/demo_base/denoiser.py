@@ -13,6 +13,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from recipes.demo_base.clip import WIDTH
+from recipes.demo_base.fleet import half_where_fast
 from recipes.demo_base.lessons import Lessons
 
 UNSAID = 0.1
@@ -59,7 +60,7 @@ class DenoiserTask:
     name = "unet"
 
     def __init__(self, lessons: Lessons, device: torch.device, batch: int) -> None:
-        self.lessons, self.device, self.batch = lessons, device, batch
+        self.lessons, self.device, self.batch = lessons.near(device), device, batch
         self.unet = build_denoiser().to(device)
         if device.type == "cpu":
             # The same result as the fused kernel, in two thirds of its time.
@@ -69,15 +70,15 @@ class DenoiserTask:
 
     def loss(self, rng: np.random.Generator, noise: torch.Generator) -> Tensor:
         """Weighted squared error of v."""
-        chosen = torch.from_numpy(rng.integers(0, len(self.lessons.latents), self.batch))
-        said = torch.from_numpy(rng.random(self.batch) >= UNSAID)
-        x = self.lessons.latents[chosen].to(self.device)
-        states = self.lessons.states[self.lessons.caption[chosen] * said].to(self.device)
+        chosen = torch.from_numpy(rng.integers(0, len(self.lessons.latents), self.batch)).to(self.device)
+        said = torch.from_numpy(rng.random(self.batch) >= UNSAID).to(self.device)
+        x = self.lessons.latents[chosen]
+        states = self.lessons.states[self.lessons.caption[chosen] * said]
         t = torch.from_numpy(rng.integers(0, len(self.signal), self.batch)).to(self.device)
         epsilon = torch.randn(x.shape, generator=noise, device=self.device)
         signal = self.signal[t].view(-1, 1, 1, 1)
         alpha, sigma = signal.sqrt(), (1 - signal).sqrt()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with half_where_fast(self.device):
             v = self.unet(alpha * x + sigma * epsilon, t, states.float()).sample.float()
         snr = signal / (1 - signal)
         weight = (snr + 1).clamp(max=HIGHEST_WEIGHT) / (snr + 1)

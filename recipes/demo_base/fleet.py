@@ -13,6 +13,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from triptych.base.device import device_named, dtype_named
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -31,7 +33,7 @@ class Fleet:
             torch.set_num_threads(1)
             meeting = (folder / "meeting").absolute().as_uri()
             torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
-        return cls(rank, size, torch.device(device), os.getppid())
+        return cls(rank, size, device_named(device), os.getppid())
 
     @property
     def leads(self) -> bool:
@@ -84,3 +86,9 @@ def run_together(module: str, arguments: Iterable[str], size: int, folder: Path)
                 worker.kill()
     if any(codes):
         raise RuntimeError(f"{module} {' '.join(arguments)} failed with exit codes {codes}")
+
+
+def half_where_fast(device: torch.device) -> torch.autocast:
+    """A `with` block that computes in bfloat16, on a device which does so natively; elsewhere it changes nothing."""
+    fast = dtype_named("auto", device) is torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)

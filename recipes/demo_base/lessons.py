@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from recipes.demo_base.clip import token_ids
 from recipes.demo_base.compose import Composer, to_tensor
-from recipes.demo_base.fleet import Fleet
+from recipes.demo_base.fleet import Fleet, half_where_fast
 
 BATCH = 64
 
@@ -39,6 +39,10 @@ class Lessons:
         states = np.load(folder / "states.npy", mmap_mode="c")
         return cls(kept["latents"], torch.from_numpy(states), kept["caption"], kept["scale"])
 
+    def near(self, device: torch.device) -> Lessons:
+        """The same in a device's memory: under 1 GB on a GPU; on a CPU the states stay on disk."""
+        return Lessons(self.latents.to(device), self.states.to(device), self.caption.to(device), self.scale)
+
 
 @torch.no_grad()
 def encode_pictures(composer: Composer, vae: AutoencoderKL, count: int, fleet: Fleet) -> tuple[Tensor, list[str]]:
@@ -49,7 +53,7 @@ def encode_pictures(composer: Composer, vae: AutoencoderKL, count: int, fleet: F
         scenes = [composer.choose(rng) for _ in range(BATCH)]
         captions += [composer.caption(scene, rng) for scene in scenes]
         x = to_tensor([composer.picture(scene, rng) for scene in scenes]).to(fleet.device)
-        with torch.autocast(fleet.device.type, torch.bfloat16):
+        with half_where_fast(fleet.device):
             latents.append(vae.encode(x).latent_dist.mean.float().cpu())
     return torch.cat(latents), captions
 
@@ -60,7 +64,7 @@ def encode_captions(captions: list[str], text: CLIPTextModel, tokenizer: CLIPTok
     states = []
     for start in range(0, len(captions), BATCH):
         ids = token_ids(tokenizer, captions[start : start + BATCH]).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_where_fast(device):
             states.append(text(ids).last_hidden_state.half().cpu())
     return torch.cat(states)
 

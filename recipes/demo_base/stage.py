@@ -26,8 +26,23 @@ from recipes.demo_base.world import World
 FROM_SCRATCH, FROM_WEIGHTS = 1.5e-3, 4e-4
 """Learning rates of the autoencoder."""
 
-LESSONS_PER_HOUR, MOST_LESSONS = 30_000, 120_000
-"""Pictures that the denoiser learns from, by hour of training."""
+MOST_LESSONS = 120_000
+"""Pictures that the denoiser learns from, at the most."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What one process on a kind of device is given of the denoiser's work."""
+
+    batch: int
+    rate: float
+    """Learning rate."""
+    lessons_per_hour: int
+    composers: int
+    """Processes that make lessons: composing is the processor's work, whatever device encodes."""
+
+
+PACES = {"cpu": Pace(24, 8e-4, 30_000, composers=2), "cuda": Pace(512, 1.5e-3, 600_000, composers=8)}
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,11 @@ class Workshop:
     world: World
     autoencoder: Path | None = None
     """Folder of an autoencoder to start from."""
+
+    @property
+    def pace(self) -> Pace:
+        """What the device at hand is given at a time."""
+        return PACES[self.fleet.device.type]
 
     def composer(self) -> Composer:
         """Draws the world's scenes."""
@@ -91,19 +111,19 @@ def make_lessons(shop: Workshop) -> None:
     vae = AutoencoderKL.from_pretrained(shop.out / "vae").to(shop.fleet.device)
     text = CLIPModel.from_pretrained(shop.out / "clip").text_model.to(shop.fleet.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.out / "tokenizer")
-    count = min(round(LESSONS_PER_HOUR * shop.seconds / 3600), MOST_LESSONS)
+    count = min(round(shop.pace.lessons_per_hour * shop.seconds / 3600), MOST_LESSONS)
     write_lessons(shop.composer(), vae, text, tokenizer, count, shop.fleet, shop.out)
 
 
-def denoiser_plan(seconds: float) -> Plan:
+def denoiser_plan(seconds: float, pace: Pace) -> Plan:
     """How the denoiser is trained, of all the time there is."""
-    return Plan(0.66 * seconds, rate=8e-4, hold=0.6, warm_up=200, averaging=0.9995, log_every=200)
+    return Plan(0.66 * seconds, rate=pace.rate, hold=0.6, warm_up=200, averaging=0.9995, log_every=200)
 
 
 def train_denoiser(shop: Workshop) -> None:
     """Train the denoiser for the rest of the time."""
-    task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, batch=24)
-    fit(task, denoiser_plan(shop.seconds), shop.fleet, shop.out)
+    task = DenoiserTask(Lessons.open(shop.out), shop.fleet.device, shop.pace.batch)
+    fit(task, denoiser_plan(shop.seconds, shop.pace), shop.fleet, shop.out)
 
 
 def finish(shop: Workshop) -> None:

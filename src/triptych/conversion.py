@@ -20,7 +20,7 @@ from .tensorfile import TensorFile
 if TYPE_CHECKING:
     from .artifact import Artifact
     from .base import Base, Place
-    from .base.loading import Precision
+    from .base.device import Precision
     from .patch import Tensors
 
 FOLDER = "diffusers"  # a whole base as a folder
@@ -141,7 +141,7 @@ def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
 
 def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str, str]) -> str:
     """In the precision asked for, else in that of the checkpoint, else in float16."""
-    from .base.loading import DTYPES
+    from .base.device import DTYPES
     from .export import Change, write_diffusers_folder, write_single_file
 
     source = Path(base.name) if Path(base.name).is_file() else None

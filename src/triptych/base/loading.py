@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import TriptychError, did_you_mean
 from ..tensorfile import TensorFile
 from .description import Description
+from .device import Precision, device_named, dtype_named
 from .difference import add
 from .model import Base
 from .parts import Parts
@@ -24,8 +25,6 @@ from .text import Text
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EMBEDDED = {name: Path(__file__).parent / "demo" for name in ("demo", "demo-b")}
 DIFFERENCES = {"demo-b": Path(__file__).parent / "demo-b.safetensors"}  # what another base has of its own, by name
 FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
@@ -116,8 +115,8 @@ def _reading(folder: Path) -> Iterator[None]:
 
 
 def _open(place: Place) -> Base:
-    device = _device(place.device)
-    dtype = _dtype(place.precision, device)
+    device = device_named(place.device)
+    dtype = dtype_named(place.precision, device)
     path = path_of(place.source)
     if path.is_file():
         vae = Path(place.vae) if place.vae else None
@@ -202,27 +201,6 @@ def _family(folder: Path) -> str:
             f"{folder} is an inpainting or editing base (its UNet reads {unet.get('in_channels')} channels)"
         )
     return family
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise TriptychError(f"there is no device {name!r} here: {_first_line(error)}; try --device cpu") from error
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    """`auto`: bf16 where the device computes it natively, else fp32."""
-    if precision in DTYPES:
-        return DTYPES[precision]
-    if precision != "auto":
-        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 
 def _resolution(place: Place, description: Description, parts: Parts) -> int:

@@ -49,7 +49,7 @@ def convert(
 ) -> None:
     """Write FILE's content in the layout of another program."""
     from ..base import Place
-    from ..base.loading import DTYPES
+    from ..base.device import DTYPES
     from ..conversion import Order, convert
 
     if out.exists() and not overwrite:

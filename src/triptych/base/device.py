@@ -1,0 +1,50 @@
+"""Where a base computes, and in which type."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ..errors import TriptychError, did_you_mean
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device_named(name: str) -> torch.device:
+    """The device that `name` means; "auto" is the best there is.
+
+    On CUDA, cuDNN's attention is switched off for the process: its backward pass gives NaN since torch 2.11 on Hopper
+    cards (pytorch issue 196678), in the demo base's UNet at the first step. The flash and the memory-efficient kernel,
+    which torch takes then, gave finite gradients of the same loss.
+
+    Raises:
+        TriptychError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TriptychError(f"there is no device {name!r} here: {reason}; try --device cpu") from error
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
+
+
+def dtype_named(precision: str, device: torch.device) -> torch.dtype:
+    """The type that `precision` means; "auto" is bf16 where the device computes it natively, else fp32.
+
+    Raises:
+        TriptychError: there is no such precision.
+    """
+    if precision in DTYPES:
+        return DTYPES[precision]
+    if precision != "auto":
+        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32

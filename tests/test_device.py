@@ -1,0 +1,46 @@
+"""Where a base computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recipes.demo_base.fleet import half_where_fast
+from triptych import TriptychError
+from triptych.base.device import device_named, dtype_named
+
+CPU = torch.device("cpu")
+
+
+def computes_in(device: torch.device) -> torch.dtype:
+    with half_where_fast(device):
+        return (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).dtype
+
+
+@pytest.mark.parametrize(
+    ("able", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+)
+def test_a_processor_computes_in_halves_only_where_it_is_made_for_it(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert dtype_named("auto", CPU) == dtype
+    assert dtype_named("bf16", CPU) == torch.bfloat16
+    assert computes_in(CPU) == dtype
+
+
+def test_unknown_devices_and_precisions_are_refused_in_a_sentence() -> None:
+    with pytest.raises(TriptychError, match=r"there is no device 'tpu9' here: .*; try --device cpu"):
+        device_named("tpu9")
+    with pytest.raises(TriptychError, match=r"there is no precision 'fp17'.*fp16"):
+        dtype_named("fp17", CPU)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="asks a GPU")
+def test_attention_on_a_gpu_has_gradients() -> None:
+    device = device_named("cuda")
+    states = [torch.randn(64, 4, 77, 16, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    torch.nn.functional.scaled_dot_product_attention(*states).float().square().mean().backward()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert all(state.grad is not None and state.grad.isfinite().all() for state in states)
