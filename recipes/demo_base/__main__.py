@@ -40,7 +40,7 @@ def main() -> None:
         arguments.append(str(options.autoencoder))
     for stage in options.stages:
         if not (out / f"{stage}.done").exists():
-            size = min(pace.composers if stage == "lessons" or device == "cpu" else 1, cores)
+            size = min(pace.composers if stage == "lessons" else pace.trainers, cores)
             run_together("recipes.demo_base.stage", [stage, *arguments], size, out)
             (out / f"{stage}.done").touch()
 

@@ -32,17 +32,20 @@ MOST_LESSONS = 120_000
 
 @dataclass(frozen=True)
 class Pace:
-    """What one process on a kind of device is given of the denoiser's work."""
+    """How the work goes on a kind of device."""
 
-    batch: int
-    rate: float
-    """Learning rate."""
-    lessons_per_hour: int
+    trainers: int
+    """Processes that train together."""
     composers: int
     """Processes that make lessons: composing is the processor's work, whatever device encodes."""
+    lessons_per_hour: int
+    batch: int
+    """Lessons of a step of the denoiser, in one process."""
+    rate: float
+    """The denoiser's learning rate."""
 
 
-PACES = {"cpu": Pace(24, 8e-4, 30_000, composers=2), "cuda": Pace(512, 1.5e-3, 600_000, composers=8)}
+PACES = {"cpu": Pace(2, 2, 30_000, batch=24, rate=8e-4), "cuda": Pace(1, 8, 600_000, batch=512, rate=1.5e-3)}
 
 
 @dataclass(frozen=True)
