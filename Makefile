@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: try test lint types setup clean
 
 try: setup
-	$(BIN)/triptych try examples/blob-cat --budget quick --out triptych-out/blob-cat
+	$(BIN)/triptych try examples/outline --budget quick --out triptych-out/outline
 
 test: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
