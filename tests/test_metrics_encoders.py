@@ -62,7 +62,8 @@ def test_efficientnet_tells_subjects_apart_whatever_the_background(
     upper = np.triu_indices(len(labels), 1)
     cosines, same = (features @ features.T).numpy()[upper], (labels[:, None] == labels)[upper]
     assert auc(cosines, same) > 0.8
-    assert auc(cosines, np.random.default_rng(0).permutation(same)) == pytest.approx(0.5, abs=0.06)
+    rng = np.random.default_rng(0)
+    assert np.mean([auc(cosines, rng.permutation(same)) for _ in range(50)]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_nearest_drawing_names_the_subject(
