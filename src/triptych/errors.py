@@ -27,6 +27,11 @@ def shown(text: object) -> str:
     return whole if len(whole) <= SHOWN else f"{whole[: SHOWN - 3]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """What another library says, as far as a sentence bears it; the kind of error where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The near miss, as a clause to end an error with: `; did you mean 'lora'?`, or all there is if none is near."""
     names = sorted(known)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError, did_you_mean, first_line
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,8 +27,7 @@ def device_named(name: str) -> torch.device:
     try:
         device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TriptychError(f"there is no device {name!r} here: {reason}; try --device cpu") from error
+        raise TriptychError(f"there is no device {name!r} here: {first_line(error)}; try --device cpu") from error
     if device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError, did_you_mean, first_line
 from ..tensorfile import TensorFile
 from .description import Description
 from .device import Precision, device_named, dtype_named
@@ -96,13 +96,7 @@ def _download(source: str) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise TriptychError(
-            f"there is no folder {source}, and the hub did not give it: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TriptychError(f"there is no folder {source}, and the hub did not give it: {first_line(error)}") from error
 
 
 @contextmanager
@@ -111,7 +105,7 @@ def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise TriptychError(f"{folder} cannot be opened as a Stable Diffusion base: {_first_line(error)}") from error
+        raise TriptychError(f"{folder} cannot be opened as a Stable Diffusion base: {first_line(error)}") from error
 
 
 def _open(place: Place) -> Base:

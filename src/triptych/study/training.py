@@ -15,7 +15,7 @@ from .. import __version__
 from ..artifact import Artifact
 from ..base import Base
 from ..concept import Concept
-from ..errors import TriptychError
+from ..errors import TriptychError, first_line
 from ..files import write_text
 from ..fit import Fitted, Trial, fit
 from ..patch import Stage, Training, method_named
@@ -117,20 +117,16 @@ def _train(work: Work, one: Sequence[Run]) -> None:
         fitted = fit(work.base, [_trial(work, run, len(one) > 1) for run in one], state=state, progress=_steps(work))
     except (TriptychError, RuntimeError, ValueError) as error:  # RuntimeError: out of memory, among others
         if len(one) > 1:
-            work.progress.note(f"a joint pass broke ({_sentence(error)}); its methods are trained one by one")
+            work.progress.note(f"a joint pass broke ({first_line(error)}); its methods are trained one by one")
             for run in one:
                 _train(work, [run])
             return
-        fitted = [Fitted({}, failure=_sentence(error))]
+        fitted = [Fitted({}, failure=first_line(error))]
     for run, result in zip(one, fitted, strict=True):
         _keep(work, run, result, [other.method for other in one if other is not run])
         if result.failure:
             work.progress.note(f"{run.method} has no result: {result.failure}")
     state.unlink(missing_ok=True)
-
-
-def _sentence(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _steps(work: Work) -> Callable[[int, int], None]:
