@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 
@@ -33,16 +33,25 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def precision_named(name: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        TriptychError: there is none.
+    """
+    if name not in get_args(Precision):
+        raise TriptychError(f"there is no precision {name!r}{did_you_mean(name, get_args(Precision))}")
+    return cast(Precision, name)
+
+
 def dtype_named(precision: str, device: torch.device) -> torch.dtype:
     """The type that `precision` means; "auto" is bf16 where the device computes it natively, else fp32.
 
     Raises:
         TriptychError: there is no such precision.
     """
-    if precision in DTYPES:
+    if precision_named(precision) != "auto":
         return DTYPES[precision]
-    if precision != "auto":
-        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     able = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import TriptychError, did_you_mean, printable
+from ..errors import TriptychError, printable
 
 if TYPE_CHECKING:
     from ..inspection import Inspection
@@ -49,15 +49,14 @@ def convert(
 ) -> None:
     """Write FILE's content in the layout of another program."""
     from ..base import Place
-    from ..base.device import DTYPES
+    from ..base.device import precision_named
     from ..conversion import Order, convert
 
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
-    if precision not in (*DTYPES, "auto"):
-        raise TriptychError(f"there is no precision {precision!r}{did_you_mean(precision, [*DTYPES, 'auto'])}")
+    held = precision_named(precision)
     place = Place(base, device="cpu", precision="fp32") if base else None
-    order = Order(source, to, out, place, rank, strength, cast(Any, precision), thumbnail)
+    order = Order(source, to, out, place, rank, strength, held, thumbnail)
     note = convert(order)
     print(out)
     if note:
