@@ -25,7 +25,7 @@ class Rule:
 
     rank: Callable[[Evidence, str], Rank]
     reason: Callable[[Evidence, str], str]
-    caveat: Callable[[Evidence], str] = lambda _: ""
+    caveat: Callable[[Evidence, str], str] = lambda _, __: ""  # what to know of the method chosen for it
 
 
 def recommend(evidence: Evidence, need: Need) -> Recommendation:
@@ -61,7 +61,7 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
         )
     unsure = (caveat,) if caveat and need != "fidelity" and (chosen != best or len(field) == 1) else ()
     changes = _would_change(evidence, chosen, second) if need == "fidelity" else _would_drop(evidence, chosen, best)
-    caveats = _all_parts(chosen) + ((rule.caveat(evidence),) if rule.caveat(evidence) else ())
+    caveats = _all_parts(chosen) + ((told,) if (told := rule.caveat(evidence, chosen)) else ())
     return Choice(chosen, second, tuple(reasons), caveats + unsure, changes)
 
 
@@ -211,6 +211,26 @@ def _editability_reason(evidence: Evidence, method: str) -> str:
     return f"It {' and '.join(parts)}, of 1."
 
 
+def _follows_better(evidence: Evidence, chosen: str) -> str:
+    """Who surely keeps more of prompts by more than the margin, for which the choice is more faithful than it."""
+    behind = {
+        name: difference
+        for name in evidence.learned
+        if name != chosen and (difference := evidence.difference(PROMPT, name, chosen))
+    }
+    doubts = holm({name: difference.p_above(evidence.margins.prompt) for name, difference in behind.items()})
+    ahead = [name for name in doubts if sure(doubts[name]) and evidence.fidelity(name, chosen)]
+    if not ahead:
+        return ""
+    other = min(ahead, key=evidence.learned.index)
+    fidelity = evidence.fidelity(other, chosen)
+    assert fidelity is not None
+    return (
+        f"Prompts are followed better by {inside(other)}: {signed(behind[other].interval())}, for fidelity:"
+        f" {signed(fidelity.interval())}. Which of the two weighs more is yours to say."
+    )
+
+
 def _file_reason(evidence: Evidence, method: str) -> str:
     cost = evidence.costs[method]
     return f"The smallest file of those considered: {size(cost.file_bytes)}, {cost.parameters:,} trained numbers."
@@ -247,12 +267,12 @@ def _time(evidence: Evidence, method: str) -> Rank:
 
 RULES: dict[Need, Rule] = {
     "fidelity": Rule(lambda evidence, method: (-_fidelity(evidence, method).value,), _fidelity_reason),
-    "editability": Rule(_editability, _editability_reason),
+    "editability": Rule(_editability, _editability_reason, _follows_better),
     "small": Rule(_file, _file_reason),
     "portable": Rule(
         _attaches,
         _portable_reason,
-        lambda evidence: (
+        lambda evidence, _: (
             "" if PORTABILITY in evidence.tables else "Drawing with it on a second base was not measured here."
         ),
     ),
