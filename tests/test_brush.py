@@ -17,8 +17,10 @@ def test_what_varies_between_views_of_one_drawing_counts_little() -> None:
     drawings, views = 60, 6
     own = torch.randn(drawings, 1, 3, generator=random).expand(-1, views, -1)
     brush = 20 * torch.randn(drawings, views, 2, generator=random)
-    found = discriminants([own + 0.1 * torch.randn(own.shape, generator=random), brush])
-    seen = (torch.cat([own, brush], dim=-1) - found["mean"]) @ found["directions"].float()
+    never = torch.ones(drawings, views, 1)
+    found = discriminants(torch.cat([own + 0.1 * torch.randn(own.shape, generator=random), brush, never], dim=-1))
+    seen = (torch.cat([own, brush, never], dim=-1) - found["mean"]) @ found["directions"].float()
+    assert not found["directions"][-1].any()
     seen = torch.nn.functional.normalize(seen, dim=-1)
     same = (seen[:, 0] * seen[:, 1]).sum(dim=-1)
     others = (seen[:, 0] * seen.roll(1, dims=0)[:, 1]).sum(dim=-1)

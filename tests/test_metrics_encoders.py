@@ -87,6 +87,27 @@ def test_one_picture_has_the_same_features_alone_and_in_a_batch(efficientnet: Ef
     assert torch.allclose(together[3], alone[0], atol=1e-5)
 
 
+def test_a_drawing_in_another_colour_is_not_the_same(
+    efficientnet: EfficientNetLite0, specimens: list[Specimen]
+) -> None:
+    """As yellow is not orange: the hue is turned by 25 degrees, the size is halved."""
+    drawings = [cut_out(specimen.picture) for specimen in specimens if colourful(specimen.picture)]
+    assert len(drawings) > 12
+    turned = [in_another_hue(drawing) for drawing in drawings]
+    small = [drawing.resize((32, 32), Image.Resampling.HAMMING) for drawing in drawings]
+    own, other, again = (efficientnet.images(pictures) for pictures in (drawings, turned, small))
+    assert ((again * own).sum(dim=1) > (again * other).sum(dim=1)).float().mean() > 0.95
+
+
+def colourful(picture: Image.Image) -> bool:
+    return bool((np.asarray(cut_out(picture).convert("HSV"))[..., 1] > 128).mean() > 0.3)
+
+
+def in_another_hue(picture: Image.Image) -> Image.Image:
+    hue, *rest = picture.convert("HSV").split()
+    return Image.merge("HSV", (hue.point(lambda value: (value + 18) % 256), *rest)).convert("RGB")
+
+
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import Dinov2Config, Dinov2Model

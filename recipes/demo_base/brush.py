@@ -84,8 +84,8 @@ def compose(world: World, drawing: Pixels, rng: np.random.Generator) -> Pixels:
     return place(drawing, side, int(left), int(top), plain(background, world.pixels))
 
 
-def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> list[Tensor]:
-    """Means of channels: by depth, float32 [drawings, views, channels]."""
+def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
+    """What is there to see: float32 [drawings, views, channels]."""
     rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
     seen = []
     for start in range(0, len(drawings), BATCH):
@@ -93,30 +93,30 @@ def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye:
         views = [[compose(world, one, rng) for one in art] for _ in range(len(REDRAWN) + 1)]
         views[1:] = [redraw(view, snr, noise) for view, snr in zip(views[1:], REDRAWN, strict=True)]
         cut = [[cut_out(Image.fromarray(picture)) for picture in view] for view in views]
-        seen.append([torch.stack(depth, dim=1) for depth in zip(*map(eye.depths, cut), strict=True)])
+        seen.append(torch.stack([eye.channels(view) for view in cut], dim=1))
         print(f"{start + len(art)} of {len(drawings)} drawings", flush=True)
-    return [torch.cat(depth) for depth in zip(*seen, strict=True)]
+    return torch.cat(seen)
 
 
-def discriminants(depths: list[Tensor]) -> dict[str, Tensor]:
-    """Mean [channels] and directions [channels, drawings - 1] of float [drawings, views, channels], by depth.
+def discriminants(views: Tensor) -> dict[str, Tensor]:
+    """Mean [channels] and directions [channels, drawings - 1] of float [drawings, views, channels].
 
-    Each channel of a depth counts the same, and each depth, however many channels it has.
+    The scale of a channel makes no difference. One that never varies (a colour that no drawing has) counts for nothing.
     """
-    views = torch.cat(depths, dim=-1).double()
-    mean, deviation = views.mean(dim=(0, 1)), views.std(dim=(0, 1)) + 1e-6
-    equal = torch.cat([views.new_full((depth.shape[-1],), depth.shape[-1] ** -0.5) for depth in depths])
-    scale = equal / deviation
-    x = ((views - mean) * scale).transpose(0, 1)
-    centres = x.mean(dim=0)
-    apart = (x - centres).flatten(0, 1)
-    within = apart.T @ apart / (len(apart) - len(centres))
+    drawings, seen, _ = views.shape
+    mean, deviation = views.double().mean(dim=(0, 1)), views.double().std(dim=(0, 1))
+    varies = deviation > 1e-6
+    x = ((views.double() - mean) / deviation)[..., varies]
+    centres = x.mean(dim=1)
+    apart = (x - centres[:, None]).flatten(0, 1)
+    within = apart.T @ apart / (drawings * (seen - 1))
     within = (1 - SHRINKAGE) * within + SHRINKAGE * within.diagonal().diag()
     spread, axes = torch.linalg.eigh(within)
     white = axes / spread.sqrt()
     between = (centres - centres.mean(dim=0)) @ white
-    kept = torch.linalg.eigh(between.T @ between).eigenvectors[:, 1 - len(centres) :]
-    directions = scale[:, None] * (white @ kept)
+    kept = torch.linalg.eigh(between.T @ between).eigenvectors[:, 1 - drawings :]
+    directions = torch.zeros(len(mean), kept.shape[1])
+    directions[varies] = (white @ kept / deviation[varies, None]).float()
     return {"mean": mean.float(), "directions": directions.bfloat16().contiguous()}
 
 

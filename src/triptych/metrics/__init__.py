@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Role = Literal["concept", "class", "unrelated", "other-base"]
 
 CHUNK = 64  # drawn pictures that are open at one time
-HELPERS = ("encoders", "pairs", "world")  # modules of this folder that hold no criterion
+HELPERS = ("colour", "encoders", "pairs", "world")  # modules of this folder that hold no criterion
 
 
 @dataclass(frozen=True)

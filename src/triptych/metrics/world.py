@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import TriptychError
+from .colour import lab
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,18 +173,6 @@ def nearest(
     for row, specimen in (but or {}).items():
         likeness[row, specimen] = -np.inf
     return [known[i].subject for i in likeness.argmax(axis=1)]
-
-
-def lab(rgb: NDArray[Any]) -> Floats:
-    """CIELAB (CIE 1976, D65) of sRGB colours 0 to 255, [..., 3]; distances are about as far as people see them."""
-    value = np.asarray(rgb, np.float64) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    white = to_xyz.sum(axis=1)
-    t = linear @ to_xyz.T / white
-    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def _border(pixels: NDArray[Any]) -> Mask:
