@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from recipes.demo_base.art import Drawing, open_package, render_all, world_drawings
 from recipes.demo_base.compose import Composer, Pixels
 from recipes.demo_base.judge.exam import GUIDANCE, draw, open_base, psnr, reconstruct, set_exam, strangers
-from recipes.demo_base.judge.eye import Eye, marks
+from recipes.demo_base.judge.eye import Eye
 from recipes.demo_base.judge.verdict import Share, Verdict
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.metrics.encoders import EfficientNetLite0
@@ -32,15 +33,16 @@ def judge(
     facts = Facts.open(WORLD_FILE.parent)
     if facts is None:
         raise FileNotFoundError(f"{WORLD_FILE} is missing")
-    eye, base = Eye.open(composer, facts, EfficientNetLite0(device)), open_base(base_folder, device)
+    base = open_base(base_folder, device)
+    eye = Eye.open(composer, facts, EfficientNetLite0(device), partial(reconstruct, base.vae))
     exam = set_exam(composer, prompts)
     through = reconstruct(base.vae, exam.real)
     unknown = strangers(world, render_all(unseen_drawings(world, packs), work / "unseen-art.npy"), 200)
     clock = time.perf_counter()
     drawn = draw(base, exam.captions, guidance)
     seconds = (time.perf_counter() - clock) / prompts
-    own = marks(exam.scenes, eye.read([Image.fromarray(picture) for picture in through]))
-    got = marks(exam.scenes, eye.read(drawn))
+    own = eye.marks(exam.scenes, eye.read([Image.fromarray(picture) for picture in through]))
+    got = eye.marks(exam.scenes, eye.read(drawn))
     verdict = Verdict(
         base=base_folder.name,
         prompts=prompts,
@@ -50,6 +52,7 @@ def judge(
         own={criterion: Share.of(each) for criterion, each in own.items()},
         drawn={criterion: Share.of(each) for criterion, each in got.items()},
         seconds_a_picture=seconds,
+        shared=eye.shared,
     )
     return verdict, sheet(exam.real, drawn)
 

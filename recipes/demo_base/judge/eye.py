@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,11 @@ from triptych.metrics.world import World as Facts
 from triptych.metrics.world import cut_out, mask, place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from recipes.demo_base.compose import Composer
+    from recipes.demo_base.compose import Composer, Pixels
     from triptych.metrics.encoders import ImageEncoder
 
 REFERENCES = (("gray", "medium"), ("white", "medium"), ("black", "medium"), ("gray", "small"), ("gray", "large"))
@@ -37,18 +38,33 @@ class Reading:
     style: str
 
 
+Shared = dict[str, list[tuple[str, str]]]
+"""By subject: pairs of styles that draw it nearly the same."""
+
+
 @dataclass(frozen=True)
 class Eye:
-    """Reads pictures. features: float32 [references, d], rows of length 1, of `scenes`, the same order."""
+    """Reads pictures. features: float32 [references, d], rows of length 1, of `scenes`, the same order.
+
+    shared: drawings that are as like each other as a drawing is like itself as the base's autoencoder gives it back.
+    They count as one style: nobody could tell them apart in what that autoencoder draws.
+    """
 
     facts: Facts
     encoder: ImageEncoder
     scenes: tuple[Scene, ...]
     features: Tensor
+    shared: Shared
 
     @classmethod
-    def open(cls, composer: Composer, facts: Facts, encoder: ImageEncoder) -> Eye:
-        """Compose and encode the references."""
+    def open(
+        cls,
+        composer: Composer,
+        facts: Facts,
+        encoder: ImageEncoder,
+        through: Callable[[list[Pixels]], list[Pixels]],
+    ) -> Eye:
+        """Compose and encode the references; `through` sends pictures through the base's autoencoder."""
         rng = np.random.default_rng(11)
         world = composer.world
         named = [
@@ -58,8 +74,16 @@ class Eye:
             for background, size in REFERENCES
         ]
         scenes = tuple(scene for scene in named if composer.drawing(scene) is not None)
-        pictures = [cut_out(Image.fromarray(composer.picture(scene, rng))) for scene in scenes]
-        return cls(facts, encoder, scenes, encoder.images(pictures))
+        pictures = [composer.picture(scene, rng) for scene in scenes]
+        features = _see(encoder, pictures)
+        plain = [i for i, scene in enumerate(scenes) if (scene.background, scene.size) == REFERENCES[0]]
+        again = _see(encoder, through([pictures[i] for i in plain]))
+        itself = float((features[plain] * again).sum(dim=1).mean())
+        shared: Shared = {}
+        for i, j in combinations(plain, 2):
+            if scenes[i].subject == scenes[j].subject and float(features[i] @ features[j]) >= itself:
+                shared.setdefault(scenes[i].subject, []).append((scenes[i].style, scenes[j].style))
+        return cls(facts, encoder, scenes, features, shared)
 
     def read(self, pictures: Sequence[Image.Image]) -> list[Reading]:
         """Read each picture."""
@@ -78,10 +102,21 @@ class Eye:
             style=nearest.style,
         )
 
+    def marks(self, scenes: Sequence[Scene], readings: Sequence[Reading]) -> dict[str, list[bool]]:
+        """By criterion: whether each reading agrees with what its scene says."""
+        found = {
+            criterion: [getattr(s, criterion) == getattr(r, criterion) for s, r in zip(scenes, readings, strict=True)]
+            for criterion in CRITERIA
+        }
+        found["style"] = [
+            good or (s.subject == r.subject and self._one_style(s.subject, s.style, r.style))
+            for good, s, r in zip(found["style"], scenes, readings, strict=True)
+        ]
+        return found
 
-def marks(scenes: Sequence[Scene], readings: Sequence[Reading]) -> dict[str, list[bool]]:
-    """By criterion: whether each reading agrees with what its scene says."""
-    return {
-        criterion: [getattr(s, criterion) == getattr(r, criterion) for s, r in zip(scenes, readings, strict=True)]
-        for criterion in CRITERIA
-    }
+    def _one_style(self, subject: str, style: str, other: str) -> bool:
+        return any({style, other} == {*pair} for pair in self.shared.get(subject, ()))
+
+
+def _see(encoder: ImageEncoder, pictures: Sequence[Pixels]) -> Tensor:
+    return encoder.images([cut_out(Image.fromarray(picture)) for picture in pictures])
