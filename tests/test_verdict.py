@@ -265,10 +265,11 @@ def test_a_need_without_an_equal_is_warned_about() -> None:
 def test_what_editability_costs_is_told() -> None:
     scores = simulate({TI: 0.2, LORA: 0.5, DB: 0.9})
     told = judge(scores + follows(scores, {TI: 0.5, LORA: 0.8, DB: 0.5}), COSTS).recommendation.by_need["editability"]
-    (caveat,) = [one for one in told.caveats if "Prompts are followed better" in one]
-    assert told.method == DB and "by LoRA: +0.30" in caveat and "for fidelity: \N{MINUS SIGN}0.4" in caveat
+    (caveat,) = [one for one in told.caveats if "follows prompts better" in one]
+    assert told.method == DB and "LoRA follows prompts better, +0.30" in caveat
+    assert "for \N{MINUS SIGN}0.4" in caveat
     alike = judge(scores + follows(scores, {TI: 0.5, LORA: 0.55, DB: 0.5}), COSTS).recommendation.by_need["editability"]
-    assert not any("Prompts are followed better" in one for one in alike.caveats)
+    assert not any("follows prompts better" in one for one in alike.caveats)
 
 
 def test_the_front() -> None:

@@ -212,22 +212,22 @@ def _editability_reason(evidence: Evidence, method: str) -> str:
 
 
 def _follows_better(evidence: Evidence, chosen: str) -> str:
-    """Who surely keeps more of prompts by more than the margin, for which the choice is more faithful than it."""
-    behind = {
+    """Who surely keeps more of prompts, as measured by more than the margin, and what that costs in fidelity."""
+    ahead = {
         name: difference
         for name in evidence.learned
         if name != chosen and (difference := evidence.difference(PROMPT, name, chosen))
     }
-    doubts = holm({name: difference.p_above(evidence.margins.prompt) for name, difference in behind.items()})
-    ahead = [name for name in doubts if sure(doubts[name]) and evidence.fidelity(name, chosen)]
-    if not ahead:
+    doubts = holm({name: difference.p_above(0) for name, difference in ahead.items()})
+    found = [name for name in doubts if sure(doubts[name]) and ahead[name].value > evidence.margins.prompt]
+    if not found:
         return ""
-    other = min(ahead, key=evidence.learned.index)
+    other = max(found, key=lambda name: ahead[name].value)
     fidelity = evidence.fidelity(other, chosen)
-    assert fidelity is not None
+    assert fidelity is not None  # both have learned the concept
     return (
-        f"Prompts are followed better by {inside(other)}: {signed(behind[other].interval())}, for fidelity:"
-        f" {signed(fidelity.interval())}. Which of the two weighs more is yours to say."
+        f"{title(other)} follows prompts better, {signed(ahead[other].interval())}, for {signed(fidelity.interval())}"
+        " in fidelity: if the prompt matters more to you than the likeness, take it."
     )
 
 
