@@ -8,6 +8,7 @@ import torch
 
 from recipes.demo_base.brush import Redrawing, discriminants
 from recipes.demo_base.compose import Pixels, plain
+from recipes.demo_base.eyes import held_for_itself, one_character, recognised, turn
 from recipes.demo_base.judge.exam import open_base, reconstruct
 from tests.drawn import DEMO
 
@@ -45,3 +46,31 @@ def test_a_drawing_is_redrawn_as_freely_as_it_was_noised(redraw: Redrawing) -> N
     )
     assert np.abs(still[0] - reconstruct(redraw.base.vae, [square()] * 4)[0].astype(float)).max() <= 1
     assert 0 < np.abs(little - still).mean() < np.abs(much - still).mean() < 40
+
+
+def unit(*shape: int, seed: int) -> torch.Tensor:
+    features = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(features, dim=-1)
+
+
+def test_an_eye_that_knows_drawings_is_told_from_one_that_guesses() -> None:
+    knows, guesses = unit(60, 1, 16, seed=0).expand(-1, 4, -1), unit(60, 4, 16, seed=1)
+    assert recognised(knows) == 1 and recognised(guesses) == pytest.approx(1 / 60, abs=0.03)
+    hues = [unit(40, 4, 16, seed=seed) for seed in range(3)]
+    assert held_for_itself([each[:, :1].expand(-1, 4, -1) for each in hues]) == 1
+    assert held_for_itself(hues) == pytest.approx(1 / 3, abs=0.08)
+    hands = [("cat", "here"), ("cat", "there"), ("monkey", "there")]
+    alike = {who: unit(1, 1, 16, seed=i).expand(9, 4, -1) for i, who in enumerate(hands)}
+    assert one_character(alike) == 1
+    assert one_character({who: unit(9, 4, 16, seed=i) for i, who in enumerate(hands)}) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_hue_is_turned_and_nothing_else() -> None:
+    picture = np.zeros((2, 2, 4), np.uint8)
+    picture[0] = (200, 0, 0, 255)
+    picture[1, 0] = (100, 0, 0, 128)  # half transparent, premultiplied
+    turned = turn(picture, 120).astype(int)
+    assert (turned[..., 3] == picture[..., 3]).all() and not turned[1, 1].any()
+    assert turned[0] == pytest.approx(np.array([[0, 200, 0, 255]] * 2), abs=6)
+    assert turned[1, 0] == pytest.approx(np.array([0, 100, 0, 128]), abs=6)
+    assert turn(picture, 0) is picture

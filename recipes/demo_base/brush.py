@@ -84,12 +84,12 @@ def compose(world: World, drawing: Pixels, rng: np.random.Generator) -> Pixels:
     return place(drawing, side, int(left), int(top), plain(background, world.pixels))
 
 
-def look_at_views(drawings: list[Drawing], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
-    """What is there to see: float32 [drawings, views, channels]."""
+def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
+    """What is there to see of rendered drawings: float32 [drawings, views, channels]."""
     rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
     seen = []
     for start in range(0, len(drawings), BATCH):
-        art = [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings[start : start + BATCH]]
+        art = drawings[start : start + BATCH]
         views = [[compose(world, one, rng) for one in art] for _ in range(len(REDRAWN) + 1)]
         views[1:] = [redraw(view, snr, noise) for view, snr in zip(views[1:], REDRAWN, strict=True)]
         cut = [[cut_out(Image.fromarray(picture)) for picture in view] for view in views]
@@ -131,7 +131,8 @@ def main() -> None:
     world, eye = World.open(), EfficientNetLite0()
     with tempfile.TemporaryDirectory() as temporary:
         drawings = strangers_to_the_world(world, given.packs or Path(temporary))[: given.drawings]
-    views = look_at_views(drawings, world, Redrawing(open_base(given.base, "cpu")), eye)
+    art = [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings]
+    views = look_at_views(art, world, Redrawing(open_base(given.base, "cpu")), eye)
     with replacing(given.out) as partial:
         save_file(discriminants(views), partial)
 
