@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import triptych
+from triptych.metrics import HELPERS
 
 ROOT = Path(triptych.__file__).parent
 # fmt: off
@@ -25,7 +26,7 @@ LAYERS = [
 # fmt: on
 ALLOWED = {("study", "report")}  # a study ends by writing its report
 IDEAS = ("methods", "metrics")
-SHARED = {"encoders", "pairs", "world"}  # of metrics: what several criteria look through
+SHARED = set(HELPERS)  # of metrics: what several criteria look through
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
