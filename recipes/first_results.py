@@ -113,6 +113,8 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
     first = found[0].readings[0]
     asked = f"python -m recipes.first_results --out OUT --seeds {given.seeds} --budget {given.budget}"
     asked += f" --other-base {given.other_base}" if given.other_base else ""
+    asked += f" --at-once {given.at_once}" if given.at_once > 1 else ""
+    shared = " Times are of a processor that several studies shared." if given.at_once > 1 else ""
     lines = [
         "# First results",
         "",
@@ -124,7 +126,7 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
         "",
         "A figure is the mean over the studies; in brackets the least and the greatest of them. That is no confidence",
         "interval: it shows how far one study may be from another. **All judged at once** takes the studies as so many",
-        "training seeds of one, so its 95 % intervals include the spread between trainings.",
+        f"training seeds of one, so its 95 % intervals include the spread between trainings.{shared}",
         "",
     ]
     for one in found:
