@@ -30,7 +30,7 @@ from triptych.verdict import MARGINS, judge
 from triptych.verdict.compare import decide
 from triptych.verdict.evidence import SUBJECT, Evidence
 
-SHARED, METHOD_IN_PROMPT, PICTURE = 0.15, 0.2, 0.2  # standard deviations, by `--spreads`
+SHARED, METHOD_IN_PROMPT, PICTURE = 0.2, 0.15, 0.2  # standard deviations, by `--spreads`
 PUBLISHED, SMALL = 0.08, 0.03  # between trainings
 RESAMPLES = 2000
 

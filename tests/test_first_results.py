@@ -38,7 +38,7 @@ def test_studies_are_judged_as_training_seeds_of_one(found: Found) -> None:
 
 
 def test_the_page_counts_what_was_said(found: Found) -> None:
-    told = page(argparse.Namespace(seeds=2, budget="quick", other_base=""), [found])
+    told = page(argparse.Namespace(seeds=2, budget="quick", other_base="", at_once=2), [found])
     rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
     assert rows == ["| Is DreamBooth excessive? | undecided 2 | 0 of 2 | **undecided** |"]
     for name in ("textual-inversion", "lora", PAIR):
