@@ -43,7 +43,7 @@ def test_the_page_counts_what_was_said(found: Found) -> None:
     assert rows == ["| Is DreamBooth excessive? | undecided 2 | 0 of 2 | **undecided** |"]
     for name in ("textual-inversion", "lora", PAIR):
         assert f"\n| {title(name)} | " in told
-    assert "    python -m recipes.first_results --out OUT --seeds 2 --budget quick\n" in told
+    assert "    python -m recipes.first_results --out OUT --seeds 2 --budget quick --at-once 2\n" in told
     assert flips(["yes", "no", "yes", "undecided", "yes"]) == "yes 3, no 1, undecided 1 | 2 of 5"
 
 
