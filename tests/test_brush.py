@@ -8,7 +8,7 @@ import torch
 
 from recipes.demo_base.brush import Redrawing, discriminants
 from recipes.demo_base.compose import Pixels, plain
-from recipes.demo_base.eyes import held_for_itself, one_character, recognised, turn
+from recipes.demo_base.eyes import held_for_itself, one_character, recognised, turned
 from recipes.demo_base.judge.exam import open_base, reconstruct
 from tests.drawn import DEMO
 
@@ -69,8 +69,8 @@ def test_a_hue_is_turned_and_nothing_else() -> None:
     picture = np.zeros((2, 2, 4), np.uint8)
     picture[0] = (200, 0, 0, 255)
     picture[1, 0] = (100, 0, 0, 128)  # half transparent, premultiplied
-    turned = turn(picture, 120).astype(int)
-    assert (turned[..., 3] == picture[..., 3]).all() and not turned[1, 1].any()
-    assert turned[0] == pytest.approx(np.array([[0, 200, 0, 255]] * 2), abs=6)
-    assert turned[1, 0] == pytest.approx(np.array([0, 100, 0, 128]), abs=6)
-    assert turn(picture, 0) is picture
+    found = turned(picture, 120).astype(int)
+    assert (found[..., 3] == picture[..., 3]).all() and not found[1, 1].any()
+    assert found[0] == pytest.approx(np.array([[0, 200, 0, 255]] * 2), abs=6)
+    assert found[1, 0] == pytest.approx(np.array([0, 100, 0, 128]), abs=6)
+    assert turned(picture, 0).astype(int) == pytest.approx(picture.astype(int), abs=6)

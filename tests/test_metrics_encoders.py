@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from recipes.demo_base.eyes import in_another_hue
 from tests.drawn import DEMO, composed
 from triptych.errors import TriptychError
 from triptych.metrics.encoders import EfficientNetLite0, TextImageEncoder, open_encoder
@@ -93,7 +94,7 @@ def test_a_drawing_in_another_colour_is_not_the_same(
     """As yellow is not orange: the hue is turned by 25 degrees, the size is halved."""
     drawings = [cut_out(specimen.picture) for specimen in specimens if colourful(specimen.picture)]
     assert len(drawings) > 12
-    turned = [in_another_hue(drawing) for drawing in drawings]
+    turned = [in_another_hue(drawing, 25) for drawing in drawings]
     small = [drawing.resize((32, 32), Image.Resampling.HAMMING) for drawing in drawings]
     own, other, again = (efficientnet.images(pictures) for pictures in (drawings, turned, small))
     assert ((again * own).sum(dim=1) > (again * other).sum(dim=1)).float().mean() > 0.95
@@ -101,11 +102,6 @@ def test_a_drawing_in_another_colour_is_not_the_same(
 
 def colourful(picture: Image.Image) -> bool:
     return bool((np.asarray(cut_out(picture).convert("HSV"))[..., 1] > 128).mean() > 0.3)
-
-
-def in_another_hue(picture: Image.Image) -> Image.Image:
-    hue, *rest = picture.convert("HSV").split()
-    return Image.merge("HSV", (hue.point(lambda value: (value + 18) % 256), *rest)).convert("RGB")
 
 
 @pytest.fixture(scope="module")

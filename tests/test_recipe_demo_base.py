@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from recipes.demo_base.art import MORE_ART, Package, render, render_all, world_drawings
+from recipes.demo_base.art import Package, every_package, render, render_all, world_drawings
 from recipes.demo_base.compose import Composer
 from recipes.demo_base.examples.development import CREATURE
 from recipes.demo_base.export import install
@@ -55,8 +55,7 @@ def pack(file: Path, colour: str) -> None:
 def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an archive for every package of the world."""
     folder = tmp_path_factory.mktemp("packs")
-    versions = {style.package: style.version for style in World.open().styles.values()} | MORE_ART
-    for colour, (package, version) in zip(COLOURS, versions.items(), strict=True):
+    for colour, (package, version) in zip(COLOURS, every_package(World.open()).items(), strict=True):
         pack(folder / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz", colour)
     return folder
 
@@ -134,9 +133,7 @@ def test_nothing_held_out_is_known() -> None:
     world = World.open()
     assert len(world.unseen_drawings) >= 60
     assert not world.unseen_drawings & set(world.subjects.values())
-    assert "@iconify-json/fluent-emoji-high-contrast" not in {style.package for style in world.styles.values()} | set(
-        MORE_ART
-    )
+    assert "@iconify-json/fluent-emoji-high-contrast" not in every_package(world)
 
 
 def test_no_example_shows_what_settings_are_chosen_by() -> None:

@@ -90,6 +90,11 @@ def open_package(package: str, version: str, folder: Path) -> Package:
     return Package(archive)
 
 
+def every_package(world: World) -> dict[str, str]:
+    """The versions of all packages that anything is drawn from, by name."""
+    return {style.package: style.version for style in world.styles.values()} | MORE_ART
+
+
 def world_drawings(world: World, folder: Path) -> list[Drawing]:
     """Every seen subject in every seen style, as far as the packages draw it."""
     drawings = []
@@ -104,11 +109,10 @@ def world_drawings(world: World, folder: Path) -> list[Drawing]:
 
 def other_drawings(world: World, folder: Path) -> list[Drawing]:
     """Drawings beside the world, none of them held out, for the autoencoder."""
-    packages = {style.package: style.version for style in world.styles.values()} | MORE_ART
     hidden = {name.replace("-", "") for name in world.unseen_drawings}
     hidden |= {world.subjects[subject].replace("-", "") for subject, _ in world.unseen_pairs}
     drawings = []
-    for name, version in packages.items():
+    for name, version in every_package(world).items():
         package = open_package(name, version, folder)
         kept = [icon for icon in package.icons if icon.replace("-", "") not in hidden and not NOT_DRAWINGS.search(icon)]
         stride = max(1, len(kept) // MOST_OF_A_PACKAGE)

@@ -84,6 +84,11 @@ def compose(world: World, drawing: Pixels, rng: np.random.Generator) -> Pixels:
     return place(drawing, side, int(left), int(top), plain(background, world.pixels))
 
 
+def rendered(drawings: list[Drawing]) -> list[Pixels]:
+    """With premultiplied alpha: uint8 [PIXELS, PIXELS, 4] each."""
+    return [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings]
+
+
 def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
     """What is there to see of rendered drawings: float32 [drawings, views, channels]."""
     rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
@@ -131,8 +136,7 @@ def main() -> None:
     world, eye = World.open(), EfficientNetLite0()
     with tempfile.TemporaryDirectory() as temporary:
         drawings = strangers_to_the_world(world, given.packs or Path(temporary))[: given.drawings]
-    art = [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings]
-    views = look_at_views(art, world, Redrawing(open_base(given.base, "cpu")), eye)
+    views = look_at_views(rendered(drawings), world, Redrawing(open_base(given.base, "cpu")), eye)
     with replacing(given.out) as partial:
         save_file(discriminants(views), partial)
 

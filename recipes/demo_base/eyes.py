@@ -5,15 +5,16 @@
 finds the eye anew (`recipes.demo_base.brush`) from some of what there is to see, and tries it on drawings that it was
 not found by: whether a drawing is recognised after the demo base has redrawn it, whether it is held for itself in
 another hue, and whether two moods of one character are more alike than one animal by two hands. The eye of the package
-was chosen by these figures. Some twenty minutes.
+was chosen by these figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import permutations
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -22,51 +23,49 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.demo_base.art import MORE_ART, PIXELS, Drawing, open_package, render
-from recipes.demo_base.brush import DRAWINGS, Redrawing, discriminants, look_at_views, strangers_to_the_world
+from recipes.demo_base.art import Drawing, every_package, open_package
+from recipes.demo_base.brush import DRAWINGS, Redrawing, discriminants, look_at_views, rendered, strangers_to_the_world
 from recipes.demo_base.compose import Pixels
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
+from triptych.metrics.colour import KNOTS
 from triptych.metrics.encoders import EfficientNetLite0
 
 NEW, TURNED = 120, 64
 """Drawings to recognise, and how many of them are shown in other hues."""
 HUE = 25
 """Degrees, to either side: from the demo base's yellow cats to the orange blob cats."""
-NETWORK, COLOURS, ITSELF = range(1744), range(1744, 2470), range(2470, 2662)
-SEEN = {
-    "the network's channels": [*NETWORK],
-    "these and the picture at 8 x 8": [*NETWORK, *ITSELF],
-    "these and the colours": [*NETWORK, *COLOURS],
-    "all three": [*NETWORK, *COLOURS, *ITSELF],
+COLOURS, CELLS = prod(KNOTS), 3 * EfficientNetLite0.CELLS**2  # how many of the channels they are, at the end
+SEEN: dict[str, Callable[[Tensor], Tensor]] = {  # what is left of all channels, [..., channels]
+    "the network's channels": lambda all_: all_[..., : -COLOURS - CELLS],
+    "these and the picture at 8 x 8": lambda all_: torch.cat([all_[..., : -COLOURS - CELLS], all_[..., -CELLS:]], -1),
+    "these and the colours": lambda all_: all_[..., :-CELLS],
+    "all three": lambda all_: all_,
 }
 MONKEYS = ("hear-no-evil-monkey", "see-no-evil-monkey", "speak-no-evil-monkey")
 NOT_LOOKED_AT = "@iconify-json/noto-v1"  # its cats are what an example teaches
 
 
-def draw(drawings: list[Drawing], hue: float = 0) -> list[Pixels]:
-    """Rendered, with premultiplied alpha; `hue` turns every colour by so many degrees."""
-    return [turn(np.asarray(render(drawing.svg, PIXELS)), hue) for drawing in drawings]
+def in_another_hue(picture: Image.Image, degrees: float) -> Image.Image:
+    """An RGB picture with every hue turned."""
+    hue, *rest = picture.convert("HSV").split()
+    by = round(degrees / 360 * 256)
+    return Image.merge("HSV", (hue.point(lambda value: (value + by) % 256), *rest)).convert("RGB")
 
 
-def turn(pixels: Pixels, hue: float) -> Pixels:
-    """A premultiplied picture [height, width, 4] in another hue."""
-    if not hue:
-        return pixels
+def turned(pixels: Pixels, degrees: float) -> Pixels:
+    """A drawing with premultiplied alpha, [height, width, 4], in another hue."""
     alpha = pixels[..., 3:] / 255
     colours = np.divide(pixels[..., :3], alpha, out=np.zeros(pixels[..., :3].shape), where=alpha > 0)
-    hsv = np.asarray(Image.fromarray(colours.clip(0, 255).round().astype(np.uint8)).convert("HSV")).copy()
-    hsv[..., 0] = (hsv[..., 0].astype(int) + round(hue / 360 * 256)) % 256
-    turned = np.asarray(Image.fromarray(hsv, "HSV").convert("RGB")) * alpha
-    return np.concatenate([turned.round().astype(np.uint8), pixels[..., 3:]], axis=-1)
+    picture = in_another_hue(Image.fromarray(colours.clip(0, 255).round().astype(np.uint8)), degrees)
+    return np.concatenate([(np.asarray(picture) * alpha).round().astype(np.uint8), pixels[..., 3:]], axis=-1)
 
 
 def moods(world: World, packs: Path) -> dict[tuple[str, str], list[Drawing]]:
     """The moods of a character, by animal and package."""
-    packages = {style.package: style.version for style in world.styles.values()} | MORE_ART
     cats = tuple(sorted(name for name in world.unseen_drawings if "cat" in name.split("-") and name != "cat"))
     found = {}
-    for package, version in packages.items():
+    for package, version in every_package(world).items():
         icons = open_package(package, version, packs)
         for animal, names in (("cat", cats), ("monkey", MONKEYS)):
             drawings = [Drawing(package, name, svg) for name in names if (svg := icons.svg(name))]
@@ -103,19 +102,21 @@ def one_character(characters: Mapping[tuple[str, str], Tensor]) -> float:
     return float(places.mean() / len(ordered))
 
 
+def look(views: Tensor, eye: Mapping[str, Tensor]) -> Tensor:
+    """Channels to features, rows of length 1."""
+    return F.normalize((views - eye["mean"]) @ eye["directions"].float(), dim=-1)
+
+
 def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping[tuple[str, str], Tensor]) -> str:
     """Markdown: a row for each part of what there is to see."""
     lines = ["| what it sees | recognised, redrawn | held for itself, in one of three hues | moods of one character |"]
     lines += ["| --- | --- | --- | --- |"]
     for name, part in SEEN.items():
-        eye = discriminants(found_by[..., part])
-
-        def look(views: Tensor, part: list[int] = part, eye: dict[str, Tensor] = eye) -> Tensor:
-            return F.normalize((views[..., part] - eye["mean"]) @ eye["directions"].float(), dim=-1)
-
-        turned = held_for_itself([look(views) for views in hues])
-        character = one_character({who: look(views) for who, views in characters.items()})
-        lines.append(f"| {name} | {recognised(look(new)):.1%} | {turned:.1%} | {character:.1%} |")
+        eye = discriminants(part(found_by))
+        seen = [look(part(views), eye) for views in (new, *hues)]
+        moods_seen = {who: look(part(views), eye) for who, views in characters.items()}
+        shares = recognised(seen[0]), held_for_itself(seen[1:]), one_character(moods_seen)
+        lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     return "\n".join(lines)
 
 
@@ -130,10 +131,14 @@ def main() -> None:
         packs = given.packs or Path(temporary)
         drawings = strangers_to_the_world(world, packs)
         known, new = drawings[:DRAWINGS], drawings[DRAWINGS : DRAWINGS + NEW]
-        characters = {who: look_at_views(draw(each), world, redraw, eye) for who, each in moods(world, packs).items()}
-    views = look_at_views(draw(new), world, redraw, eye)
-    hues = [views[:TURNED], *(look_at_views(draw(new[:TURNED], hue), world, redraw, eye) for hue in (HUE, -HUE))]
-    print(table(look_at_views(draw(known), world, redraw, eye), views, hues, characters))
+        characters = {
+            who: look_at_views(rendered(each), world, redraw, eye) for who, each in moods(world, packs).items()
+        }
+    art = rendered(new)
+    views = look_at_views(art, world, redraw, eye)
+    others = ([turned(one, hue) for one in art[:TURNED]] for hue in (HUE, -HUE))
+    hues = [views[:TURNED], *(look_at_views(other, world, redraw, eye) for other in others)]
+    print(table(look_at_views(rendered(known), world, redraw, eye), views, hues, characters))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Every need is one line of `RULES`: how it ranks methods, and the sentence that gives the figure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..intervals import Estimate, Interval
@@ -123,12 +123,16 @@ def _outdone(evidence: Evidence, field: list[str]) -> dict[str, str]:
     found = {}
     for name in field:
         doubts = holm(evidence.follow_better(name, field, 0.0))
-        ahead = [
-            other for other in doubts if sure(doubts[other]) and _lost(evidence, name, other) > evidence.margins.prompt
-        ]
-        if ahead:
-            found[name] = max(ahead, key=lambda other: _lost(evidence, name, other))
+        if ahead := _farthest_ahead(evidence, name, doubts):
+            found[name] = ahead
     return found
+
+
+def _farthest_ahead(evidence: Evidence, name: str, doubts: Mapping[str, float]) -> str | None:
+    """Of those that surely keep more of prompts than `name`, the one that keeps most, if it is more than the margin."""
+    lost = {other: _lost(evidence, name, other) for other, doubt in doubts.items() if sure(doubt)}
+    farthest = max(lost, key=lambda other: lost[other], default=None)
+    return farthest if farthest and lost[farthest] > evidence.margins.prompt else None
 
 
 def _lost(evidence: Evidence, name: str, other: str) -> float:
@@ -213,20 +217,15 @@ def _editability_reason(evidence: Evidence, method: str) -> str:
 
 def _follows_better(evidence: Evidence, chosen: str) -> str:
     """Who surely keeps more of prompts, as measured by more than the margin, and what that costs in fidelity."""
-    ahead = {
-        name: difference
-        for name in evidence.learned
-        if name != chosen and (difference := evidence.difference(PROMPT, name, chosen))
-    }
-    doubts = holm({name: difference.p_above(0) for name, difference in ahead.items()})
-    found = [name for name in doubts if sure(doubts[name]) and ahead[name].value > evidence.margins.prompt]
-    if not found:
+    behind = {name: evidence.difference(PROMPT, chosen, name) for name in evidence.learned if name != chosen}
+    doubts = holm({name: difference.p_below(0) for name, difference in behind.items() if difference})
+    other = _farthest_ahead(evidence, chosen, doubts)
+    prompts = evidence.difference(PROMPT, other, chosen) if other else None
+    fidelity = evidence.fidelity(other, chosen) if other else None
+    if other is None or prompts is None or fidelity is None:
         return ""
-    other = max(found, key=lambda name: ahead[name].value)
-    fidelity = evidence.fidelity(other, chosen)
-    assert fidelity is not None  # both have learned the concept
     return (
-        f"{title(other)} follows prompts better, {signed(ahead[other].interval())}, for {signed(fidelity.interval())}"
+        f"{title(other)} follows prompts better, {signed(prompts.interval())}, for {signed(fidelity.interval())}"
         " in fidelity: if the prompt matters more to you than the likeness, take it."
     )
 
