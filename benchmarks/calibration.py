@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from triptych.intervals import Floats, Resamples
 from triptych.scores import BASE, REAL, Score, read_scores
 from triptych.verdict import MARGINS, judge
 from triptych.verdict.compare import decide
 from triptych.verdict.evidence import SUBJECT, Evidence
+from triptych.verdict.intervals import Floats, Resamples
 
 SHARED, METHOD_IN_PROMPT, PICTURE = 0.2, 0.15, 0.2  # standard deviations, by `--spreads`
 PUBLISHED, SMALL = 0.08, 0.03  # between trainings

@@ -21,7 +21,7 @@ from math import prod
 from pathlib import Path
 
 REPEATS = 5
-OPEN = "import sys; from pathlib import Path; from triptych.tensorfile import TensorFile\n"
+OPEN = "import sys; from pathlib import Path; from triptych.files.tensorfile import TensorFile\n"
 OPEN += "print(len(TensorFile.open(Path(sys.argv[1])).layouts), 'tensors, torch', 'torch' in sys.modules)"
 
 

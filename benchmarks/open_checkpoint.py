@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.originals import real_shapes
-from triptych.base import Base
-from triptych.base.single import FAMILIES
+from triptych.base import open_base
+from triptych.base.opening.single import FAMILIES
 
 SIDE = 16  # latents, a quarter of the least that these bases are drawn at
 OPEN = """
@@ -29,7 +29,7 @@ import re, sys, time
 from pathlib import Path
 from triptych.base import Base
 began = time.perf_counter()
-Base.open(sys.argv[1], precision="fp16", prediction="epsilon")
+open_base(sys.argv[1], precision="fp16", prediction="epsilon")
 used = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 print(f"opened in {time.perf_counter() - began:.1f} s, at most {used / 1e6:.2f} GB in memory, mapped pages included")
 """
@@ -51,7 +51,7 @@ def difference(family: str, path: Path) -> float:
     """Of one prediction from diffusers', in float32 arithmetic, relative to its size."""
     from diffusers import UNet2DConditionModel
 
-    base = Base.open(str(path), precision="fp32", prediction="epsilon")
+    base = open_base(str(path), precision="fp32", prediction="epsilon")
     random = torch.Generator().manual_seed(1)
     noisy = torch.randn(1, 4, SIDE, SIDE, generator=random)
     context = base.encode(["a photo of a cat"])

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from triptych.console import Console
+from triptych.cli.console import Console
 from triptych.scores import BASE, REAL, Score, read_scores
 from triptych.settings import Value
 from triptych.study import Plan, run

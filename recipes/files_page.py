@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from triptych.checkpoint import TEXTS, VARIANTS
-from triptych.formats import Format, formats
-from triptych.library import PLACES
+from triptych.exchange.formats import Format, formats
+from triptych.files.checkpoint import TEXTS, VARIANTS
+from triptych.files.library import PLACES
 
 PAGE = Path(__file__).parents[1] / "docs" / "files.md"
 KINDS = {

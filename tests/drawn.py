@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
-from triptych.concept import Concept
+from triptych.data.concept import Concept
 from triptych.metrics import Drawn, Evidence, Role, metrics
 from triptych.scores import Score
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from triptych.errors import TriptychError
-from triptych.tensorfile import TensorFile
+from triptych.files.tensorfile import TensorFile
 
 ACTS = ("import", "compile", "exec", "os.", "subprocess.", "socket.", "pickle.find_class", "shutil.", "webbrowser.")
 HARMLESS = ("os.listdir", "os.scandir")

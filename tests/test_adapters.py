@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from triptych.adapters import algorithm_of, by_layer, change_of
 from triptych.errors import TriptychError
+from triptych.patching.adapters import algorithm_of, by_layer, change_of
 
 CONV, LINEAR, POINT = "conv", "linear", "pointwise"
 

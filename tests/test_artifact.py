@@ -11,10 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.worlds import learned, trial
-from triptych.artifact import Artifact
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
-from triptych.patch import method_named
+from triptych.exchange.artifact import Artifact
+from triptych.methods import method_named
 
 
 def refused(path: Path, why: str) -> None:

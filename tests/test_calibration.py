@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.calibration import PUBLISHED, SMALL, Shape, false_claims, power, shuffled, shuffled_claims, spreads
 from tests.simulated import CEILING, COSTS, DB, FLOOR, LORA, TI, decisions, simulate
-from triptych.intervals import Resamples
 from triptych.scores import read_scores
 from triptych.verdict import judge
+from triptych.verdict.intervals import Resamples
 
 SCORES = Path(__file__).parent / "data" / "scores.jsonl"  # of the blob cat on the demo base, one training a method
 STANDARD = Shape("standard", 3, 16, 2)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.worlds import call, typed
 from triptych import __version__
-from triptych.artifact import Artifact
+from triptych.exchange.artifact import Artifact
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: str, *words: str | Path) -> None:

@@ -17,9 +17,9 @@ from tests.test_cli import refused
 from tests.test_hostile_files import PICKLES
 from tests.worlds import call, typed
 from triptych.errors import TriptychError
-from triptych.files import replacing_entries
-from triptych.formats import formats
-from triptych.library import Library
+from triptych.exchange.formats import formats
+from triptych.files.atomic import replacing_entries
+from triptych.files.library import Library
 
 TRAINED = {  # strongly enough that two steps show in a picture; aesthetic gradients at their own defaults
     "textual-inversion": ("vectors=2", "lr=1", "batch=2"),

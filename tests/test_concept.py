@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from triptych.concept import Concept, Picture, fill, read_picture
+from triptych.data.concept import Concept, Picture, fill, read_picture
 from triptych.errors import TriptychError
 
 
@@ -249,5 +249,5 @@ def test_any_caption_has_one_place(caption: str) -> None:
 
 
 def test_it_is_there_at_once() -> None:
-    code = "import sys, triptych.concept; print(sorted({'PIL', 'torch', 'numpy'} & set(sys.modules)))"
+    code = "import sys, triptych.data.concept; print(sorted({'PIL', 'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

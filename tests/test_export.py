@@ -14,13 +14,13 @@ from torch import Tensor
 
 from tests.originals import UNET, small_checkpoint, small_configurations, small_shapes
 from triptych.base import Base
-from triptych.base.names import family_of
-from triptych.base.single import open_single
+from triptych.base.opening.names import family_of
+from triptych.base.opening.single import open_single
 from triptych.base.text import Text
 from triptych.base.tiny import description
 from triptych.errors import TriptychError
-from triptych.export import Change, write_diffusers_folder, write_single_file
-from triptych.extract import extract_lora
+from triptych.exchange.export import Change, write_diffusers_folder, write_single_file
+from triptych.exchange.extract import extract_lora
 
 NAMES = (("text_encoder", "clip_l"), ("text_encoder_2", "clip_g"))
 HALF = 0.5

@@ -14,7 +14,7 @@ import triptych
 
 PROMISED = {
     "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "open_base", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
 
@@ -51,4 +51,4 @@ def test_inspect_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_reports_and_verdicts_need_no_torch() -> None:
-    assert "torch" not in loaded_by("import triptych.report, triptych.verdict, triptych.concept, triptych.metrics")
+    assert "torch" not in loaded_by("import triptych.report, triptych.verdict, triptych.data.concept, triptych.metrics")

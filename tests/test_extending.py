@@ -13,7 +13,7 @@ import pytest
 from tests import test_laws as laws
 from tests.worlds import FAST, learned, trial
 from triptych.base import Base
-from triptych.patch import _METHODS, methods
+from triptych.methods import _METHODS, methods
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 

@@ -11,11 +11,11 @@ import torch
 
 from recipes.random_base import save_clip, save_folder
 from tests.worlds import learned, look, trial
-from triptych.artifact import Artifact
-from triptych.base import Base, Place, tiny_base
+from triptych.base import Base, Place, open_base, tiny_base
 from triptych.base.tiny import Kind
 from triptych.errors import TriptychError
-from triptych.patch import methods
+from triptych.exchange.artifact import Artifact
+from triptych.methods import methods
 
 KINDS: tuple[Kind, ...] = ("sd1", "sd2", "sdxl")
 
@@ -88,7 +88,7 @@ def test_folders_open(kind: Kind, tmp_path: Path) -> None:
     assert opened.schedule.config.prediction_type == made.schedule.config.prediction_type
     assert opened.identity == made.identity
     assert torch.allclose(look(opened), look(made), atol=1e-5)  # attention by another kernel
-    assert Base.open(str(tmp_path), precision="fp32", resolution=32).resolution == 32
+    assert open_base(str(tmp_path), precision="fp32", resolution=32).resolution == 32
 
 
 def test_what_cannot_draw_from_a_prompt_alone_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """docs/files.md says what the code does."""
 
 from recipes.files_page import KINDS, PAGE, page
-from triptych.formats import formats
+from triptych.exchange.formats import formats
 
 
 def test_the_page_is_what_the_formats_say() -> None:

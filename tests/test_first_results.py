@@ -9,7 +9,7 @@ import pytest
 
 from recipes.first_results import TILE, Found, flips, page, sheet
 from tests.worlds import call, typed
-from triptych.intervals import Interval
+from triptych.verdict.intervals import Interval
 from triptych.verdict.words import title
 
 PAIR = "textual-inversion+lora"

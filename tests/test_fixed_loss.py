@@ -12,12 +12,12 @@ import torch
 
 from tests.test_laws import SHARING, TRAINED, KilledError, kill_at, unchanged
 from tests.worlds import WORD, call, examples, gap, trial, typed
-from triptych.artifact import Artifact
 from triptych.base import Base, generator
 from triptych.errors import TriptychError
-from triptych.fit import Fitted, Trial, fit
-from triptych.fixed_loss import FixedLoss, fixed_batch
-from triptych.patch import Training
+from triptych.exchange.artifact import Artifact
+from triptych.methods import Training
+from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.fixed_loss import FixedLoss, fixed_batch
 
 HELD_OUT = examples(2, 9)
 WILD = {"textual-inversion": (0.2, 2), "hypernetwork": (0.1, 1), "lora": (0.3, 1), "dreambooth": (0.06, 1)}

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings, strategies
 from torch import Tensor, nn
 
 from tests.worlds import gap, look
-from triptych.artifact import Artifact
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
-from triptych.formats import formats, open_artifact, recognise
+from triptych.exchange.artifact import Artifact
+from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.files.tensorfile import TensorFile
+from triptych.methods import method_named
 from triptych.methods.hypernetwork import ACTIVATIONS, members
-from triptych.patch import method_named
-from triptych.tensorfile import TensorFile
 
 FORMAT = "a1111-hypernetwork"
 CLASSES = {name.lower(): getattr(nn.modules.activation, name) for name in nn.modules.activation.__all__}

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from tests.originals import listed
 from tests.test_families import theirs
 from tests.worlds import learned, look, trial
-from triptych.artifact import Artifact
 from triptych.base import Base, tiny_base
-from triptych.base.single import FAMILIES, configuration, shell
+from triptych.base.opening.single import FAMILIES, configuration, shell
 from triptych.base.tiny import Kind
-from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
-from triptych.formats import open_artifact, recognise
-from triptych.patch import method_named
-from triptych.tensorfile import TensorFile
+from triptych.exchange.artifact import Artifact
+from triptych.exchange.conversion import Order, convert
+from triptych.exchange.formats import open_artifact, recognise
+from triptych.files.tensorfile import TensorFile
+from triptych.methods import method_named
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")  # all: diffusers tells kohya's text encoders by the last one
 
@@ -124,7 +124,7 @@ def test_a_reader_of_the_specification_draws_the_same(kind: Kind, strength: floa
             for key, path in names.items()
             if key.startswith(f"lora_unet_{here}_")
         }
-    from triptych.formats.kohya_lora import KohyaLora
+    from triptych.exchange.formats.kohya_lora import KohyaLora
 
     KohyaLora().write(artifact, tmp_path / "out.safetensors", base)
     with artifact.apply(base, strength):
@@ -290,7 +290,7 @@ def test_whatever_it_is_it_comes_back(tmp_path: Path, kinds: list[str], rank: in
 
 def test_bundled_embeddings_are_told(tmp_path: Path) -> None:
     artifact = random_lora(tiny_base(), conv=False)
-    from triptych.formats.kohya_lora import KohyaLora
+    from triptych.exchange.formats.kohya_lora import KohyaLora
 
     KohyaLora().write(artifact, tmp_path / "x.safetensors")
     more: dict[str, Any] = {"bundle_emb.fox.string_to_param.*": torch.zeros(2, 12)}

@@ -20,15 +20,15 @@ from torch import Tensor
 
 from tests.test_families import theirs
 from tests.worlds import learned, look, trial
-from triptych.artifact import Artifact
 from triptych.base import Base, tiny_base
-from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
-from triptych.formats import formats, open_artifact, recognise
-from triptych.formats.picture_embedding import _sequence
-from triptych.patch import method_named
-from triptych.tensorfile import TensorFile
-from triptych.word_files import bundled_embeddings
+from triptych.exchange.artifact import Artifact
+from triptych.exchange.conversion import Order, convert
+from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.exchange.formats.picture_embedding import _sequence
+from triptych.exchange.word_files import bundled_embeddings
+from triptych.files.tensorfile import TensorFile
+from triptych.methods import method_named
 
 ROWS = torch.randn(3, 12, generator=torch.Generator().manual_seed(3))
 

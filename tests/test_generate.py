@@ -9,7 +9,7 @@ import pytest
 
 from triptych.base import Base
 from triptych.errors import TriptychError
-from triptych.generate import SAMPLERS, Request, draw, settings_for
+from triptych.sampling.generate import SAMPLERS, Request, draw, settings_for
 
 
 def array(picture: object) -> np.ndarray:

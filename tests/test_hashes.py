@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from triptych import hashes
-from triptych.hashes import hashes_of
-from triptych.tensorfile import TensorFile
+from triptych.files import hashes
+from triptych.files.hashes import hashes_of
+from triptych.files.tensorfile import TensorFile
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 22])

@@ -32,7 +32,7 @@ from tests.test_hostile_files import (
     text,
 )
 from triptych.errors import TriptychError, printable
-from triptych.tensorfile import TensorFile
+from triptych.files.tensorfile import TensorFile
 
 FOUR = tensor((4,), (1,), 4)
 

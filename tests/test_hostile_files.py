@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from triptych.errors import TriptychError
-from triptych.inspection import inspect
-from triptych.tensorfile import TensorFile
+from triptych.exchange.inspection import inspect
+from triptych.files.tensorfile import TensorFile
 
 CANARY = "TRIPTYCH_CANARY"
 SET = f"import os; os.environ[{CANARY!r}] = 'sang'"

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tests.worlds import FAST, gap, learned, look, trial
-from triptych.artifact import Artifact, Part, compose
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
-from triptych.fit import Fitted, Trial, fit
-from triptych.generate import Request, draw
-from triptych.patch import Stage, method_named, methods
-from triptych.train import Progress
+from triptych.exchange.artifact import Artifact, Part, compose
+from triptych.methods import Stage, method_named, methods
+from triptych.sampling.generate import Request, draw
+from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.loop import Progress
 
 ALL = sorted(methods())
 TRAINED = [name for name in ALL if name != "aesthetic-gradients"]

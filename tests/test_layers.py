@@ -1,8 +1,9 @@
-"""Imports point down only, and ideas never import each other."""
+"""Imports go down only: between rooms, and between the modules inside each; plug-ins never import each other."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import triptych
@@ -10,29 +11,29 @@ from triptych.metrics import HELPERS
 
 ROOT = Path(triptych.__file__).parent
 # fmt: off
-LAYERS = [
-    {
-        "errors", "files", "settings", "scores", "concept", "base", "tensorfile", "pickles", "archives", "hashes",
-        "checkpoint", "units",
-    },
-    {
-        "adapters", "lora_files", "word_files", "patch", "artifact", "train", "fit", "fixed_loss", "generate",
-        "metadata", "png", "weights", "streaming", "export", "extract",
-    },
-    {"methods", "metrics", "formats", "intervals", "library", "inspection", "conversion"},
-    {"verdict", "study"},
-    {"report", "console", "cli", "__main__"},
+ROOMS = [
+    "errors", "settings", "units", "files", "scores", "base", "data", "patching", "sampling", "methods", "exchange",
+    "training", "metrics", "verdict", "report", "study", "app", "cli", "__main__",
 ]
 # fmt: on
-ALLOWED = {("study", "report")}  # a study ends by writing its report
-IDEAS = ("methods", "metrics")
+FLOOR = {name: floor for floor, name in enumerate(ROOMS)}
+PLUGINS = ("methods", "metrics", "exchange/formats")
 SHARED = set(HELPERS)  # of metrics: what several criteria look through
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+Name = tuple[str, ...]
 
 
-def imports(path: Path) -> list[tuple[str, ...]]:
-    """The modules of triptych that a file imports, as paths from the root; not those for type checkers only."""
-    package, found = path.relative_to(ROOT).parent.parts, []
+def name_of(path: Path) -> Name:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"}
+
+
+def imports(path: Path) -> set[Name]:
+    """The modules of triptych that a file imports, also inside functions; not those for type checkers."""
+    package, found = path.relative_to(ROOT).parent.parts, set()
     tree = ast.parse(path.read_text())
     skipped = {
         inner
@@ -44,36 +45,43 @@ def imports(path: Path) -> list[tuple[str, ...]]:
         if isinstance(node, ast.ImportFrom) and node.level and node not in skipped:
             above = package[: len(package) - node.level + 1]
             target = (*above, *(node.module.split(".") if node.module else ()))
-            found += [target] if node.module else [(*target, alias.name) for alias in node.names]
-    return [target for target in found if target and target[0] in LEVEL]
+            names = [(*target, alias.name) for alias in node.names]
+            found |= {name if name in MODULES else target for name in names}
+    return found & MODULES.keys()
 
 
-def files() -> list[Path]:
-    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+GRAPH = {name: imports(path) for name, path in MODULES.items()}
 
 
-def test_every_module_has_a_layer() -> None:
-    assert {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in files()} == LEVEL.keys()
+def test_every_module_is_in_a_room() -> None:
+    assert {name[0] for name in MODULES} == FLOOR.keys()
 
 
-def test_imports_point_down() -> None:
-    wrong = []
-    for path in files():
-        own = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        wrong += [
-            f"{path.relative_to(ROOT)} imports {'.'.join(target)}"
-            for target in imports(path)
-            if LEVEL[target[0]] > LEVEL[own] and (own, target[0]) not in ALLOWED
-        ]
+def test_imports_between_rooms_go_down() -> None:
+    wrong = [
+        f"{'.'.join(name)} imports {'.'.join(target)}"
+        for name, targets in GRAPH.items()
+        for target in targets
+        if FLOOR[target[0]] > FLOOR[name[0]]
+    ]
     assert not wrong
 
 
-def test_ideas_do_not_import_each_other() -> None:
+def test_no_modules_import_in_a_circle() -> None:
+    try:
+        list(TopologicalSorter(GRAPH).static_order())
+    except CycleError as error:
+        raise AssertionError(" <- ".join(".".join(name) for name in error.args[1])) from None
+
+
+def test_plugins_do_not_import_each_other() -> None:
     wrong = []
-    for folder in IDEAS:
-        for path in (ROOT / folder).glob("*.py"):
-            named = {target[1] for target in imports(path) if target[0] == folder and len(target) > 1}
-            siblings = {name for name in named if (ROOT / folder / f"{name}.py").is_file()}
-            if path.stem != "__init__" and siblings - SHARED:
-                wrong.append(f"{folder}/{path.name} imports {siblings - SHARED}")
+    for folder in PLUGINS:
+        room = tuple(folder.split("/"))
+        siblings = {name for name in MODULES if name[:-1] == room and name[-1] not in SHARED}
+        wrong += [
+            f"{'.'.join(name)} imports {'.'.join(target)}"
+            for name in siblings
+            for target in GRAPH[name] & siblings - {name}
+        ]
     assert not wrong

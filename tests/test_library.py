@@ -12,12 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.worlds import call, learned, trial, typed
-from triptych.artifact import Artifact, Part, compose
 from triptych.base import Base, Place
-from triptych.conversion import Order, convert
 from triptych.errors import TriptychError
-from triptych.generate import Request, draw
-from triptych.library import Call, Library, calls, sidecar
+from triptych.exchange.artifact import Artifact, Part, compose
+from triptych.exchange.conversion import Order, convert
+from triptych.files.library import Call, Library, calls, sidecar
+from triptych.sampling.generate import Request, draw
 
 
 @pytest.mark.parametrize(

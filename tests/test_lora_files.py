@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.worlds import learned, look, trial
-from triptych.adapters import change_of
-from triptych.artifact import Artifact, Part, compose
 from triptych.base import tiny_base
 from triptych.errors import TriptychError
-from triptych.formats import formats, open_artifact, recognise
-from triptych.patch import method_named
-from triptych.tensorfile import TensorFile
+from triptych.exchange.artifact import Artifact, Part, compose
+from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.files.tensorfile import TensorFile
+from triptych.methods import method_named
+from triptych.patching.adapters import change_of
 
 LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 KEY = "lora_unet_mid_block_attentions_0_proj_in"

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.drawn import BLUE, DEMO, GREEN, RED, Colours, Study, composed
-from triptych.concept import Concept
+from triptych.data.concept import Concept
 from triptych.metrics import Drawn, Evidence, Metric, measure, metrics
 from triptych.metrics.memorisation import _expected_largest
 from triptych.metrics.pairs import _pseudo_values

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.drawn import BLUE, DEMO, RED, Study, composed
-from triptych.concept import Concept
+from triptych.data.concept import Concept
 from triptych.errors import TriptychError
 from triptych.metrics import Evidence
 from triptych.metrics.world import Specimen, World, cut_out, mask, place

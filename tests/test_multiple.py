@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from triptych.intervals import Estimate, Resamples
+from triptych.verdict.intervals import Estimate, Resamples
 from triptych.verdict.multiple import holm, shaffer
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.originals import listed, real_shapes
-from triptych.base.names import SIDES, ema_key, family_of, origins, text_modules, unet_modules, vae_modules
-from triptych.base.single import FAMILIES, configuration, shell
+from triptych.base.opening.names import SIDES, ema_key, family_of, origins, text_modules, unet_modules, vae_modules
+from triptych.base.opening.single import FAMILIES, configuration, shell
 
 FAMILY = ("sd1", "sd2", "sdxl")
 UNREAD = ("position_ids", "logit_scale")
@@ -99,5 +99,5 @@ def test_family_is_told_by_structure(family: str) -> None:
 
 
 def test_a_header_is_told_without_torch() -> None:
-    code = "import sys, triptych.checkpoint, triptych.formats as f; f.formats(); sys.exit('torch' in sys.modules)"
+    code = "import sys, triptych.files.checkpoint, triptych.exchange.formats as f; f.formats(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

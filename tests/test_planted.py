@@ -12,9 +12,9 @@ import pytest
 from tests.drawn import Study
 from tests.simulated import COSTS, DB, LORA, TI, simulate
 from tests.worlds import call, typed
+from triptych.methods import _METHODS, method
 from triptych.methods.lora import Lora
 from triptych.metrics import measure
-from triptych.patch import _METHODS, method
 from triptych.scores import BASE, Score
 from triptych.verdict import Verdict, judge
 

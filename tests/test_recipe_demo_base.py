@@ -29,7 +29,7 @@ from recipes.demo_base.judge.eye import Eye, Reading
 from recipes.demo_base.stage import STAGES, Workshop
 from recipes.demo_base.words import build_tokenizer
 from recipes.demo_base.world import WORLD_FILE, Scene, World
-from triptych.base.difference import add, compress, energy
+from triptych.base.opening.difference import add, compress, energy
 from triptych.metrics.world import World as Facts
 
 SHAPES = {
@@ -285,7 +285,7 @@ def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -
 
 def test_demo_b_is_the_demo_base_and_a_small_difference() -> None:
     from triptych.base import Place
-    from triptych.base.loading import DIFFERENCES
+    from triptych.base.opening.loading import DIFFERENCES
 
     demo, other = (Place(name, "cpu", "fp32").open() for name in ("demo", "demo-b"))
     assert demo.identity != other.identity

@@ -14,10 +14,10 @@ import tomli_w
 from PIL import Image, ImageDraw
 
 from triptych.errors import TriptychError
-from triptych.intervals import Interval
 from triptych.report import build, plots, scatter
 from triptych.scores import BASE, Cost, Score, write_scores
 from triptych.verdict import judge
+from triptych.verdict.intervals import Interval
 
 FIDELITY = {"textual-inversion": 0.35, "hypernetwork": 0.55, "lora": 0.8, "aesthetic-gradients": 0.06}
 CALM = {"textual-inversion": 0.98, "hypernetwork": 0.71, "lora": 0.86, "aesthetic-gradients": 0.93}

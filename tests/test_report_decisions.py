@@ -14,13 +14,13 @@ import pytest
 
 from tests.test_report import FIDELITY, PROMPTS, SEEDS, UNRELATED, write_sheet, write_study
 from tests.worlds import call
-from triptych.intervals import Interval
 from triptych.report import build, plots
 from triptych.report.reading import read
 from triptych.report.trade import trades
 from triptych.report.view import view
 from triptych.scores import BASE, read_scores, write_scores
 from triptych.verdict import judge
+from triptych.verdict.intervals import Interval
 
 LORA = "lora"
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.originals import UNET, VAE, Shapes, real_shapes, small_checkpoint, small_configurations, small_shapes, values
-from triptych.base.parts import Parts
-from triptych.base.prediction import asked
-from triptych.base.single import open_single
-from triptych.base.tokenizer import clip_tokenizer
-from triptych.checkpoint import Contents, contents_of
+from triptych.base.opening.parts import Parts
+from triptych.base.opening.prediction import asked
+from triptych.base.opening.single import open_single
+from triptych.base.opening.tokenizer import clip_tokenizer
 from triptych.errors import TriptychError
-from triptych.tensorfile import TensorFile
+from triptych.files.checkpoint import Contents, contents_of
+from triptych.files.tensorfile import TensorFile
 
 FAMILY = ("sd1", "sd2", "sdxl")
 CPU = torch.device("cpu")

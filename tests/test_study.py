@@ -17,10 +17,10 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.worlds import call, typed
-from triptych.formats import open_artifact
-from triptych.patch import methods
+from triptych.exchange.formats import open_artifact
+from triptych.files.tensorfile import TensorFile
+from triptych.methods import methods
 from triptych.scores import BASE
-from triptych.tensorfile import TensorFile
 
 METHODS = sorted(methods())
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.worlds import WORD, call, settings, typed
-from triptych.concept import Concept
+from triptych.data.concept import Concept
 from triptych.errors import TriptychError
 from triptych.scores import Cost
 from triptych.study.together import Together, combinations_of, cost_together, failures_together, together

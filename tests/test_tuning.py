@@ -11,14 +11,14 @@ import pytest
 
 from tests.worlds import FAST, call, gap, pictures, trial, typed
 from triptych.base import Base, Description, tiny_base
-from triptych.concept import Concept
+from triptych.data.concept import Concept
 from triptych.errors import TriptychError
-from triptych.fit import fit
-from triptych.patch import Training
+from triptych.methods import Training
 from triptych.study import Plan
 from triptych.study.search import Search
 from triptych.study.tuned import Tried, Tuned
 from triptych.study.tuning import FIRST_SEED, tuning_prompts
+from triptych.training.fit import fit
 
 USUAL = Training(lr=1e-3, steps=90)
 

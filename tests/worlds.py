@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.artifact import Artifact
 from triptych.base import Base, generator
 from triptych.cli import main
-from triptych.fit import Trial, fit
-from triptych.patch import Examples, Tensors, method_named
+from triptych.data.examples import Examples
+from triptych.exchange.artifact import Artifact
+from triptych.methods import method_named
+from triptych.patching.patch import Tensors
+from triptych.training.fit import Trial, fit
 
 WORD = "<concept>"
 SAY = f"a {WORD} dog"

@@ -26,7 +26,7 @@ from recipes.demo_base.art import PIXELS, Drawing, other_drawings, render
 from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
-from triptych.files import replacing
+from triptych.files.atomic import replacing
 from triptych.metrics.encoders import EYE, EfficientNetLite0
 from triptych.metrics.world import cut_out
 

@@ -24,8 +24,8 @@ from recipes.demo_base.fit import Plan, fit
 from recipes.demo_base.fleet import Fleet
 from recipes.demo_base.lessons import Lessons, write_lessons
 from recipes.demo_base.world import WORLD_FILE, Scene, Style, World
-from triptych.base.difference import compress, energy
-from triptych.base.loading import DIFFERENCES, Place
+from triptych.base.opening.difference import compress, energy
+from triptych.base.opening.loading import DIFFERENCES, Place
 
 KEPT = DIFFERENCES["demo-b"]
 FLAT = Style("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT", "Microsoft Corporation")

@@ -4,31 +4,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .artifact import Artifact, Part, compose
-    from .base import Base, Place, tiny_base
-    from .concept import Concept
+    from .base import Base, Place, open_base, tiny_base
+    from .data.concept import Concept
+    from .data.examples import Examples
     from .errors import TriptychError
-    from .fit import Fitted, Trial, fit
-    from .formats import load
-    from .generate import Request, draw
-    from .patch import Examples, Method, Stage, methods
+    from .exchange.artifact import Artifact, Part, compose
+    from .exchange.formats import load
+    from .methods import Method, Stage, methods
+    from .sampling.generate import Request, draw
+    from .training.fit import Fitted, Trial, fit
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Artifact": "artifact", "Part": "artifact", "compose": "artifact",
-    "Base": "base", "Place": "base", "tiny_base": "base",
-    "Concept": "concept",
+    "Artifact": "exchange.artifact", "Part": "exchange.artifact", "compose": "exchange.artifact",
+    "Base": "base", "Place": "base", "open_base": "base", "tiny_base": "base",
+    "Concept": "data.concept",
     "TriptychError": "errors",
-    "load": "formats",
-    "Fitted": "fit", "Trial": "fit", "fit": "fit",
-    "Request": "generate", "draw": "generate",
-    "Examples": "patch", "Method": "patch", "Stage": "patch", "methods": "patch",
+    "load": "exchange.formats",
+    "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
+    "Request": "sampling.generate", "draw": "sampling.generate",
+    "Examples": "data.examples",
+    "Method": "methods", "Stage": "methods", "methods": "methods",
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick
 
 __all__ = [
     "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "open_base", "tiny_base",
 ]  # fmt: skip
 
 

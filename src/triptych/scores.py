@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .files import write_text
+from .files.atomic import write_text
 
 BASE = "base"  # the method name of the control row: the bare base
 AND = "+"  # joins the names of methods that are attached at once: "textual-inversion+lora"

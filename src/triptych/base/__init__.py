@@ -1,8 +1,8 @@
 """Frozen Stable Diffusion models: what they are, how they are opened, whose rows a call has."""
 
 from .description import Budget, Description, Drawing
-from .loading import EMBEDDED, Place
 from .model import Base
+from .opening.loading import EMBEDDED, Place, open_base
 from .rows import Owner, Rows, Spans, spans
 from .seeds import generator
 from .text import Context, Text
@@ -10,5 +10,5 @@ from .tiny import tiny_base
 
 __all__ = [
     "EMBEDDED", "Base", "Budget", "Context", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "Text",
-    "generator", "spans", "tiny_base",
+    "generator", "open_base", "spans", "tiny_base",
 ]  # fmt: skip

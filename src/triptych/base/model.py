@@ -53,19 +53,6 @@ class Base:
         self.dtype = self.unet.dtype
         self.identity = self.fingerprint()
 
-    @classmethod
-    def open(cls, source: str, **how: Any) -> Base:
-        """The base that `source` names: "demo", a diffusers folder, a checkpoint file, or a hub id.
-
-        `how` are the other fields of `Place`: device, precision, resolution, ...
-
-        Raises:
-            TriptychError: as `Place.open`.
-        """
-        from .loading import Place
-
-        return Place(source, **how).open()
-
     # --- what it is -------------------------------------------------------------------------------------------------
 
     @property

@@ -11,7 +11,7 @@ import typer
 from ..errors import TriptychError, printable
 
 if TYPE_CHECKING:
-    from ..inspection import Inspection
+    from ..exchange.inspection import Inspection
 
 WIDE = 1000  # characters, so that what another program reads has a line a file
 
@@ -23,7 +23,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each file")] = False,
 ) -> None:
     """What a file is: kind, format, family, sizes, words to say, how it was trained, and whether it is safe."""
-    from ..inspection import inspect_all
+    from ..exchange.inspection import inspect_all
 
     found = inspect_all(places, base=base or None, hashed=hashed)
     if as_json:
@@ -50,7 +50,7 @@ def convert(
     """Write FILE's content in the layout of another program."""
     from ..base import Place
     from ..base.device import precision_named
-    from ..conversion import Order, convert
+    from ..exchange.conversion import Order, convert
 
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already: give another --out, or --overwrite")

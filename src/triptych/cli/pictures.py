@@ -39,14 +39,16 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw PROMPT, or every prompt of a file, with any number of trained files attached."""
-    from ..console import Console
-    from ..study.single import Wish, paint, read_prompts
+    from ..app.sample import SampleRequest, read_prompts, sample_files
+    from .console import Console
 
     if (prompt is None) == (prompts is None):
         raise TriptychError("give a prompt, or --prompts FILE, and not both")
     asked = [prompt] if prompt is not None else read_prompts(cast(Path, prompts))
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    wish = Wish(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
+    request = SampleRequest(asked, tuple(range(seed, seed + count)), tuple(use or ()), changes, library)
     with Console() as console:
-        written = paint(wish, place_of(base, device, precision, resolution, clip, vae, ema, prediction), out, console)
+        written = sample_files(
+            request, place_of(base, device, precision, resolution, clip, vae, ema, prediction), out, console
+        )
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

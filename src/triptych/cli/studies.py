@@ -66,9 +66,9 @@ def try_(
     as_json: AsJson = False,
 ) -> None:
     """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
-    from ..console import Console
     from ..study import Plan, run
     from ..verdict.reinforce import question as asked_of
+    from .console import Console
 
     base_place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
@@ -113,9 +113,9 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
-    from ..console import Console
     from ..study import Plan
     from ..study.tuning import FILE, tune
+    from .console import Console
 
     place, chosen = place_of(base, device, precision, resolution, clip, vae, ema, prediction), _names(methods)
     plans = [

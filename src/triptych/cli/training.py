@@ -52,18 +52,18 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file."""
-    from ..concept import Concept
-    from ..console import Console
-    from ..study.single import Lesson, teach
+    from ..app.train import TrainRequest, train_file
+    from ..data.concept import Concept
+    from .console import Console
 
     given = dict(pairs_of(settings, "KEY=VALUE"))
     if steps is not None:
         given["steps"] = steps
     concept = Concept.open(folder, kind=kind or None, class_word=class_word or None, token=token or None)
     place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
-    lesson = Lesson(method, concept, place, given, seed, thumbnail)
+    request = TrainRequest(method, concept, place, given, seed, thumbnail)
     with Console() as console:
-        written = teach(lesson, out, console, resume=resume, overwrite=overwrite)
+        written = train_file(request, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
@@ -72,7 +72,7 @@ def train(
 
 def methods(as_json: AsJson = False) -> None:
     """Each method: what it is, and its settings."""
-    from ..patch import methods as known
+    from ..methods import methods as known
     from ..settings import describe
 
     told = {name: (method.explanation, describe(method.settings_class)) for name, method in sorted(known().items())}

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from ..base import Base, Context, Owner, Text
 from ..base.clip import Clip
-from ..patch import Examples, Learned, Method, Stage, Tensors, check_fit, method
+from ..data.examples import Examples
+from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
+from . import Method, Stage, method
 
 MEAN = "mean_image_feature"
 Encode = Callable[[Sequence[str]], Context]

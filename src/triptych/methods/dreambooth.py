@@ -18,11 +18,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..base import Base, Owner
-from ..files import cache_folder, write_bytes
-from ..generate import Request, sample
-from ..patch import Examples, Method, Source, Stage, Tensors, Training, method
+from ..data.examples import Examples, Source
+from ..files.atomic import cache_folder, write_bytes
+from ..patching.patch import Tensors
+from ..patching.weights import Moved, moved
+from ..sampling.generate import Request, sample
 from ..settings import setting
-from ..weights import Moved, moved
+from . import Method, Stage, Training, method
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Base, Owner, generator
-from ..checkpoint import CONTEXT_WIDTHS
 from ..errors import TriptychError
-from ..patch import Learned, Method, Stage, Tensors, Training, check_fit, method
+from ..files.checkpoint import CONTEXT_WIDTHS
+from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
+from . import Method, Stage, Training, method
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "linear": lambda x: x, "relu": F.relu, "leakyrelu": F.leaky_relu, "elu": F.elu, "swish": F.hardswish,

@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..base import Base, Owner, generator
 from ..errors import TriptychError
-from ..patch import Learned, Method, Stage, Tensors, Training, method
+from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
+from ..patching.patch import Learned, Tensors
 from ..settings import setting
+from . import Method, Stage, Training, method
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 MLP = ("ff.net.0.proj", "ff.net.2")

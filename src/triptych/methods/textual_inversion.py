@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Base, Owner, Text
-from ..concept import Concept
+from ..data.concept import Concept
 from ..errors import TriptychError
-from ..patch import Learned, Method, Stage, Tensors, Training, check_fit, method
+from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
+from . import Method, Stage, Training, method
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ..concept import fill
+from ..data.concept import fill
 from ..scores import BASE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from ..concept import Concept
+    from ..data.concept import Concept
     from ..scores import Score
     from .encoders import ImageEncoder, TextImageEncoder
     from .world import World

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..files import write_text
+from ..files.atomic import write_text
 from .reading import read
 from .view import FILTERS, view
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ..intervals import Interval
+from ..verdict.intervals import Interval
 
 
 @dataclass(frozen=True)

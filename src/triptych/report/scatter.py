@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from ..intervals import Interval
+from ..verdict.intervals import Interval
 from .plots import Scale, label, ticks
 
 LETTER = 7.0  # pixels, the width of an average letter of a name

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..intervals import Interval
 from ..scores import BASE
 from ..verdict import Difference, Verdict
+from ..verdict.intervals import Interval
 from ..verdict.words import figure, span
 from . import plots
 from .colours import slot

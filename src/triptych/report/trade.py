@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..intervals import Interval
 from ..units import duration, size
 from ..verdict import NEEDS, Verdict
 from ..verdict.front import front
+from ..verdict.intervals import Interval
 from ..verdict.words import title
 from . import scatter
 from .colours import slot

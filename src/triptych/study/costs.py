@@ -18,10 +18,11 @@ import psutil
 import torch
 
 from ..base import Place
-from ..files import write_text
-from ..fit import Trial, fit
-from ..patch import Examples, Stage, method_named
+from ..data.examples import Examples
+from ..files.atomic import write_text
+from ..methods import Stage, method_named
 from ..scores import Cost
+from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 

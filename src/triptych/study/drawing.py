@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..artifact import Artifact, Part, compose
 from ..base import Base
-from ..concept import fill
+from ..data.concept import fill
 from ..errors import TriptychError
-from ..files import write_text
-from ..generate import Request, draw
+from ..exchange.artifact import Artifact, Part, compose
+from ..files.atomic import write_text
 from ..metrics import Drawn, Role
-from ..png import Recipe, save_png
+from ..sampling.generate import Request, draw
+from ..sampling.recipe import Recipe, save_png
 from ..scores import BASE
 from .layout import key
 from .together import Together

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import TriptychError
-from ..files import make_folder
+from ..files.atomic import make_folder
 
 SCHEMA = 1  # of what the stages write: raise it when old results must not be mixed with new ones
 

@@ -14,10 +14,10 @@ import tomli_w
 
 from .. import __version__
 from ..base import Base, Budget, Place
-from ..concept import Concept
+from ..data.concept import Concept
 from ..errors import TriptychError, did_you_mean
-from ..files import write_text
-from ..patch import Training, method_named, methods
+from ..files.atomic import write_text
+from ..methods import Training, method_named, methods
 from ..scores import parts_of
 from ..settings import Value
 from ..verdict import NEEDS, Need

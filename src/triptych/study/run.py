@@ -8,11 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from .. import report
-from ..artifact import Artifact
-from ..concept import read_picture
-from ..files import replacing, write_text
-from ..formats import RECIPE, formats
-from ..metadata import metadata_of
+from ..data.concept import read_picture
+from ..exchange.artifact import Artifact
+from ..exchange.formats import RECIPE, formats
+from ..exchange.metadata import metadata_of
+from ..files.atomic import replacing, write_text
 from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
 from ..verdict import Verdict, judge

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..base import generator
 from ..errors import TriptychError
-from ..patch import Training
+from ..methods import Training
 from .tuned import Tried
 
 REDUCTION = 3  # eta: of so many, one goes on

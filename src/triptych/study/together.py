@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concept import Concept
+from ..data.concept import Concept
 from ..errors import TriptychError, did_you_mean
-from ..patch import method_named, methods
+from ..methods import method_named, methods
 from ..scores import AND, Cost, parts_of
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..artifact import Artifact
 from ..base import Base
-from ..concept import Concept
+from ..data.concept import Concept
 from ..errors import TriptychError, first_line
-from ..files import write_text
-from ..fit import Fitted, Trial, fit
-from ..patch import Stage, Training, method_named
+from ..exchange.artifact import Artifact
+from ..files.atomic import write_text
+from ..methods import Stage, Training, method_named
+from ..training.fit import Fitted, Trial, fit
 from .layout import key
 from .work import Work
 

@@ -11,8 +11,8 @@ from typing import Any
 import tomli_w
 
 from ..errors import TriptychError
-from ..files import write_text
-from ..patch import method_named
+from ..files.atomic import write_text
+from ..methods import method_named
 from ..settings import Value
 
 

@@ -18,12 +18,12 @@ from typing import Any
 from optuna.trial import Trial as Asked
 
 from .. import __version__
-from ..artifact import Artifact
 from ..base import Base, Owner, generator
-from ..concept import Concept
+from ..data.concept import Concept
 from ..errors import TriptychError
-from ..fit import Fitted, Trial, fit
-from ..patch import Stage, Training, method_named
+from ..exchange.artifact import Artifact
+from ..methods import Stage, Training, method_named
+from ..training.fit import Fitted, Trial, fit
 from .layout import Layout, key
 from .plan import Plan
 from .progress import Progress

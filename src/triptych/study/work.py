@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..base import Base, Budget, generator
-from ..concept import Concept
+from ..data.concept import Concept
+from ..data.examples import Examples
 from ..errors import TriptychError
 from ..metrics import Drawn, Evidence
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
-from ..patch import Examples
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress

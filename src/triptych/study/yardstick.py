@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..concept import fill
+from ..data.concept import fill
 from ..errors import TriptychError
-from ..generate import Request, draw
 from ..metrics import Drawn, metrics
-from ..png import Recipe, save_png
+from ..sampling.generate import Request, draw
+from ..sampling.recipe import Recipe, save_png
 from ..scores import BASE
 from ..verdict import MARGINS
 from ..verdict.evidence import CEILING, PROMPT, SUBJECT, Evidence

@@ -7,13 +7,13 @@ interval.
 
 from collections.abc import Mapping, Sequence
 
-from ..intervals import Interval
 from ..metrics import metrics
 from ..scores import BASE, REAL, Cost, Score
 from .answers import answers
 from .compare import differences
 from .evidence import FIDELITY, MEMORISATION, NORMALISED, PRESERVATION, Evidence
 from .front import front
+from .intervals import Interval
 from .recommend import recommend
 from .reinforce import reinforcements
 from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict

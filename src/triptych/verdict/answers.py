@@ -2,10 +2,10 @@
 
 import math
 
-from ..intervals import Estimate
 from ..scores import BASE
 from ..units import size
 from .evidence import FIDELITY, PRESERVATION, PROMPT, Evidence, not_worse
+from .intervals import Estimate
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer

@@ -9,9 +9,9 @@ test takes the level's whole two-sided interval, so that with two methods the in
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 
-from ..intervals import Estimate
 from ..metrics import metrics
 from .evidence import FIDELITY, NORMALISED, SUBJECT, Evidence
+from .intervals import Estimate
 from .multiple import shaffer, sure
 from .needed import needed
 from .values import Comparison, Difference

@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from ..intervals import Estimate, Floats, Interval, Resamples
 from ..scores import BASE, REAL, Cost, Score, parts_of
+from .intervals import Estimate, Floats, Interval, Resamples
 from .multiple import holm, sure
 from .values import Anchors, Decision, Margins
 

@@ -9,7 +9,7 @@ multiple test procedures.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from ..intervals import LEVEL
+from .intervals import LEVEL
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from ..intervals import Estimate
 from ..scores import BASE
 from ..units import duration
 from .evidence import Evidence
+from .intervals import Estimate
 
 SEEDS = 3  # training seeds, from which an interval says something about other trainings
 MOST = 7  # times narrower than now: what lies nearer to the boundary is taken for lying on it

@@ -6,11 +6,11 @@ Every need is one line of `RULES`: how it ranks methods, and the sentence that g
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..intervals import Estimate, Interval
 from ..scores import parts_of
 from ..units import duration, size
 from .answers import lighter_than, no_fidelity
 from .evidence import PORTABILITY, PRESERVATION, PROMPT, Evidence, not_worse, surely_not_worse
+from .intervals import Estimate, Interval
 from .multiple import holm, sure
 from .needed import needed
 from .values import NEEDS, Choice, Need, Recommendation

@@ -5,9 +5,9 @@ What a part adds is the combination less the row that leaves it out, over the sa
 
 from collections.abc import Mapping
 
-from ..intervals import Estimate
 from ..scores import AND, parts_of
 from .evidence import PRESERVATION, PROMPT, Evidence
+from .intervals import Estimate
 from .multiple import holm, sure
 from .needed import needed
 from .values import Answer

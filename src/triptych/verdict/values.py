@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from ..errors import TriptychError
-from ..intervals import LEVEL, Interval
 from ..scores import Cost
+from .intervals import LEVEL, Interval
 
 SCHEMA = 2
 

@@ -2,8 +2,8 @@
 
 import math
 
-from ..intervals import Interval
 from ..scores import parts_of
+from .intervals import Interval
 
 TITLES = {
     "textual-inversion": "Textual inversion",

@@ -1,0 +1,1 @@
+"""Use cases: train one method, sample pictures."""

@@ -1,0 +1,219 @@
+"""From a name to a `Base`: the embedded demo, a diffusers folder, a checkpoint file, or a hub id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...errors import TriptychError, did_you_mean, first_line
+from ...files.tensorfile import TensorFile
+from ..description import Description
+from ..device import Precision, device_named, dtype_named
+from ..model import Base
+from ..text import Text
+from .difference import add
+from .parts import Parts
+from .prediction import prediction_named
+from .single import base_in, open_single, open_vae, picture_dtype
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+HERE = Path(__file__).parents[1]  # the folder of `base`
+EMBEDDED = dict.fromkeys(("demo", "demo-b"), HERE / "demo")
+DIFFERENCES = {"demo-b": HERE / "demo-b.safetensors"}  # what another base has of its own, by name
+FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
+PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+SECOND = ("tokenizer_2", "text_encoder_2")  # SDXL's
+EMBEDDINGS = ("clip_l", "clip_g")  # what the rows of an embedding are called where there are two text encoders
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a base comes from and how it shall be held: all that is needed to open it again in another process."""
+
+    source: str = "demo"  # "demo", "demo-b", a folder, a checkpoint file, or a hub id
+    device: str = "auto"
+    precision: Precision = "auto"
+    resolution: int = 0  # 0: the base's own
+    clip: str | None = None
+    vae: str = ""  # a file with another autoencoder
+    ema: bool = False  # of a checkpoint file: the averaged copy of its weights
+    prediction: str = ""  # "epsilon" or "v", where the base is wrong about it or does not say
+
+    def open(self) -> Base:
+        """The base, frozen, on its device.
+
+        Raises:
+            TriptychError: no such base, none of a family that is known, or no such device or precision.
+        """
+        return _open(self)
+
+
+def open_base(source: str, **how: Any) -> Base:
+    """The base that `source` names: "demo", a diffusers folder, a checkpoint file, or a hub id.
+
+    `how` are the other fields of `Place`: device, precision, resolution, ...
+
+    Raises:
+        TriptychError: as `Place.open`.
+    """
+    return Place(source, **how).open()
+
+
+def path_of(source: str) -> Path:
+    """The diffusers folder or checkpoint file that `source` names; a hub id is downloaded into the hub's cache."""
+    if source in EMBEDDED:
+        return EMBEDDED[source]
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise TriptychError(f"{source} is not a base: a diffusers folder has a model_index.json, and it has none")
+        return path
+    if path.is_file():
+        return path
+    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
+        raise TriptychError(f"there is no base {source!r}: give 'demo', a diffusers folder or a hub id{_near(source)}")
+    return _download(source)
+
+
+def family_of(source: str) -> str:
+    """The family of the base that `source` names, by its configuration or header alone.
+
+    Raises:
+        TriptychError: no such base, or none of a family that is known.
+    """
+    path = path_of(source)
+    if path.is_file():
+        return str(base_in(TensorFile.open(path), without_vae=True).family)
+    return Description.of(path, _family(path)).family
+
+
+def _near(source: str) -> str:
+    siblings = [p.name for p in Path(source).parent.glob("*") if p.is_dir()] if Path(source).parent.is_dir() else []
+    return did_you_mean(Path(source).name, {*EMBEDDED, *siblings})
+
+
+def _download(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = [f"{part}/*{suffix}" for part in PARTS + SECOND for suffix in (".json", ".txt", ".safetensors")]
+    try:
+        return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise TriptychError(f"there is no folder {source}, and the hub did not give it: {first_line(error)}") from error
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turns what the libraries raise over a bad folder into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise TriptychError(f"{folder} cannot be opened as a Stable Diffusion base: {first_line(error)}") from error
+
+
+def _open(place: Place) -> Base:
+    device = device_named(place.device)
+    dtype = dtype_named(place.precision, device)
+    path = path_of(place.source)
+    if path.is_file():
+        vae = Path(place.vae) if place.vae else None
+        parts = open_single(path, dtype, device, vae=vae, ema=place.ema, prediction=place.prediction or None)
+    else:
+        parts = _read_folder(path, _family(path), device, dtype, place)
+    folder = path if path.is_dir() else None
+    description = Description.of(folder, parts.family)
+    _make_fast(parts.unet, parts.vae, device)
+    resolution = _resolution(place, description, parts)
+    return Base(
+        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip
+    )
+
+
+def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from safetensors.torch import load_file
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    if place.ema:
+        raise TriptychError(f"{folder} is a folder: only checkpoint files hold averaged weights beside the others")
+    with _reading(folder):
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer")]
+        encoders = [CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)]
+        if family == "sdxl":
+            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2"))
+            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
+            encoders.append(second.to(device))
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
+        if place.source in DIFFERENCES:
+            unet.load_state_dict(add(unet.state_dict(), load_file(DIFFERENCES[place.source], str(device))))
+        schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
+        if place.vae:
+            vae = open_vae(Path(place.vae), folder, picture_dtype(dtype), device)
+        else:
+            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=picture_dtype(dtype)).to(device)
+    if place.prediction:
+        schedule.register_to_config(prediction_type=prediction_named(place.prediction))
+    predicts = schedule.config.prediction_type
+    return Parts(family, tuple(tokenizers), tuple(encoders), vae, unet, schedule, predicts, "its scheduler")
+
+
+def _texts(parts: Parts) -> tuple[Text, ...]:
+    if len(parts.text_encoders) == 1:
+        return (Text("text_encoder", parts.tokenizers[0], parts.text_encoders[0]),)
+    names = ("text_encoder", "text_encoder_2")
+    return tuple(
+        Text(name, tokenizer, encoder, embedding, penultimate=True)
+        for name, tokenizer, encoder, embedding in zip(
+            names, parts.tokenizers, parts.text_encoders, EMBEDDINGS, strict=True
+        )
+    )
+
+
+def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.device) -> None:
+    """Same arithmetic, better suited: measured by `python -m benchmarks.kernels`."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    vae.to(memory_format=torch.channels_last)
+    if device.type == "cpu" and unet.config.sample_size**2 <= FEW_TOKENS:
+        unet.set_attn_processor(AttnProcessor())
+
+
+def _family(folder: Path) -> str:
+    """Which family a folder is of, by its configuration.
+
+    Raises:
+        TriptychError: it is not whole, or a kind of base that pictures cannot be drawn with from a prompt alone.
+    """
+    with _reading(folder):
+        index = json.loads((folder / "model_index.json").read_text())
+        unet = json.loads((folder / "unet" / "config.json").read_text()) if (folder / "unet").is_dir() else {}
+    if "text_encoder_2" in index and index.get("text_encoder", [None])[0] is None:
+        raise TriptychError(f"{folder} is the SDXL refiner, which only finishes pictures: give the SDXL base")
+    family = "sdxl" if unet.get("addition_embed_type") else "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+    missing = [part for part in PARTS + SECOND * (family == "sdxl") if not (folder / part).is_dir()]
+    if missing:
+        raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
+    if unet.get("in_channels") != 4:
+        raise TriptychError(
+            f"{folder} is an inpainting or editing base (its UNet reads {unet.get('in_channels')} channels)"
+        )
+    return family
+
+
+def _resolution(place: Place, description: Description, parts: Parts) -> int:
+    """What is asked for, or what the base says of itself, or what its UNet was made for."""
+    halvings = len(parts.vae.config.block_out_channels) - 1
+    own = description.resolution or parts.unet.config.sample_size * 2**halvings
+    resolution, step = place.resolution or own, 2 ** (halvings + len(parts.unet.config.block_out_channels) - 1)
+    if resolution < step or resolution % step:
+        raise TriptychError(f"this base cannot draw {resolution} pixels: give --resolution as a multiple of {step}")
+    return resolution

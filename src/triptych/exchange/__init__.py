@@ -1,0 +1,1 @@
+"""Files of artifacts and bases: formats, metadata, inspection, conversion, export."""

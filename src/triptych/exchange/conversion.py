@@ -1,0 +1,159 @@
+"""One file's content in the layout of another program: artifacts by their formats, whole bases, and what lies between.
+
+A DreamBooth's difference becomes a whole base (one file, or a diffusers folder) or the nearest LoRA; a base becomes a
+base in the other layout. What a layout cannot hold is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import TriptychError, did_you_mean
+from ..files.tensorfile import TensorFile
+from .formats import RECIPE, Format, formats, open_artifact, recognise
+from .metadata import ARCHITECTURES, architecture, metadata_of
+
+if TYPE_CHECKING:
+    from ..base import Base, Place
+    from ..base.device import Precision
+    from ..patching.patch import Tensors
+    from .artifact import Artifact
+
+FOLDER = "diffusers"  # a whole base as a folder
+FILE = "single-file"  # a whole base as one file of the original layout
+BASES = (FILE, FOLDER)
+PRECISIONS: Mapping[str, Precision] = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What shall become of a file or a diffusers folder.
+
+    `place` is the base that a difference is added to. `rank` is that of a LoRA taken out of a difference, `strength`
+    how much of a difference is added to its base, `thumbnail` a picture for the metadata, `precision` that of a base.
+    """
+
+    source: Path
+    to: str
+    out: Path
+    place: Place | None = None
+    rank: int = 32
+    strength: float = 1.0
+    precision: Precision = "auto"
+    thumbnail: Path | None = None
+
+
+def convert(order: Order) -> str:
+    """Write `order.out`; what was lost or must be known comes back as a sentence, or "".
+
+    Raises:
+        TriptychError: the source cannot be read, cannot be held by that layout, or the place cannot be written.
+    """
+    if order.source.is_dir() or recognise(TensorFile.open(order.source)).kind == "checkpoint":
+        return _base(order)
+    artifact = open_artifact(order.source)
+    if artifact.method == "dreambooth":
+        return _difference(order, artifact)
+    return _artifact(order, artifact)
+
+
+def _base(order: Order) -> str:
+    """A whole base in the other layout."""
+    from ..base import Place
+
+    if order.to not in BASES:
+        raise TriptychError(f"{order.source} is a whole base: it can become {' or '.join(BASES)}, not {order.to!r}")
+    place = Place(str(order.source), device="cpu", precision=_kept_precision(order))
+    return _write_base(order, place.open(), {}, {})
+
+
+def _kept_precision(order: Order) -> Precision:
+    """That of the file's tensors, mostly, where none is asked for."""
+    if order.precision != "auto" or order.source.is_dir():
+        return order.precision if order.precision != "auto" else "fp32"
+    kinds = Counter(layout.dtype for layout in TensorFile.open(order.source).layouts.values())
+    return PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
+
+
+def _difference(order: Order, artifact: Artifact) -> str:
+    """A base with the difference added, or the LoRA that is nearest to the difference."""
+    if order.to == FOLDER:
+        return _changed_base(order, artifact)
+    wanted = _format("kohya-lora" if order.to == "lora" else order.to, ("lora", "dreambooth"))
+    if wanted.name == FILE:
+        return _changed_base(replace(order, to=FILE), artifact)
+    return _nearest_lora(order, wanted, artifact) if wanted.kind == "lora" else _write(order, wanted, artifact)
+
+
+def _changed_base(order: Order, artifact: Artifact) -> str:
+    if order.place is None:
+        raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
+    base = order.place.open()
+    made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
+    note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
+    told = metadata_of(artifact, order.out.stem, order.thumbnail)
+    return "; ".join(filter(None, (_write_base(order, base, artifact.tensors, told), note)))
+
+
+def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> str:
+    """With the settings of the training that the two methods share, since it was trained so."""
+    from ..methods import method_named
+    from .extract import extract_lora
+
+    found, method = extract_lora(artifact.tensors, order.rank), method_named("lora")
+    own = {one.name for one in fields(method.settings_class)}
+    shared = {name: value for name, value in vars(artifact.settings).items() if name in own}
+    settings = method.configure(shared, {"rank": found.rank, "alpha": float(found.rank)})
+    lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
+    return "; ".join(filter(None, (str(found), _write(order, wanted, lora))))
+
+
+def _artifact(order: Order, artifact: Artifact) -> str:
+    return _write(order, _format(order.to, (artifact.method,)), artifact)
+
+
+def _format(to: str, kinds: tuple[str, ...]) -> Format:
+    """The format called `to`, or beginning with it, or read by the program `to`, that can hold one of these kinds.
+
+    Raises:
+        TriptychError: there is none.
+    """
+    able = {name: one for name, one in formats().items() if one.writes and one.kind in (*kinds, "any")}
+    named = [one for name, one in able.items() if name == to or name.startswith(f"{to}-")]
+    read = [one for one in able.values() if to.lower() in map(str.lower, one.readers)]
+    if not named and not read:
+        known = {*able, FOLDER} if FILE in able else able
+        raise TriptychError(f"a {kinds[-1]} cannot be written as {to!r}{did_you_mean(to, known)}")
+    return (named + read)[0]
+
+
+def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
+    if order.out.suffix != wanted.suffixes[0]:
+        raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
+    told = metadata_of(artifact, order.out.stem, order.thumbnail) | {RECIPE: artifact.recipe(wanted.name)}
+    base = order.place.open() if order.place else None
+    return wanted.write(artifact, order.out, base, told)
+
+
+def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str, str]) -> str:
+    """In the precision asked for, else in that of the checkpoint, else in float16."""
+    from ..base.device import DTYPES
+    from .export import Change, write_diffusers_folder, write_single_file
+
+    source = Path(base.name) if Path(base.name).is_file() else None
+    dtype = DTYPES.get(order.precision, None if source else DTYPES["fp16"])
+    change = Change(difference, order.strength)
+    if order.to == FOLDER:
+        return write_diffusers_folder(base, order.out, change, dtype=dtype)
+    if order.out.suffix != ".safetensors":
+        raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
+    family, prediction = base.description.family, base.schedule.config.prediction_type
+    metadata = {**architecture(family, prediction), **told}
+    lost = write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
+    known = family in ARCHITECTURES
+    note = "" if known else f"programs open such a file by Stable Diffusion's own sizes, which {family} has not"
+    return "; ".join(filter(None, (lost, note)))

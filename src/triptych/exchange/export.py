@@ -1,0 +1,247 @@
+"""A base, with what was learned added to its weights, as one file of the original layout or as a diffusers folder.
+
+Tensors are made and written one at a time. What is learned is a difference: it is added in float32, at a strength, and
+the sum is cast to the precision of the file; how much that rounds is said.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Base
+from ..base.description import FILE as DESCRIPTION
+from ..base.opening.names import Origin, ema_key, family_of, origins
+from ..base.opening.single import FAMILIES
+from ..errors import TriptychError
+from ..files.atomic import replacing_entries, write_text
+from ..files.checkpoint import EMA, NESTED, UNET, VAE
+from ..files.streaming import DTYPES, Entry, Rounding, write_entries
+from ..files.tensorfile import TensorFile
+
+Tensors = Mapping[str, Tensor]
+Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
+INDEX = "model_index.json"
+LEFT_OUT = {"sd2": "the last block of its text encoder, which no picture depends on, is left out"}  # as diffusers does
+TYPES = {name: dtype for dtype, name in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is added to a base's weights: `strength` times the differences, named "unet.<parameter>", ..."""
+
+    differences: Tensors = field(default_factory=dict)
+    strength: float = 1.0
+
+    def check(self, weights: Tensors) -> None:
+        """Make sure that they are differences of these weights.
+
+        Raises:
+            TriptychError: naming the first that is not.
+        """
+        for name, difference in self.differences.items():
+            wanted = tuple(weights[name].shape) if name in weights else "none"
+            if wanted != tuple(difference.shape):
+                raise TriptychError(
+                    "this was made for another kind of base: "
+                    f"{name} is {tuple(difference.shape)}, the base has {wanted}"
+                )
+
+    def to(self, name: str, weight: Tensor) -> Tensor:
+        """A weight, changed, in float32; itself where nothing changes it."""
+        if name not in self.differences or not self.strength:
+            return weight
+        return weight.float() + self.strength * self.differences[name].to(weight.device).float()
+
+
+def write_single_file(
+    base: Base,
+    path: Path,
+    change: Change | None = None,
+    *,
+    source: Path | None = None,
+    dtype: torch.dtype | None = None,
+    ema: bool = False,
+    bake_vae: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> str:
+    """Write a base as one safetensors file in the original layout of its family.
+
+    Args:
+        source: the checkpoint the base was opened from. Everything in it that is not changed is kept as it is there,
+            also what no program reads; averaged copies of weights are left out, since they would be those of before.
+        dtype: of all weights; by default each as it is in the checkpoint, or in the base.
+        ema: the base was opened with the averaged weights of `source`.
+        bake_vae: write the base's own autoencoder, not that of `source`.
+
+    Returns:
+        What was lost, as a clause, or "".
+
+    Raises:
+        TriptychError: the differences are those of another base, the weights do not fit the precision, or the place
+            cannot be written.
+    """
+    change, weights, groups = change or Change(), _weights(base), _groups(base)
+    change.check(weights)
+    ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
+    if source is None:
+        rounded = str(write_entries(path, ours, metadata or {}))
+        return "; ".join(filter(None, (rounded, LEFT_OUT.get(family_of(base.unet.config)))))
+    file = TensorFile.open(source)
+    entries = dict(_kept(file, groups, change, dtype, ema))
+    if bake_vae:
+        entries |= {key: entry for key, entry in ours.items() if key.startswith(VAE)}
+    return str(write_entries(path, entries, {**file.metadata, **(metadata or {})}))
+
+
+def _weights(base: Base) -> dict[str, Tensor]:
+    return {f"{part}.{name}": w for part, module in base.modules().items() for name, w in module.state_dict().items()}
+
+
+def _groups(base: Base) -> dict[str, dict[str, Origin]]:
+    """Key in the original layout -> the base's parameters that it holds."""
+    family = family_of(base.unet.config)
+    groups: dict[str, dict[str, Origin]] = {}
+    for part, module in base.modules().items():
+        for name, origin in origins(family, part, _config(module), module.state_dict()).items():
+            groups.setdefault(origin.key, {})[f"{part}.{name}"] = origin
+    return {key: dict(sorted(group.items(), key=lambda pair: pair[1].third or 0)) for key, group in groups.items()}
+
+
+def _config(module: nn.Module) -> dict[str, Any]:
+    config: Any = module.config
+    return dict(config) if isinstance(config, Mapping) else dict(config.to_dict())
+
+
+def _joined_entry(weights: Tensors, group: Group, change: Change, dtype: torch.dtype | None) -> Entry:
+    own = weights[next(iter(group))].dtype
+    shape = _joined(group, lambda name: weights[name].to("meta")).shape
+    return Entry(dtype or own, tuple(shape), lambda: _joined(group, lambda name: change.to(name, weights[name])))
+
+
+def _joined(group: Group, weight: Callable[[str], Tensor]) -> Tensor:
+    """The tensor under one key, from the parameters it holds."""
+    whole = torch.cat([weight(name) for name in group])
+    origin = next(iter(group.values()))
+    if origin.transposed:
+        return whole.T
+    return whole[..., None, None] if origin.pointwise else whole
+
+
+def _kept(
+    file: TensorFile, groups: Mapping[str, Group], change: Change, dtype: torch.dtype | None, ema: bool
+) -> Iterator[tuple[str, Entry]]:
+    """All of a checkpoint but its averaged copies, with what changes changed."""
+    root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
+    keys = [name.removeprefix(root) for name in file.layouts if name.startswith(root)]
+    read = {
+        key: root + (ema_key(key) if ema and key.startswith(UNET) else key) for key in keys if not key.startswith(EMA)
+    }
+    tensors = file.tensors(read.values())
+    for key, name in read.items():
+        layout = file.layouts[name]
+        own = TYPES[layout.dtype]
+        entry_type = dtype if dtype and own.is_floating_point else own
+        yield key, Entry(entry_type, layout.shape, _changed(tensors[name], groups.get(key, {}), change))
+
+
+def _changed(tensor: Tensor, group: Group, change: Change) -> Callable[[], Tensor]:
+    if not change.strength or not group.keys() & change.differences.keys():
+        return lambda: tensor
+
+    def make() -> Tensor:
+        none = torch.zeros(tensor.shape[0] // len(group), *tensor.shape[1:])
+        difference = _joined(group, lambda name: change.differences.get(name, none).float())
+        return tensor.float() + change.strength * difference.reshape(tensor.shape)
+
+    return make
+
+
+def write_diffusers_folder(
+    base: Base, folder: Path, change: Change | None = None, *, dtype: torch.dtype | None = None
+) -> str:
+    """Write a base as a folder that diffusers' `StableDiffusionPipeline` or `StableDiffusionXLPipeline` opens.
+
+    `model_index.json` comes last, so that a folder that has it is whole. In a folder that exists, the parts are
+    replaced whole, and files of other names stay.
+
+    Returns:
+        What was lost, as a clause, or "".
+
+    Raises:
+        TriptychError: the differences are those of another base, the weights do not fit the precision, or the place
+            cannot be written.
+    """
+    change, weights = change or Change(), _weights(base)
+    change.check(weights)
+    folder, rounding = folder.absolute(), Rounding()
+    with replacing_entries(folder, INDEX) as whole:
+        for part, module in base.modules().items():
+            _write_configuration(module, whole / part)
+            entries = {
+                _name_in_folder(part, name, module): Entry(
+                    dtype or weight.dtype, tuple(weight.shape), _own(f"{part}.{name}", weight, change)
+                )
+                for name, weight in module.state_dict().items()
+            }
+            stem = "model" if part.startswith("text") else "diffusion_pytorch_model"
+            write_entries(whole / part / f"{stem}.safetensors", entries, {}, rounding)
+        for text in base.texts:
+            text.tokenizer.save_pretrained(whole / text.name.replace("text_encoder", "tokenizer"))
+        scheduler = _write_schedule(base, whole)
+        if base.folder and (base.folder / DESCRIPTION).is_file():
+            shutil.copyfile(base.folder / DESCRIPTION, whole / DESCRIPTION)
+        write_text(whole / INDEX, json.dumps(_index(base, scheduler), indent=2, sort_keys=True) + "\n")
+    return str(rounding)
+
+
+def _write_configuration(module: Any, folder: Path) -> None:
+    if hasattr(module, "save_config"):  # diffusers'
+        module.save_config(folder)
+    else:
+        module.config.save_pretrained(folder)
+
+
+def _own(name: str, weight: Tensor, change: Change) -> Callable[[], Tensor]:
+    return lambda: change.to(name, weight)
+
+
+def _name_in_folder(part: str, name: str, module: nn.Module) -> str:
+    """Text encoders are kept as `text_model`, which transformers of every version reads."""
+    return f"text_model.{name}" if part.startswith("text") and not hasattr(module, "text_model") else name
+
+
+def _write_schedule(base: Base, folder: Path) -> str:
+    """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
+    import diffusers
+
+    family = FAMILIES / family_of(base.unet.config) / "scheduler" / "scheduler_config.json"
+    usual = json.loads(family.read_text(encoding="utf-8"))
+    name = str(usual.pop("_class_name"))
+    own = {entry: value for entry, value in base.schedule.config.items() if not entry.startswith("_")}
+    getattr(diffusers, name).from_config({**usual, **own}).save_pretrained(folder / "scheduler")
+    return name
+
+
+def _index(base: Base, scheduler: str) -> dict[str, object]:
+    import diffusers
+
+    parts: dict[str, object] = {
+        "_diffusers_version": diffusers.__version__, "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", scheduler],
+        "image_encoder": [None, None], "feature_extractor": [None, None],
+    }  # fmt: skip
+    for text in base.texts:
+        parts[text.name] = ["transformers", type(text.encoder).__name__]
+        parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
+    if len(base.texts) == 2:
+        return {**parts, "_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
+    unchecked = {"safety_checker": [None, None], "requires_safety_checker": False}
+    return {**parts, "_class_name": "StableDiffusionPipeline", **unchecked}

@@ -1,0 +1,162 @@
+"""File formats of personalisation, one a file, found by being in this folder; what they hold becomes an `Artifact`.
+
+Importing a format needs no torch, so that `triptych inspect` answers at once: what reads or writes tensors imports what
+it needs inside its functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from ...errors import TriptychError
+from ...files.tensorfile import TensorFile
+
+if TYPE_CHECKING:
+    from ...base import Base
+    from ..artifact import Artifact
+
+OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
+RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a header says about a file.
+
+    `kind` is a method's name ("lora", "textual-inversion", "hypernetwork", "dreambooth", "aesthetic-gradients"),
+    "checkpoint" or "vae". `family` is that of the bases it fits ("sd1", "sd2", "sdxl", ...), None where the header does
+    not tell. `details` is what a user wants to know: rank, alpha, vectors, structure, ...
+    """
+
+    kind: str
+    format: str
+    family: str | None
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    triggers: tuple[str, ...] = ()  # words to say in a prompt
+
+
+class Format(ABC):
+    """One layout of a file.
+
+    Class attributes: `name` as `--to` takes it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
+    the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: what a file of this
+    format cannot hold, empty where nothing is lost.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    readers: ClassVar[tuple[str, ...]]
+    loses: ClassVar[str] = ""
+    writes: ClassVar[bool] = True
+
+    @abstractmethod
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        """What the file is, if it is of this format; by its header alone."""
+
+    @abstractmethod
+    def read(self, file: TensorFile) -> Artifact:
+        """Its content.
+
+        Raises:
+            TriptychError: a tensor that is missing, superfluous, of a wrong shape or not finite, by name.
+        """
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """Write it whole or not at all; what was lost or must be known comes back as a sentence, or "".
+
+        `metadata` goes into containers that have a place for it.
+
+        Raises:
+            TriptychError: this artifact cannot be held by this format, or the place cannot be written.
+        """
+        raise NotImplementedError
+
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """All formats by name, our own first."""
+    found: dict[str, Format] = {}
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != OWN, info.name)):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for member in vars(module).values():
+            own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
+            if own and not member.__abstractmethods__:
+                found[member.name] = member()
+    return found
+
+
+def recognise(file: TensorFile) -> Recognised:
+    """What a file is, by its header alone.
+
+    Raises:
+        TriptychError: no format knows it.
+    """
+    for one in formats().values():
+        found = one.recognise(file)
+        if found:
+            family, says = _told_by_recipe(file)
+            words = tuple(dict.fromkeys((*says, *found.triggers)))
+            return replace(found, family=found.family or family, triggers=words)
+    if file.container == "picture":
+        raise TriptychError(f"{file.path} is a picture that holds no embedding")
+    names = ", ".join(name or "one without a name" for name in list(file.layouts)[:3]) or "none"
+    raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
+
+
+def _told_by_recipe(file: TensorFile) -> tuple[str | None, tuple[str, ...]]:
+    """The family of its base, and what to say, by a file of ours in another layout."""
+    try:
+        recipe = json.loads(file.metadata.get(RECIPE, "{}"))
+        family, says = recipe.get("family"), recipe.get("says")
+    except (ValueError, AttributeError):
+        return None, ()
+    return str(family) if family else None, (str(says),) if says else ()
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The trained file at `path`, whatever tool wrote it.
+
+    Raises:
+        TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
+    """
+    file = TensorFile.open(path)
+    found = recognise(file)
+    if found.kind in ("checkpoint", "vae"):
+        option = "--vae" if found.kind == "vae" else "--base"
+        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as {option}")
+    read = formats()[found.format].read(file)
+    recipe = file.metadata.get(RECIPE)
+    return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read
+
+
+def _told_more(read: Artifact, told: Artifact) -> Artifact:
+    """What the recipe tells, but for the settings that belong to the tensors as this layout has them."""
+    held = {name: getattr(read.settings, name) for name in HELD if hasattr(told.settings, name)}
+    return replace(told, settings=replace(told.settings, **held))
+
+
+def load(path: Path | str) -> Artifact | Base:
+    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint holds.
+
+    Raises:
+        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+    """
+    from ...base import open_base
+
+    path = Path(path)
+    if path.is_dir() or recognise(TensorFile.open(path)).kind == "checkpoint":
+        return open_base(str(path))
+    return open_artifact(path)

@@ -1,0 +1,75 @@
+"""The `.pt` file in which A1111's web UI keeps an embedding: a pickled dictionary with `string_to_param`.
+
+The web UI calls a word by its file's name; the name inside only says what it was called when it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import TriptychError
+from ..word_files import ROWS, described, family_of, vectors_of, word_artifact
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from ...base import Base
+    from ...files.tensorfile import TensorFile
+    from ..artifact import Artifact
+
+PARAM, TOKEN = "string_to_param.", "string_to_token."
+TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+FIRST_TOKEN = 265  # CLIP's "*": where the web UI's own files say that the word stood in its templates
+
+
+class A1111Embedding(Format):
+    name = "a1111-embedding"
+    kind = "textual-inversion"
+    title = "the web UI's dictionary with `string_to_param`"
+    suffixes = (".pt",)
+    readers = ("A1111", "Forge", "ComfyUI", "diffusers")
+    loses = "the recipe; SDXL, which has vectors of two text encoders"
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        name = _param(file)
+        if name is None:
+            return None
+        layouts = {ROWS: file.layouts[name]}
+        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, file.values), (file.path.stem,))
+
+    def read(self, file: TensorFile) -> Artifact:
+        name = str(_param(file))
+        told = {key: file.values.get(key) for key in TOLD}
+        return word_artifact(file.path, {ROWS: file.tensors([name])[name]}, file.path.stem, told)
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        import torch
+
+        from ...files.atomic import replacing
+
+        vectors = vectors_of(artifact, self.name)
+        if ROWS not in vectors:
+            raise TriptychError(
+                f"{self.name} has one text encoder's vectors, and this embedding is for SDXL: take kohya"
+            )
+        told = artifact.provenance
+        step = str(told.get("step", getattr(artifact.settings, "steps", 0)))
+        content = {
+            "string_to_token": {"*": FIRST_TOKEN},
+            "string_to_param": {"*": vectors[ROWS].detach().float().cpu().clone().requires_grad_()},
+            "name": path.stem, "step": int(step) if step.isdecimal() else 0,
+            "sd_checkpoint": told.get("sd_checkpoint"),
+            "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
+        }  # fmt: skip
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+        return f"it is called by its file's name: {path.stem}"
+
+
+def _param(file: TensorFile) -> str | None:
+    """The one tensor of a word; the paper's code keeps the number of its token as a tensor too."""
+    names = [name for name in file.layouts if not name.startswith(TOKEN)]
+    return names[0] if len(names) == 1 and names[0].startswith(PARAM) and file.layouts[names[0]].shape else None

@@ -1,0 +1,209 @@
+"""The `.pt` file of A1111's web UI that holds a hypernetwork: a pickled dictionary.
+
+Under each width of context, a whole number, lies a pair of state dictionaries, for keys and for values; beside them lie
+`layer_structure`, `activation_func`, `is_layer_norm`, `activate_output`, dropout and what made it. The names inside are
+`linear.N.weight`, where N counts all members of the net, dropout too; the oldest files have `linear1` and `linear2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import TriptychError
+from ...files.checkpoint import CONTEXT_WIDTHS
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...base import Base
+    from ...files.tensorfile import TensorFile
+    from ..artifact import Artifact
+
+TENSOR = re.compile(r"(\d+)\.([01])\.(linear[12]?\.(?:\d+\.)?(?:weight|bias))")
+OLD = {"linear1.": "linear.0.", "linear2.": "linear.1."}
+TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name", "weight_initialization", "optional_info")
+COMFY = ("linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish")
+
+
+class A1111Hypernetwork(Format):
+    name = "a1111-hypernetwork"
+    kind = "hypernetwork"
+    title = "the web UI's dictionary of nets by width"
+    suffixes = (".pt",)
+    readers = ("A1111", "ComfyUI")
+    loses = "how it was trained"
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        widths = _widths(file)
+        if not widths:
+            return None
+        structure, dropout = _structure(file), _dropout(file)
+        details: dict[str, str | int | float] = {
+            "widths": ", ".join(map(str, widths)),
+            "structure": ", ".join(f"{multiple:g}" for multiple in structure),
+            "activation": _activation(file),
+            "layer norm": "yes" if file.values.get("is_layer_norm") else "no",
+            "activated output": "yes" if _activates_output(file) else "no",
+            "dropout": ", ".join(f"{share:g}" for share in dropout) if any(dropout) else "no",
+        }
+        shown = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+        details |= {name: file.values[name] for name in shown if file.values.get(name)}
+        return Recognised(self.kind, self.name, _family(widths), details)
+
+    def read(self, file: TensorFile) -> Artifact:
+        from ...methods import method_named
+        from ...methods.hypernetwork import members, tensor_names
+        from ..artifact import Artifact
+
+        widths = _widths(file)
+        try:
+            settings = method_named(self.kind).configure({
+                "widths": ",".join(map(str, widths)), "layers": ",".join(map(repr, _structure(file))),
+                "activation": _activation(file), "layer_norm": bool(file.values.get("is_layer_norm")),
+                "activate_output": _activates_output(file),
+            })  # fmt: skip
+            settings.structure  # noqa: B018  # says what is wrong with it
+        except TriptychError as error:
+            raise TriptychError(f"{file.path} cannot be used: {error}") from error
+        given = {_present(name): name for name in file.layouts}
+        wanted: dict[str, str] = {}  # canonical name: the file's
+        for width in widths:
+            ours = members(width, settings)
+            theirs = [one for one in members(width, settings, _dropout(file)) if one.kind != "dropout"]
+            for net, letter in ((f"{width}.0", "k"), (f"{width}.1", "v")):
+                for own, other in zip(ours, theirs, strict=True):
+                    names = zip(tensor_names(f"{width}.{letter}", own), tensor_names(net, other), strict=True)
+                    for (canonical, name), shape in zip(names, own.shapes.values(), strict=True):
+                        _check(file, given, name, tuple(shape))
+                        wanted[canonical] = given[name]
+        strange = sorted(file.layouts.keys() - set(wanted.values()))
+        if strange:
+            raise TriptychError(f"{file.path} has a tensor {strange[0]}, for which its structure has no place")
+        tensors = file.tensors(wanted.values())
+        return Artifact(
+            self.kind, settings, {name: tensors[theirs] for name, theirs in wanted.items()}, _provenance(file, widths)
+        )
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        import torch
+
+        from ...files.atomic import replacing
+
+        with replacing(path) as temporary:
+            torch.save(_dictionary(artifact, path.stem), temporary)
+        return _comfy(artifact.settings)
+
+
+def _widths(file: TensorFile) -> list[int]:
+    """The widths of context that it has nets for."""
+    if file.container != "pickle":
+        return []
+    return sorted({int(match[1]) for name in file.layouts if (match := TENSOR.fullmatch(name))})
+
+
+def _family(widths: Sequence[int]) -> str | None:
+    """By the width of text; none where the file has nets for several."""
+    found = {CONTEXT_WIDTHS[width] for width in widths if width in CONTEXT_WIDTHS}
+    return found.pop() if len(found) == 1 else None
+
+
+def _structure(file: TensorFile) -> list[float]:
+    return _numbers(file, "layer_structure") or [1, 2, 1]
+
+
+def _numbers(file: TensorFile, name: str) -> list[float] | None:
+    given = file.values.get(name)
+    try:
+        return None if given is None else [float(number) for number in given]
+    except (TypeError, ValueError):
+        raise TriptychError(f"{file.path} is damaged: its {name} is {given!r}, not numbers") from None
+
+
+def _activation(file: TensorFile) -> str:
+    return str(file.values.get("activation_func") or "linear")
+
+
+def _activates_output(file: TensorFile) -> bool:
+    """A file that does not say so does: the key is younger than the first activations."""
+    return bool(file.values.get("activate_output", True))
+
+
+def _dropout(file: TensorFile) -> list[float]:
+    """The share dropped after each width; what files said before they had the list is 0.3 between the layers."""
+    given, structure = _numbers(file, "dropout_structure"), _structure(file)
+    if given is not None:
+        return given
+    if not file.values.get("use_dropout"):
+        return [0.0] * len(structure)
+    return [0.0, *[0.3] * (len(structure) - 3), 0.3 if file.values.get("last_layer_dropout") else 0.0, 0.0]
+
+
+def _present(name: str) -> str:
+    """A name as files have it now."""
+    for old, new in OLD.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _check(file: TensorFile, given: Mapping[str, str], name: str, shape: tuple[int, ...]) -> None:
+    if name not in given:
+        raise TriptychError(f"{file.path} lacks the tensor {name}, which its structure asks for")
+    found = file.layouts[given[name]].shape
+    if found != shape:
+        raise TriptychError(
+            f"{file.path} is damaged: its tensor {given[name]} is {found}, its structure asks for {shape}"
+        )
+
+
+def _provenance(file: TensorFile, widths: Sequence[int]) -> dict[str, str]:
+    told = {name: str(file.values[name]) for name in TOLD if file.values.get(name) is not None}
+    family = _family(widths)
+    return told | ({"family": family} if family else {})
+
+
+def _dictionary(artifact: Artifact, name: str) -> dict[int | str, Any]:
+    """What the file holds, with every key that the web UI writes, for readers differ in what a missing one means."""
+    settings, told = artifact.settings, artifact.provenance
+    structure = [int(multiple) if multiple == int(multiple) else multiple for multiple in settings.structure]
+    nets: dict[int, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+    for canonical, tensor in artifact.tensors.items():
+        width, letter, rest = canonical.split(".", 2)
+        pair = nets.setdefault(int(width), ({}, {}))
+        pair["kv".index(letter)][rest] = tensor.detach().cpu().contiguous().clone()
+    step = told.get("step") or (str(settings.steps) if "seed" in told else "0")
+    return {
+        **{width: (_in_order(k), _in_order(v)) for width, (k, v) in sorted(nets.items())},
+        "step": int(step) if step.isdecimal() else 0,
+        "name": told.get("name", name),
+        "layer_structure": structure,
+        "activation_func": settings.activation,
+        "is_layer_norm": settings.layer_norm,
+        "weight_initialization": told.get("weight_initialization", "Normal"),
+        "sd_checkpoint": told.get("sd_checkpoint"),
+        "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
+        "activate_output": settings.activate_output,
+        "use_dropout": False,
+        "dropout_structure": [0.0] * len(structure),
+        "last_layer_dropout": False,
+        "optional_info": told.get("optional_info", ""),
+    }
+
+
+def _in_order(net: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By the place in the net, weight before bias: ComfyUI goes by the order alone."""
+    return dict(sorted(net.items(), key=lambda one: (int(one[0].split(".")[1]), one[0].endswith("bias"))))
+
+
+def _comfy(settings: Any) -> str:
+    """Where ComfyUI's reader differs from the web UI's."""
+    if settings.activation not in COMFY:
+        return f"ComfyUI cannot read it: it does not know the activation {settings.activation!r}"
+    if settings.layer_norm and settings.activation != "linear" and not settings.activate_output:
+        return "ComfyUI draws otherwise with it: where there is a LayerNorm it activates the last layer in any case"
+    return ""

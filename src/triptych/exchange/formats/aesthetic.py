@@ -1,0 +1,56 @@
+"""The `.pt` file of an aesthetic embedding: nothing but the mean of CLIP's image features, [1, 768], not normalised.
+
+So the code of arXiv:2209.12330 and A1111's extension keep it, in float16 or float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import TriptychError
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from ...base import Base
+    from ...files.tensorfile import TensorFile
+    from ..artifact import Artifact
+
+MEAN = "mean_image_feature"
+FAMILIES = {768: "sd1"}  # the width of CLIP ViT-L/14's projection
+
+
+class Aesthetic(Format):
+    name = "a1111-aesthetic"
+    kind = "aesthetic-gradients"
+    title = "one tensor: the mean of CLIP's image features"
+    suffixes = (".pt",)
+    readers = ("A1111's extension", "the paper's code")
+    loses = "steps and rate; SDXL, which has two CLIPs"
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        if set(file.layouts) != {""} or len(file.layouts[""].shape) != 2 or file.layouts[""].shape[0] != 1:
+            return None
+        width = file.layouts[""].shape[1]
+        return Recognised(self.kind, self.name, FAMILIES.get(width), {"width": width})
+
+    def read(self, file: TensorFile) -> Artifact:
+        from ...methods import method_named
+        from ..artifact import Artifact
+
+        return Artifact(self.kind, method_named(self.kind).configure({}), {MEAN: file.tensors()[""].float()})
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        import torch
+
+        from ...files.atomic import replacing
+
+        if artifact.method != self.kind or set(artifact.tensors) != {MEAN}:
+            raise TriptychError(f"{self.name} holds one mean image feature, which this {artifact.method} is not")
+        with replacing(path) as temporary:
+            torch.save(artifact.tensors[MEAN].detach().float().cpu().clone(), temporary)
+        settings = artifact.settings
+        return f"it holds no settings: tell what reads it to take {settings.steps} steps at a rate of {settings.lr}"

@@ -1,0 +1,169 @@
+"""LoRA as diffusers and peft keep it: full module paths, and alphas in the metadata, or beside the file.
+
+Four ways of naming are read: peft's (`unet.….to_q.lora_A.weight`), diffusers' of 2023 (`….to_q.lora.down.weight`, of
+text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight`), and files that
+peft itself saved (`base_model.model.…`, `adapter_config.json` beside them). Where nothing tells alpha, it is the rank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...errors import TriptychError
+from ..lora_files import alphas_of, artifact_of, described, family_of, refuse_all_but_lora, settled, triggers_of
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...base import Base
+    from ...files.tensorfile import TensorFile
+    from ..artifact import Artifact
+
+PARTS = ("unet.", "text_encoder_2.", "text_encoder.")
+PEFT = "base_model.model."
+CONFIG = "lora_adapter_metadata"  # diffusers' metadata entry: JSON of "unet.r", "unet.lora_alpha", ...
+BESIDE = "adapter_config.json"  # peft's
+MAGNITUDE = "lora_magnitude_vector"
+FORMS = (  # endings of names -> ours
+    (r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight", r".\1.lora_\2"),
+    (r"\.processor\.to_out_lora\.(down|up)\.weight", r".to_out.0.lora_\1"),
+    (r"\.lora(?:_linear_layer)?\.(down|up)\.weight", r".lora_\1"),
+    (r"\.lora_down", ".lora_A.weight"),
+    (r"\.lora_up", ".lora_B.weight"),
+    (r"\.(lora_[AB]|hada_w[12]_[ab]|hada_t[12]|lokr_[wt][12](?:_[ab])?)\.(?:default|default_0)(\.weight)?", r".\1\2"),
+    (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", ".dora_scale"),
+)
+LEAF = re.compile(r"\.(lora_|hada_|lokr_|dora_scale)")
+T = TypeVar("T")
+
+
+class DiffusersLora(Format):
+    name = "diffusers-lora"
+    kind = "lora"
+    title = "LoRA and DoRA by full module paths, alphas in the metadata"
+    suffixes = (".safetensors", ".bin")
+    readers = ("diffusers", "peft")
+    loses = "LoHa, LoKr, IA3, OFT, full changes and norms are refused"
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        names = [_ours(name) for name in file.layouts]
+        known = [name for name in names if name.startswith(PARTS) and LEAF.search(name)]
+        if not known or len(known) < len(names):
+            return None
+        layers = _layers(file.layouts)
+        details = described(layers, file.metadata)
+        details["of text encoders"] = sum(path.startswith("text") for path in layers)
+        return Recognised("lora", self.name, family_of(layers, file.metadata), details, triggers_of(file.metadata))
+
+    def read(self, file: TensorFile) -> Artifact:
+        layers = _layers(file.tensors())
+        for leaves in layers.values():
+            if "dora_scale" in leaves:  # peft's is a vector of outputs
+                leaves["dora_scale"] = leaves["dora_scale"].flatten().unsqueeze(1)
+        config = _config(file)
+        alphas = {path: _alpha(path, leaves, config) for path, leaves in layers.items()}
+        known, family = settled(layers, {p: a for p, a in alphas.items() if a}), family_of(layers, file.metadata)
+        return artifact_of(*known, triggers_of(file.metadata), family)
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        from ...patching.adapters import by_layer
+        from ..metadata import write_safetensors
+
+        layers = by_layer(artifact.tensors)
+        refuse_all_but_lora(layers, self.name)
+        tensors: dict[str, Tensor] = {}
+        for place, leaves in layers.items():
+            tensors |= {f"{place}.{leaf}": leaves[leaf] for leaf in ("lora_A.weight", "lora_B.weight")}
+            if "dora_scale" in leaves:
+                if leaves["dora_scale"].shape[0] != leaves["lora_B.weight"].shape[0]:
+                    raise TriptychError(f"{self.name} holds DoRA over outputs only, and {place} has it over inputs")
+                tensors[f"{place}.{MAGNITUDE}"] = leaves["dora_scale"].flatten()
+        told = {CONFIG: json.dumps(_told(layers, alphas_of(layers, artifact.settings.alpha)))}
+        write_safetensors(path, tensors, {**(metadata or {}), **told})
+        return ""
+
+
+def _ours(name: str) -> str:
+    for form, replacement in FORMS:
+        name = re.sub(f"{form}$", replacement, name)
+    if name.startswith(PEFT):
+        inner = name.removeprefix(PEFT)
+        return f"text_encoder.{inner}" if inner.startswith("text_model.") else f"unet.{inner}"
+    return name
+
+
+def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    from ...patching.adapters import by_layer
+
+    return by_layer({_ours(name): tensor for name, tensor in tensors.items()})
+
+
+def _config(file: TensorFile) -> dict[str, Any]:
+    """Ranks and alphas by part: `{"unet": {"r": 4, "lora_alpha": 8, ...}}`.
+
+    Raises:
+        TriptychError: what should say them is not JSON.
+    """
+    beside = file.path.with_name(BESIDE)
+    try:
+        if CONFIG in file.metadata:
+            flat = dict(json.loads(file.metadata[CONFIG]))
+            parts = [part.removesuffix(".") for part in PARTS]
+            return {
+                part: {name[len(part) + 1 :]: value for name, value in flat.items() if name.startswith(f"{part}.")}
+                for part in parts
+            }
+        if beside.is_file():
+            told = dict(json.loads(beside.read_text(encoding="utf-8")))
+            return dict.fromkeys(("unet", "text_encoder"), told)
+    except (ValueError, TypeError, OSError) as error:
+        raise TriptychError(f"what says the alphas of {file.path} cannot be read: {error}") from error
+    return {}
+
+
+def _alpha(path: str, leaves: Mapping[str, Tensor], config: Mapping[str, Any]) -> float | None:
+    """peft's rule: a pattern that ends the path, else the part's own; with rslora, alpha / sqrt(rank) is the scale."""
+    part, _, inner = path.partition(".")
+    told = config.get(part, {})
+    alpha = told.get("lora_alpha", told.get("alpha"))
+    for pattern, special in (told.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", inner):
+            alpha = special
+            break
+    if alpha is None:
+        return None
+    return float(alpha) * (math.sqrt(len(leaves["lora_A.weight"])) if told.get("use_rslora") else 1.0)
+
+
+def _told(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]) -> dict[str, Any]:
+    """peft's configuration of each part: the most frequent rank and alpha, and what differs from them.
+
+    Ends of paths are enough for it, so they are given without the `text_model` that only some transformers have.
+    """
+    told: dict[str, Any] = {}
+    for part in dict.fromkeys(path.partition(".")[0] for path in layers):
+        root = f"{part}.text_model." if part == "text_encoder" else f"{part}."
+        own = {path.removeprefix(root): leaves for path, leaves in layers.items() if path.startswith(f"{part}.")}
+        ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in own.items()}
+        scales = {path: alphas[root + path] for path in own}
+        rank, alpha = _commonest(ranks.values()), _commonest(scales.values())
+        told |= {
+            f"{part}.r": rank, f"{part}.lora_alpha": alpha, f"{part}.target_modules": sorted(own),
+            f"{part}.rank_pattern": {re.escape(path): value for path, value in ranks.items() if value != rank},
+            f"{part}.alpha_pattern": {re.escape(path): value for path, value in scales.items() if value != alpha},
+            f"{part}.use_dora": any("dora_scale" in leaves for leaves in own.values()),
+        }  # fmt: skip
+    return told
+
+
+def _commonest(values: Iterable[T]) -> T:
+    return Counter(values).most_common(1)[0][0]

@@ -1,0 +1,153 @@
+"""Embeddings as kohya's trainer, OneTrainer and diffusers keep them: one tensor, or `clip_l` and `clip_g` for SDXL.
+
+The tensor's name is `emb_params` (kohya), `emp_params` (OneTrainer), or the word itself (diffusers). A word is called
+by the file's name, as A1111 has it, unless its own name is in the file. OneTrainer's vectors for the output
+(`emp_params_out`) are left out. For SDXL diffusers has two files, `NAME` and `NAME_2`, with the word's vectors in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import TriptychError
+from ...files.tensorfile import TensorFile
+from ..word_files import (
+    BUNDLED,
+    FAMILIES,
+    KNOWN,
+    LEFT_OUT,
+    ROWS,
+    SDXL,
+    described,
+    family_of,
+    own_names,
+    vectors_of,
+    word_artifact,
+)
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from ...base import Base
+    from ..artifact import Artifact
+
+
+class KohyaEmbedding(Format):
+    name = "kohya-embedding"
+    kind = "textual-inversion"
+    title = "a word's vectors: one tensor, for SDXL `clip_l` and `clip_g`"
+    suffixes = (".safetensors", ".bin", ".pt")
+    readers = ("A1111", "Forge", "ComfyUI", "kohya", "OneTrainer", "diffusers (SD1, SD2)")
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        names = _names(file)
+        if names is None or _second(file):
+            return None
+        layouts = {own: file.layouts[theirs] for own, theirs in names.items()}
+        details = described(layouts, {})
+        unread = " and ".join(name for name in file.layouts if name in LEFT_OUT)
+        if unread:
+            details["left out"] = f"{unread}: vectors for the text encoder's output"
+        return Recognised(self.kind, self.name, family_of(layouts), details, (_token(file, names),))
+
+    def read(self, file: TensorFile) -> Artifact:
+        names = _names(file) or {}
+        tensors = file.tensors(names.values())
+        return word_artifact(file.path, {own: tensors[theirs] for own, theirs in names.items()}, _token(file, names))
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        from ..metadata import write_safetensors
+
+        write_safetensors(path, vectors_of(artifact, self.name), metadata or {})
+        return f"it is called by its file's name: {path.stem}"
+
+
+def _names(file: TensorFile) -> dict[str, str] | None:
+    """Ours -> the file's; None where it is no embedding."""
+    present = [name for name in file.layouts if name not in LEFT_OUT]
+    rows = all(_is_rows(file.layouts[name].shape) for name in present)
+    if not rows or any(name.startswith((BUNDLED, "string_to_param.")) for name in present):
+        return None
+    names = own_names(present)
+    return names if names and all(name and _is_word(name) for name in names.values()) else None
+
+
+def _is_rows(shape: tuple[int, ...]) -> bool:
+    """[vectors, width]; or, in diffusers' oldest files, one vector alone, told by the width of a text encoder."""
+    return len(shape) == 2 or (len(shape) == 1 and shape[0] in FAMILIES)
+
+
+def _is_word(name: str) -> bool:
+    """Whether a lone tensor is named as a word: not as a weight somewhere in a module."""
+    return name in KNOWN or not name.endswith((".weight", ".bias"))
+
+
+def _token(file: TensorFile, names: Mapping[str, str]) -> str:
+    inside = names.get(ROWS, ROWS)
+    return file.path.stem if inside in KNOWN else inside
+
+
+class DiffusersEmbedding(Format):
+    name = "diffusers-embedding"
+    kind = "textual-inversion"
+    title = "a word's vectors under the word itself; for SDXL a second file for the second text encoder"
+    suffixes = (".safetensors",)
+    readers = ("diffusers", "InvokeAI", "A1111 (SD1, SD2)")
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        """Only SDXL's two files, by the first: one file is as kohya's, but for the tensor's name."""
+        second = _second(file)
+        if second is None:
+            return None
+        (token,) = file.layouts
+        layouts = dict(zip(SDXL, (file.layouts[token], second.layouts[token]), strict=True))
+        details = described(layouts, {}) | {"second file": second.path.name}
+        return Recognised(self.kind, self.name, "sdxl", details, (token,))
+
+    def read(self, file: TensorFile) -> Artifact:
+        second = _second(file)
+        if second is None:
+            return KohyaEmbedding().read(file)
+        (token,) = file.layouts
+        tensors = dict(zip(SDXL, (file.tensors()[token], second.tensors()[token]), strict=True))
+        return word_artifact(file.path, tensors, token)
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        from ..metadata import write_safetensors
+
+        token, vectors = artifact.settings.token, vectors_of(artifact, self.name)
+        if not token:
+            raise TriptychError("this embedding has no word to be called by in diffusers' layout: give it one")
+        first, *rest = vectors.values()
+        write_safetensors(path, {token: first}, metadata or {})
+        if not rest:
+            return ""
+        second = _beside(path)
+        write_safetensors(second, {token: rest[0]}, metadata or {})
+        return f"{second.name} has the vectors of the second text encoder: load_textual_inversion each into its own"
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_2{path.suffix}")
+
+
+def _second(file: TensorFile) -> TensorFile | None:
+    """The file with the vectors of the same word in SDXL's second text encoder, which SD1 and SD2 do not have."""
+    path, names = _beside(file.path), list(file.layouts)
+    other_base = file.metadata.get("modelspec.architecture", "").startswith("stable-diffusion-v")
+    if other_base or len(names) != 1 or names[0] in KNOWN or not path.is_file():
+        return None
+    try:
+        second = TensorFile.open(path)
+    except TriptychError:
+        return None
+    if set(second.layouts) != set(names):
+        return None
+    first, other = file.layouts[names[0]].shape, second.layouts[names[0]].shape
+    pair = len(first) == len(other) == 2 and first[0] == other[0] and first[1] != other[1]
+    return second if pair and other[1] not in FAMILIES else None

@@ -1,0 +1,58 @@
+"""triptych's own layout: safetensors with the method's tensors by their canonical names and the whole recipe.
+
+The metadata entry `triptych` is JSON: `schema`, `method`, `settings`, and what made it. What other programs read of
+such a file depends on the method: an embedding is one tensor that all of them take, a LoRA is in diffusers' layout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import TriptychError
+from . import Format, Recognised
+
+if TYPE_CHECKING:
+    from ...base import Base
+    from ...files.tensorfile import TensorFile
+    from ..artifact import Artifact
+
+RECIPE = "triptych"
+TOLD = ("rank", "alpha", "vectors", "layers", "activation", "steps", "lr", "identifier")  # settings worth showing
+
+
+class Own(Format):
+    name = "triptych"
+    kind = "any"
+    title = "every method's tensors with its whole recipe"
+    suffixes = (".safetensors",)
+    readers = ("triptych",)
+
+    def recognise(self, file: TensorFile) -> Recognised | None:
+        if RECIPE not in file.metadata:
+            return None
+        try:
+            recipe = json.loads(file.metadata[RECIPE])
+            method, settings = str(recipe["method"]), dict(recipe["settings"])
+            if recipe.get("layout", self.name) != self.name:
+                return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise TriptychError(f"the recipe inside {file.path} cannot be read: {error!r}") from error
+        details = {name: settings[name] for name in TOLD if name in settings}
+        says = recipe.get("says")
+        return Recognised(method, self.name, recipe.get("family"), details, (str(says),) if says else ())
+
+    def read(self, file: TensorFile) -> Artifact:
+        from ..artifact import Artifact
+
+        return Artifact.open(file.path)
+
+    def write(
+        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        from ..metadata import write_safetensors
+
+        write_safetensors(path, artifact.tensors, {**(metadata or {}), RECIPE: artifact.recipe()})
+        return ""

@@ -1,0 +1,126 @@
+"""What a file is, by its header alone: kind, format, family, sizes, words to say, its training, whether it is safe.
+
+Nothing here imports torch, so that a file of gigabytes is told in a moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..errors import TriptychError
+from ..files.hashes import hashes_of
+from ..files.library import PICTURES, SUFFIXES, sidecar
+from ..files.tensorfile import TensorFile
+from .formats import recognise
+
+SMALL = 64_000_000  # bytes up to which a file is hashed unasked
+TRAINED = ("learning_rate", "steps", "batch_size_per_device", "lr_scheduler", "optimizer", "seed", "num_train_images",
+           "num_epochs", "resolution", "sd_model_name", "base_model_version")  # fmt: skip  # of kohya's ss_ entries
+SAFE = {
+    "safetensors": "safetensors: numbers and text, nothing that can run",
+    "pickle": "a pickle that builds tensors and plain values and asks for nothing else",
+    "picture": "a picture",
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One file. `refused` is the sentence that says why it is not opened; then only path and bytes are known."""
+
+    path: str
+    bytes: int
+    kind: str = ""
+    format: str = ""
+    family: str | None = None
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    triggers: tuple[str, ...] = ()
+    tensors: int = 0
+    numbers: str = ""  # how the tensors are kept: "F16", "F16 and F32"
+    trained: Mapping[str, str] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)  # title, description, license
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    safe: str = ""
+    fits: str = ""  # where a base was named
+    preview: str | None = None
+    refused: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Inspection:
+    """Look at a file's header.
+
+    Args:
+        base: a base's name; whether the file fits it is told.
+        hashed: hash it however large it is.
+
+    Raises:
+        TriptychError: there is no such file, it is of no known kind, damaged, or not safe to read.
+    """
+    file = TensorFile.open(path)
+    found, size, beside = recognise(file), path.stat().st_size, sidecar(path)
+    spec = {name.removeprefix("modelspec."): text for name, text in file.metadata.items() if name[:10] == "modelspec."}
+    counted = Counter(layout.dtype for layout in file.layouts.values())
+    hashes = asdict(hashes_of(path, file.data)) if hashed or size <= SMALL else _stated(file)
+    described = {name: spec[name] for name in ("title", "author", "license", "date", "usage_hint") if spec.get(name)}
+    if beside.description:
+        described["note"] = beside.description
+    return Inspection(
+        str(path), size, found.kind, found.format, found.family, found.details,
+        tuple(dict.fromkeys((*found.triggers, *beside.triggers))), len(file.layouts),
+        " and ".join(dtype for dtype, _ in counted.most_common()), _trained(file), described, hashes,
+        SAFE[file.container], _fits(found.kind, found.family, base) if base else "",
+        str(beside.preview) if beside.preview else None,
+    )  # fmt: skip
+
+
+def inspect_all(places: list[Path], *, base: str | None = None, hashed: bool = False) -> Iterator[Inspection]:
+    """Every file of tensors in folders, and files; what cannot be opened is told beside the rest."""
+    for place in places:
+        inside = sorted(path for path in place.rglob("*") if _holds_tensors(path)) if place.is_dir() else [place]
+        for path in inside:
+            try:
+                yield inspect(path, base=base, hashed=hashed)
+            except TriptychError as error:
+                if not place.is_dir():
+                    raise
+                yield Inspection(str(path), path.stat().st_size, refused=str(error))
+
+
+def _holds_tensors(path: Path) -> bool:
+    """By its name, or, for a picture, by carrying an embedding."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in PICTURES:
+        try:
+            return bool(recognise(TensorFile.open(path)))
+        except TriptychError:
+            return False
+    return path.suffix.lower() in SUFFIXES
+
+
+def _trained(file: TensorFile) -> dict[str, str]:
+    told = {name: file.metadata.get(f"ss_{name}", "") for name in TRAINED}
+    return {name: text for name, text in told.items() if text and text != "None"}
+
+
+def _stated(file: TensorFile) -> dict[str, str]:
+    """The hash that the file itself states, over its tensors."""
+    stated = file.metadata.get("sshs_model_hash") or file.metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
+    return {"autov3_stated": stated[:12]} if stated else {}
+
+
+def _fits(kind: str, family: str | None, base: str) -> str:
+    from ..base.opening.loading import family_of
+
+    wanted = family_of(base)
+    if family is None:
+        return f"cannot be told from its header; {base} is {wanted}"
+    if kind in ("checkpoint", "vae"):
+        return f"it is a {kind} of {family}; {base} is {wanted}"
+    return f"yes: both are {wanted}" if family == wanted else f"no: it is made for {family}, and {base} is {wanted}"

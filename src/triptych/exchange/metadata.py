@@ -1,0 +1,117 @@
+"""What the header of a file says of its content: ModelSpec 1.0.1, and the `ss_` entries that kohya's trainer began.
+
+Only what is known is written. No path of the user's is: the pictures are named by their digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..files.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from ..patching.patch import Tensors
+    from .artifact import Artifact
+
+ARCHITECTURES = {
+    "sd1": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-512", "sdxl": "stable-diffusion-xl-v1-base",
+}  # fmt: skip  # ModelSpec's names; Stable Diffusion 2 at 768 px, which predicts velocity, has one of its own
+VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}  # ss_base_model_version
+SUFFIXES = {"dreambooth": ""}  # what moved the base's own weights is a base; the rest is called as the method is
+STABILITY = "https://github.com/Stability-AI/generative-models"
+THUMBNAIL = 256  # pixels, the larger side
+
+
+def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -> dict[str, str]:
+    """ModelSpec and `ss_` entries of an artifact, as far as its settings and provenance tell them.
+
+    Raises:
+        TriptychError: the thumbnail is not a picture.
+    """
+    told = artifact.provenance
+    family, prediction = told.get("family", ""), told.get("prediction", "epsilon")
+    spec = {
+        "title": title,
+        "resolution": f"{told['resolution']}x{told['resolution']}" if "resolution" in told else "",
+        "trigger_phrase": told.get("says", ""),
+        "date": told.get("date", ""),
+        "thumbnail": _data_url(thumbnail) if thumbnail else "",
+    }
+    entries = {f"modelspec.{name}": value for name, value in spec.items() if value}
+    return architecture(family, prediction, artifact.method) | entries | _kohya(artifact, title, prediction)
+
+
+def architecture(family: str, prediction: str, method: str = "") -> dict[str, str]:
+    """ModelSpec's entries on what a file is of: a base of this family, or something of this method for it."""
+    by_velocity = prediction == "v_prediction"
+    name = ARCHITECTURES.get(family, f"triptych-{family}" if family else "unknown")
+    if family == "sd2" and by_velocity:
+        name = "stable-diffusion-v2-768-v"
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{name}/{SUFFIXES.get(method, method)}".rstrip("/"),
+        "modelspec.implementation": STABILITY if family == "sdxl" else "diffusers",
+        "modelspec.prediction_type": "v" if by_velocity else "epsilon",
+    }
+
+
+def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
+    """The entries by which other programs label a file and show how it was trained."""
+    told, settings = artifact.provenance, artifact.settings
+    family = told.get("family", "")
+    version = VERSIONS.get(family, "")
+    known = {
+        "base_model_version": f"{version}_v" if (version, prediction) == ("sd_v2", "v_prediction") else version,
+        "v2": str(family == "sd2") if version else "",
+        "sd_model_name": told.get("base", ""),
+        "output_name": title,
+        "seed": told.get("seed", ""),
+        "num_train_images": told.get("pictures_count", ""),
+        "resolution": f"({told['resolution']}, {told['resolution']})" if "resolution" in told else "",
+        "mixed_precision": told.get("precision", ""),
+        "training_comment": f"trigger: {told['says']}" if "says" in told else "",
+    }
+    trained = {
+        "learning_rate": "lr", "steps": "steps", "max_train_steps": "steps", "batch_size_per_device": "batch",
+        "total_batch_size": "batch", "lr_scheduler": "schedule", "lr_warmup_steps": "warmup", "max_grad_norm": "clip",
+        "min_snr_gamma": "min_snr", "prior_loss_weight": "prior_weight",
+    }  # fmt: skip
+    if "seed" in told:  # settings of a file that was read say nothing of how it was trained
+        known |= {name: str(getattr(settings, own)) for name, own in trained.items() if hasattr(settings, own)}
+    return {f"ss_{name}": value for name, value in known.items() if value}
+
+
+def _data_url(picture: Path) -> str:
+    from ..data.concept import read_picture
+
+    image = read_picture(picture)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+    """Write tensors with their metadata, whole or not at all.
+
+    Where the metadata has ModelSpec entries, the hash over the tensors' bytes joins them under its two names,
+    `modelspec.hash_sha256` and `sshs_model_hash`.
+
+    Raises:
+        TriptychError: the place cannot be written.
+    """
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    entries = {"format": "pt", **metadata}
+    if any(name.startswith("modelspec.") for name in entries):
+        whole = save(plain)
+        data = memoryview(whole)[8 + int.from_bytes(whole[:8], "little") :]
+        digest = hashlib.sha256(data).hexdigest()
+        entries |= {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
+    write_bytes(path, save(plain, entries))

@@ -1,0 +1,200 @@
+"""The two containers of `torch.save`, looked at without torch: the zip archive, and the stream of before PyTorch 1.6.
+
+An archive must be as torch writes it (stored, not compressed; one folder; one record behind the other, under the same
+name in both places that say it; the list of records at its very end), so that every reader of zip archives finds the
+same bytes in it. What it would build is read by `pickles`.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import TriptychError, shown
+from .pickles import LONGEST_PICKLE, Machine, RefusedError, Storage, Tensor, flatten
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the old stream
+MOST_ENTRIES = 50_000  # of an archive
+LONGEST_LIST = 8_000_000  # bytes of an archive's list of entries
+LOCAL = struct.Struct("<4s5H3I2H")  # what stands before an entry's bytes, then its name and an extra field
+END, END64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q")  # what stands at the end of an archive
+LOCATOR = 20  # bytes between the two
+
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RecursionError, struct.error)
+
+
+def header(path: Path) -> list[tuple[str, Any]]:
+    """The names and values of a file that torch wrote, tensors as `pickles.Tensor`; see `flatten` for the names.
+
+    Raises:
+        TriptychError: it is damaged, or asks for more than tensors and plain values.
+    """
+    try:
+        with path.open("rb") as file:
+            value = _archive(file) if file.read(4) == b"PK\x03\x04" else _stream(file)
+        return list(flatten(value, Tensor))
+    except RefusedError as error:
+        raise TriptychError(f"{path} {error}") from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
+        raise TriptychError(f"{path} is a damaged archive: {shown(str(error))}") from error
+    except DAMAGE as error:
+        raise TriptychError(f"{path} is a damaged pickle, cut off or changed on its way") from error
+
+
+def _archive(file: BinaryIO) -> Any:
+    """The zip container: `NAME/data.pkl`, and a record `NAME/data/KEY` for each storage."""
+    directory = _directory(file)
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        names = [entry.filename for entry in entries]
+        found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(found) != 1:
+            raise RefusedError(f"is a zip archive, but not one of tensors; it holds {shown(', '.join(names[:5]))}")
+        root = found[0].removesuffix("data.pkl")
+        if f"{root}constants.pkl" in names:
+            raise RefusedError("is a TorchScript program, not a file of tensors")
+        _check_entries(file, entries, root, directory)
+        sizes = {entry.filename.removeprefix(root): entry.file_size for entry in entries}
+        if sizes["data.pkl"] > LONGEST_PICKLE:
+            raise RefusedError("has a pickle longer than any file of tensors")
+        if sizes.get("byteorder", 3) not in (len(b"big"), len(b"little")):
+            raise RefusedError("names an order of bytes that there is not")
+        machine = Machine()
+        value = machine.run(archive.read(found[0]))
+    _check_storages(machine.storages, sizes)
+    return value
+
+
+def _directory(file: BinaryIO) -> int:
+    """Where the list of entries begins. It ends where the records of the archive's end begin, and those end the file.
+
+    Looked at before the list is read, which could be as long as the file.
+    """
+    length = file.seek(0, io.SEEK_END)
+    tail = END.size + LOCATOR + END64.size
+    file.seek(max(0, length - tail))
+    last = file.read(tail)
+    if len(last) < END.size or last[-END.size :][:4] != b"PK\x05\x06" or last[-2:] != b"\0\0":
+        raise RefusedError("is an archive that is cut off, or has something at its end that is not its own")
+    _, _, _, _, count, size, offset, _ = END.unpack(last[-END.size :])
+    end = length - END.size
+    if last[-END.size - LOCATOR :][:4] == b"PK\x06\x07":
+        if len(last) < tail or last[:4] != b"PK\x06\x06":
+            raise RefusedError("is an archive whose end is damaged")
+        count, size, offset = END64.unpack(last[: END64.size])[-3:]
+        end = length - tail
+    if count > MOST_ENTRIES or size > LONGEST_LIST:
+        raise RefusedError("is an archive of more entries than any file of tensors")
+    if offset + size != end:
+        raise RefusedError("is an archive whose list of entries is not where it says: bytes were lost or added")
+    return int(offset)
+
+
+def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, directory: int) -> None:
+    """As torch's own reader compares names, two that differ in capitals alone are the same."""
+    names, end = set(), 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        name = shown(repr(entry.orig_filename))
+        if not _plain(entry.orig_filename):
+            raise RefusedError(f"holds an entry that would be written outside: {name}")
+        if not entry.filename.startswith(root):
+            raise RefusedError(f"holds an entry outside its folder {shown(root)}: {name}")
+        if entry.filename.lower() in names:
+            raise RefusedError(f"holds two entries called {name}")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.compress_size != entry.file_size:
+            raise RefusedError(f"holds a compressed or encrypted entry ({name}), which torch never writes")
+        begin = _begin(file, entry)
+        if entry.header_offset < end or begin + entry.file_size > directory:
+            raise RefusedError(f"holds entries that overlap or reach beyond its end ({name})")
+        names.add(entry.filename.lower())
+        end = begin + entry.file_size
+
+
+def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+    """Where an entry's bytes begin, by what stands before them."""
+    name = entry.orig_filename.encode("utf-8" if entry.flag_bits & 0x800 else "cp437")
+    file.seek(entry.header_offset)
+    head = file.read(LOCAL.size + len(name))
+    if len(head) < LOCAL.size + len(name):
+        raise RefusedError(f"holds entries that overlap or reach beyond its end ({shown(repr(entry.orig_filename))})")
+    sign, _, flags, method, _, _, _, packed, size, letters, extra = LOCAL.unpack(head[: LOCAL.size])
+    sizes = {entry.file_size, 0xFFFFFFFF} | ({0} if flags & 8 else set())  # in the extra field, or behind the bytes
+    same = (sign, method, letters, head[LOCAL.size :]) == (b"PK\x03\x04", zipfile.ZIP_STORED, len(name), name)
+    if not same or not {packed, size} <= sizes:
+        raise RefusedError(f"says two things of its entry {shown(repr(entry.orig_filename))}")
+    begin: int = entry.header_offset + LOCAL.size + letters + extra
+    return begin
+
+
+def _plain(name: str) -> bool:
+    """A path that stays within its folder on every system."""
+    parts = name.split("/")
+    return not (".." in parts or parts[0] == "" or any(sign in name for sign in "\\:\0"))
+
+
+def _check_storages(storages: Mapping[str, Storage], sizes: Mapping[str, int]) -> None:
+    for key, storage in storages.items():
+        has = sizes.get(f"data/{key}", 0)
+        if has < storage.bytes or f"data/{key}" not in sizes:
+            raise RefusedError(f"lacks bytes of its storage {shown(key)}: it has {has} of {storage.bytes}")
+
+
+class _Bounded:
+    """A file of which no more is read than a pickle may have: a length that lies would be allocated before it is read.
+
+    `file` stands where the first of the pickles begins; `length` is that of the whole file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.length = file, file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def read(self, count: int) -> bytes:
+        if count > self.length - self.tell():
+            raise EOFError
+        return self._counted(self.file.read(min(count, LONGEST_PICKLE)))
+
+    def readline(self) -> bytes:
+        return self._counted(self.file.readline(LONGEST_PICKLE))
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def _counted(self, data: bytes) -> bytes:
+        if self.tell() > LONGEST_PICKLE:
+            raise RefusedError("has a pickle longer than any file of tensors")
+        return data
+
+
+def _stream(opened: BinaryIO) -> Any:
+    """The old container: four pickles, the last of them the value; then the keys of the storages and their bytes."""
+    file = _Bounded(opened)
+    if Machine().run(file) != MAGIC:
+        raise RefusedError("is a pickle, but not a file that torch wrote")
+    Machine().run(file)  # the protocol's version
+    Machine().run(file)  # the writer's machine
+    machine = Machine()
+    value = machine.run(file)
+    keys = Machine().run(file)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise RefusedError("does not list the storages that it names")
+    if sorted(keys) != sorted(machine.storages):
+        raise RefusedError("does not list the storages that it names")
+    for storage in (machine.storages[key] for key in keys):
+        _skip(opened, storage, file.length)
+    return value
+
+
+def _skip(file: BinaryIO, storage: Storage, length: int) -> None:
+    """Over a storage's count of numbers and its bytes."""
+    begin = file.tell()
+    there, needed = length - begin, 8 + storage.bytes
+    if there < needed:
+        raise RefusedError(f"is cut off: of its storage {shown(storage.key)} there are {there} of {needed} bytes")
+    if int.from_bytes(file.read(8), "little") != storage.numbers:
+        raise RefusedError(f"is damaged: its storage {shown(storage.key)} is of another size than its pickle says")
+    file.seek(begin + needed)

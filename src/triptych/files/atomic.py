@@ -1,0 +1,95 @@
+"""Writing so that nothing that existed is lost: to a temporary name in the same folder, then rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import TriptychError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        TriptychError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise TriptychError(
+            f"cannot write {path}: {error.strerror or error}; choose another place with --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
+    """A temporary folder whose entries take their places in `folder`, each whole, when the block ends well.
+
+    What is in `folder` under other names stays. The file called `last` says that a folder is whole: an old one goes
+    before anything is replaced, the new one comes when all else is there.
+
+    Raises:
+        TriptychError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        if folder.exists():
+            folder.mkdir(exist_ok=True)  # which a file refuses, before long work begins
+        temporary.mkdir(parents=True)
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        (folder / last).unlink(missing_ok=True)
+        for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == last):
+            old = folder / entry.name
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            entry.replace(old)
+    except OSError as error:
+        raise TriptychError(
+            f"cannot write {folder}: {error.strerror or error}; choose another place with --out"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure, before long work begins, that its result can be written.
+
+    Raises:
+        TriptychError: the folder cannot be made, or nothing can be written in it.
+    """
+    probe = folder / f".{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TriptychError(f"nothing can be written in {folder}: {error.strerror}; give another --out") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `TRIPTYCH_CACHE`, or `triptych` in the user's cache folder."""
+    own = os.environ.get("TRIPTYCH_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triptych"

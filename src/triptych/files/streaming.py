@@ -1,0 +1,109 @@
+"""Writing a safetensors file one tensor after the other, so that gigabytes pass through without being held."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import TriptychError
+from .atomic import replacing
+
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # entry -> what stands before the hash over all tensors
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written: `make` gives it, when its turn has come, in float32 or better where it was computed."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+
+@dataclass
+class Rounding:
+    """What casting to the precision of the file lost, over all tensors written."""
+
+    squares: float = 0.0
+    lost: float = 0.0
+    most: float = 0.0
+
+    def add(self, exact: Tensor, written: Tensor) -> None:
+        difference = exact.double() - written.double()
+        self.squares += float(exact.double().square().sum())
+        self.lost += float(difference.square().sum())
+        self.most = max(self.most, float(difference.abs().max()) if difference.numel() else 0.0)
+
+    def __str__(self) -> str:
+        if not self.lost:
+            return ""
+        relative = (self.lost / self.squares) ** 0.5
+        return f"rounding changed the weights by {relative:.1e} of their size (RMS), at most by {self.most:.1e}"
+
+
+def write_entries(
+    path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], rounding: Rounding | None = None
+) -> Rounding:
+    """Write them, whole or not at all; wide types come first, so that every tensor is aligned.
+
+    Where the metadata has ModelSpec entries, the hash over the tensors' bytes joins them under its two names.
+
+    Returns:
+        What casting lost; added to `rounding` where one is given.
+
+    Raises:
+        TriptychError: the place cannot be written, or a value is too large for the precision of the file.
+    """
+    order = sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name))
+    entries = {name: entries[name] for name in order}
+    told = {"format": "pt", **metadata}
+    hashed = any(name.startswith("modelspec.") for name in told)
+    if hashed:
+        told |= {name: f"{before}{'0' * 64}" for name, before in HASHES.items()}
+    digest, rounding = hashlib.sha256(), rounding or Rounding()
+    with replacing(path) as temporary, temporary.open("w+b") as file:
+        file.write(_header(entries, told))
+        for name, entry in entries.items():
+            data = _bytes(path, name, entry, rounding)
+            digest.update(data)
+            file.write(data)
+        if hashed:
+            told |= {name: f"{before}{digest.hexdigest()}" for name, before in HASHES.items()}
+            file.seek(0)
+            file.write(_header(entries, told))
+    return rounding
+
+
+def _header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
+    """The length of the JSON in eight bytes, and the JSON, filled up with spaces to a multiple of eight."""
+    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    for name, entry in entries.items():
+        end = start + entry.dtype.itemsize * torch.Size(entry.shape).numel()
+        table[name] = {"dtype": DTYPES[entry.dtype], "shape": list(entry.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(path: Path, name: str, entry: Entry, rounding: Rounding) -> memoryview:
+    exact = entry.make().detach().cpu()
+    written = exact.to(entry.dtype).contiguous()
+    if written.dtype != exact.dtype:
+        if written.is_floating_point() and not written.isfinite().all():
+            precision = str(entry.dtype).removeprefix("torch.")
+            raise TriptychError(f"{path} cannot be written in {precision}: {name} has values too large for it")
+        rounding.add(exact, written)
+    return written.reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,1 @@
+"""Reversible changes to a base: patches, weights that move, adapters."""

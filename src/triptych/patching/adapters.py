@@ -1,0 +1,296 @@
+"""What the tensors of one layer make of its weight: LoRA and its relatives, each a function of them and the weight.
+
+All give the change dW = W' - W. Strength multiplies that change, also where W' is not a sum (DoRA, IA3, OFT): so do
+A1111, ComfyUI and LyCORIS. The names of the tensors are LyCORIS's, LoRA's own peft's. What only looks at names and
+shapes needs no torch, so that headers can be told without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ..errors import TriptychError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Leaves = Mapping[str, "Tensor"]
+
+
+class Shaped(Protocol):
+    """A tensor, or what a header says of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+T = TypeVar("T")
+
+
+def lora(leaves: Leaves, weight: Tensor) -> Tensor:
+    """B A (arXiv:2106.09685); of a convolution, also with a core between them (LoCon with Tucker decomposition)."""
+    import torch
+
+    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    if "lora_mid.weight" in leaves:
+        return torch.einsum("pi,ij...,jq->pq...", b.flatten(1), leaves["lora_mid.weight"], a.flatten(1))
+    return (b.flatten(1) @ a.flatten(1)).reshape(weight.shape)
+
+
+def loha(leaves: Leaves, weight: Tensor) -> Tensor:
+    """(A1 B1) * (A2 B2), elementwise (FedPara, arXiv:2108.06098)."""
+    import torch
+
+    halves = []
+    for half in "12":
+        a, b, core = (leaves.get(f"hada_{name}") for name in (f"w{half}_a", f"w{half}_b", f"t{half}"))
+        assert a is not None
+        assert b is not None
+        halves.append(a @ b if core is None else torch.einsum("ip,ij...,jq->pq...", a, core, b))
+    return (halves[0] * halves[1]).reshape(weight.shape)
+
+
+def lokr(leaves: Leaves, weight: Tensor) -> Tensor:
+    """The Kronecker product of two matrices, each whole or of low rank (KronA, arXiv:2212.10650)."""
+    import torch
+
+    first, second = _factor(leaves, "1"), _factor(leaves, "2")
+    while first.dim() < second.dim():
+        first = first.unsqueeze(-1)
+    return torch.kron(first, second.contiguous()).reshape(weight.shape)
+
+
+def _factor(leaves: Leaves, half: str) -> Tensor:
+    import torch
+
+    whole = leaves.get(f"lokr_w{half}")
+    if whole is not None:
+        return whole
+    a, b, core = leaves[f"lokr_w{half}_a"], leaves[f"lokr_w{half}_b"], leaves.get(f"lokr_t{half}")
+    if core is not None:
+        return torch.einsum("ip,ij...,jq->pq...", a, core, b)
+    return (a @ b.flatten(1)).reshape(-1, *b.shape[1:])
+
+
+def ia3(leaves: Leaves, weight: Tensor) -> Tensor:
+    """Inputs or outputs of the layer rescaled (arXiv:2205.05638)."""
+    axis = 1 if bool(leaves["on_input"]) else 0
+    scale = leaves["weight"].flatten()
+    return weight * scale.reshape([-1 if i == axis else 1 for i in range(weight.dim())])
+
+
+def oft(leaves: Leaves, weight: Tensor) -> Tensor:
+    """Blocks of outputs rotated (OFT, arXiv:2306.07280), or butterflies of blocks (BOFT, arXiv:2311.06243)."""
+    import torch
+
+    blocks = leaves["oft_blocks"]
+    rotations = _cayley(blocks, float(leaves["alpha"]) * len(weight) if "alpha" in leaves else 0.0)
+    if blocks.dim() == 3:
+        turned = torch.einsum("knm,kn...->km...", rotations, weight.unflatten(0, (len(blocks), -1)))
+        turned = turned.flatten(0, 1)
+    else:
+        turned = weight
+        for stage, rotation in enumerate(rotations):
+            turned = _butterfly(turned, rotation, 2**stage * blocks.shape[-1] // 2)
+    return turned * leaves.get("rescale", torch.ones((), device=weight.device)) - weight
+
+
+def _cayley(blocks: Tensor, most: float) -> Tensor:
+    """(I + Q)(I - Q)^-1 with Q skew-symmetric, its norm at most `most` where that is positive."""
+    import torch
+
+    q = blocks - blocks.mT
+    norm = q.norm()
+    if 0 < most < norm:
+        q = q * (most / norm)
+    eye = torch.eye(q.shape[-1], device=q.device, dtype=q.dtype)
+    rotation: Tensor = torch.linalg.solve(eye - q, eye + q, left=False)
+    return rotation
+
+
+def _butterfly(weight: Tensor, rotation: Tensor, apart: int) -> Tensor:
+    """One stage: rows that lie `apart` are brought together, rotated in blocks, and put back."""
+    import torch
+
+    gathered = weight.unflatten(0, (-1, 2, apart)).transpose(1, 2).flatten(0, 2)
+    turned = torch.einsum("bij,bj...->bi...", rotation, gathered.unflatten(0, (len(rotation), -1))).flatten(0, 1)
+    back: Tensor = turned.unflatten(0, (-1, apart, 2)).transpose(1, 2).flatten(0, 2)
+    return back
+
+
+def glora(leaves: Leaves, weight: Tensor) -> Tensor:
+    """B1 B2 + W A1 A2 (GLoRA, arXiv:2306.07967), as LyCORIS orders them: both A2 and B2 read what the layer reads."""
+    import torch
+
+    a, b = (leaves[f"{half}1.weight"].flatten(1) @ leaves[f"{half}2.weight"].flatten(1) for half in "ab")
+    return b.reshape(weight.shape) + torch.einsum("oi...,ij->oj...", weight, a)
+
+
+def full(leaves: Leaves, weight: Tensor) -> Tensor:
+    """The change itself."""
+    return leaves["diff"].reshape(weight.shape)
+
+
+def norm(leaves: Leaves, weight: Tensor) -> Tensor:
+    """The change of a norm's weight."""
+    return leaves["w_norm"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """`needs` are the tensors that it cannot do without, one of several in each group; `ranked` tells the rank."""
+
+    name: str
+    change: Callable[[Leaves, Tensor], Tensor]
+    needs: tuple[tuple[str, ...], ...]
+    may: tuple[str, ...] = ()
+    ranked: tuple[tuple[str, int], ...] = ()  # tensors whose size along an axis is the rank; without one nothing scales
+
+
+ALGORITHMS = (
+    Algorithm("LoRA", lora, (("lora_A.weight",), ("lora_B.weight",)), ("lora_mid.weight",), (("lora_A.weight", 0),)),
+    Algorithm(
+        "LoHa", loha, (("hada_w1_a",), ("hada_w1_b",), ("hada_w2_a",), ("hada_w2_b",)), ("hada_t1", "hada_t2"),
+        (("hada_w1_b", 0),),
+    ),
+    Algorithm(
+        "LoKr", lokr, (("lokr_w1", "lokr_w1_a"), ("lokr_w2", "lokr_w2_a")),
+        ("lokr_w1_b", "lokr_w2_b", "lokr_t1", "lokr_t2"), (("lokr_w1_b", 0), ("lokr_w2_b", 0)),
+    ),
+    Algorithm(
+        "GLoRA", glora, (("a1.weight",), ("a2.weight",), ("b1.weight",), ("b2.weight",)),
+        ranked=(("a2.weight", 0),),
+    ),
+    Algorithm("IA3", ia3, (("weight",), ("on_input",))),
+    Algorithm("OFT", oft, (("oft_blocks",),), ("rescale",)),
+    Algorithm("full", full, (("diff",),), ("diff_b",)),
+    Algorithm("norm", norm, (("w_norm",),), ("b_norm",)),
+)  # fmt: skip
+SHARED = ("alpha", "dora_scale")  # leaves that any of them may have
+BIASES = ("diff_b", "b_norm")
+LEAVES = sorted(
+    {*SHARED, *(leaf for one in ALGORITHMS for leaf in (*one.may, *(name for group in one.needs for name in group)))},
+    key=lambda leaf: -len(leaf),
+)
+
+
+def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
+    """Tensors by the path of their layer, then by leaf.
+
+    Raises:
+        TriptychError: a name ends in no leaf that is known.
+    """
+    found: dict[str, dict[str, T]] = {}
+    for name, tensor in tensors.items():
+        leaf = next((leaf for leaf in LEAVES if name.endswith(f".{leaf}")), None)
+        if leaf is None:
+            raise TriptychError(f"the tensor {name} is of no kind of LoRA that triptych knows")
+        found.setdefault(name.removesuffix(f".{leaf}"), {})[leaf] = tensor
+    return found
+
+
+def algorithm_of(path: str, leaves: Mapping[str, object]) -> Algorithm:
+    """Which of them a layer's tensors are for.
+
+    Raises:
+        TriptychError: a tensor is missing, there is one that it does not go with, or alpha is not one number.
+    """
+    if prod(getattr(leaves.get("alpha"), "shape", ())) != 1:
+        raise TriptychError(f"the layer {path} has an alpha that is not one number")
+    for one in ALGORITHMS:
+        given = [group for group in one.needs if any(leaf in leaves for leaf in group)]
+        if not given:
+            continue
+        if len(given) < len(one.needs):
+            missing = next(group[0] for group in one.needs if group not in given)
+            raise TriptychError(f"the layer {path} has {given[0][0]} without {missing}")
+        allowed = {*SHARED, *one.may, *(leaf for group in one.needs for leaf in group)}
+        extra = [leaf for leaf in leaves if leaf not in allowed]
+        if extra:
+            raise TriptychError(f"the layer {path} has {extra[0]}, which does not go with its {given[0][0]}")
+        for leaf in leaves:
+            partner = leaf[:-1] + {"a": "b", "b": "a"}.get(leaf[-1], leaf[-1])
+            if leaf.startswith("lokr_w") and partner not in leaves:
+                raise TriptychError(f"the layer {path} has {leaf} without {partner}")
+        return one
+    raise TriptychError(f"the layer {path} has only {', '.join(leaves)}, which is no kind of LoRA")
+
+
+def rank_of(one: Algorithm, leaves: Mapping[str, Shaped]) -> int | None:
+    """The rank of a layer's change; None where it has none."""
+    shapes = ((leaves[leaf].shape, axis) for leaf, axis in one.ranked if leaf in leaves)
+    return next((shape[axis] or None for shape, axis in shapes if len(shape) > axis), None)
+
+
+def scale_of(one: Algorithm, leaves: Leaves, alpha: float | None) -> float:
+    """alpha / rank: the layer's own alpha, else `alpha`, else that of the rank; 1 for what has no rank."""
+    rank = rank_of(one, leaves)
+    if rank is None:
+        return 1.0
+    own = float(leaves["alpha"]) if "alpha" in leaves else alpha
+    return (own or rank) / rank  # an alpha of 0 stands for the rank
+
+
+def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) -> Tensor:
+    """The change of a layer's weight, in the precision of its tensors.
+
+    Raises:
+        TriptychError: the tensors are those of a layer of another shape.
+    """
+    one = algorithm_of(path, leaves)
+    leaves = {leaf: tensor.detach() for leaf, tensor in leaves.items()}
+    weight = weight.detach().to(next(iter(leaves.values())).dtype)
+    if one.change is lora and "lora_mid.weight" not in leaves:
+        check_low_rank(path, leaves, weight)
+    magnitude = leaves.get("dora_scale")
+    if magnitude is not None and magnitude.numel() not in weight.shape[:2]:
+        raise misfit(path, "dora_scale", leaves, weight)
+    try:
+        change = one.change(leaves, weight) * scale_of(one, leaves, alpha)
+        if change.shape != weight.shape:
+            raise ValueError
+        return change if magnitude is None else _decomposed(weight, change, magnitude)
+    except (RuntimeError, ValueError, IndexError) as error:
+        leaf = next(leaf for leaf in one.needs[0] if leaf in leaves)
+        raise misfit(path, leaf, leaves, weight) from error
+
+
+def check_low_rank(path: str, leaves: Leaves, weight: Tensor) -> None:
+    """A and B must be of a layer with this weight; 1 x 1 windows may be left out.
+
+    Raises:
+        TriptychError: naming the one that is not.
+    """
+    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    if _bare(a)[1:] != _bare(weight)[1:]:
+        raise misfit(path, "lora_A.weight", leaves, weight)
+    if _bare(b) != (len(weight), len(a)):
+        raise misfit(path, "lora_B.weight", leaves, weight)
+
+
+def _bare(tensor: Tensor) -> tuple[int, ...]:
+    """Its shape without the window where that is 1 x 1."""
+    shape = tuple(tensor.shape)
+    return shape[:2] if prod(shape[2:]) == 1 else shape
+
+
+def misfit(path: str, leaf: str, leaves: Leaves, weight: Tensor) -> TriptychError:
+    return TriptychError(
+        f"made for another kind of base: {path}.{leaf} is {tuple(leaves[leaf].shape)}, which does not fit that layer's "
+        f"weight of {tuple(weight.shape)}"
+    )
+
+
+def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
+    """DoRA (arXiv:2402.09353): W + dW with the norm of each output, or each input, set to the magnitude's."""
+    import torch
+
+    changed = weight + change
+    axis = 0 if magnitude.shape[0] == len(weight) else 1
+    others = [i for i in range(weight.dim()) if i != axis]
+    size = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+    moved: Tensor = changed * (magnitude.reshape(size.shape) / size) - weight
+    return moved

@@ -1,0 +1,71 @@
+"""What a personalisation method is: a reversible change to a base, the same to train and to draw with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import TriptychError
+
+if TYPE_CHECKING:
+    pass
+
+Tensors = dict[str, Tensor]
+
+
+class Patch(Protocol):
+    """A reversible change to a base, open inside one `with` block."""
+
+    def parameters(self) -> list[Tensor]:
+        """What training moves."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """What an artifact keeps."""
+        ...
+
+    def set_strength(self, strength: float) -> None:
+        """0 is the base bit for bit, 1 the change as learned; may be called at any time while the patch is open."""
+        ...
+
+
+class Learned:
+    """A Patch that keeps float32 tensors of its own beside the base; its hooks read `strength` at every call."""
+
+    def __init__(self, tensors: Tensors, strength: float, device: torch.device) -> None:
+        self.learned = {
+            name: tensor.detach().to(device, _master(tensor), copy=True) for name, tensor in tensors.items()
+        }
+        self.strength = strength
+        self.set_strength(strength)
+
+    def parameters(self) -> list[Tensor]:
+        return list(self.learned.values())
+
+    def tensors(self) -> Tensors:
+        return self.learned
+
+    def set_strength(self, strength: float) -> None:
+        self.strength = strength
+
+
+def _master(tensor: Tensor) -> torch.dtype:
+    return tensor.dtype if tensor.dtype is torch.float64 else torch.float32
+
+
+def check_fit(what: str, tensors: Tensors, shapes: Mapping[str, torch.Size]) -> None:
+    """Tensors must have these names and shapes exactly.
+
+    Raises:
+        TriptychError: naming the first tensor that does not fit.
+    """
+    for name in [*shapes, *(name for name in tensors if name not in shapes)]:
+        wanted = tuple(shapes[name]) if name in shapes else "none"
+        given = tuple(tensors[name].shape) if name in tensors else "none"
+        if wanted != given:
+            raise TriptychError(
+                f"this {what} was made for another kind of base: {name} is {given}, the base has {wanted}"
+            )

@@ -1,0 +1,1 @@
+"""Sampling pictures, and the recipe that each carries."""
