@@ -14,7 +14,7 @@ import triptych
 
 PROMISED = {
     "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "methods", "open_base", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
 
