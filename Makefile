@@ -3,13 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: try test lint types setup clean
+.PHONY: try test check lint types lowest setup setup-dev clean
 
 try: setup
 	$(BIN)/triptych try examples/outline --budget quick --out triptych-out/outline
 
 test: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+check: lint types
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not study"
+
+# The fast tests with the oldest version of every dependency that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(PYTHON) -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]), sep="\n")' > .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group dev
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 -m "not slow and not study"
 
 lint: setup-dev
 	$(BIN)/ruff check .
@@ -35,4 +46,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) triptych-out
+	rm -rf $(VENV) .venv-lowest triptych-out build
