@@ -86,6 +86,10 @@ class Method(Generic[S]):
         prompts = examples.prompts(self.phrase(settings, class_word))
         return [Source("instance", examples.latents, prompts, settings.batch)]  # type: ignore[attr-defined]
 
+    def rates(self, settings: S) -> Mapping[str, float]:
+        """The learning rates of those groups of the patch's parameters that do not learn at `settings.lr`."""
+        return {}
+
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:

@@ -95,7 +95,7 @@ def _learn(
         jobs = [
             Job(
                 trial.owner, patch.parameters(), source, trial.settings, trial.seed, _text_is_fixed(trial),
-                _watched(base, trial, patch),
+                _watched(base, trial, patch), method_named(trial.method).rates(trial.settings),
             )
             for trial, patch, source in zip(trials, patches, sources, strict=True)
         ]  # fmt: skip
