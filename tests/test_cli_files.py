@@ -148,8 +148,6 @@ def test_every_layout_draws_the_same(
         call(monkeypatch, "convert", files[method], "--to", name, "--out", there, "--base", random_base / "base") == 0
     )
     assert capsys.readouterr().out.splitlines()[-1] == str(there)
-    if name == "single-file":
-        return  # a base: see below
     back, prompt = tmp_path / "back.safetensors", PROMPT
     if name == "a1111-embedding":  # it has no room for another word than the file's name
         prompt = "a there sks dog"

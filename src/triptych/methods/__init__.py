@@ -19,14 +19,18 @@ from ..patching.patch import Patch, Tensors
 from ..settings import Value, parse, setting
 
 
-class Stage(IntEnum):
-    """Where in a base a method acts. `compose` opens patches in this order, so the caller's order does not matter."""
+class Depth(IntEnum):
+    """How deep in a base a patch lies. Deeper patches open first, so the order that a caller gives does not matter.
 
-    WEIGHTS = 1  # moves existing weights in place
-    LAYERS = 2  # adds to what layers give
-    CONTEXT = 3  # bends what layers receive
-    WORDS = 4  # adds words to the vocabulary
-    PROMPT = 5  # bends how a prompt is encoded
+    It says nothing else of a method: what else others must know of it are traits of its own. Any number between two of
+    these is a depth too.
+    """
+
+    WEIGHTS = 10  # the base's own weights
+    LAYERS = 20  # what layers give
+    INPUTS = 30  # what layers receive
+    WORDS = 40  # the vocabulary
+    PROMPT = 50  # how a prompt is encoded
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,34 @@ S = TypeVar("S")
 
 
 class Method(Generic[S]):
-    """One way of personalising. Its module's first docstring paragraph is its one-sentence explanation."""
+    """One way of personalising. Its module's first docstring paragraph is its one-sentence explanation.
+
+    Its traits are all that the rest of triptych asks of it, so that nothing depends on the name of a method.
+
+    Class attributes:
+        name: on the command line and in files; title: in sentences and tables.
+        settings_class: a frozen dataclass of its settings.
+        opens_at: the order in which patches open, see `Depth`.
+        moves_weights: its tensors are differences of the base's own weights, named "component.parameter". Such an
+            artifact can become a checkpoint, or the nearest LoRA.
+        exports_as: the formats in which a study gives its result away.
+    """
 
     name: ClassVar[str]
-    stage: ClassVar[Stage]
+    title: ClassVar[str]
     settings_class: ClassVar[type]
+    opens_at: ClassVar[int]
+    moves_weights: ClassVar[bool] = False
+    exports_as: ClassVar[tuple[str, ...]] = ("triptych",)
+
+    @property
+    def shares_a_pass(self) -> bool:
+        """Whether it can train beside others in one pass: it acts on its owner's rows alone."""
+        return not self.moves_weights
+
+    def changes_text(self, settings: S) -> bool:
+        """Whether training changes how prompts are encoded, so that they must be encoded anew at each step."""
+        return False
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings with what this concept's words fill in."""

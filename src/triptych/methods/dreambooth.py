@@ -24,7 +24,7 @@ from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
 from ..sampling.generate import Request, sample
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training, method
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class Settings(Training):
 @method
 class DreamBooth(Method[Settings]):
     name: ClassVar[str] = "dreambooth"
-    stage = Stage.WEIGHTS
+    title = "DreamBooth"
     settings_class = Settings
+    opens_at = Depth.WEIGHTS
+    moves_weights = True
 
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

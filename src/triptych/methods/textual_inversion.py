@@ -23,7 +23,7 @@ from ..data.concept import Concept
 from ..errors import TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training, method
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def _length(table: nn.Module) -> int:
 @method
 class TextualInversion(Method[Settings]):
     name: ClassVar[str] = "textual-inversion"
-    stage = Stage.WORDS
+    title = "Textual inversion"
     settings_class = Settings
+    opens_at = Depth.WORDS
 
     def for_concept(self, settings: Settings, concept: Concept) -> Settings:
         return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
@@ -94,6 +95,9 @@ class TextualInversion(Method[Settings]):
         if not rows:
             raise TriptychError("textual-inversion needs a start_word: a word like what shall be learned")
         return rows
+
+    def changes_text(self, settings: Settings) -> bool:
+        return True
 
     def claim(self, settings: Settings) -> str:
         return f"the word {settings.token!r}"

@@ -1,4 +1,4 @@
-"""Moving a base's own weights in place, and putting them back: what every method of stage WEIGHTS opens."""
+"""Moving a base's own weights in place, and putting them back: what every method that moves weights opens."""
 
 from __future__ import annotations
 

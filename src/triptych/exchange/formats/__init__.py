@@ -82,7 +82,7 @@ class Format(ABC):
         Raises:
             TriptychError: this artifact cannot be held by this format, or the place cannot be written.
         """
-        raise NotImplementedError
+        raise TriptychError(f"{self.name} is not a layout that one artifact is written in")
 
 
 @cache
