@@ -71,7 +71,7 @@ class DreamBooth(Method[Settings]):
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:
     """The bare base's own pictures of these prompts, as latents [prompts, ...]; drawn once and kept on disk."""
     drawing = base.description.drawing
-    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing, prompts)))
+    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
     path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
         requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds no study draws with
