@@ -17,7 +17,7 @@ from tests.worlds import FAST, learned, trial
 from triptych.base import Base, Place, open_base
 from triptych.errors import TriptychError
 from triptych.exchange.conversion import Order, convert
-from triptych.methods import _METHODS, methods
+from triptych.methods import PLUGINS
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -31,14 +31,14 @@ def bitfit(tmp_path: Path) -> Iterator[str]:
     spec = importlib.util.spec_from_file_location("bitfit", path)
     assert spec
     assert spec.loader
-    methods()
     module = sys.modules["bitfit"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     FAST["bitfit"] = {"lr": 1e-2}
     try:
-        spec.loader.exec_module(module)
-        yield "bitfit"
+        with PLUGINS.added(module.BitFit):
+            yield "bitfit"
     finally:
-        for registry in (_METHODS, FAST, sys.modules):
+        for registry in (FAST, sys.modules):
             registry.pop("bitfit", None)
 
 

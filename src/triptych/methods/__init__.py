@@ -1,14 +1,12 @@
-"""Personalisation methods, one a file: a file dropped here is a method."""
+"""Personalisation methods, one a file: a class of `Method` in a file dropped here is a method (see `plugins`)."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..base import Base, Owner
@@ -16,6 +14,7 @@ from ..data.concept import Concept
 from ..data.examples import Examples, Source
 from ..errors import TriptychError, did_you_mean
 from ..patching.patch import Patch, Tensors
+from ..plugins import Plugins
 from ..settings import Value, parse, setting
 
 
@@ -148,28 +147,12 @@ class Method(Generic[S]):
         return " ".join(text.strip().split("\n\n")[0].split())
 
 
-_METHODS: dict[str, Method[Any]] = {}
-
-
-def method(cls: type[Method[Any]]) -> type[Method[Any]]:
-    """Class decorator: registers the method under its name."""
-    if cls.name in _METHODS:
-        raise ValueError(f"two methods are called {cls.name!r}")
-    _METHODS[cls.name] = cls()
-    return cls
-
-
-@cache
-def _discover() -> None:
-    """Every module in `methods/` is a method: dropping a file there is all it takes."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+PLUGINS = Plugins[Method[Any]](Method, __name__, "triptych.methods")
 
 
 def methods() -> Mapping[str, Method[Any]]:
-    """All methods by name."""
-    _discover()
-    return _METHODS
+    """All methods by name: those of this folder, and those of other packages."""
+    return PLUGINS.instances()
 
 
 def method_named(name: str) -> Method[Any]:

@@ -22,7 +22,7 @@ from ..base.clip import Clip
 from ..data.examples import Examples
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Depth, Method, method
+from . import Depth, Method
 
 MEAN = "mean_image_feature"
 Encode = Callable[[Sequence[str]], Context]
@@ -34,7 +34,6 @@ class Settings:
     lr: float = setting(1e-4, "learning rate of Adam", least=0)
 
 
-@method
 class AestheticGradients(Method[Settings]):
     name: ClassVar[str] = "aesthetic-gradients"
     title = "Aesthetic gradients"

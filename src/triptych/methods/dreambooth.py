@@ -24,7 +24,7 @@ from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
 from ..sampling.generate import Request, sample
 from ..settings import setting
-from . import Depth, Method, Training, method
+from . import Depth, Method, Training
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Settings(Training):
     prior_pictures: int = setting(32, "how many of them are drawn", least=1)
 
 
-@method
 class DreamBooth(Method[Settings]):
     name: ClassVar[str] = "dreambooth"
     title = "DreamBooth"

@@ -31,7 +31,7 @@ from ..errors import TriptychError
 from ..files.checkpoint import CONTEXT_WIDTHS
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Depth, Method, Training, method
+from . import Depth, Method, Training
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "linear": lambda x: x, "relu": F.relu, "leakyrelu": F.leaky_relu, "elu": F.elu, "swish": F.hardswish,
@@ -106,7 +106,6 @@ def tensor_names(net: str, member: Member) -> list[str]:
     return [f"{net}.linear.{member.place}.{part}" for part in member.shapes]
 
 
-@method
 class Hypernetwork(Method[Settings]):
     name: ClassVar[str] = "hypernetwork"
     title = "Hypernetwork"

@@ -23,7 +23,7 @@ from ..data.concept import Concept
 from ..errors import TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Depth, Method, Training, method
+from . import Depth, Method, Training
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,6 @@ def _length(table: nn.Module) -> int:
     return len(table) if isinstance(table, ExtendedEmbedding) else int(table.num_embeddings)  # type: ignore[arg-type]
 
 
-@method
 class TextualInversion(Method[Settings]):
     name: ClassVar[str] = "textual-inversion"
     title = "Textual inversion"

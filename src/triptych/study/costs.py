@@ -26,7 +26,7 @@ from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 
-PRELOADED = ["torch", "diffusers", "transformers", "triptych.fit", "triptych.study.costs"]
+PRELOADED = ["torch", "diffusers", "transformers", "triptych.study.costs"]
 INTERVAL = 0.01  # seconds between looks at the memory
 
 
