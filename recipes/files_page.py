@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "files.md"
 KINDS = {
     "checkpoint": "Checkpoints", "vae": "Autoencoders", "lora": "LoRA and its relatives",
     "textual-inversion": "Embeddings", "hypernetwork": "Hypernetworks", "aesthetic-gradients": "Aesthetic embeddings",
-    "dreambooth": "DreamBooth", "any": "Every method",
+    "any": "Every method",
 }  # fmt: skip
 HEAD = """\
 # Files

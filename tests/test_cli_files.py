@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_a_trained_file_is_told(
     told = {line[:10].strip(): line[11:] for line in text.splitlines()}
     assert (told["is"], told["say"]) == (f"{method} for tiny, as triptych", says)
     assert told["safe"].startswith("safetensors")
+    assert re.fullmatch(r".* \([\d.]+ (bytes|kB|MB)\)", told["file"])
     assert call(monkeypatch, "inspect", path, "--json", "--base", random_base / "base") == 0
     (line,) = capsys.readouterr().out.splitlines()
     one = json.loads(line)
@@ -148,8 +150,6 @@ def test_every_layout_draws_the_same(
         call(monkeypatch, "convert", files[method], "--to", name, "--out", there, "--base", random_base / "base") == 0
     )
     assert capsys.readouterr().out.splitlines()[-1] == str(there)
-    if name == "single-file":
-        return  # a base: see below
     back, prompt = tmp_path / "back.safetensors", PROMPT
     if name == "a1111-embedding":  # it has no room for another word than the file's name
         prompt = "a there sks dog"

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import triptych
 
 PROMISED = {
-    "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
+    "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
     "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}

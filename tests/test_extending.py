@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests import test_laws as laws
 from tests.worlds import FAST, learned, trial
-from triptych.base import Base
-from triptych.methods import _METHODS, methods
+from triptych.base import Base, Place, open_base
+from triptych.errors import TriptychError
+from triptych.exchange.conversion import Order, convert
+from triptych.methods import PLUGINS
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -27,14 +31,14 @@ def bitfit(tmp_path: Path) -> Iterator[str]:
     spec = importlib.util.spec_from_file_location("bitfit", path)
     assert spec
     assert spec.loader
-    methods()
     module = sys.modules["bitfit"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     FAST["bitfit"] = {"lr": 1e-2}
     try:
-        spec.loader.exec_module(module)
-        yield "bitfit"
+        with PLUGINS.added(module.BitFit):
+            yield "bitfit"
     finally:
-        for registry in (_METHODS, FAST, sys.modules):
+        for registry in (FAST, sys.modules):
             registry.pop("bitfit", None)
 
 
@@ -48,6 +52,31 @@ def test_it_passes_the_laws(base: Base, bitfit: str, tmp_path: Path) -> None:
     laws.test_saved_and_opened_is_the_same(base, bitfit, tmp_path)
     laws.test_killed_and_resumed_equals_uninterrupted(base, [bitfit], tmp_path)
     laws.test_every_method_explains_itself()
+
+
+def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp_path: Path) -> None:
+    """What a method that moves weights learned is a base, whatever the method is called."""
+    artifact, file, place = (
+        learned(base, trial(bitfit)),
+        tmp_path / "biases.safetensors",
+        Place(str(random_base / "base")),
+    )
+    artifact.save(file)
+    for to, out in (("single-file", tmp_path / "whole.safetensors"), ("diffusers", tmp_path / "folder")):
+        convert(Order(file, to, out, place, precision="fp32"))
+    folder, bare = open_base(str(tmp_path / "folder")), place.open()
+    with artifact.apply(bare):
+        assert torch.equal(laws.look(folder), laws.look(bare))
+    whole = load_file(tmp_path / "whole.safetensors")
+    changed = bare.unet.conv_in.bias + artifact.tensors["unet.conv_in.bias"].float()
+    assert torch.equal(whole["model.diffusion_model.input_blocks.0.0.bias"], changed)
+    assert torch.equal(whole["model.diffusion_model.input_blocks.0.0.weight"], bare.unet.conv_in.weight)
+
+
+def test_what_a_lora_has_no_place_for_is_said(base: Base, bitfit: str, tmp_path: Path) -> None:
+    learned(base, trial(bitfit)).save(tmp_path / "biases.safetensors")
+    with pytest.raises(TriptychError, match="no change of a linear or convolution layer"):
+        convert(Order(tmp_path / "biases.safetensors", "lora", tmp_path / "lora.safetensors"))
 
 
 def test_it_moves_biases_only(base: Base, bitfit: str) -> None:

@@ -15,14 +15,14 @@ from tests.worlds import FAST, gap, learned, look, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
-from triptych.methods import Stage, method_named, methods
+from triptych.methods import method_named, methods
 from triptych.sampling.generate import Request, draw
 from triptych.training.fit import Fitted, Trial, fit
 from triptych.training.loop import Progress
 
 ALL = sorted(methods())
 TRAINED = [name for name in ALL if name != "aesthetic-gradients"]
-SHARING = [name for name in TRAINED if methods()[name].stage is not Stage.WEIGHTS]
+SHARING = [name for name in TRAINED if methods()[name].shares_a_pass]
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from recipes.demo_base.eyes import in_another_hue
 from tests.drawn import DEMO, composed
 from triptych.errors import TriptychError
-from triptych.metrics.encoders import EfficientNetLite0, TextImageEncoder, open_encoder
+from triptych.metrics.encoders import TextImageEncoder, open_encoder
+from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 from triptych.metrics.world import Specimen, World, cut_out, nearest
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.drawn import Study
 from tests.simulated import COSTS, DB, LORA, TI, simulate
 from tests.worlds import call, typed
-from triptych.methods import _METHODS, method
+from triptych.methods import PLUGINS
 from triptych.methods.lora import Lora
 from triptych.metrics import measure
 from triptych.scores import BASE, Score
@@ -81,16 +81,13 @@ def test_pictures_that_are_the_training_pictures_are_flagged(tmp_path: Path) -> 
 
 @pytest.fixture
 def copy() -> Iterator[str]:
-    @method
     class Again(Lora):
         """LoRA under another name."""
 
         name = COPY
 
-    try:
+    with PLUGINS.added(Again):
         yield COPY
-    finally:
-        _METHODS.pop(COPY)
 
 
 def test_two_copies_are_no_difference_and_learning_rate_0_is_the_base(

@@ -315,12 +315,12 @@ def test_a_missing_picture_is_left_out_of_both() -> None:
 
 
 def test_figures_read_well() -> None:
-    assert [size(count).replace("\N{NO-BREAK SPACE}", " ") for count in (12, 999_600, 4.2e6)] == [
+    assert [size(count) for count in (12, 999_600, 4.2e6)] == [
         "12 bytes",
         "1 MB",
         "4.2 MB",
     ]
-    told = [duration(seconds).replace("\N{NO-BREAK SPACE}", " ") for seconds in (9.96, 59.6, 125, 7390)]
+    told = [duration(seconds) for seconds in (9.96, 59.6, 125, 7390)]
     assert told == ["10 s", "1 min", "2 min 5 s", "2 h 3 min"]
     assert [figure(value, signed=True) for value in (0.001, 0.123, -0.5)] == ["0.00", "+0.12", "\N{MINUS SIGN}0.50"]
 

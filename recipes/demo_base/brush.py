@@ -2,7 +2,7 @@
 
     python -m recipes.demo_base.brush --packs PACKS
 
-writes the file by which `triptych.metrics.encoders.EfficientNetLite0` weighs its channels. Linear discriminants
+writes the file by which `triptych.metrics.encoders.efficientnet` weighs the network's channels. Linear discriminants
 (Fisher, 1936; Rao, 1948): drawings of the icon packages, none of them a subject of the world and none held out, each in
 several views; what varies among the views of one drawing (size, the autoencoder's blur, the denoiser's wobbling lines)
 is whitened away, and all directions are kept in which the drawings differ: the fewer there are, the more a cosine jumps
@@ -27,7 +27,7 @@ from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.files.atomic import replacing
-from triptych.metrics.encoders import EYE, EfficientNetLite0
+from triptych.metrics.encoders.efficientnet import EYE, EfficientNetLite0
 from triptych.metrics.world import cut_out
 
 DRAWINGS, BATCH = 640, 16

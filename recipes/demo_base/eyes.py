@@ -29,7 +29,7 @@ from recipes.demo_base.compose import Pixels
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.metrics.colour import KNOTS
-from triptych.metrics.encoders import EfficientNetLite0
+from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 
 NEW, TURNED = 120, 64
 """Drawings to recognise, and how many of them are shown in other hues."""

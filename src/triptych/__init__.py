@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .errors import TriptychError
     from .exchange.artifact import Artifact, Part, compose
     from .exchange.formats import load
-    from .methods import Method, Stage, method_named
+    from .methods import Depth, Method, method_named
     from .sampling.generate import Request, draw
     from .training.fit import Fitted, Trial, fit
 
@@ -25,11 +25,11 @@ _HOME = {
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
     "Request": "sampling.generate", "draw": "sampling.generate",
     "Examples": "data.examples",
-    "Method": "methods", "Stage": "methods", "method_named": "methods",
+    "Method": "methods", "Depth": "methods", "method_named": "methods",
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick
 
 __all__ = [
-    "Artifact", "Base", "Concept", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Stage", "Trial",
+    "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
     "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "tiny_base",
 ]  # fmt: skip
 

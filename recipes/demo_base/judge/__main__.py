@@ -17,7 +17,7 @@ from recipes.demo_base.judge.exam import GUIDANCE, draw, open_base, psnr, recons
 from recipes.demo_base.judge.eye import Eye
 from recipes.demo_base.judge.verdict import Share, Verdict
 from recipes.demo_base.world import WORLD_FILE, World
-from triptych.metrics.encoders import EfficientNetLite0
+from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 from triptych.metrics.world import World as Facts
 
 SHEET = (12, 5)

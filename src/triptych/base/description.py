@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ class Drawing:
     negative: str = ""
     batch: int = 8  # pictures drawn at once
     rows: int = 12  # rows of a joint training pass
+
+    @property
+    def decides(self) -> dict[str, str | int | float]:
+        """What a picture depends on, for keys: all but how much is done at once, which memory decides."""
+        return {name: value for name, value in asdict(self).items() if name not in ("batch", "rows")}
 
 
 @dataclass(frozen=True)

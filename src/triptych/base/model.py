@@ -41,9 +41,9 @@ class Base:
     clip_source: str | None = None
     rows: Rows = field(default_factory=Rows)
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
+    identity: str = ""  # the fingerprint it was opened with; taken now where none is given
     _clips: tuple[Clip, ...] = ()
     dtype: torch.dtype = field(init=False)  # what the UNet computes in, also while float32 masters are trained
-    identity: str = field(init=False)  # the fingerprint it was opened with
     encode: Callable[[Sequence[str]], Context] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Base:
         for module in self.modules().values():
             module.eval().requires_grad_(False)
         self.dtype = self.unet.dtype
-        self.identity = self.fingerprint()
+        self.identity = self.identity or self.fingerprint()
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ class Base:
         for name, module in self.modules().items():
             for key, value in sorted(module.state_dict().items()):
                 digest.update(f"{name}.{key}".encode())
-                digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()[:16]
 
     def clips(self) -> tuple[Clip, ...]:

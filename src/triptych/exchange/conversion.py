@@ -1,6 +1,6 @@
 """One file's content in the layout of another program: artifacts by their formats, whole bases, and what lies between.
 
-A DreamBooth's difference becomes a whole base (one file, or a diffusers folder) or the nearest LoRA; a base becomes a
+What moved a base's weights becomes a whole base (one file, or a diffusers folder) or the nearest LoRA; a base becomes a
 base in the other layout. What a layout cannot hold is said.
 """
 
@@ -56,7 +56,7 @@ def convert(order: Order) -> str:
     if order.source.is_dir() or recognise(TensorFile.open(order.source)).kind == "checkpoint":
         return _base(order)
     artifact = open_artifact(order.source)
-    if artifact.method == "dreambooth":
+    if artifact.kind.moves_weights:
         return _difference(order, artifact)
     return _artifact(order, artifact)
 
@@ -83,7 +83,7 @@ def _difference(order: Order, artifact: Artifact) -> str:
     """A base with the difference added, or the LoRA that is nearest to the difference."""
     if order.to == FOLDER:
         return _changed_base(order, artifact)
-    wanted = _format("kohya-lora" if order.to == "lora" else order.to, ("lora", "dreambooth"))
+    wanted = _format("kohya-lora" if order.to == "lora" else order.to, artifact.method, ("lora", "checkpoint"))
     if wanted.name == FILE:
         return _changed_base(replace(order, to=FILE), artifact)
     return _nearest_lora(order, wanted, artifact) if wanted.kind == "lora" else _write(order, wanted, artifact)
@@ -113,21 +113,25 @@ def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> str:
 
 
 def _artifact(order: Order, artifact: Artifact) -> str:
-    return _write(order, _format(order.to, (artifact.method,)), artifact)
+    return _write(order, _format(order.to, artifact.method), artifact)
 
 
-def _format(to: str, kinds: tuple[str, ...]) -> Format:
-    """The format called `to`, or beginning with it, or read by the program `to`, that can hold one of these kinds.
+def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
+    """The format called `to`, or beginning with it, or read by the program `to`, that holds this method's artifacts.
+
+    Args:
+        others: further kinds that such an artifact can be turned into.
 
     Raises:
         TriptychError: there is none.
     """
-    able = {name: one for name, one in formats().items() if one.writes and one.kind in (*kinds, "any")}
+    kinds = (method, "any", *others)
+    able = {name: one for name, one in formats().items() if one.writes and one.kind in kinds}
     named = [one for name, one in able.items() if name == to or name.startswith(f"{to}-")]
     read = [one for one in able.values() if to.lower() in map(str.lower, one.readers)]
     if not named and not read:
         known = {*able, FOLDER} if FILE in able else able
-        raise TriptychError(f"a {kinds[-1]} cannot be written as {to!r}{did_you_mean(to, known)}")
+        raise TriptychError(f"a {method} cannot be written as {to!r}{did_you_mean(to, known)}")
     return (named + read)[0]
 
 

@@ -22,7 +22,6 @@ ARCHITECTURES = {
     "sd1": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-512", "sdxl": "stable-diffusion-xl-v1-base",
 }  # fmt: skip  # ModelSpec's names; Stable Diffusion 2 at 768 px, which predicts velocity, has one of its own
 VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}  # ss_base_model_version
-SUFFIXES = {"dreambooth": ""}  # what moved the base's own weights is a base; the rest is called as the method is
 STABILITY = "https://github.com/Stability-AI/generative-models"
 THUMBNAIL = 256  # pixels, the larger side
 
@@ -43,18 +42,19 @@ def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -
         "thumbnail": _data_url(thumbnail) if thumbnail else "",
     }
     entries = {f"modelspec.{name}": value for name, value in spec.items() if value}
-    return architecture(family, prediction, artifact.method) | entries | _kohya(artifact, title, prediction)
+    suffix = "" if artifact.kind.moves_weights else artifact.method  # what moved the base's own weights is a base
+    return architecture(family, prediction, suffix) | entries | _kohya(artifact, title, prediction)
 
 
-def architecture(family: str, prediction: str, method: str = "") -> dict[str, str]:
-    """ModelSpec's entries on what a file is of: a base of this family, or something of this method for it."""
+def architecture(family: str, prediction: str, suffix: str = "") -> dict[str, str]:
+    """ModelSpec's entries on what a file is of: a base of this family, or, with a suffix, something to attach to it."""
     by_velocity = prediction == "v_prediction"
     name = ARCHITECTURES.get(family, f"triptych-{family}" if family else "unknown")
     if family == "sd2" and by_velocity:
         name = "stable-diffusion-v2-768-v"
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{name}/{SUFFIXES.get(method, method)}".rstrip("/"),
+        "modelspec.architecture": f"{name}/{suffix}".rstrip("/"),
         "modelspec.implementation": STABILITY if family == "sdxl" else "diffusers",
         "modelspec.prediction_type": "v" if by_velocity else "epsilon",
     }

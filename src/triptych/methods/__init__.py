@@ -1,14 +1,12 @@
-"""Personalisation methods, one a file: a file dropped here is a method."""
+"""Personalisation methods, one a file: a class of `Method` in a file dropped here is a method (see `plugins`)."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..base import Base, Owner
@@ -16,17 +14,22 @@ from ..data.concept import Concept
 from ..data.examples import Examples, Source
 from ..errors import TriptychError, did_you_mean
 from ..patching.patch import Patch, Tensors
+from ..plugins import Plugins
 from ..settings import Value, parse, setting
 
 
-class Stage(IntEnum):
-    """Where in a base a method acts. `compose` opens patches in this order, so the caller's order does not matter."""
+class Depth(IntEnum):
+    """How deep in a base a patch lies. Deeper patches open first, so the order that a caller gives does not matter.
 
-    WEIGHTS = 1  # moves existing weights in place
-    LAYERS = 2  # adds to what layers give
-    CONTEXT = 3  # bends what layers receive
-    WORDS = 4  # adds words to the vocabulary
-    PROMPT = 5  # bends how a prompt is encoded
+    It says nothing else of a method: what else others must know of it are traits of its own. Any number between two of
+    these is a depth too.
+    """
+
+    WEIGHTS = 10  # the base's own weights
+    LAYERS = 20  # what layers give
+    INPUTS = 30  # what layers receive
+    WORDS = 40  # the vocabulary
+    PROMPT = 50  # how a prompt is encoded
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,34 @@ S = TypeVar("S")
 
 
 class Method(Generic[S]):
-    """One way of personalising. Its module's first docstring paragraph is its one-sentence explanation."""
+    """One way of personalising. Its module's first docstring paragraph is its one-sentence explanation.
+
+    Its traits are all that the rest of triptych asks of it, so that nothing depends on the name of a method.
+
+    Class attributes:
+        name: on the command line and in files; title: in sentences and tables.
+        settings_class: a frozen dataclass of its settings.
+        opens_at: the order in which patches open, see `Depth`.
+        moves_weights: its tensors are differences of the base's own weights, named "component.parameter". Such an
+            artifact can become a checkpoint, or the nearest LoRA.
+        exports_as: the formats in which a study gives its result away.
+    """
 
     name: ClassVar[str]
-    stage: ClassVar[Stage]
+    title: ClassVar[str]
     settings_class: ClassVar[type]
+    opens_at: ClassVar[int]
+    moves_weights: ClassVar[bool] = False
+    exports_as: ClassVar[tuple[str, ...]] = ("triptych",)
+
+    @property
+    def shares_a_pass(self) -> bool:
+        """Whether it can train beside others in one pass: it acts on its owner's rows alone."""
+        return not self.moves_weights
+
+    def changes_text(self, settings: S) -> bool:
+        """Whether training changes how prompts are encoded, so that they must be encoded anew at each step."""
+        return False
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings with what this concept's words fill in."""
@@ -85,6 +111,10 @@ class Method(Generic[S]):
         """What the loop trains on; by default the pictures, named by `phrase`."""
         prompts = examples.prompts(self.phrase(settings, class_word))
         return [Source("instance", examples.latents, prompts, settings.batch)]  # type: ignore[attr-defined]
+
+    def rates(self, settings: S) -> Mapping[str, float]:
+        """The learning rates of those groups of the patch's parameters that do not learn at `settings.lr`."""
+        return {}
 
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
@@ -117,28 +147,12 @@ class Method(Generic[S]):
         return " ".join(text.strip().split("\n\n")[0].split())
 
 
-_METHODS: dict[str, Method[Any]] = {}
-
-
-def method(cls: type[Method[Any]]) -> type[Method[Any]]:
-    """Class decorator: registers the method under its name."""
-    if cls.name in _METHODS:
-        raise ValueError(f"two methods are called {cls.name!r}")
-    _METHODS[cls.name] = cls()
-    return cls
-
-
-@cache
-def _discover() -> None:
-    """Every module in `methods/` is a method: dropping a file there is all it takes."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+PLUGINS = Plugins[Method[Any]](Method, __name__, "triptych.methods")
 
 
 def methods() -> Mapping[str, Method[Any]]:
-    """All methods by name."""
-    _discover()
-    return _METHODS
+    """All methods by name: those of this folder, and those of other packages."""
+    return PLUGINS.instances()
 
 
 def method_named(name: str) -> Method[Any]:

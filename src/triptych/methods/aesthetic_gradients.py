@@ -22,7 +22,7 @@ from ..base.clip import Clip
 from ..data.examples import Examples
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Method, Stage, method
+from . import Depth, Method
 
 MEAN = "mean_image_feature"
 Encode = Callable[[Sequence[str]], Context]
@@ -34,11 +34,12 @@ class Settings:
     lr: float = setting(1e-4, "learning rate of Adam", least=0)
 
 
-@method
 class AestheticGradients(Method[Settings]):
     name: ClassVar[str] = "aesthetic-gradients"
-    stage = Stage.PROMPT
+    title = "Aesthetic gradients"
     settings_class = Settings
+    opens_at = Depth.PROMPT
+    exports_as = ("triptych", "a1111-aesthetic")
 
     def compute(self, base: Base, settings: Settings, examples: Examples) -> Tensors:
         """The mean of the pictures' projected features [1, projection width], not normalised, as the paper has it.
@@ -50,6 +51,9 @@ class AestheticGradients(Method[Settings]):
             name: clip.images(examples.pictures).mean(0, keepdim=True).cpu()
             for name, clip in zip(_names(clips), clips, strict=True)
         }
+
+    def changes_text(self, settings: Settings) -> bool:
+        return True
 
     def claim(self, settings: Settings) -> str:
         return "the way prompts are encoded"

@@ -24,7 +24,7 @@ from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
 from ..sampling.generate import Request, sample
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class Settings(Training):
     prior_pictures: int = setting(32, "how many of them are drawn", least=1)
 
 
-@method
 class DreamBooth(Method[Settings]):
     name: ClassVar[str] = "dreambooth"
-    stage = Stage.WEIGHTS
+    title = "DreamBooth"
     settings_class = Settings
+    opens_at = Depth.WEIGHTS
+    moves_weights = True
 
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()
@@ -69,7 +70,7 @@ class DreamBooth(Method[Settings]):
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:
     """The bare base's own pictures of these prompts, as latents [prompts, ...]; drawn once and kept on disk."""
     drawing = base.description.drawing
-    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing, prompts)))
+    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
     path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
         requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds no study draws with

@@ -31,7 +31,7 @@ from ..errors import TriptychError
 from ..files.checkpoint import CONTEXT_WIDTHS
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "linear": lambda x: x, "relu": F.relu, "leakyrelu": F.leaky_relu, "elu": F.elu, "swish": F.hardswish,
@@ -106,11 +106,12 @@ def tensor_names(net: str, member: Member) -> list[str]:
     return [f"{net}.linear.{member.place}.{part}" for part in member.shapes]
 
 
-@method
 class Hypernetwork(Method[Settings]):
     name: ClassVar[str] = "hypernetwork"
-    stage = Stage.CONTEXT
+    title = "Hypernetwork"
     settings_class = Settings
+    opens_at = Depth.INPUTS
+    exports_as = ("triptych", "a1111-hypernetwork")
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         random = generator("start", seed)

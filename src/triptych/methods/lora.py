@@ -25,7 +25,7 @@ from ..errors import TriptychError
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 MLP = ("ff.net.0.proj", "ff.net.2")
@@ -42,11 +42,12 @@ class Settings(Training):
     identifier: str = setting("", "a rare word before the class word, such as 'sks'")
 
 
-@method
 class Lora(Method[Settings]):
     name: ClassVar[str] = "lora"
-    stage = Stage.LAYERS
+    title = "LoRA"
     settings_class = Settings
+    opens_at = Depth.LAYERS
+    exports_as = ("kohya-lora",)
 
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

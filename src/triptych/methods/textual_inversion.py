@@ -23,7 +23,7 @@ from ..data.concept import Concept
 from ..errors import TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
-from . import Method, Stage, Training, method
+from . import Depth, Method, Training
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def _length(table: nn.Module) -> int:
     return len(table) if isinstance(table, ExtendedEmbedding) else int(table.num_embeddings)  # type: ignore[arg-type]
 
 
-@method
 class TextualInversion(Method[Settings]):
     name: ClassVar[str] = "textual-inversion"
-    stage = Stage.WORDS
+    title = "Textual inversion"
     settings_class = Settings
+    opens_at = Depth.WORDS
 
     def for_concept(self, settings: Settings, concept: Concept) -> Settings:
         return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
@@ -94,6 +94,9 @@ class TextualInversion(Method[Settings]):
         if not rows:
             raise TriptychError("textual-inversion needs a start_word: a word like what shall be learned")
         return rows
+
+    def changes_text(self, settings: Settings) -> bool:
+        return True
 
     def claim(self, settings: Settings) -> str:
         return f"the word {settings.token!r}"

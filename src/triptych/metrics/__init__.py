@@ -1,22 +1,21 @@
 """What is measured: one file a criterion, found by being in this folder, and the evidence that all of them share.
 
-A new criterion is a new file with one class that derives from `Metric`; nothing else has to know of it.
+A new criterion is a new file with one class that derives from `Metric` (see `plugins`); nothing else has to know of it.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..data.concept import fill
+from ..plugins import Plugins
 from ..scores import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 Role = Literal["concept", "class", "unrelated", "other-base"]
 
 CHUNK = 64  # drawn pictures that are open at one time
-HELPERS = ("colour", "encoders", "pairs", "world")  # modules of this folder that hold no criterion
 
 
 @dataclass(frozen=True)
@@ -171,18 +169,12 @@ class Metric(ABC):
         """Its scores; none where the evidence does not allow it."""
 
 
-@cache
-def metrics() -> dict[str, Metric]:
-    """Every criterion by name, in alphabetical order of their files; importing them does not import torch."""
-    found: dict[str, Metric] = {}
-    for module_info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
-        if module_info.name in HELPERS:
-            continue
-        module = importlib.import_module(f"{__name__}.{module_info.name}")
-        for member in vars(module).values():
-            if isinstance(member, type) and issubclass(member, Metric) and member.__module__ == module.__name__:
-                found[member.name] = member()
-    return found
+PLUGINS = Plugins[Metric](Metric, __name__, "triptych.metrics")
+
+
+def metrics() -> Mapping[str, Metric]:
+    """Every criterion by name: those of this folder, and those of other packages. Ours do not import torch."""
+    return PLUGINS.instances()
 
 
 def measure(evidence: Evidence) -> list[Score]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import TriptychError
 
-if TYPE_CHECKING:
-    pass
-
 Tensors = dict[str, Tensor]
+ALL = "all"  # the one group of parameters of a patch that has no need of several
 
 
 class Patch(Protocol):
     """A reversible change to a base, open inside one `with` block."""
 
-    def parameters(self) -> list[Tensor]:
-        """What training moves."""
+    def parameters(self) -> Mapping[str, Sequence[Tensor]]:
+        """What training moves, in named groups; a method may give each group a learning rate of its own."""
         ...
 
     def tensors(self) -> Tensors:
@@ -42,8 +40,8 @@ class Learned:
         self.strength = strength
         self.set_strength(strength)
 
-    def parameters(self) -> list[Tensor]:
-        return list(self.learned.values())
+    def parameters(self) -> Mapping[str, Sequence[Tensor]]:
+        return {ALL: list(self.learned.values())}
 
     def tensors(self) -> Tensors:
         return self.learned

@@ -1,8 +1,8 @@
-"""Moving a base's own weights in place, and putting them back: what every method of stage WEIGHTS opens."""
+"""Moving a base's own weights in place, and putting them back: what every method that moves weights opens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..base import Base, Owner
 from ..errors import TriptychError
-from .patch import Tensors, check_fit
+from .patch import ALL, Tensors, check_fit
 
 
 @dataclass(eq=False)
@@ -26,8 +26,8 @@ class Moved:
     pile: list[Moved]
     below: Tensors = field(default_factory=dict)
 
-    def parameters(self) -> list[Tensor]:
-        return [] if self.difference else list(self.weights.values())
+    def parameters(self) -> Mapping[str, Sequence[Tensor]]:
+        return {} if self.difference else {ALL: list(self.weights.values())}
 
     def tensors(self) -> Tensors:
         return self.difference or {

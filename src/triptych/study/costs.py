@@ -20,13 +20,13 @@ import torch
 from ..base import Place
 from ..data.examples import Examples
 from ..files.atomic import write_text
-from ..methods import Stage, method_named
+from ..methods import method_named
 from ..scores import Cost
 from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 
-PRELOADED = ["torch", "diffusers", "transformers", "triptych.fit", "triptych.study.costs"]
+PRELOADED = ["torch", "diffusers", "transformers", "triptych.study.costs"]
 INTERVAL = 0.01  # seconds between looks at the memory
 
 
@@ -127,7 +127,7 @@ def cost_of(run: Run, alone: Alone | None, tuning_trials: int) -> Cost:
     record = json.loads(run.record.read_text())
     return Cost(
         method=run.method,
-        attaches=method_named(run.method).stage is not Stage.WEIGHTS,
+        attaches=not method_named(run.method).moves_weights,
         parameters=record["parameters"],
         file_bytes=run.artifact.stat().st_size,
         steps=record["steps"],

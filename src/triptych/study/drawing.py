@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..base import Base
@@ -101,7 +101,7 @@ def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tup
     for role, wanted in asked:
         uses = [artifact.parent.name for artifact in artifacts]
         drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
-        made_from = (drawn_on, uses, asdict(work.base.description.drawing), wanted)
+        made_from = (drawn_on, uses, work.base.description.drawing.decides, wanted)
         folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
         yield Sheet(method, replicate, role, tuple(wanted), folder, artifacts)
 

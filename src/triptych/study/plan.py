@@ -78,8 +78,8 @@ class Plan:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The methods to study, lightest way of acting last: by stage and name."""
-        return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].stage, name)))
+        """The methods to study, those that open last first."""
+        return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].opens_at, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
         """A method's settings in layers: its own, the base's, the tuned, the budget's, the user's, the concept's."""

@@ -26,11 +26,6 @@ from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import MEASURING, Work
 
-TAKEN = {  # the layouts of what is taken away, where our own is not what every program loads
-    "lora": ("kohya-lora",),
-    "hypernetwork": ("triptych", "a1111-hypernetwork"),
-    "aesthetic-gradients": ("triptych", "a1111-aesthetic"),
-}
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -113,7 +108,7 @@ def _take_away(work: Work, trained: Sequence[Run]) -> None:
     """The first training of each method, named by what it is, in the layouts that other programs load."""
     for one in reversed(trained):
         artifact, title = Artifact.open(one.artifact), f"{work.concept.name}-{one.method}"
-        for name in TAKEN.get(one.method, ("triptych",)):
+        for name in artifact.kind.exports_as:
             layout = formats()[name]
             told = metadata_of(artifact, title) | {RECIPE: artifact.recipe(name)}
             layout.write(artifact, work.layout.artifacts / f"{title}{layout.suffixes[0]}", work.base, told)

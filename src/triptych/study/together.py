@@ -49,7 +49,7 @@ def _combination(name: str) -> str:
         method_named(part)
     if len(set(parts)) < max(2, len(parts)):
         raise TriptychError(f"the combination {name!r} must have two or more different methods, as in word+lora")
-    return AND.join(sorted(parts, key=lambda part: (-method_named(part).stage, part)))
+    return AND.join(sorted(parts, key=lambda part: (-method_named(part).opens_at, part)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Together:
     def phrase(self, concept: Concept) -> str:
         """What calls every part: a learned word stands for the noun, rare words go before it, none of them twice."""
         phrase = concept.class_word
-        for run in sorted(self.parts, key=lambda run: -method_named(run.method).stage):
+        for run in sorted(self.parts, key=lambda run: -method_named(run.method).opens_at):
             method = method_named(run.method)
             own = method.phrase(run.settings, "")
             if not own or f" {own} " not in f" {phrase} ":

@@ -17,7 +17,7 @@ from ..data.concept import Concept
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
 from ..files.atomic import write_text
-from ..methods import Stage, Training, method_named
+from ..methods import Training, method_named
 from ..training.fit import Fitted, Trial, fit
 from .layout import key
 from .work import Work
@@ -90,7 +90,7 @@ def train_all(work: Work, wanted: Sequence[Run]) -> None:
 
 
 def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
-    """Joint passes of at most `most` rows a step; whoever moves the base's own weights is alone."""
+    """Joint passes of at most `most` rows a step; a method that cannot share one is alone."""
     together: list[Run] = []
     for run in sorted(wanted, key=lambda run: run.replicate):
         if _alone(run):
@@ -106,8 +106,8 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
 
 
 def _alone(run: Run) -> bool:
-    """Who moves the base's weights cannot share a pass; who takes no steps has nothing to share."""
-    return not run.steps or method_named(run.method).stage is Stage.WEIGHTS
+    """A run without steps has nothing to share."""
+    return not run.steps or not method_named(run.method).shares_a_pass
 
 
 def _train(work: Work, one: Sequence[Run]) -> None:

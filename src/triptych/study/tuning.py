@@ -22,7 +22,7 @@ from ..base import Base, Owner, generator
 from ..data.concept import Concept
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact
-from ..methods import Stage, Training, method_named
+from ..methods import Training, method_named
 from ..training.fit import Fitted, Trial, fit
 from .layout import Layout, key
 from .plan import Plan
@@ -175,7 +175,7 @@ class Tuner:
     def _at_once(self, name: str, usual: Training) -> int:
         """How many trials fit into one pass."""
         rows = self.base.description.drawing.rows // (usual.batch * len(self.works))
-        return 1 if method_named(name).stage is Stage.WEIGHTS else max(1, rows)
+        return max(1, rows) if method_named(name).shares_a_pass else 1
 
     def _train(self, name: str, search: Search, attempts: Sequence[Attempt]) -> None:
         for concepts in self._passes(name):
@@ -193,7 +193,7 @@ class Tuner:
     def _passes(self, name: str) -> Iterator[list[int]]:
         """The concepts of each pass."""
         every = list(range(len(self.works)))
-        yield from ([i] for i in every) if method_named(name).stage is Stage.WEIGHTS else [every]
+        yield from [every] if method_named(name).shares_a_pass else ([i] for i in every)
 
     def _trial(self, name: str, attempt: Attempt, i: int, owned: bool) -> Trial:
         work = self.works[i]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base, Owner
-from ..data.examples import Examples
+from ..data.examples import Examples, Source
 from ..exchange.artifact import Artifact, Part, compose
-from ..methods import Stage, method_named
+from ..methods import Method, method_named
 from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .loop import Job, Leave, Progress, train
@@ -33,6 +33,10 @@ class Trial:
     seed: int = 0
     owner: Owner = None
     held_out: Examples | None = None
+
+    @property
+    def kind(self) -> Method[Any]:
+        return method_named(self.method)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def fit(
     began = time.perf_counter()
     computed = {}
     for i, trial in enumerate(trials):
-        tensors = method_named(trial.method).compute(base, trial.settings, trial.examples)
+        tensors = trial.kind.compute(base, trial.settings, trial.examples)
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     learning = [trial for i, trial in enumerate(trials) if i not in computed]
@@ -82,37 +86,33 @@ def _learn(
     progress: Progress | None,
     leave: Leave | None,
 ) -> list[Fitted]:
-    sources = [
-        method_named(trial.method).sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials
-    ]
+    sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
     starts = [
-        Artifact(trial.method, trial.settings, method_named(trial.method).start(base, trial.settings, trial.seed))
-        for trial in trials
+        Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
     ]
     began = time.perf_counter()
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
     with compose(base, *parts) as patches:
-        jobs = [
-            Job(
-                trial.owner, patch.parameters(), source, trial.settings, trial.seed, _text_is_fixed(trial),
-                _watched(base, trial, patch),
-            )
-            for trial, patch, source in zip(trials, patches, sources, strict=True)
-        ]  # fmt: skip
+        jobs = [_job(base, *one) for one in zip(trials, patches, sources, strict=True)]
         train(base, jobs, state=state, every=every, progress=progress, leave=leave)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
 
 
-def _text_is_fixed(trial: Trial) -> bool:
-    return method_named(trial.method).stage < Stage.WORDS
+def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
+    return Job(
+        trial.owner, patch.parameters(), sources, trial.settings, trial.seed,
+        text_is_fixed=not trial.kind.changes_text(trial.settings),
+        fixed=_watched(base, trial, patch),
+        rates=trial.kind.rates(trial.settings),
+    )  # fmt: skip
 
 
 def _watched(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     check(trial.settings, trial.method)
     if not trial.settings.fixed_every:
         return None
-    phrase = method_named(trial.method).phrase(trial.settings, trial.class_word)
+    phrase = trial.kind.phrase(trial.settings, trial.class_word)
     batch = fixed_batch(trial.held_out or trial.examples, phrase, base.schedule.config.num_train_timesteps)
     return FixedLoss(batch, trial.settings, partial(_kept, patch))
 

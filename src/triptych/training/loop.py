@@ -28,15 +28,19 @@ Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done,
 
 @dataclass
 class Job:
-    """One patch in training: its parameters, its own optimiser, its own draws, its own schedule."""
+    """One patch in training: its parameters, its own optimiser, its own draws, its own schedule.
+
+    `groups` are its parameters by the name of their group; `rates` gives some groups a learning rate of their own.
+    """
 
     owner: Owner
-    parameters: list[Tensor]
+    groups: Mapping[str, Sequence[Tensor]]
     sources: Sequence[Source]
     training: Training
     seed: int
     text_is_fixed: bool = True  # the patch leaves the encoding of prompts alone, so each is encoded once
     fixed: FixedLoss | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     failure: str | None = None
     sent_away: bool = False  # by whoever watches the pass
@@ -44,12 +48,18 @@ class Job:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("nothing to train: the patch has no parameters")
+        if unknown := self.rates.keys() - self.groups.keys():
+            raise ValueError(f"a learning rate for {sorted(unknown)}, where the groups are {sorted(self.groups)}")
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            [{"params": list(group), "name": name} for name, group in self.groups.items()],
             lr=self.training.lr,
             weight_decay=self.training.weight_decay,
             fused=_fused(self.parameters[0]),
         )
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return list(chain(*self.groups.values()))
 
     @property
     def rows(self) -> int:
@@ -83,7 +93,7 @@ class Job:
         """Clip and move, unless the loss is no longer a number."""
         if math.isfinite(loss):
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.training, step)
+                group["lr"] = learning_rate(self.training, step, self.rates.get(group["name"]))
             scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
             scaler.step(self.optimizer)
@@ -97,11 +107,11 @@ def _fused(parameter: Tensor) -> bool:
     return parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
 
 
-def learning_rate(training: Training, step: int) -> float:
-    """Linear warm-up, then constant or half a cosine down to zero (arXiv:1608.03983)."""
+def learning_rate(training: Training, step: int, rate: float | None = None) -> float:
+    """Linear warm-up to `rate` (default: `training.lr`), then constant or half a cosine to zero (arXiv:1608.03983)."""
     rise = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
     fall = 0.5 + 0.5 * math.cos(math.pi * step / training.steps) if training.schedule == "cosine" else 1.0
-    return training.lr * rise * fall
+    return (training.lr if rate is None else rate) * rise * fall
 
 
 def draw_rows(source: Source, seed: int, step: int, timesteps: int) -> Batch:

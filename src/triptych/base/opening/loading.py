@@ -18,6 +18,7 @@ from ..device import Precision, device_named, dtype_named
 from ..model import Base
 from ..text import Text
 from .difference import add
+from .identity import recall, record_of, remember
 from .parts import Parts
 from .prediction import prediction_named
 from .single import base_in, open_single, open_vae, picture_dtype
@@ -133,9 +134,22 @@ def _open(place: Place) -> Base:
     description = Description.of(folder, parts.family)
     _make_fast(parts.unet, parts.vae, device)
     resolution = _resolution(place, description, parts)
-    return Base(
-        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip
-    )
+    record = record_of(_sources(place, path), dtype, place.ema)
+    base = Base(
+        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip,
+        identity=recall(record),
+    )  # fmt: skip
+    remember(record, base.identity)
+    return base
+
+
+def _sources(place: Place, path: Path) -> Iterator[Path]:
+    """The files and folders that the weights come from."""
+    yield path
+    if place.vae:
+        yield Path(place.vae)
+    if place.source in DIFFERENCES:
+        yield DIFFERENCES[place.source]
 
 
 def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:

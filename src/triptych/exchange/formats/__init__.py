@@ -6,24 +6,22 @@ it needs inside its functions.
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import TriptychError
 from ...files.tensorfile import TensorFile
+from ...plugins import Plugins
 
 if TYPE_CHECKING:
     from ...base import Base
     from ..artifact import Artifact
 
-OWN = "own"  # the module of our own layout: a file that carries our recipe is asked first whether it is in it
+OWN = "triptych"  # the format of our own layout
 HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
 RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
@@ -82,20 +80,16 @@ class Format(ABC):
         Raises:
             TriptychError: this artifact cannot be held by this format, or the place cannot be written.
         """
-        raise NotImplementedError
+        raise TriptychError(f"{self.name} is not a layout that one artifact is written in")
 
 
-@cache
+PLUGINS = Plugins[Format](Format, __name__, "triptych.formats")
+
+
 def formats() -> Mapping[str, Format]:
-    """All formats by name, our own first."""
-    found: dict[str, Format] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != OWN, info.name)):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        for member in vars(module).values():
-            own = isinstance(member, type) and issubclass(member, Format) and member.__module__ == module.__name__
-            if own and not member.__abstractmethods__:
-                found[member.name] = member()
-    return found
+    """All formats by name, our own layout first: a file with our recipe is first asked whether it is in it."""
+    found = PLUGINS.instances()
+    return {OWN: found[OWN], **found}
 
 
 def recognise(file: TensorFile) -> Recognised:

@@ -1,13 +1,11 @@
 """A whole base in one file of the original layout of Stable Diffusion ("LDM"; "sgm" for SDXL): what people call a
 checkpoint; and the UNet or the autoencoder out of one.
 
-A checkpoint is a base, not something to attach. Written, it is a base with a DreamBooth's difference added.
+A checkpoint is a base, not something to attach. `triptych convert` writes one: a base with a change of its weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
@@ -15,14 +13,13 @@ from ...files.checkpoint import Contents, contents_of
 from . import Format, Recognised
 
 if TYPE_CHECKING:
-    from ...base import Base
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
 
 class SingleFile(Format):
     name = "single-file"
-    kind = "dreambooth"
+    kind = "checkpoint"
     title = "a whole base with the change added to its weights, in the original layout"
     suffixes = (".safetensors", ".ckpt")
     readers = ("diffusers", "A1111", "ComfyUI", "sd-mecha")
@@ -37,23 +34,6 @@ class SingleFile(Format):
 
     def read(self, file: TensorFile) -> Artifact:
         raise TriptychError(f"{file.path} is a base, not something to attach to one: give it as --base")
-
-    def write(
-        self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
-    ) -> str:
-        import torch
-
-        from ..export import Change, write_single_file
-
-        if artifact.method != "dreambooth":
-            raise TriptychError(
-                f"a {artifact.method} cannot be written as a checkpoint: only a dreambooth moves weights"
-            )
-        if base is None:
-            raise TriptychError("a checkpoint holds the whole base: name it with --base")
-        source = Path(base.name) if Path(base.name).is_file() else None
-        dtype = None if source else torch.float16
-        return write_single_file(base, path, Change(artifact.tensors), source=source, dtype=dtype, metadata=metadata)
 
 
 def _details(contents: Contents) -> dict[str, str | int | float]:

@@ -1,0 +1,69 @@
+"""CLIP as an encoder of pictures and texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from . import Encoder
+from .shared import Preparation, digest_of, in_batches, stated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+
+class Clip(Encoder):
+    """CLIP (arXiv:2103.00020): pictures and texts, each projected into the common space. From a folder or a hub id."""
+
+    known_as = "clip"
+    families = ("clip",)
+
+    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
+        from transformers import AutoTokenizer, CLIPModel
+
+        self._model = CLIPModel.from_pretrained(path).eval().requires_grad_(False).to(device)
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        self._prepare = _preparation(path, self._model.config.vision_config.image_size)
+        self._device = device
+        self.name = Path(path).name
+        self.digest = digest_of(self._model, f"{self._prepare} {self._tokenizer.get_vocab()}")
+
+    @classmethod
+    def open(cls, path: str, device: str | torch.device) -> Clip:
+        return cls(path, device)
+
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return in_batches(pictures, self._see)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        return in_batches(texts, self._read)
+
+    def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
+        pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]
+        pooled = self._model.vision_model(pixel_values=pixels.to(self._device)).pooler_output
+        features: Tensor = self._model.visual_projection(pooled)
+        return features
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        # The end token is found here: old configurations of CLIP make transformers take the largest id for it.
+        room = self._model.config.text_config.max_position_embeddings
+        ids = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=room, return_tensors="pt"
+        ).input_ids.to(self._device)
+        hidden = self._model.text_model(input_ids=ids).last_hidden_state
+        end = (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)  # the first: padding may look like it
+        features: Tensor = self._model.text_projection(hidden[torch.arange(len(ids)), end])
+        return features
+
+
+def _preparation(path: str, side: int) -> Preparation:
+    """As its folder says, else as published: the model's own side, with the mean and deviation of its training."""
+    from transformers import CLIPImageProcessorPil
+
+    published = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=side)
+    return stated(CLIPImageProcessorPil, path) or published

@@ -1,0 +1,55 @@
+"""DINOv2 as an encoder of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from . import Encoder
+from .shared import Preparation, digest_of, in_batches, stated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+
+class Dino(Encoder):
+    """DINOv2 (arXiv:2304.07193): the class token, after the last normalisation. From a folder or a hub id."""
+
+    known_as = "dinov2"
+    families = ("dinov2", "dinov2_with_registers")
+
+    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
+        from transformers import AutoModel
+
+        self._model = AutoModel.from_pretrained(path).eval().requires_grad_(False).to(device)
+        self._prepare = _preparation(path)
+        self._device = device
+        self.name = Path(path).name
+        self.digest = digest_of(self._model, str(self._prepare))
+
+    @classmethod
+    def open(cls, path: str, device: str | torch.device) -> Dino:
+        return cls(path, device)
+
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return in_batches(pictures, self._see)
+
+    def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
+        pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]
+        hidden: Tensor = self._model(pixel_values=pixels.to(self._device)).last_hidden_state
+        return hidden[:, 0]
+
+
+def _preparation(path: str) -> Preparation:
+    """As its folder says, else as published: shorter side 256, the middle 224, ImageNet's mean and deviation."""
+    from transformers import BitImageProcessorPil
+
+    published = BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size=224, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
+    )
+    return stated(BitImageProcessorPil, path) or published

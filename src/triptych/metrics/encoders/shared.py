@@ -1,0 +1,49 @@
+"""What several encoders have in common: batches, fingerprints, and how a folder says that pictures are prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BATCH = 16
+
+T = TypeVar("T")
+
+
+class Preparation(Protocol):
+    """An image processor of transformers that needs PIL alone."""
+
+    def __call__(self, images: list[Image.Image], *, return_tensors: str) -> Mapping[str, Tensor]: ...
+
+
+def stated(processor: Any, path: str) -> Preparation | None:
+    """An image processor as the folder or hub id at `path` states it; None where it states none."""
+    try:
+        found: Preparation = processor.from_pretrained(path)
+    except OSError:
+        return None
+    return found
+
+
+@torch.inference_mode()
+def in_batches(items: Sequence[T], encode: Callable[[Sequence[T]], Tensor]) -> Tensor:
+    """float32 [items, d] on the CPU, rows of length 1."""
+    parts = [encode(items[start : start + BATCH]).float().cpu() for start in range(0, len(items), BATCH)]
+    return F.normalize(torch.cat(parts), dim=-1)
+
+
+def digest_of(network: torch.nn.Module, how: str) -> str:
+    """16 hexadecimal digits that change with the weights (a few of every tensor) and with how pictures are prepared."""
+    digest = sha256(how.encode())
+    for name, tensor in network.state_dict().items():
+        some = tensor.flatten()[:16].float().cpu().numpy()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode() + some.tobytes())
+    return digest.hexdigest()[:16]
