@@ -93,11 +93,12 @@ class Changes:
             if not self._layers[place].changes:
                 self._layers.pop(place).hook.remove()
 
-    def stackable(self) -> set[int]:
-        """The ids of the tensors that are only ever used through changes that can be added for several owners."""
+    def kinds(self) -> dict[int, Hashable]:
+        """The kind of change that each tensor is part of, by its id: of those that are only in changes with a kind."""
         changes = [change for layer in self._layers.values() for change in layer.changes]
         alone = {id(tensor) for change in changes if change.kind is None for tensor in change.tensors}
-        return {id(tensor) for change in changes for tensor in change.tensors} - alone
+        kinds = {id(tensor): change.kind for change in changes for tensor in change.tensors}
+        return {tensor: kind for tensor, kind in kinds.items() if tensor not in alone}
 
     def _hooked(self, layer: nn.Module, side: Side) -> _Layer:
         changes: list[Change] = []
