@@ -1,5 +1,6 @@
 """Frozen Stable Diffusion models: what they are, how they are opened, whose rows a call has."""
 
+from .changes import Change, Changes
 from .description import Budget, Description, Drawing
 from .model import Base
 from .opening.loading import EMBEDDED, Place, open_base
@@ -9,6 +10,6 @@ from .text import Context, Text
 from .tiny import tiny_base
 
 __all__ = [
-    "EMBEDDED", "Base", "Budget", "Context", "Description", "Drawing", "Owner", "Place", "Rows", "Spans", "Text",
-    "generator", "open_base", "spans", "tiny_base",
+    "EMBEDDED", "Base", "Budget", "Change", "Changes", "Context", "Description", "Drawing", "Owner", "Place", "Rows",
+    "Spans", "Text", "generator", "open_base", "spans", "tiny_base",
 ]  # fmt: skip

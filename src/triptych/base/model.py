@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .changes import Changes
 from .clip import Clip, clips_of
 from .description import Description
 from .rows import Owner, Rows, spans
@@ -40,6 +41,7 @@ class Base:
     folder: Path | None = None
     clip_source: str | None = None
     rows: Rows = field(default_factory=Rows)
+    changes: Changes = field(init=False)  # what patches add to layers
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
     identity: str = ""  # the fingerprint it was opened with; taken now where none is given
     _clips: tuple[Clip, ...] = ()
@@ -48,6 +50,7 @@ class Base:
 
     def __post_init__(self) -> None:
         self.encode = self._encode
+        self.changes = Changes(self.rows)
         for module in self.modules().values():
             module.eval().requires_grad_(False)
         self.dtype = self.unet.dtype

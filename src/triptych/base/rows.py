@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Owner = str | None  # a patch whose owner is None acts on every row, whatever is stated
 Spans = dict[Owner, slice]
+T = TypeVar("T")
 
 
 def spans(counts: Iterable[tuple[Owner, int]]) -> Spans:
@@ -30,18 +30,27 @@ def spans(counts: Iterable[tuple[Owner, int]]) -> Spans:
     return stacked
 
 
+class _Statement:
+    """The owners of one call's rows, and what was computed once for that call."""
+
+    def __init__(self, spans: Mapping[Owner, slice]) -> None:
+        self.spans = spans
+        self.end = max((rows.stop for rows in spans.values()), default=None)
+        self.kept: dict[Hashable, tuple[Sequence[object], Any]] = {}
+
+
 class Rows:
-    """Whoever calls the text encoder or the UNet states the owners of that call.
+    """The owners of the rows of the present call of the text encoder or the UNet, stated by the code that calls it.
 
     `with base.rows({"ann": slice(0, 4)}): ...` gives rows 0 to 3 to ann. Without a statement every row is everybody's.
     """
 
     def __init__(self) -> None:
-        self._stated: Mapping[Owner, slice] | None = None
+        self._stated: _Statement | None = None
 
     @contextmanager
     def __call__(self, stated: Mapping[Owner, slice] | None) -> Iterator[None]:
-        before, self._stated = self._stated, stated
+        before, self._stated = self._stated, None if stated is None else _Statement(stated)
         try:
             yield
         finally:
@@ -53,35 +62,43 @@ class Rows:
         Raises:
             ValueError: the statement is for a call of another size.
         """
-        if self._stated is not None:
-            end = max((rows.stop for rows in self._stated.values()), default=count)
-            if end != count:
-                raise ValueError(f"owners are stated for {end} rows but the call has {count}: state them for each call")
-        if owner is None or self._stated is None:
+        stated = self._stated
+        if stated is not None and stated.end not in (count, None):
+            raise ValueError(
+                f"owners are stated for {stated.end} rows but the call has {count}: state them for each call"
+            )
+        if owner is None or stated is None:
             return range(count)
-        return range(count)[self._stated.get(owner, slice(0, 0))]
+        return range(count)[stated.spans.get(owner, slice(0, 0))]
 
-    def adapt(self, owner: Owner, change: Callable[..., Tensor], x: Tensor, *more: Tensor) -> Tensor:
-        """`change(x, *more)` on the owner's rows of `x` [rows, ...]; the other rows of `x` pass by untouched."""
-        mine = self.of(owner, len(x))
-        if not mine:
-            return x
-        if len(mine) == len(x):
-            return change(x, *more)
-        rows = slice(mine.start, mine.stop)
-        return torch.cat([x[: rows.start], change(x[rows], *(m[rows] for m in more)), x[rows.stop :]])
+    def once(self, what: Hashable, of: Sequence[object], make: Callable[[], T]) -> T:
+        """`make()`, computed once while the present statement holds; without a statement, at every call.
+
+        Args:
+            what: names the computation.
+            of: the objects that it is made of, compared by identity and not to be changed while the statement holds.
+            make: computes it.
+        """
+        if self._stated is None:
+            return make()
+        kept, place = self._stated.kept, (what, torch.is_grad_enabled(), *map(id, of))
+        if place not in kept:
+            kept[place] = (of, make())  # `of` is kept too, so that no other object takes an id
+        made: T = kept[place][1]
+        return made
 
     def only(self, row: int) -> AbstractContextManager[None]:
         """The present statement as a call sees it that is made for one row of this one."""
-        stated = self._stated
-        if stated is None:
+        if self._stated is None:
             return nullcontext()
-        return self({owner: slice(0, 1) for owner, rows in stated.items() if rows.start <= row < rows.stop})
+        spans = self._stated.spans
+        return self({owner: slice(0, 1) for owner, rows in spans.items() if rows.start <= row < rows.stop})
 
     def checkpoint(self, block: Callable[..., Any], *args: Any) -> Any:
         """Gradient checkpointing for a model under rows.
 
-        Backward comes after the `with` has been left, so the block is run again under the statement it first had.
+        Backward comes after the `with` has been left, so the block is run again under the statement it first had. Both
+        runs compute for themselves what is computed once, so that both save the same tensors.
         """
-        stated = self._stated
-        return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), self(stated)))
+        stated = None if self._stated is None else self._stated.spans
+        return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (self(stated), self(stated)))

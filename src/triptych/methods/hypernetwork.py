@@ -19,14 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Base, Owner, generator
+from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
 from ..files.checkpoint import CONTEXT_WIDTHS
 from ..patching.patch import Learned, Tensors, check_fit
@@ -138,30 +139,77 @@ class Hypernetwork(Method[Settings]):
         check_fit(self.name, mine, {name: shape for name, _, shape in _tensors(used, settings)})
         patch = Learned(mine, strength, base.device)
         with ExitStack() as undo:
-            for net, layer in _layers(base, used):
-                undo.callback(layer.register_forward_pre_hook(_hook(base, patch, net, settings, owner)).remove)
+            layers = _layers(base, used)
+            for net in dict.fromkeys(name for name, _ in layers):
+                receiving = [layer for name, layer in layers if name == net]
+                change = _change(base, patch, net, settings, owner, len(receiving))
+                for layer in receiving:
+                    undo.enter_context(base.changes.on(layer, "receives", change))
             yield patch
 
 
-def _hook(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner) -> Callable[..., tuple[Tensor]]:
-    row = [(one.kind, tensor_names(net, one)) for one in members(int(net.split(".")[0]), settings)]
+def _change(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner, layers: int) -> Change:
+    """What a net adds to what its layers receive.
 
-    def bend(x: Tensor) -> Tensor:
-        y = x
-        for kind, names in row:
-            learned = [patch.learned[name].to(y.dtype) for name in names]
-            if kind == "linear":
-                y = F.linear(y, *learned)
-            elif kind == "norm":
-                y = F.layer_norm(y, y.shape[-1:], learned[0], learned[1])
-            else:
-                y = ACTIVATIONS[kind](y, *learned)
-        return x + patch.strength * y
+    All layers of cross-attention receive the same text, so the nets of its width give their answer once.
+    """
+    width = int(net.split(".")[0])
+    row = members(width, settings)
+    learned = tuple(patch.learned[name] for one in row for name in tensor_names(net, one))
+    reused = width == _text_width(base)
+    add = partial(_through, base, [(one.kind, len(one.shapes)) for one in row], 1 if reused else layers)
+    kind = ("hypernetwork", settings.activation, *((one.kind, one.place) for one in row))
+    return Change(owner, add, learned, lambda: patch.strength, kind, reused)
 
-    def before(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return (base.rows.adapt(owner, bend, inputs[0]) if patch.strength else inputs[0],)
 
-    return before
+def _through(base: Base, row: Sequence[tuple[str, int]], layers: int, x: Tensor, *learned: Tensor) -> Tensor:
+    """A net's answer to `x` [..., width]; of several owners x [owners, positions, width], tensors [owners, ...].
+
+    Linears in a row are one: where there are more positions than the product of their weights costs, that is taken.
+    """
+    if all(kind == "linear" for kind, _ in row) and _product_pays(x, learned[::2], layers):
+        learned = base.rows.once("one linear", learned, lambda: _one_linear(learned))
+        row = [("linear", 2)]
+    y, left = x, iter(learned)
+    for kind, count in row:
+        y = _member(kind, y, [tensor.to(y.dtype) for tensor in islice(left, count)])
+    return y
+
+
+def _member(kind: str, y: Tensor, learned: Sequence[Tensor]) -> Tensor:
+    """One member's answer, with its tensors as they are or, for several owners, with one more dimension in front."""
+    if kind == "linear":
+        weight, bias = learned
+        return F.linear(y, weight, bias) if weight.dim() == 2 else torch.baddbmm(bias.unsqueeze(1), y, weight.mT)
+    if kind == "norm":
+        weight, bias = learned
+        if weight.dim() == 1:
+            return F.layer_norm(y, y.shape[-1:], weight, bias)
+        return F.layer_norm(y, y.shape[-1:]) * weight.unsqueeze(1) + bias.unsqueeze(1)
+    if kind == "prelu" and learned[0].dim() == 2:
+        return torch.where(y > 0, y, y * learned[0].unsqueeze(1))
+    return ACTIVATIONS[kind](y, *learned)
+
+
+def _product_pays(x: Tensor, weights: Sequence[Tensor], layers: int) -> bool:
+    """Whether one linear of [width, width] takes fewer multiplications than the weights [..., gives, reads] in turn.
+
+    `x` [..., width] stands for what all `layers` give to the net.
+    """
+    width = x.shape[-1]
+    owners = len(x) if weights[0].dim() == 3 else 1
+    positions = layers * x.numel() // width // owners
+    in_turn = sum(weight.shape[-1] * weight.shape[-2] for weight in weights)
+    product = sum(weight.shape[-1] * weight.shape[-2] for weight in weights[1:]) * width
+    return positions * (in_turn - width * width) > product
+
+
+def _one_linear(learned: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the linears, given as weight, bias, weight, bias, ..., one after the other."""
+    weight, bias = learned[0], learned[1]
+    for after, offset in zip(learned[2::2], learned[3::2], strict=True):
+        weight, bias = after @ weight, (after @ bias.unsqueeze(-1)).squeeze(-1) + offset
+    return weight, bias
 
 
 def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:

@@ -14,13 +14,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Base, Owner, generator
+from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..patching.patch import Learned, Tensors
@@ -77,43 +78,44 @@ class Lora(Method[Settings]):
             try:
                 for path, leaves in by_layer(patch.learned).items():
                     layer = _at(layers, path)
-                    hook = _hook(base, patch, path, layer, leaves, settings.alpha, owner)
-                    undo.callback(layer.register_forward_hook(hook).remove)
+                    change = _change(patch, path, layer, leaves, settings.alpha, owner)
+                    undo.enter_context(base.changes.on(layer, "gives", change))
             except TriptychError as error:
                 raise TriptychError(f"{error}{_meant(base, tensors)}") from error
             yield patch
 
 
-Change = Callable[[Tensor], Tensor]  # what is added to a layer's output, from its input
-
-
-def _hook(
-    base: Base, patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: float, owner: Owner
-) -> Callable[..., Tensor]:
+def _change(patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: float, owner: Owner) -> Change:
     algorithm = algorithm_of(path, leaves)
-    plain = algorithm.name == "LoRA" and not {"dora_scale", "lora_mid.weight"} & leaves.keys()
-    change = _low_rank(path, layer, leaves, alpha) if plain else _whole(path, layer, leaves, alpha)
-
-    def add(y: Tensor, x: Tensor) -> Tensor:
-        return y + patch.strength * change(x)
-
-    def after(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return base.rows.adapt(owner, add, output, inputs[0]) if patch.strength else output
-
-    return after
-
-
-def _low_rank(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
-    """(alpha / rank) B A x, never B A itself: cheap, and what training goes through."""
-    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    if algorithm.name != "LoRA" or {"dora_scale", "lora_mid.weight"} & leaves.keys():
+        return Change(owner, _whole(path, layer, leaves, alpha), (), lambda: patch.strength)
     check_low_rank(path, leaves, cast(Tensor, layer.weight))
-    scale = scale_of(algorithm_of(path, leaves), leaves, alpha)
+    scale = scale_of(algorithm, leaves, alpha)
+    pair = leaves["lora_A.weight"], leaves["lora_B.weight"]
     if isinstance(layer, nn.Conv2d):
-        return lambda x: scale * F.conv2d(_convolved(layer, x, a), b.reshape(*b.shape[:2], 1, 1).to(x.dtype))
-    return lambda x: scale * (x @ a.flatten(1).T.to(x.dtype) @ b.flatten(1).T.to(x.dtype))
+        return Change(owner, partial(_low_rank_convolution, layer), pair, lambda: patch.strength * scale)
+    return Change(owner, _low_rank, pair, lambda: patch.strength * scale, kind="lora")
 
 
-def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Change:
+def _low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """B A x, never B A itself: cheap, and what training goes through.
+
+    Args:
+        x: [..., in]; of several owners [owners, positions, in].
+        a: [rank, in]; of several owners [owners, rank, in]. In files of other tools also [rank, in, 1, 1].
+        b: [out, rank]; of several owners [owners, out, rank].
+    """
+    a, b = a.to(x.dtype), b.to(x.dtype)
+    if a.dim() == 3:
+        return torch.bmm(torch.bmm(x, a.mT), b.mT)
+    return F.linear(F.linear(x, a.flatten(1)), b.flatten(1))
+
+
+def _low_rank_convolution(layer: nn.Conv2d, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return F.conv2d(_convolved(layer, x, a), b.reshape(*b.shape[:2], 1, 1).to(x.dtype))
+
+
+def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Callable[[Tensor], Tensor]:
     """The change of the weight, made when the patch opens, and again when what lies below has moved the weight."""
     weight = cast(Tensor, layer.weight)
     made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its place is not reused

@@ -15,7 +15,8 @@ from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named
 from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
-from .loop import Job, Leave, Progress, train
+from .job import Job
+from .loop import Leave, Progress, train
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,121 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..base import Base, Context, Owner, generator, spans
-from ..data.examples import Batch, Source
+from ..base import Base, Context, Owner, spans
+from ..data.examples import Batch
 from ..errors import TriptychError
 from ..files.atomic import replacing
-from ..methods import Training
-from .fixed_loss import FixedLoss
+from .crews import Crews, alike
+from .job import Job
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
-
-
-@dataclass
-class Job:
-    """One patch in training: its parameters, its own optimiser, its own draws, its own schedule.
-
-    `groups` are its parameters by the name of their group; `rates` gives some groups a learning rate of their own.
-    """
-
-    owner: Owner
-    groups: Mapping[str, Sequence[Tensor]]
-    sources: Sequence[Source]
-    training: Training
-    seed: int
-    text_is_fixed: bool = True  # the patch leaves the encoding of prompts alone, so each is encoded once
-    fixed: FixedLoss | None = None
-    rates: Mapping[str, float] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)
-    failure: str | None = None
-    sent_away: bool = False  # by whoever watches the pass
-
-    def __post_init__(self) -> None:
-        if not self.parameters:
-            raise ValueError("nothing to train: the patch has no parameters")
-        if unknown := self.rates.keys() - self.groups.keys():
-            raise ValueError(f"a learning rate for {sorted(unknown)}, where the groups are {sorted(self.groups)}")
-        self.optimizer = torch.optim.AdamW(
-            [{"params": list(group), "name": name} for name, group in self.groups.items()],
-            lr=self.training.lr,
-            weight_decay=self.training.weight_decay,
-            fused=_fused(self.parameters[0]),
-        )
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        return list(chain(*self.groups.values()))
-
-    @property
-    def rows(self) -> int:
-        return sum(source.batch for source in self.sources)
-
-    @property
-    def prompts(self) -> list[str]:
-        """All it may ever show, each once."""
-        fixed = self.fixed.batch.prompts if self.fixed else []
-        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed)))
-
-    def runs_at(self, step: int) -> bool:
-        over = self.sent_away or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
-        return step < self.training.steps and not over
-
-    def draw(self, step: int, timesteps: int) -> Batch:
-        """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
-        drawn = [draw_rows(source, self.seed, step, timesteps) for source in self.sources]
-        return Batch(
-            torch.cat([batch.latents for batch in drawn]), torch.cat([batch.noise for batch in drawn]),
-            torch.cat([batch.timesteps for batch in drawn]), list(chain(*(batch.prompts for batch in drawn))),
-        )  # fmt: skip
-
-    def loss(self, squared: Tensor) -> Tensor:
-        """The sum over sources of weight x mean, of this job's squared errors [rows]."""
-        parts = squared.split([source.batch for source in self.sources])
-        means = [source.weight * part.mean() for source, part in zip(self.sources, parts, strict=True)]
-        return torch.stack(means).sum()
-
-    def step(self, step: int, loss: float, scaler: torch.amp.GradScaler) -> None:
-        """Clip and move, unless the loss is no longer a number."""
-        if math.isfinite(loss):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.training, step, self.rates.get(group["name"]))
-            scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
-            scaler.step(self.optimizer)
-        else:
-            self.failure = f"its loss stopped being a number at step {step + 1}; try a lower learning rate"
-        self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss)
-
-
-def _fused(parameter: Tensor) -> bool:
-    return parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
-
-
-def learning_rate(training: Training, step: int, rate: float | None = None) -> float:
-    """Linear warm-up to `rate` (default: `training.lr`), then constant or half a cosine to zero (arXiv:1608.03983)."""
-    rise = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
-    fall = 0.5 + 0.5 * math.cos(math.pi * step / training.steps) if training.schedule == "cosine" else 1.0
-    return (training.lr if rate is None else rate) * rise * fall
-
-
-def draw_rows(source: Source, seed: int, step: int, timesteps: int) -> Batch:
-    """The rows a source gives at a step: its pictures in shuffled rounds, fresh noise, uniform timesteps."""
-    count, first = len(source.latents), step * source.batch
-    rounds: dict[int, list[int]] = {}
-    chosen = []
-    for place in range(first, first + source.batch):
-        turn, position = divmod(place, count)
-        if turn not in rounds:
-            order = generator("order", source.purpose, seed, turn)
-            rounds[turn] = torch.randperm(count, generator=order).tolist()
-        chosen.append(rounds[turn][position])
-    random = generator("train", source.purpose, seed, step)
-    latents = source.latents[torch.tensor(chosen, device=source.latents.device)]
-    noise = torch.randn(latents.shape, generator=random, dtype=latents.dtype)
-    times = torch.randint(0, timesteps, (source.batch,), generator=random)
-    return Batch(latents, noise.to(latents.device), times.to(latents.device), [source.prompts[i] for i in chosen])
 
 
 class Contexts:
@@ -218,24 +110,22 @@ def train(
     that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision). `leave` is
     told of every look at fixed-batch losses, and says whose training is not worth going on with.
     """
-    everything = [parameter for job in jobs for parameter in job.parameters]
+    jobs = list(chain(*alike(jobs, base.changes)))  # the rows of jobs that can be one product lie side by side
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
     first = _resume(base, jobs, scaler, state) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
-    contexts = Contexts(base, jobs)
+    contexts, crews = Contexts(base, jobs), Crews(base.changes, together=not scaler.is_enabled())
     if first == 0:
         look(base, jobs, contexts, 0, leave)
     try:
-        for parameter in everything:
-            parameter.requires_grad_(True)
         for step in range(first, last):
             active = [job for job in jobs if job.runs_at(step)]
             if not active:
                 break
+            crews.arrange(active)
             losses = losses_of(base, active, contexts, step)
             scaler.scale(losses.sum()).backward()
-            for job, loss in zip(active, losses.tolist(), strict=True):
-                job.step(step, loss, scaler)
+            crews.step(losses.tolist(), step, scaler)
             scaler.update()
             look(base, active, contexts, step + 1, leave)
             if state and (step + 1) % every == 0:
@@ -243,8 +133,7 @@ def train(
             if progress:
                 progress(step + 1, last)
     finally:
-        for parameter in everything:
-            parameter.requires_grad_(False).grad = None
+        crews.dissolve()
 
 
 def environment(base: Base) -> dict[str, str]:

@@ -1,0 +1,171 @@
+"""Jobs of equal shape as one: their parameters lie in one storage, so that one product and one step of AdamW serve all.
+
+A parameter of each job is a view of its row in a stack [jobs, ...]. The stack is what the pass differentiates, so no
+tensor is copied and no gradient is gathered. Each job keeps its optimiser (whose state are views too), its schedule,
+its clipping and its draws: where the jobs' rates differ, each steps by itself on its views.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..base import Changes
+from .job import Job, adamw
+
+
+class Crew:
+    """Jobs that have parameters of equal shapes and equally many rows.
+
+    Attributes:
+        stacks: for each parameter in turn, that of all jobs [jobs, ...]; what gradients go to.
+        alike: whether all jobs step by the same rates, so that one step of AdamW on the stacks moves them all.
+    """
+
+    def __init__(self, jobs: Sequence[Job], together: bool = True) -> None:
+        self.jobs = jobs
+        columns = list(zip(*(job.parameters for job in jobs), strict=True))
+        self.stacks = [torch.stack([tensor.detach() for tensor in column]) for column in columns]
+        self.alike = together and len({_pace(job) for job in jobs}) == 1
+        names = [name for name, group in jobs[0].groups.items() for _ in group]
+        groups = {name: [s for s, of in zip(self.stacks, names, strict=True) if of == name] for name in jobs[0].groups}
+        self.optimizer = adamw(groups, jobs[0].training)
+        for stack, column in zip(self.stacks, columns, strict=True):
+            self._stack_state(stack, column)
+            for tensor, row in zip(column, stack, strict=True):
+                tensor.data = row
+            stack.requires_grad_(True)
+
+    def _stack_state(self, stack: Tensor, column: Sequence[Tensor]) -> None:
+        """AdamW's state of one parameter as stacks too, each job's its rows of it; one count of steps if all are alike.
+
+        A count of its own for each job otherwise, since AdamW counts in place.
+        """
+        states = [job.optimizer.state[tensor] for job, tensor in zip(self.jobs, column, strict=True)]
+        first = {"step": torch.zeros((), device=stack.device), "exp_avg": None, "exp_avg_sq": None}
+        whole = self.optimizer.state[stack]
+        for name in ("exp_avg", "exp_avg_sq"):
+            whole[name] = torch.stack([state[name] if state else torch.zeros_like(stack[0]) for state in states])
+        steps = [state.get("step", first["step"]) for state in states]
+        whole["step"] = steps[0].clone()
+        for place, state in enumerate(states):
+            state["step"] = whole["step"] if self.alike else steps[place].clone()
+            state["exp_avg"], state["exp_avg_sq"] = whole["exp_avg"][place], whole["exp_avg_sq"][place]
+
+    def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
+        """As `Job.step` of each job with its loss, all of them in one where that is the same."""
+        if self.alike and all(map(math.isfinite, losses)):
+            clip_rows([stack.grad for stack in self.stacks if stack.grad is not None], self.jobs)
+            self.jobs[0].set_rates(self.optimizer, step)
+            self.optimizer.step()
+            for job, loss in zip(self.jobs, losses, strict=True):
+                job.losses.append(loss)
+        else:
+            self._part()
+            for job, loss in zip(self.jobs, losses, strict=True):
+                job.step(step, loss, scaler)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _part(self) -> None:
+        """Give each job its gradients, and from now on a count of steps of its own."""
+        for place, job in enumerate(self.jobs):
+            for tensor, stack in zip(job.parameters, self.stacks, strict=True):
+                tensor.grad = None if stack.grad is None else stack.grad[place]
+                if self.alike:
+                    job.optimizer.state[tensor]["step"] = job.optimizer.state[tensor]["step"].clone()
+        self.alike = False
+
+    def dissolve(self) -> None:
+        """Give each job a storage of its own again."""
+        for job in self.jobs:
+            for tensor in job.parameters:
+                tensor.data = tensor.data.clone()
+
+
+class Crews:
+    """The jobs of a pass: those that can, in crews; arranged anew when a job leaves."""
+
+    def __init__(self, changes: Changes, together: bool) -> None:
+        """`together` false: every job steps by itself, as a scaler of losses needs it."""
+        self.changes, self.together = changes, together
+        self.jobs: list[Job] = []
+        self.crews: list[Crew] = []
+
+    def arrange(self, jobs: Sequence[Job]) -> None:
+        """Have gradients asked for the parameters of these jobs, and of no others."""
+        if [id(job) for job in jobs] == [id(job) for job in self.jobs]:
+            return
+        self.dissolve()
+        self.jobs = list(jobs)
+        for group in alike(self.jobs, self.changes):
+            if len(group) > 1:
+                crew = Crew(group, self.together)
+                self.crews.append(crew)
+                for column, stack in zip(
+                    zip(*(job.parameters for job in group), strict=True), crew.stacks, strict=True
+                ):
+                    self.changes.stacks |= {id(tensor): (stack, place) for place, tensor in enumerate(column)}
+            else:
+                for tensor in group[0].parameters:
+                    tensor.requires_grad_(True)
+
+    def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
+        """Every job by its loss, in the order of `arrange`."""
+        by_job = dict(zip(map(id, self.jobs), losses, strict=True))
+        for crew in self.crews:
+            crew.step([by_job.pop(id(job)) for job in crew.jobs], step, scaler)
+        for job in self.jobs:
+            if id(job) in by_job:
+                job.step(step, by_job[id(job)], scaler)
+
+    def dissolve(self) -> None:
+        """Leave every parameter with a storage of its own and without a gradient."""
+        for crew in self.crews:
+            crew.dissolve()
+        for job in self.jobs:
+            for tensor in job.parameters:
+                tensor.requires_grad_(False).grad = None
+        self.jobs, self.crews = [], []
+        self.changes.stacks.clear()
+
+
+def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
+    """The jobs, those together whose parameters can be stacked, in the order of the first of each."""
+    kinds, groups = changes.kinds(), dict[Hashable, list[Job]]()
+    for job in jobs:
+        tensors = job.parameters
+        if all(id(tensor) in kinds for tensor in tensors):
+            shapes = tuple((kinds[id(tensor)], tensor.shape) for tensor in tensors)
+            groups.setdefault((job.rows, tuple(job.groups), shapes), []).append(job)
+        else:
+            groups[id(job)] = [job]
+    yield from groups.values()
+
+
+def clip_rows(gradients: Sequence[Tensor], jobs: Sequence[Job]) -> None:
+    """Scale the gradients [jobs, ...] of each job in place, so that their norm is at most that job's `clip`."""
+    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
+    most = torch.tensor([job.training.clip for job in jobs], dtype=norms.dtype, device=norms.device)
+    scales = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
+    if not bool((scales == 1).all()):
+        for gradient in gradients:
+            gradient.mul_(scales.reshape(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _pace(job: Job) -> Hashable:
+    """What a job's rates and count of steps follow from."""
+    counts = {float(state["step"]) for state in job.optimizer.state.values()}
+    training = job.training
+    rates = tuple(sorted(job.rates.items()))
+    return (
+        training.lr,
+        training.schedule,
+        training.warmup,
+        training.steps,
+        training.weight_decay,
+        rates,
+        *sorted(counts),
+    )
