@@ -18,6 +18,7 @@ from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 from triptych.methods.hypernetwork import ACTIVATIONS, members
@@ -238,7 +239,7 @@ def test_files_of_every_age_are_read_as_the_web_ui_reads_them(tmp_path: Path, ol
     formats()[FORMAT].write(read, tmp_path / "again.pt")
     same(base, read, a1111(tmp_path / "again.pt"))
     assert torch.load(tmp_path / "again.pt", weights_only=True)["step"] == 700
-    read.save(tmp_path / "own.safetensors")
+    save(read, tmp_path / "own.safetensors")
     assert gap(open_artifact(tmp_path / "own.safetensors").tensors, read.tensors) == 0
 
 
