@@ -26,10 +26,11 @@ def refused(path: Path, why: str) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.safetensors", "there is no file")
     (tmp_path / "text.safetensors").write_text("hello")
-    refused(tmp_path / "text.safetensors", "not a safetensors file")
+    refused(tmp_path / "text.safetensors", r"is a text \('hello'\), not a file of tensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    refused(tmp_path / "foreign.safetensors", "not made by triptych")
-    save_file({"a": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors")
+    refused(tmp_path / "foreign.safetensors", "of no kind that triptych knows")
+    lora = '{"schema": 1, "method": "lora", "settings": {}}'
+    save_file({"a": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors", {"triptych": lora})
     refused(tmp_path / "nan.safetensors", "not finite")
     for name, recipe in (
         ("broken", "{"),

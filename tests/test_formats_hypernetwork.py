@@ -320,7 +320,9 @@ def test_any_hypernetwork_survives_both_files(
         formats()[name].write(ours, tmp_path / file)
         back = open_artifact(tmp_path / file)
         assert gap(back.tensors, ours.tensors) == 0
-        assert all(back.tensors[name].dtype is dtype for name in ours.tensors)
+        widened = name == FORMAT and dtype is torch.bfloat16  # which the web UI's checker did not always allow
+        kept = torch.float32 if widened else dtype
+        assert all(back.tensors[name].dtype is kept for name in ours.tensors)
         assert back.settings.structure == ours.settings.structure
         assert (back.settings.activation, back.settings.layer_norm, back.settings.activate_output) == (
             activation,

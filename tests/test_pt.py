@@ -25,8 +25,8 @@ from triptych.files.streaming import write_safetensors
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 
-# The rule of the checker in A1111's web UI (modules/safe.py, versions 1.0 to 1.10): these records and names, no others.
-# Older versions do not take a record `byteorder`, which PyTorch writes since 2.1.
+# The rule of the checker in A1111's web UI (modules/safe.py): these records and names, no others. Its later versions
+# take two records more, `byteorder` and `.data/serialization_id`, which its earlier ones refuse.
 RECORDS = re.compile(r"[^/]+/(data\.pkl|version|data/\d+)")
 NAMES = {
     "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
