@@ -25,7 +25,7 @@ def main(folder: Path, out: Path, ranks: tuple[int, ...] = (2, 4, 8), steps: int
             print(f"rank {trial.owner}: {fitted.failure}")
             continue
         artifact = triptych.Artifact("lora", trial.settings, fitted.tensors)
-        artifact.save(out / f"rank-{trial.owner}.safetensors")
+        triptych.save(artifact, out / f"rank-{trial.owner}.safetensors")
         print(f"rank {trial.owner}: loss {sum(fitted.losses[-10:]) / len(fitted.losses[-10:]):.4f}")
 
 

@@ -19,7 +19,7 @@ def main(folder: Path, out: Path, steps: int = 180) -> None:
         raise SystemExit(fitted.failure)
     lora = triptych.Artifact("lora", settings, fitted.tensors)
     out.mkdir(parents=True, exist_ok=True)
-    lora.save(out / "lora.safetensors")
+    triptych.save(lora, out / "lora.safetensors")
     prompt = f"a fox, {method.phrase(settings, concept.class_word)}, on a white background"
     with lora.apply(base):
         pictures = triptych.draw(base, [triptych.Request(prompt, seeds=(1, 2))])[0]

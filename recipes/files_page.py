@@ -26,11 +26,23 @@ HEAD = """\
     triptych generate "<lora:name:0.8> a cat" --library DIR
     triptych try FOLDER --base FILE           # a checkpoint as the base
 
-`triptych.load(FILE)` gives an `Artifact` or a `Base`; `artifact.apply(base, strength)` attaches it.
+`triptych.load(FILE)` gives an `Artifact` or a `Base`; `artifact.apply(base, strength)` attaches it, and
+`triptych.save(artifact, FILE, to=FORMAT)` writes it. Nothing is downloaded unless the name of a base is a hub id.
 
-Whatever a file is called, it is told by its content. Nothing in it is run: pickles are first read by their opcodes, and
-loaded, if they only build tensors and plain values, by torch's weights-only loader. Nothing is downloaded unless the
-name of a base is a hub id.
+## What is read
+
+A file is recognised by its content, whatever it is called, and nothing in it is run. Pickles (`.pt`, `.ckpt`, `.bin`) are
+not unpickled: triptych follows their opcodes itself and makes tensors from the bytes that these point to.
+
+* Read: tensors, plain values, tables of any class (`OrderedDict`, `ParameterDict`), the parameters of pickled modules,
+  NumPy's numbers and arrays, storages of any device.
+* Left out, counted and said: objects of other classes (Lightning's callbacks and settings, schedulers, dates), and the
+  state of an optimiser. `triptych inspect` has them under "left out".
+* Refused, with "do not load it anywhere": what would run something in a program that unpickles the file. That is any
+  name of the standard library but for plain values, of a module that loads code, and any function that is called.
+
+The `.pt` files that triptych writes have the records that torch 1.13 wrote and ask for nothing that A1111's checker does
+not allow. The same content gives the same bytes, in `.pt` and in `.safetensors`.
 """
 LIBRARY = """
 ## Library folders

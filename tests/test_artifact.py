@@ -13,22 +13,24 @@ from safetensors.torch import save_file
 from tests.worlds import learned, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
-from triptych.exchange.artifact import Artifact
+from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
 from triptych.methods import method_named
 
 
 def refused(path: Path, why: str) -> None:
     with pytest.raises(TriptychError, match=why):
-        Artifact.open(path)
+        open_artifact(path)
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.safetensors", "there is no file")
     (tmp_path / "text.safetensors").write_text("hello")
-    refused(tmp_path / "text.safetensors", "not a safetensors file")
+    refused(tmp_path / "text.safetensors", r"is a text \('hello'\), not a file of tensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    refused(tmp_path / "foreign.safetensors", "not made by triptych")
-    save_file({"a": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors")
+    refused(tmp_path / "foreign.safetensors", "of no kind that triptych knows")
+    lora = '{"schema": 1, "method": "lora", "settings": {}}'
+    save_file({"a": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors", {"triptych": lora})
     refused(tmp_path / "nan.safetensors", "not finite")
     for name, recipe in (
         ("broken", "{"),
@@ -77,7 +79,7 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
     artifact = learned(base, trial("lora", rank=2, alpha=6.0))
-    artifact.save(tmp_path / "lora.safetensors")
+    save(artifact, tmp_path / "lora.safetensors")
     noisy, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
     context = base.encode(["a dog"])
     with torch.no_grad(), artifact.apply(base):
@@ -101,7 +103,7 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
 
 
 def test_an_embedding_is_one_tensor_and_carries_its_recipe(base: Base, tmp_path: Path) -> None:
-    learned(base, trial("textual-inversion", vectors=3)).save(tmp_path / "word.safetensors")
+    save(learned(base, trial("textual-inversion", vectors=3)), tmp_path / "word.safetensors")
     with safe_open(tmp_path / "word.safetensors", framework="pt") as file:
         assert list(file.keys()) == ["emb_params"]
         assert file.get_tensor("emb_params").shape == (3, 12)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.worlds import call, typed
 from triptych import __version__
-from triptych.exchange.artifact import Artifact
+from triptych.exchange.formats import open_artifact
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], why: str, *words: str | Path) -> None:
@@ -123,7 +123,7 @@ def test_train_and_generate(
         told = json.loads(capsys.readouterr().out)
         assert told["file"] == str(path)
         assert told["says"] == {"textual-inversion": "<concept>", "lora": "dog"}[method]
-        assert Artifact.open(path).settings.steps == 3
+        assert open_artifact(path).settings.steps == 3
         assert call(monkeypatch, *words) == 2
         assert "exists already" in capsys.readouterr().err
     out = tmp_path / "pictures"

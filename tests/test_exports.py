@@ -14,7 +14,7 @@ import triptych
 
 PROMISED = {
     "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
 

@@ -14,7 +14,8 @@ from tests.worlds import learned, look, trial
 from triptych.base import Base, Place, open_base, tiny_base
 from triptych.base.tiny import Kind
 from triptych.errors import TriptychError
-from triptych.exchange.artifact import Artifact
+from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
 from triptych.methods import methods
 
 KINDS: tuple[Kind, ...] = ("sd1", "sd2", "sdxl")
@@ -67,8 +68,8 @@ def test_every_method_learns_on_every_family(kind: Kind, name: str, tmp_path: Pa
     before, plain = base.fingerprint(), look(base)
     artifact = learned(base, trial(name, **({} if name == "aesthetic-gradients" else {"steps": 2})))
     assert base.fingerprint() == before
-    artifact.save(tmp_path / "file.safetensors")
-    read = Artifact.open(tmp_path / "file.safetensors")
+    save(artifact, tmp_path / "file.safetensors")
+    read = open_artifact(tmp_path / "file.safetensors")
     with artifact.apply(base):
         one = look(base)
     with read.apply(base) as patch:

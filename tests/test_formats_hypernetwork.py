@@ -18,6 +18,7 @@ from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 from triptych.methods.hypernetwork import ACTIVATIONS, members
@@ -238,7 +239,7 @@ def test_files_of_every_age_are_read_as_the_web_ui_reads_them(tmp_path: Path, ol
     formats()[FORMAT].write(read, tmp_path / "again.pt")
     same(base, read, a1111(tmp_path / "again.pt"))
     assert torch.load(tmp_path / "again.pt", weights_only=True)["step"] == 700
-    read.save(tmp_path / "own.safetensors")
+    save(read, tmp_path / "own.safetensors")
     assert gap(open_artifact(tmp_path / "own.safetensors").tensors, read.tensors) == 0
 
 
@@ -319,7 +320,9 @@ def test_any_hypernetwork_survives_both_files(
         formats()[name].write(ours, tmp_path / file)
         back = open_artifact(tmp_path / file)
         assert gap(back.tensors, ours.tensors) == 0
-        assert all(back.tensors[name].dtype is dtype for name in ours.tensors)
+        widened = name == FORMAT and dtype is torch.bfloat16  # which the web UI's checker did not always allow
+        kept = torch.float32 if widened else dtype
+        assert all(back.tensors[name].dtype is kept for name in ours.tensors)
         assert back.settings.structure == ours.settings.structure
         assert (back.settings.activation, back.settings.layer_norm, back.settings.activate_output) == (
             activation,

@@ -24,6 +24,7 @@ from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.conversion import Order, convert
 from triptych.exchange.formats import open_artifact, recognise
+from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 
@@ -67,7 +68,7 @@ def test_diffusers_draws_the_same(kind: Kind, to: str, strength: float, tmp_path
     if (kind, to) == ("sdxl", "kohya"):
         pytest.skip("diffusers knows these names of the real SDXL alone; see the next test")
     base, artifact = tiny_base(kind=kind), random_lora(tiny_base(kind=kind))
-    artifact.save(tmp_path / "own.safetensors")
+    save(artifact, tmp_path / "own.safetensors")
     convert(Order(tmp_path / "own.safetensors", to, tmp_path / "out.safetensors"))
     with artifact.apply(base, strength):
         ours = look(base)
@@ -225,7 +226,7 @@ def test_rslora_and_patterns(tmp_path: Path) -> None:
 
 def test_our_training_survives_other_layouts(base: Base, tmp_path: Path) -> None:
     artifact = learned(base, trial("lora", rank=2, alpha=6.0, lr=1e-3))
-    artifact.save(tmp_path / "own.safetensors")
+    save(artifact, tmp_path / "own.safetensors")
     for to in ("kohya", "diffusers", "triptych"):
         convert(Order(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors"))
         read = open_artifact(tmp_path / f"{to}.safetensors")
@@ -274,7 +275,7 @@ def test_whatever_it_is_it_comes_back(tmp_path: Path, kinds: list[str], rank: in
         path = "unet.down_blocks.0.attentions.0.norm" if kind == "norm" else f"{attention}.{layer}"
         tensors |= {f"{path}.{leaf}": tensor for leaf, tensor in leaves_of(kind, rank, random).items()}
     artifact, base = Artifact("lora", method_named("lora").configure({}), tensors), tiny_base()
-    artifact.save(tmp_path / "own.safetensors")
+    save(artifact, tmp_path / "own.safetensors")
     with artifact.apply(base, 0.5):
         one = look(base)
     for to in ("kohya", "diffusers", "triptych"):

@@ -26,6 +26,7 @@ from triptych.exchange.artifact import Artifact
 from triptych.exchange.conversion import Order, convert
 from triptych.exchange.formats import formats, open_artifact, recognise
 from triptych.exchange.formats.picture_embedding import _sequence
+from triptych.exchange.saving import save
 from triptych.exchange.word_files import bundled_embeddings
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
@@ -156,7 +157,7 @@ def test_sdxl_has_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", ["kohya", "diffusers", "a1111"])
 def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
-    word().save(tmp_path / "own.safetensors")
+    save(word(), tmp_path / "own.safetensors")
     suffix = ".pt" if to == "a1111" else ".safetensors"
     convert(Order(tmp_path / "own.safetensors", to, tmp_path / f"out{suffix}"))
     base, pipeline = tiny_base(), theirs(tiny_base())
@@ -171,7 +172,7 @@ def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
 def test_diffusers_reads_both_of_sdxl(tmp_path: Path) -> None:
     base, pipeline = tiny_base(kind="sdxl"), theirs(tiny_base(kind="sdxl"))
     ours = learned(base, trial("textual-inversion", vectors=2))
-    ours.save(tmp_path / "own.safetensors")
+    save(ours, tmp_path / "own.safetensors")
     convert(Order(tmp_path / "own.safetensors", "diffusers", tmp_path / "out.safetensors"))
     for text, name in zip(base.texts, ("out.safetensors", "out_2.safetensors"), strict=True):
         number = text.name.removeprefix("text_encoder")
@@ -189,7 +190,7 @@ def test_diffusers_reads_both_of_sdxl(tmp_path: Path) -> None:
 def test_a_reader_of_the_specification(tmp_path: Path) -> None:
     """A1111 takes one parameter, whatever its key; kohya's reader `emb_params`."""
     for name, file in (("a1111", "x.pt"), ("kohya", "x.safetensors")):
-        word().save(tmp_path / "own.safetensors")
+        save(word(), tmp_path / "own.safetensors")
         convert(Order(tmp_path / "own.safetensors", name, tmp_path / file))
     held = torch.load(tmp_path / "x.pt", weights_only=True)
     assert held.keys() == a1111(ROWS).keys()
@@ -327,7 +328,7 @@ def test_aesthetic_embeddings(base: Base, tmp_path: Path) -> None:
     found = recognise(TensorFile.open(tmp_path / "mucha.pt"))
     assert (found.kind, found.family) == ("aesthetic-gradients", "sd1")
     artifact = learned(base, trial("aesthetic-gradients"))
-    artifact.save(tmp_path / "own.safetensors")
+    save(artifact, tmp_path / "own.safetensors")
     convert(Order(tmp_path / "own.safetensors", "a1111", tmp_path / "out.pt"))
     mean = torch.load(tmp_path / "out.pt", weights_only=True)
     assert torch.equal(mean, artifact.tensors["mean_image_feature"])
@@ -346,7 +347,7 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
         ours = Artifact(
             ours.method, ours.settings, {"clip_l": rows, "clip_g": torch.cat([rows, rows], 1)}, ours.provenance
         )
-    ours.save(tmp_path / "own.safetensors")
+    save(ours, tmp_path / "own.safetensors")
     out = tmp_path / ("out.pt" if to == "a1111" else "out.safetensors")
     for stale in tmp_path.glob("out*"):
         stale.unlink()
@@ -367,7 +368,7 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
 
 
 def test_what_an_embedding_cannot_become(tmp_path: Path) -> None:
-    word().save(tmp_path / "own.safetensors")
+    save(word(), tmp_path / "own.safetensors")
     with pytest.raises(TriptychError, match="cannot be written as 'single-file'"):
         convert(Order(tmp_path / "own.safetensors", "single-file", tmp_path / "x.safetensors"))
     with pytest.raises(TriptychError, match=r"must end in .safetensors"):

@@ -15,6 +15,8 @@ from tests.worlds import FAST, gap, learned, look, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
+from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
 from triptych.methods import method_named, methods
 from triptych.sampling.generate import Request, draw
 from triptych.training.fit import Fitted, Trial, fit
@@ -203,8 +205,8 @@ def test_drawn_together_as_alone(base: Base) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_saved_and_opened_is_the_same(base: Base, name: str, tmp_path: Path) -> None:
     artifact = learned(base, trial(name))
-    artifact.save(tmp_path / "a.safetensors")
-    opened = Artifact.open(tmp_path / "a.safetensors")
+    save(artifact, tmp_path / "a.safetensors")
+    opened = open_artifact(tmp_path / "a.safetensors")
     assert opened.settings == artifact.settings
     with artifact.apply(base):
         one = look(base)

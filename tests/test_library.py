@@ -16,6 +16,7 @@ from triptych.base import Base, Place
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.conversion import Order, convert
+from triptych.exchange.saving import save
 from triptych.files.library import Call, Library, calls, sidecar
 from triptych.sampling.generate import Request, draw
 
@@ -57,7 +58,7 @@ def filled(base: Base, root: Path, layout: str) -> dict[str, Artifact]:
         "embedding": learned(base, trial("textual-inversion")),
     }
     for kind, artifact in made.items():
-        artifact.save(root / places[kind] / f"my-{kind}.safetensors")
+        save(artifact, root / places[kind] / f"my-{kind}.safetensors")
     if layout == "elsewhere":
         lines = "base_path: far\n  loras: |\n    nowhere\n    loras\n  hypernetworks: hyper\n  embeddings: words"
         (root / "extra_model_paths.yaml").write_text(f"comfyui:\n  {lines}\n")
@@ -157,7 +158,7 @@ def test_words_within_a_lora_come_along(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lora, word = learned(base, trial("lora")), learned(base, trial("textual-inversion"))
-    lora.save(tmp_path / "own.safetensors")
+    save(lora, tmp_path / "own.safetensors")
     convert(Order(tmp_path / "own.safetensors", "kohya", tmp_path / "plain.safetensors"))
     within = {"bundle_emb.foxy.string_to_param.*": word.tensors["emb_params"]}
     (tmp_path / "library").mkdir()
@@ -174,7 +175,7 @@ def test_words_within_a_lora_come_along(
             tmp_path / "word.safetensors",
         ),
     }.items():
-        word.save(tmp_path / "word.safetensors")
+        save(word, tmp_path / "word.safetensors")
         asked = typed(random_base, "generate", *words, "--out", tmp_path / name, "--precision", "fp32")
         assert call(monkeypatch, *asked) == 0
         drawn[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)

@@ -15,6 +15,7 @@ from triptych.base import tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.formats import formats, open_artifact, recognise
+from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 from triptych.patching.adapters import change_of
@@ -106,7 +107,7 @@ def test_the_family_is_kept_where_only_the_header_tells_it(tmp_path: Path) -> No
     assert load_file(tmp_path / "y.safetensors").keys() == tensors.keys()
     ia3 = {f"{CROSS}.weight": some(640), f"{CROSS}.on_input": torch.tensor(0)}
     path = saved(tmp_path / "z.safetensors", ia3, ss_base_model_version="sdxl_base_v1-0")
-    open_artifact(path).save(tmp_path / "own.safetensors")
+    save(open_artifact(path), tmp_path / "own.safetensors")
     formats()["kohya-lora"].write(open_artifact(tmp_path / "own.safetensors"), tmp_path / "y.safetensors")
     assert load_file(tmp_path / "y.safetensors").keys() == ia3.keys()
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .errors import TriptychError
     from .exchange.artifact import Artifact, Part, compose
     from .exchange.formats import load
+    from .exchange.saving import save
     from .methods import Depth, Method, method_named
     from .sampling.generate import Request, draw
     from .training.fit import Fitted, Trial, fit
@@ -21,7 +22,7 @@ _HOME = {
     "Base": "base", "Place": "base", "open_base": "base", "tiny_base": "base",
     "Concept": "data.concept",
     "TriptychError": "errors",
-    "load": "exchange.formats",
+    "load": "exchange.formats", "save": "exchange.saving",
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
     "Request": "sampling.generate", "draw": "sampling.generate",
     "Examples": "data.examples",
@@ -30,7 +31,7 @@ _HOME = {
 
 __all__ = [
     "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "tiny_base",
+    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..base import Owner
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part
-from ..exchange.formats import open_artifact
+from ..exchange.formats import artifact_in, recognise
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, calls, sidecar
 from ..files.tensorfile import TensorFile
@@ -59,8 +59,9 @@ def parts_in(path: Path, strengths: Sequence[float]) -> list[Part]:
     Raises:
         TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
     """
-    words = bundled_embeddings(TensorFile.open(path)).values()
-    return [*_halves(open_artifact(path), strengths), *(Part(word) for word in words)]
+    file = TensorFile.open(path)
+    artifact, words = artifact_in(file, recognise(file)), bundled_embeddings(file).values()
+    return [*_halves(artifact, strengths), *(Part(word) for word in words)]
 
 
 def _halves(artifact: Artifact, strengths: Sequence[float]) -> list[Part]:

@@ -48,7 +48,10 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     base = _named(place, request.library).open()
     drawing = settings_for(base, **request.changes)
     requests = [Request(text, request.seeds, owner, drawing.negative) for text, owner in read]
-    with compose(base, *parts, *chain(*caller.parts.values())):
+    attached = [*parts, *chain(*caller.parts.values())]
+    for note in dict.fromkeys(note for part in attached for note in part.artifact.notes):
+        progress.note(note)
+    with compose(base, *attached):
         for text, owner in read:
             with base.rows({owner: slice(0, 1)}):
                 if len(base.texts[0].spell([text])[0]) > base.texts[0].room:

@@ -11,6 +11,7 @@ from ..data.concept import Concept
 from ..data.examples import Examples
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact
+from ..exchange.saving import save
 from ..files.atomic import make_folder
 from ..methods import method_named
 from ..settings import Value
@@ -79,7 +80,7 @@ def train_file(
         raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
     says = method.phrase(settings, concept.class_word)
     told = provenance(base, concept, says, request.seed)
-    Artifact(request.method, settings, fitted.tensors, told).save(out, request.thumbnail)
+    save(Artifact(request.method, settings, fitted.tensors, told), out, thumbnail=request.thumbnail)
     state.unlink(missing_ok=True)
     last = fitted.losses[-10:]
     return TrainResult(

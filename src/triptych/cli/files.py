@@ -77,6 +77,7 @@ def _lines(one: Inspection) -> list[tuple[str, str]]:
         ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in one.trained.items())),
         *((name, text) for name, text in one.hashes.items()),
         ("preview", one.preview or ""),
+        ("left out", one.left_out),
         ("safe", one.safe),
         ("fits", one.fits),
     ]

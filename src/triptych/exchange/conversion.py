@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import TriptychError, did_you_mean
 from ..files.tensorfile import TensorFile
-from .formats import RECIPE, Format, formats, open_artifact, recognise
+from .formats import Format, artifact_in, formats, recognise
 from .metadata import ARCHITECTURES, architecture, metadata_of
+from .saving import save
 
 if TYPE_CHECKING:
     from ..base import Base, Place
@@ -53,29 +54,33 @@ def convert(order: Order) -> str:
     Raises:
         TriptychError: the source cannot be read, cannot be held by that layout, or the place cannot be written.
     """
-    if order.source.is_dir() or recognise(TensorFile.open(order.source)).kind == "checkpoint":
-        return _base(order)
-    artifact = open_artifact(order.source)
+    if order.source.is_dir():
+        return _base(order, None)
+    file = TensorFile.open(order.source)
+    found = recognise(file)
+    if found.kind == "checkpoint":
+        return _base(order, file)
+    artifact = artifact_in(file, found)
     if artifact.kind.moves_weights:
         return _difference(order, artifact)
     return _artifact(order, artifact)
 
 
-def _base(order: Order) -> str:
+def _base(order: Order, file: TensorFile | None) -> str:
     """A whole base in the other layout."""
     from ..base import Place
 
     if order.to not in BASES:
         raise TriptychError(f"{order.source} is a whole base: it can become {' or '.join(BASES)}, not {order.to!r}")
-    place = Place(str(order.source), device="cpu", precision=_kept_precision(order))
+    place = Place(str(order.source), device="cpu", precision=_kept_precision(order, file))
     return _write_base(order, place.open(), {}, {})
 
 
-def _kept_precision(order: Order) -> Precision:
+def _kept_precision(order: Order, file: TensorFile | None) -> Precision:
     """That of the file's tensors, mostly, where none is asked for."""
-    if order.precision != "auto" or order.source.is_dir():
+    if order.precision != "auto" or file is None:
         return order.precision if order.precision != "auto" else "fp32"
-    kinds = Counter(layout.dtype for layout in TensorFile.open(order.source).layouts.values())
+    kinds = Counter(layout.dtype for layout in file.layouts.values())
     return PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
 
 
@@ -138,9 +143,9 @@ def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
 def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
     if order.out.suffix != wanted.suffixes[0]:
         raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
-    told = metadata_of(artifact, order.out.stem, order.thumbnail) | {RECIPE: artifact.recipe(wanted.name)}
     base = order.place.open() if order.place else None
-    return wanted.write(artifact, order.out, base, told)
+    lost = save(artifact, order.out, to=wanted.name, base=base, thumbnail=order.thumbnail)
+    return "; ".join(filter(None, (*artifact.notes, lost)))
 
 
 def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str, str]) -> str:

@@ -22,7 +22,8 @@ TRAINED = ("learning_rate", "steps", "batch_size_per_device", "lr_scheduler", "o
            "num_epochs", "resolution", "sd_model_name", "base_model_version")  # fmt: skip  # of kohya's ss_ entries
 SAFE = {
     "safetensors": "safetensors: numbers and text, nothing that can run",
-    "pickle": "a pickle that builds tensors and plain values and asks for nothing else",
+    "pickle": "a pickle of tensors and plain values, of which nothing is run",
+    "parts": "a pickle with objects beside its tensors: nothing of them is run here, other programs may make them",
     "picture": "a picture",
 }
 
@@ -43,6 +44,7 @@ class Inspection:
     trained: Mapping[str, str] = field(default_factory=dict)
     described: Mapping[str, str] = field(default_factory=dict)  # title, description, license
     hashes: Mapping[str, str] = field(default_factory=dict)
+    left_out: str = ""  # parts of the file that are not read
     safe: str = ""
     fits: str = ""  # where a base was named
     preview: str | None = None
@@ -74,7 +76,8 @@ def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Ins
         str(path), size, found.kind, found.format, found.family, found.details,
         tuple(dict.fromkeys((*found.triggers, *beside.triggers))), len(file.layouts),
         " and ".join(dtype for dtype, _ in counted.most_common()), _trained(file), described, hashes,
-        SAFE[file.container], _fits(found.kind, found.family, base) if base else "",
+        file.missing_parts, SAFE["parts" if file.left_out else file.container],
+        _fits(found.kind, found.family, base) if base else "",
         str(beside.preview) if beside.preview else None,
     )  # fmt: skip
 

@@ -6,16 +6,11 @@ Only what is known is written. No path of the user's is: the pictures are named 
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.atomic import write_bytes
-
 if TYPE_CHECKING:
-    from ..patching.patch import Tensors
     from .artifact import Artifact
 
 ARCHITECTURES = {
@@ -94,24 +89,3 @@ def _data_url(picture: Path) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "jpeg", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Write tensors with their metadata, whole or not at all.
-
-    Where the metadata has ModelSpec entries, the hash over the tensors' bytes joins them under its two names,
-    `modelspec.hash_sha256` and `sshs_model_hash`.
-
-    Raises:
-        TriptychError: the place cannot be written.
-    """
-    from safetensors.torch import save
-
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    entries = {"format": "pt", **metadata}
-    if any(name.startswith("modelspec.") for name in entries):
-        whole = save(plain)
-        data = memoryview(whole)[8 + int.from_bytes(whole[:8], "little") :]
-        digest = hashlib.sha256(data).hexdigest()
-        entries |= {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
-    write_bytes(path, save(plain, entries))

@@ -11,7 +11,8 @@ from ..errors import TriptychError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..files.tensorfile import Layout, TensorFile
+    from ..files.layout import Layout
+    from ..files.tensorfile import TensorFile
     from .artifact import Artifact
 
 ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's

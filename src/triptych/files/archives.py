@@ -10,12 +10,15 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ..errors import TriptychError, shown
-from .pickles import LONGEST_PICKLE, Machine, RefusedError, Storage, Tensor, flatten
+from .nested import Flat
+from .pickle_values import RefusedError, Storage
+from .pickles import LONGEST_PICKLE, Machine
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the old stream
 MOST_ENTRIES = 50_000  # of an archive
@@ -27,25 +30,40 @@ LOCATOR = 20  # bytes between the two
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RecursionError, struct.error)
 
 
-def header(path: Path) -> list[tuple[str, Any]]:
-    """The names and values of a file that torch wrote, tensors as `pickles.Tensor`; see `flatten` for the names.
+@dataclass(frozen=True)
+class Content:
+    """What a file that torch wrote holds.
+
+    `items` are names and values, tensors as `pickle_values.Tensor`; `starts` says at which byte of the file each
+    storage begins; `left_out` counts what is neither tensor nor plain value, by what it is.
+    """
+
+    items: list[tuple[str, Any]]
+    starts: Mapping[str, int]
+    left_out: Counter[str]
+
+
+def content(file: BinaryIO, name: str) -> Content:
+    """What `file` holds; `name` is what errors call it.
 
     Raises:
-        TriptychError: it is damaged, or asks for more than tensors and plain values.
+        TriptychError: it is damaged, could do harm, or asks for more than a file of tensors needs.
     """
     try:
-        with path.open("rb") as file:
-            value = _archive(file) if file.read(4) == b"PK\x03\x04" else _stream(file)
-        return list(flatten(value, Tensor))
+        file.seek(0)
+        archived = file.read(4) == b"PK\x03\x04"
+        machine, value, starts = _archive(file) if archived else _stream(file)
+        flat = Flat(machine.left_out)
+        return Content(list(flat.items(value)), starts, flat.left_out)
     except RefusedError as error:
-        raise TriptychError(f"{path} {error}") from None
+        raise TriptychError(f"{name} {error}") from None
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise TriptychError(f"{path} is a damaged archive: {shown(str(error))}") from error
+        raise TriptychError(f"{name} is a damaged archive: {shown(str(error))}") from error
     except DAMAGE as error:
-        raise TriptychError(f"{path} is a damaged pickle, cut off or changed on its way") from error
+        raise TriptychError(f"{name} is a damaged pickle, cut off or changed on its way") from error
 
 
-def _archive(file: BinaryIO) -> Any:
+def _archive(file: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
     """The zip container: `NAME/data.pkl`, and a record `NAME/data/KEY` for each storage."""
     directory = _directory(file)
     with zipfile.ZipFile(file) as archive:
@@ -57,16 +75,16 @@ def _archive(file: BinaryIO) -> Any:
         root = found[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in names:
             raise RefusedError("is a TorchScript program, not a file of tensors")
-        _check_entries(file, entries, root, directory)
+        begins = _check_entries(file, entries, root, directory)
         sizes = {entry.filename.removeprefix(root): entry.file_size for entry in entries}
         if sizes["data.pkl"] > LONGEST_PICKLE:
             raise RefusedError("has a pickle longer than any file of tensors")
-        if sizes.get("byteorder", 3) not in (len(b"big"), len(b"little")):
-            raise RefusedError("names an order of bytes that there is not")
+        if "byteorder" in sizes and (sizes["byteorder"] > 6 or archive.read(f"{root}byteorder") != b"little"):
+            raise RefusedError("has its bytes in the order of another kind of machine: have it saved as .safetensors")
         machine = Machine()
         value = machine.run(archive.read(found[0]))
     _check_storages(machine.storages, sizes)
-    return value
+    return machine, value, {key: begins[f"{root}data/{key}"] for key in machine.storages}
 
 
 def _directory(file: BinaryIO) -> int:
@@ -94,9 +112,9 @@ def _directory(file: BinaryIO) -> int:
     return int(offset)
 
 
-def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, directory: int) -> None:
-    """As torch's own reader compares names, two that differ in capitals alone are the same."""
-    names, end = set(), 0
+def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, directory: int) -> dict[str, int]:
+    """The byte at which each entry begins. Names that differ in capitals alone are the same, as torch compares them."""
+    names, begins, end = set[str](), dict[str, int](), 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         name = shown(repr(entry.orig_filename))
         if not _plain(entry.orig_filename):
@@ -111,7 +129,9 @@ def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, di
         if entry.header_offset < end or begin + entry.file_size > directory:
             raise RefusedError(f"holds entries that overlap or reach beyond its end ({name})")
         names.add(entry.filename.lower())
+        begins[entry.filename] = begin
         end = begin + entry.file_size
+    return begins
 
 
 def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
@@ -170,7 +190,7 @@ class _Bounded:
         return data
 
 
-def _stream(opened: BinaryIO) -> Any:
+def _stream(opened: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
     """The old container: four pickles, the last of them the value; then the keys of the storages and their bytes."""
     file = _Bounded(opened)
     if Machine().run(file) != MAGIC:
@@ -184,13 +204,11 @@ def _stream(opened: BinaryIO) -> Any:
         raise RefusedError("does not list the storages that it names")
     if sorted(keys) != sorted(machine.storages):
         raise RefusedError("does not list the storages that it names")
-    for storage in (machine.storages[key] for key in keys):
-        _skip(opened, storage, file.length)
-    return value
+    return machine, value, {key: _skip(opened, machine.storages[key], file.length) for key in keys}
 
 
-def _skip(file: BinaryIO, storage: Storage, length: int) -> None:
-    """Over a storage's count of numbers and its bytes."""
+def _skip(file: BinaryIO, storage: Storage, length: int) -> int:
+    """Over a storage's count of numbers and its bytes; returns where these begin."""
     begin = file.tell()
     there, needed = length - begin, 8 + storage.bytes
     if there < needed:
@@ -198,3 +216,4 @@ def _skip(file: BinaryIO, storage: Storage, length: int) -> None:
     if int.from_bytes(file.read(8), "little") != storage.numbers:
         raise RefusedError(f"is damaged: its storage {shown(storage.key)} is of another size than its pickle says")
     file.seek(begin + needed)
+    return begin + 8

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import TriptychError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # of a write that names no file
+SHOWN = 40  # letters of a name that a temporary one begins with: names may be as long as a file system bears
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
+    Each call has a path of its own, so writers of one file do not meet: the last to end wins, whole.
+
     Raises:
-        TriptychError: the folder cannot be made or written, or the disk is full.
+        TriptychError: the folder cannot be made or written, or the disk is full. Errors of the block that do not come
+            from writing there pass unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(path, temporary):
+            yield temporary
+        with _writing(path):
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):  # where its folder is gone or is none
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:12]}.tmp")
+
+
+@contextmanager
+def _writing(path: Path, only: Path | None = None) -> Iterator[None]:
+    """Turn an OSError into "cannot write `path`"; with `only`, if it is about that place or a full disk."""
+    try:
+        yield
     except OSError as error:
+        if only is not None and not _concerns(error, only):
+            raise
         raise TriptychError(
             f"cannot write {path}: {error.strerror or error}; choose another place with --out"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _concerns(error: OSError, place: Path) -> bool:
+    if error.filename is None:
+        return error.errno in FULL
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes | Path) else None
+    return named is not None and (named == place or place in named.parents)
 
 
 @contextmanager
@@ -41,23 +73,22 @@ def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
     Raises:
         TriptychError: the folder cannot be made or written, or the disk is full.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = _temporary(folder)
     try:
-        if folder.exists():
-            folder.mkdir(exist_ok=True)  # which a file refuses, before long work begins
-        temporary.mkdir(parents=True)
-        yield temporary
-        folder.mkdir(exist_ok=True)
-        (folder / last).unlink(missing_ok=True)
-        for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == last):
-            old = folder / entry.name
-            if old.is_dir() and not old.is_symlink():
-                shutil.rmtree(old)
-            entry.replace(old)
-    except OSError as error:
-        raise TriptychError(
-            f"cannot write {folder}: {error.strerror or error}; choose another place with --out"
-        ) from error
+        with _writing(folder):
+            if folder.exists():
+                folder.mkdir(exist_ok=True)  # which a file refuses, before long work begins
+            temporary.mkdir(parents=True)
+        with _writing(folder, temporary):
+            yield temporary
+        with _writing(folder):
+            folder.mkdir(exist_ok=True)
+            (folder / last).unlink(missing_ok=True)
+            for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == last):
+                old = folder / entry.name
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                entry.replace(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -68,7 +99,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         TriptychError: the folder cannot be made, or nothing can be written in it.
     """
-    probe = folder / f".{os.getpid()}.tmp"
+    probe = _temporary(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()

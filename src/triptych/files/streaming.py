@@ -1,4 +1,7 @@
-"""Writing a safetensors file one tensor after the other, so that gigabytes pass through without being held."""
+"""The writer of safetensors files: one tensor after the other, so that gigabytes pass through without being held.
+
+The same tensors and metadata give the same bytes: tensors and entries lie in a fixed order.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,9 @@ from torch import Tensor
 
 from ..errors import TriptychError
 from .atomic import replacing
+from .kinds import KINDS
 
-DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
+DTYPES = {getattr(torch, kind.torch): name for name, kind in KINDS.items() if hasattr(torch, kind.torch)}
 HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # entry -> what stands before the hash over all tensors
 
 
@@ -52,6 +52,15 @@ class Rounding:
         return f"rounding changed the weights by {relative:.1e} of their size (RMS), at most by {self.most:.1e}"
 
 
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as they are; otherwise as `write_entries`."""
+    write_entries(path, {name: _as_it_is(tensor) for name, tensor in tensors.items()}, metadata)
+
+
+def _as_it_is(tensor: Tensor) -> Entry:
+    return Entry(tensor.dtype, tuple(tensor.shape), lambda: tensor)
+
+
 def write_entries(
     path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], rounding: Rounding | None = None
 ) -> Rounding:
@@ -67,27 +76,27 @@ def write_entries(
     """
     order = sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name))
     entries = {name: entries[name] for name in order}
-    told = {"format": "pt", **metadata}
-    hashed = any(name.startswith("modelspec.") for name in told)
+    said = {"format": "pt", **metadata}
+    hashed = any(name.startswith("modelspec.") for name in said)
     if hashed:
-        told |= {name: f"{before}{'0' * 64}" for name, before in HASHES.items()}
+        said |= {name: f"{before}{'0' * 64}" for name, before in HASHES.items()}
     digest, rounding = hashlib.sha256(), rounding or Rounding()
     with replacing(path) as temporary, temporary.open("w+b") as file:
-        file.write(_header(entries, told))
+        file.write(_header(entries, said))
         for name, entry in entries.items():
             data = _bytes(path, name, entry, rounding)
             digest.update(data)
             file.write(data)
         if hashed:
-            told |= {name: f"{before}{digest.hexdigest()}" for name, before in HASHES.items()}
+            said |= {name: f"{before}{digest.hexdigest()}" for name, before in HASHES.items()}
             file.seek(0)
-            file.write(_header(entries, told))
+            file.write(_header(entries, said))
     return rounding
 
 
 def _header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
     """The length of the JSON in eight bytes, and the JSON, filled up with spaces to a multiple of eight."""
-    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    table: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
     for name, entry in entries.items():
         end = start + entry.dtype.itemsize * torch.Size(entry.shape).numel()

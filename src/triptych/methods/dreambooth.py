@@ -14,12 +14,13 @@ from itertools import cycle, islice
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
-from ..files.atomic import cache_folder, write_bytes
+from ..files.atomic import cache_folder
+from ..files.streaming import write_safetensors
+from ..files.tensorfile import TensorFile
 from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
 from ..sampling.generate import Request, sample
@@ -76,5 +77,5 @@ def prior_latents(base: Base, prompts: list[str]) -> Tensor:
         requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds no study draws with
         batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
         latents = torch.cat([sample(base, batch, drawing) for batch in batches])
-        write_bytes(path, save({"latents": latents.cpu().contiguous()}))
-    return load_file(path)["latents"].to(base.device)
+        write_safetensors(path, {"latents": latents}, {})
+    return TensorFile.open(path).tensors()["latents"].to(base.device)

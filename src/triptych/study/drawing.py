@@ -11,7 +11,8 @@ from pathlib import Path
 from ..base import Base
 from ..data.concept import fill
 from ..errors import TriptychError
-from ..exchange.artifact import Artifact, Part, compose
+from ..exchange.artifact import Part, compose
+from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
 from ..metrics import Drawn, Role
 from ..sampling.generate import Request, draw
@@ -126,7 +127,7 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
 def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
     requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
     began = time.perf_counter()
-    with compose(base, *(Part(Artifact.open(artifact)) for artifact in artifacts)):
+    with compose(base, *(Part(open_artifact(artifact)) for artifact in artifacts)):
         pictures = iter(draw(base, requests, work.base.description.drawing, done=work.progress.advance))
     seconds = (time.perf_counter() - began) / len(requests)
     for sheet in wanted:

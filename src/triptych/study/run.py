@@ -9,9 +9,8 @@ from pathlib import Path
 
 from .. import report
 from ..data.concept import read_picture
-from ..exchange.artifact import Artifact
-from ..exchange.formats import RECIPE, formats
-from ..exchange.metadata import metadata_of
+from ..exchange.formats import formats, open_artifact
+from ..exchange.saving import save
 from ..files.atomic import replacing, write_text
 from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
@@ -107,8 +106,7 @@ def _thumbs(work: Work) -> None:
 def _take_away(work: Work, trained: Sequence[Run]) -> None:
     """The first training of each method, named by what it is, in the layouts that other programs load."""
     for one in reversed(trained):
-        artifact, title = Artifact.open(one.artifact), f"{work.concept.name}-{one.method}"
+        artifact, title = open_artifact(one.artifact), f"{work.concept.name}-{one.method}"
         for name in artifact.kind.exports_as:
-            layout = formats()[name]
-            told = metadata_of(artifact, title) | {RECIPE: artifact.recipe(name)}
-            layout.write(artifact, work.layout.artifacts / f"{title}{layout.suffixes[0]}", work.base, told)
+            path = work.layout.artifacts / f"{title}{formats()[name].suffixes[0]}"
+            save(artifact, path, to=name, base=work.base, title=title)

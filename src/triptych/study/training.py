@@ -16,6 +16,7 @@ from ..base import Base
 from ..data.concept import Concept
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
+from ..exchange.saving import save
 from ..files.atomic import write_text
 from ..methods import Training, method_named
 from ..training.fit import Fitted, Trial, fit
@@ -158,7 +159,7 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     }  # fmt: skip
     if not result.failure:
         told = provenance(work.base, work.concept, says, run.seed)
-        Artifact(run.method, run.settings, result.tensors, told).save(run.artifact)
+        save(Artifact(run.method, run.settings, result.tensors, told), run.artifact)
         write_text(run.folder / "log.jsonl", "\n".join(json.dumps(line) for line in _log(result)))
     write_text(run.record, json.dumps(record, indent=1))
 

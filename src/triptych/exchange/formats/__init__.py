@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, ClassVar
 from ...errors import TriptychError
 from ...files.tensorfile import TensorFile
 from ...plugins import Plugins
+from ..recipes import OWN, RECIPE, artifact_of
 
 if TYPE_CHECKING:
     from ...base import Base
     from ..artifact import Artifact
 
-OWN = "triptych"  # the format of our own layout
 HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
-RECIPE = "triptych"  # the metadata entry that holds the recipe, whatever the layout
 
 
 @dataclass(frozen=True)
@@ -127,23 +126,34 @@ def open_artifact(path: Path) -> Artifact:
         TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
     """
     file = TensorFile.open(path)
-    found = recognise(file)
+    return artifact_in(file, recognise(file))
+
+
+def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
+    """The content of a file that was recognised.
+
+    Raises:
+        TriptychError: it is a checkpoint, or damaged.
+    """
     if found.kind in ("checkpoint", "vae"):
         option = "--vae" if found.kind == "vae" else "--base"
-        raise TriptychError(f"{path} is a {found.kind}, not something to attach: give it as {option}")
+        raise TriptychError(f"{file.path} is a {found.kind}, not something to attach: give it as {option}")
     read = formats()[found.format].read(file)
     recipe = file.metadata.get(RECIPE)
-    return _told_more(read, type(read).from_recipe(path, recipe, read.tensors)) if recipe else read
+    if recipe:
+        read = _with_recipe(read, artifact_of(file.path, recipe, read.tensors))
+    left_out = f"{file.path.name} has parts that are left out: {file.missing_parts}" if file.missing_parts else ""
+    return replace(read, notes=tuple(filter(None, (*read.notes, left_out))))
 
 
-def _told_more(read: Artifact, told: Artifact) -> Artifact:
-    """What the recipe tells, but for the settings that belong to the tensors as this layout has them."""
-    held = {name: getattr(read.settings, name) for name in HELD if hasattr(told.settings, name)}
-    return replace(told, settings=replace(told.settings, **held))
+def _with_recipe(read: Artifact, made: Artifact) -> Artifact:
+    """What the recipe says, but for the settings that belong to the tensors as this layout has them."""
+    held = {name: getattr(read.settings, name) for name in HELD if hasattr(made.settings, name)}
+    return replace(made, settings=replace(made.settings, **held), notes=read.notes)
 
 
 def load(path: Path | str) -> Artifact | Base:
-    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint holds.
+    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint or a diffusers folder holds.
 
     Raises:
         TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
@@ -151,6 +161,8 @@ def load(path: Path | str) -> Artifact | Base:
     from ...base import open_base
 
     path = Path(path)
-    if path.is_dir() or recognise(TensorFile.open(path)).kind == "checkpoint":
+    if path.is_dir():
         return open_base(str(path))
-    return open_artifact(path)
+    file = TensorFile.open(path)
+    found = recognise(file)
+    return open_base(str(path)) if found.kind == "checkpoint" else artifact_in(file, found)

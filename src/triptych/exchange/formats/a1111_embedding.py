@@ -46,9 +46,7 @@ class A1111Embedding(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        import torch
-
-        from ...files.atomic import replacing
+        from ...files.pt import write_pt
 
         vectors = vectors_of(artifact, self.name)
         if ROWS not in vectors:
@@ -59,13 +57,12 @@ class A1111Embedding(Format):
         step = str(told.get("step", getattr(artifact.settings, "steps", 0)))
         content = {
             "string_to_token": {"*": FIRST_TOKEN},
-            "string_to_param": {"*": vectors[ROWS].detach().float().cpu().clone().requires_grad_()},
+            "string_to_param": {"*": vectors[ROWS].detach().float().clone().requires_grad_()},
             "name": path.stem, "step": int(step) if step.isdecimal() else 0,
             "sd_checkpoint": told.get("sd_checkpoint"),
             "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
         }  # fmt: skip
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
+        write_pt(path, content)
         return f"it is called by its file's name: {path.stem}"
 
 

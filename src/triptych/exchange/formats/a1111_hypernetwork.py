@@ -91,12 +91,9 @@ class A1111Hypernetwork(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        import torch
+        from ...files.pt import write_pt
 
-        from ...files.atomic import replacing
-
-        with replacing(path) as temporary:
-            torch.save(_dictionary(artifact, path.stem), temporary)
+        write_pt(path, _dictionary(artifact, path.stem))
         return _comfy(artifact.settings)
 
 
@@ -175,7 +172,7 @@ def _dictionary(artifact: Artifact, name: str) -> dict[int | str, Any]:
     for canonical, tensor in artifact.tensors.items():
         width, letter, rest = canonical.split(".", 2)
         pair = nets.setdefault(int(width), ({}, {}))
-        pair["kv".index(letter)][rest] = tensor.detach().cpu().contiguous().clone()
+        pair["kv".index(letter)][rest] = tensor.detach()
     step = told.get("step") or (str(settings.steps) if "seed" in told else "0")
     return {
         **{width: (_in_order(k), _in_order(v)) for width, (k, v) in sorted(nets.items())},

@@ -44,13 +44,10 @@ class Aesthetic(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        import torch
-
-        from ...files.atomic import replacing
+        from ...files.pt import write_pt
 
         if artifact.method != self.kind or set(artifact.tensors) != {MEAN}:
             raise TriptychError(f"{self.name} holds one mean image feature, which this {artifact.method} is not")
-        with replacing(path) as temporary:
-            torch.save(artifact.tensors[MEAN].detach().float().cpu().clone(), temporary)
+        write_pt(path, artifact.tensors[MEAN].detach().float())
         settings = artifact.settings
-        return f"it holds no settings: tell what reads it to take {settings.steps} steps at a rate of {settings.lr}"
+        return f"it holds no settings: where it is used, set {settings.steps} steps and a rate of {settings.lr}"

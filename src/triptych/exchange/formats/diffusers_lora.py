@@ -75,8 +75,8 @@ class DiffusersLora(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
+        from ...files.streaming import write_safetensors
         from ...patching.adapters import by_layer
-        from ..metadata import write_safetensors
 
         layers = by_layer(artifact.tensors)
         refuse_all_but_lora(layers, self.name)

@@ -59,7 +59,7 @@ class KohyaEmbedding(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        from ..metadata import write_safetensors
+        from ...files.streaming import write_safetensors
 
         write_safetensors(path, vectors_of(artifact, self.name), metadata or {})
         return f"it is called by its file's name: {path.stem}"
@@ -118,7 +118,7 @@ class DiffusersEmbedding(Format):
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        from ..metadata import write_safetensors
+        from ...files.streaming import write_safetensors
 
         token, vectors = artifact.settings.token, vectors_of(artifact, self.name)
         if not token:

@@ -66,8 +66,8 @@ class KohyaLora(Format):
     ) -> str:
         import torch
 
+        from ...files.streaming import write_safetensors
         from ...patching.adapters import by_layer
-        from ..metadata import write_safetensors
 
         layers = by_layer(artifact.tensors)
         names, prefixes = _names(artifact, layers, base)

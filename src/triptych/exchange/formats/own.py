@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
+from ..recipes import OWN, RECIPE, artifact_of, recipe_of
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
-RECIPE = "triptych"
 TOLD = ("rank", "alpha", "vectors", "layers", "activation", "steps", "lr", "identifier")  # settings worth showing
 
 
 class Own(Format):
-    name = "triptych"
+    name = OWN
     kind = "any"
     title = "every method's tensors with its whole recipe"
     suffixes = (".safetensors",)
@@ -45,14 +45,15 @@ class Own(Format):
         return Recognised(method, self.name, recipe.get("family"), details, (str(says),) if says else ())
 
     def read(self, file: TensorFile) -> Artifact:
-        from ..artifact import Artifact
-
-        return Artifact.open(file.path)
+        if RECIPE not in file.metadata:
+            raise TriptychError(f"{file.path} was not made by triptych")
+        return artifact_of(file.path, file.metadata[RECIPE], file.tensors())
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        from ..metadata import write_safetensors
+        from ...files.streaming import write_safetensors
 
-        write_safetensors(path, artifact.tensors, {**(metadata or {}), RECIPE: artifact.recipe()})
+        known = {**(metadata or {}), RECIPE: recipe_of(artifact), **artifact.kind.metadata(artifact.settings)}
+        write_safetensors(path, artifact.tensors, known)
         return ""

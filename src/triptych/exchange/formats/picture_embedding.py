@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TriptychError
-from ...files.tensorfile import Layout, TensorFile
+from ...files.layout import Layout
+from ...files.tensorfile import TensorFile
 from ..word_files import ROWS, described, family_of, word_artifact
 from . import Format, Recognised
 

@@ -1,0 +1,44 @@
+"""The recipe of a trained file: all of an artifact but its tensors, as JSON in the metadata entry `triptych`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import TriptychError
+
+if TYPE_CHECKING:
+    from ..patching.patch import Tensors
+    from .artifact import Artifact
+
+RECIPE = "triptych"  # the metadata entry, whatever the layout of the tensors
+OWN = "triptych"  # the name of our own layout of the tensors: by their canonical names
+SCHEMA = 1
+
+
+def recipe_of(artifact: Artifact, layout: str = OWN) -> str:
+    """The recipe, for a file with this layout of the tensors."""
+    known = {"schema": SCHEMA, "layout": layout, "method": artifact.method, "settings": asdict(artifact.settings)}
+    return json.dumps({**known, **artifact.provenance})
+
+
+def artifact_of(path: Path, recipe: str, tensors: Tensors) -> Artifact:
+    """The artifact of a file's recipe and its tensors by their canonical names. `path` is what errors call the file.
+
+    Raises:
+        TriptychError: the recipe cannot be read.
+    """
+    from ..methods import method_named
+    from .artifact import Artifact
+
+    try:
+        known = json.loads(recipe)
+        name, settings = known.pop("method"), known.pop("settings")
+        known.pop("layout", None)
+        if known.pop("schema") != SCHEMA:
+            raise TriptychError(f"{path} was made by a newer triptych; update to attach it")
+    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise TriptychError(f"the recipe inside {path} cannot be read: {error}") from error
+    return Artifact(name, method_named(name).configure(settings), tensors, known)
