@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from triptych.data.concept import Concept, Picture, fill, read_picture
+from triptych.data.concept import Concept, Picture, fill
+from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
 
 

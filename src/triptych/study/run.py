@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from .. import report
-from ..data.concept import read_picture
+from ..data.pictures import read_picture
 from ..exchange.artifact import Artifact
 from ..exchange.formats import RECIPE, formats
 from ..exchange.metadata import metadata_of
