@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def main() -> None:
             raise
         code = _told(error.format_message())
     if code == STOPPED:  # typer, too, makes it of Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one, while Python ends, ends it at once
         print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,6 +1,7 @@
 """Captions: a text file beside each picture, or tables of many pictures.
 
-The tables are `metadata.jsonl`, `metadata.csv` and kohya's `meta_cap.json`. What a table says goes before a text file. Every line that gives no picture a caption is noted.
+The tables are `metadata.jsonl`, `metadata.csv` and kohya's `meta_cap.json`. What a table says goes before a text
+file. Every line that gives no picture a caption is noted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A concept: the pictures of a folder, their captions, the words that name it, and which pictures no method trains on."""
+"""A concept: the pictures of a folder, their captions, the words that name it, and which of them are held out."""
 
 from __future__ import annotations
 

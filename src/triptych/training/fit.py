@@ -16,6 +16,8 @@ from ..methods import Stage, method_named
 from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .loop import Job, Leave, Progress, train
+from .reading import refuse_cut_words
+from .state import MadeFrom
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def fit(
     trials: Sequence[Trial],
     *,
     state: Path | None = None,
+    made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
     leave: Leave | None = None,
@@ -70,7 +73,7 @@ def fit(
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     learning = [trial for i, trial in enumerate(trials) if i not in computed]
-    learned = iter(_learn(base, learning, state, every, progress, leave) if learning else ())
+    learned = iter(_learn(base, learning, state, made_from, every, progress, leave) if learning else ())
     return [computed[i] if i in computed else next(learned) for i in range(len(trials))]
 
 
@@ -78,10 +81,13 @@ def _learn(
     base: Base,
     trials: Sequence[Trial],
     state: Path | None,
+    made_from: MadeFrom | None,
     every: int,
     progress: Progress | None,
     leave: Leave | None,
 ) -> list[Fitted]:
+    for trial in trials:
+        refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
     sources = [
         method_named(trial.method).sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials
     ]
@@ -99,7 +105,7 @@ def _learn(
             )
             for trial, patch, source in zip(trials, patches, sources, strict=True)
         ]  # fmt: skip
-        train(base, jobs, state=state, every=every, progress=progress, leave=leave)
+        train(base, jobs, state=state, made_from=made_from, every=every, progress=progress, leave=leave)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
 
