@@ -168,7 +168,8 @@ def _text_of(value: Any, several: bool) -> tuple[str, str]:
         case None:
             return "", "no caption: it is null"
         case str():
-            return value.strip(), ""
+            whole = value.encode("utf-8", "replace").decode()  # JSON can spell halves of letters
+            return whole.strip(), "" if whole == value else "it has ? for letters that are none"
         case bool() | Mapping():
             return "", f"no caption: {shown(value)} is no text"
         case int() | float():

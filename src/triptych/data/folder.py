@@ -12,7 +12,7 @@ from .notes import Note
 from .pictures import is_picture, suffixes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 SETTINGS_FILE = "concept.toml"
@@ -22,7 +22,7 @@ BESIDES = re.compile(r"readme|licen[cs]e|notice|attribution|thumbs\.db$|desktop\
 TEXTS = frozenset({".txt", ".caption"})
 TABLES = re.compile(r"metadata\.jsonl|metadata\.csv|meta_\w+\.json", re.IGNORECASE)
 MASK = re.compile(r"(.+)[-_. ](?:mask|masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
-A_MASK = "left out: it is named as the mask of the picture beside it, and masks are not learned from"
+A_MASK = "left out: named as the mask of the picture beside it, and masks are not learned from"
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def read_text(path: Path) -> str:
         raise TriptychError(f"cannot read {path} as text ({error}); save it as UTF-8 or remove it") from error
 
 
-def _masks(pictures: Iterable[Path]) -> set[Path]:
+def _masks(pictures: Sequence[Path]) -> list[Path]:
     """Those that are named after another picture."""
     stems = {path.stem.lower() for path in pictures}
     named = ((path, MASK.fullmatch(path.stem)) for path in pictures)
-    return {path for path, match in named if match and match[1].lower() in stems}
+    return [path for path, match in named if match and match[1].lower() in stems]
 
 
 def _not_a_file(path: Path) -> list[Note]:

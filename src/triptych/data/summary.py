@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from .notes import lines
 
 if TYPE_CHECKING:
@@ -14,11 +15,9 @@ def summary(concept: Concept) -> list[str]:
     """Each thing that is left out or not used as given, with the reason; then what is used."""
     captions = sum(bool(picture.caption) for picture in concept.pictures)
     left_out = f", {len(concept.broken)} left out" if concept.broken else ""
-    return [
-        *remarks(concept),
-        f"{concept.name}: {_count(len(concept.pictures), 'picture')}{left_out}; {_count(captions, 'caption')}",
-        f"class word: {concept.class_word!r}, {concept.class_from}; kind: {concept.kind}",
-    ]
+    pictures = f"{_count(len(concept.pictures), 'picture')}{left_out}; {_count(captions, 'caption')}"
+    words = f"class word: {concept.class_word!r}, {concept.class_from}; kind: {concept.kind}"
+    return [*remarks(concept), printable(f"{concept.name}: {pictures}"), printable(words)]
 
 
 def remarks(concept: Concept) -> list[str]:

@@ -238,11 +238,12 @@ def train(
                     break
                 train_step(base, active, contexts, scaler, step)
                 look(base, active, contexts, step + 1, leave)
-                if state and ((step + 1) % every == 0 or is_stopped()):
+                stops = is_stopped()
+                if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})
                 if progress:
                     progress(step + 1, last)
-                if is_stopped():
+                if stops:
                     raise Stopped(step + 1, last)
     finally:
         for parameter in everything:
