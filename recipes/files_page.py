@@ -31,8 +31,8 @@ HEAD = """\
 
 ## What is read
 
-A file is recognised by its content, whatever it is called, and nothing in it is run. Pickles (`.pt`, `.ckpt`, `.bin`) are
-not unpickled: triptych follows their opcodes itself and makes tensors from the bytes that these point to.
+A file is recognised by its content, whatever it is called, and nothing in it is run. Pickles (`.pt`, `.ckpt`, `.bin`)
+are not unpickled: triptych follows their opcodes itself and makes tensors from the bytes that these point to.
 
 * Read: tensors, plain values, tables of any class (`OrderedDict`, `ParameterDict`), the parameters of pickled modules,
   NumPy's numbers and arrays, storages of any device.
@@ -41,8 +41,8 @@ not unpickled: triptych follows their opcodes itself and makes tensors from the 
 * Refused, with "do not load it anywhere": what would run something in a program that unpickles the file. That is any
   name of the standard library but for plain values, of a module that loads code, and any function that is called.
 
-The `.pt` files that triptych writes have the records that torch 1.13 wrote and ask for nothing that A1111's checker does
-not allow. The same content gives the same bytes, in `.pt` and in `.safetensors`.
+The `.pt` files that triptych writes have the records that torch 1.13 wrote and ask for nothing that A1111's checker
+does not allow. The same content gives the same bytes, in `.pt` and in `.safetensors`.
 """
 LIBRARY = """
 ## Library folders

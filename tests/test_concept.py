@@ -15,8 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from triptych.data.concept import Concept, Picture, fill, read_picture
+from triptych.data.concept import Concept, Picture, fill
+from triptych.data.notes import lines
+from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
+
+CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}"
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (20, 12)) -> Path:
@@ -62,13 +66,35 @@ def test_a_folder_becomes_a_concept(folder: Path) -> None:
     assert (opened.kind, opened.class_word, opened.token, opened.name) == ("subject", "cat", "<concept>", "blob-cat")
     assert opened.templates("a {}") == ["a {} on a red sofa", "the {}, asleep", "{}, asleep", "a {}"]
     assert opened.broken == ()
+    assert lines(opened.notes) == ["notes.txt: not used: there is no picture of that name"]
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("30_cat", "cat"), ("blob-cat", "cat"), ("My Dog2", "dog"), ("cats", "cats")]
+    ("name", "word"),
+    [
+        ("30_cat", "cat"),
+        ("blob-cat", "cat"),
+        ("My Dog2", "dog"),
+        ("cats", "cats"),
+        ("10_ohwx cat", "cat"),
+        ("cat photos", "cat"),
+        ("dataset of my cat v2", "cat"),
+        (CAT, CAT),
+    ],
 )
 def test_the_class_word_is_the_last_of_the_folder_s_name(folder: Path, name: str, word: str) -> None:
-    assert Concept.open(folder.rename(folder.with_name(name))).class_word == word
+    opened = Concept.open(folder.rename(folder.with_name(name)))
+    assert (opened.class_word, opened.class_from) == (word, f"from the folder's name {name!r}")
+
+
+@pytest.mark.parametrize("name", ["dataset", "img", "train", "photos", "10_images", "my pictures", "x"])
+def test_a_name_that_says_nothing_is_no_class_word(folder: Path, name: str) -> None:
+    place = folder.rename(folder.with_name(name))
+    with pytest.raises(TriptychError, match=f"the name of .*{name} does not say .* --class cat"):
+        Concept.open(place)
+    assert Concept.open(place, class_word="train").class_word == "train"
+    (place / "concept.toml").write_text('class = "fox"')
+    assert Concept.open(place).class_from == "from concept.toml"
 
 
 def test_what_is_given_goes_before_what_the_folder_says(folder: Path) -> None:
@@ -147,7 +173,6 @@ def test_the_digest_knows_contents_not_names(folder: Path) -> None:
         ("broken-cat", "is not valid TOML"),
         ("kindless-cat", "no kind of concept 'subjects'; did you mean 'subject'"),
         ("spaced-cat", "the token 'my cat' is not one word"),
-        ("jsonless-cat", "line 1 of .*metadata.jsonl is no caption"),
         ("latin-cat", "cannot read .*0.txt as text"),
     ],
 )
@@ -158,7 +183,6 @@ def test_bad_input_is_one_sentence(folder: Path, path: str, sentence: str) -> No
         "broken-cat/concept.toml": b"class = cat",
         "kindless-cat/concept.toml": b'kind = "subjects"',
         "spaced-cat/concept.toml": b'token = "my cat"',
-        "jsonless-cat/metadata.jsonl": b'{"file": "0.png"}',
         "latin-cat/0.txt": b"a caf\xe9",
     }
     (folder.parent / "empty").mkdir()

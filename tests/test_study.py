@@ -186,12 +186,13 @@ def test_interrupted_it_ends_with_130_and_goes_on(folder: Path, random_base: Pat
     words += ["--methods", "lora,textual-inversion"]
     words += ["-s", "lora.steps=400"] if when == "training" else []
     command = [sys.executable, "-m", "triptych", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
     seen = {"training": "trials/state-*.pt", "drawing": "trials/*/trial.json"}[when]
     until = time.monotonic() + 120
     while not list(tmp_path.glob(seen)) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the helper processes too
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert "Traceback" not in told

@@ -39,6 +39,14 @@ def describe(kind: type) -> list[Described]:
     ]
 
 
+def line(name: str, settings: Any) -> str:
+    """The settings of a method in one line."""
+    said = ", ".join(
+        f"{f.name} {getattr(settings, f.name)}" for f in fields(settings) if getattr(settings, f.name) != ""
+    )
+    return f"{name}: {said}"
+
+
 def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
     """Settings of `kind` from values or their texts; what is not given keeps its default.
 

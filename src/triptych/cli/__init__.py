@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -54,6 +56,7 @@ def main() -> None:
             raise
         code = _told(error.format_message())
     if code == STOPPED:  # typer, too, makes it of Ctrl-C
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # another one, while Python ends, ends it at once
         print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,17 +1,19 @@
-"""The folder a user gives: its pictures and captions, checked, and which of them no method may train on."""
+"""A concept: the pictures of a folder, their captions, the words that name it, and which of them are held out."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-import warnings
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import TriptychError, did_you_mean
+from .captions import captions_of
+from .folder import SETTINGS_FILE, Contents, contents, pictures_below, read_text
+from .notes import Note
+from .pictures import UnusableError, decode, read_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +24,17 @@ Kind = Literal["subject", "style", "scene"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEFAULT_TOKEN = "<concept>"
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MOST_MEGAPIXELS = 100
 FEWEST_PICTURES = 3
-SETTINGS_FILE = "concept.toml"
 SETTINGS = ("kind", "class", "token")
+# fmt: off
+NO_CLASS = frozenset({  # words in the names of folders that say nothing of what the pictures show
+    "captions", "concept", "copy", "crop", "cropped", "crops", "data", "dataset", "datasets", "download", "downloads",
+    "example", "examples", "file", "files", "final", "folder", "image", "images", "img", "imgs", "in", "input",
+    "inputs", "instance", "jpeg", "jpg", "my", "new", "photo", "photos", "pic", "pics", "picture", "pictures", "png",
+    "raw", "resized", "sample", "samples", "set", "sets", "subject", "temp", "test", "tmp", "train", "training",
+    "untitled", "val", "validation", "webp",
+})
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,6 @@ class Picture:
     path: Path
     caption: str
     digest: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A picture that is left out, and why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ class Concept:
     """What is to be learnt: at least three pictures, sorted by file name, and the words that name them."""
 
     pictures: tuple[Picture, ...]
-    broken: tuple[Broken, ...]
+    broken: tuple[Note, ...]  # pictures that are left out
     kind: Kind
     class_word: str
     token: str
     name: str  # of the folder
+    notes: tuple[Note, ...] = ()  # what else in the folder is not used as its owner would expect
+    class_from: str = "as given"  # where the class word comes from, as a clause
 
     @classmethod
     def open(
@@ -73,28 +75,29 @@ class Concept:
     ) -> Concept:
         """Open and check a folder.
 
-        A caption is the text of `<stem>.txt` or `<stem>.caption` beside its picture, or a line of `metadata.jsonl`
-        (`file_name` with `text`, `caption` or `prompt`). Subfolders are not entered. What is not given is read from
-        `concept.toml` in the folder (`kind`, `class`, `token`); without one the kind is "subject", the token
-        "<concept>", and the class word the last word of the folder's name (`blob-cat` and `30_cat` are of class "cat").
+        Pictures are the files that Pillow opens, less masks (`0_mask.png` beside `0.png`). A caption is the text of
+        `<stem>.txt` or `<stem>.caption` beside its picture, or an entry of `metadata.jsonl`, `metadata.csv` or kohya's
+        `meta_*.json`. Subfolders are not entered. What is not given is read from `concept.toml` in the folder (`kind`,
+        `class`, `token`); without one the kind is "subject", the token "<concept>", and the class word the last word
+        of the folder's name that says something (`blob-cat`, `30_cat` and `cat photos` are of class "cat").
 
         Raises:
             TriptychError: no such folder, fewer than three usable pictures, no class word, bad captions or settings.
         """
-        files = _files(folder)
+        found = contents(folder)
         said = _settings(folder / SETTINGS_FILE)
         kind = kind or said.get("kind", KINDS[0])
         token = token or said.get("token", DEFAULT_TOKEN)
-        class_word = class_word or said.get("class") or _last_word(folder)
         if kind not in KINDS:
             raise TriptychError(f"there is no kind of concept {kind!r}{did_you_mean(kind, KINDS)}")
         if token.split() != [token]:
             raise TriptychError(f"the token {token!r} is not one word; choose one such as {DEFAULT_TOKEN}")
-        pictures, broken = _sort_out(files)
+        pictures, broken, notes = _sort_out(found)
         if len(pictures) < FEWEST_PICTURES:
             raise TriptychError(_too_few(folder, pictures, broken))
+        word, class_from = _class_word(folder, class_word, said.get("class"))
         known_kind = next(known for known in KINDS if known == kind)
-        return cls(pictures, broken, known_kind, class_word, token, folder.resolve().name)
+        return cls(pictures, broken, known_kind, word, token, folder.resolve().name, (*found.notes, *notes), class_from)
 
     @property
     def digest(self) -> str:
@@ -164,92 +167,24 @@ def fill(template: str, phrase: str) -> str:
     return template.replace("{}", phrase, 1)
 
 
-def read_picture(path: Path) -> Image.Image:
-    """The picture as RGB: turned as its EXIF says, transparency on white, a moving picture's first frame.
-
-    Raises:
-        TriptychError: the file cannot be read, is no picture, is damaged or larger than 100 megapixels.
-    """
-    try:
-        return _decode(path)
-    except _UnusableError as error:
-        raise TriptychError(f"cannot use the picture {path}: {error}") from error
-
-
-class _UnusableError(Exception):
-    """Why a picture cannot be used, as a clause."""
-
-
-def _decode(path: Path) -> Image.Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    too_large = f"larger than {MOST_MEGAPIXELS} megapixels, scale it down"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd about a picture is no news for the user as long as it opens
-        try:
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MOST_MEGAPIXELS * 1e6:
-                    raise _UnusableError(too_large)
-                upright = ImageOps.exif_transpose(picture)
-                if upright.mode.startswith("I;16"):
-                    upright = upright.point(lambda grey: grey / 256).convert("L")
-                if not upright.has_transparency_data:
-                    return upright.convert("RGB")
-                drawing = upright.convert("RGBA")
-        except _UnusableError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise _UnusableError(too_large) from error
-        except UnidentifiedImageError as error:
-            raise _UnusableError("not a picture" if path.stat().st_size else "an empty file") from error
-        except Exception as error:  # decoders of foreign bytes raise whatever they like
-            raise _UnusableError(f"damaged or unreadable ({error})") from error
-    return Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing).convert("RGB")
-
-
-def _sort_out(files: list[Path]) -> tuple[tuple[Picture, ...], tuple[Broken, ...]]:
-    """Usable pictures, and those left out: unreadable ones and copies of an earlier one."""
-    paths = [path for path in files if path.suffix.lower() in ENDINGS]
-    captions = _captions(files, {path.stem for path in paths})
+def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], list[Note]]:
+    """Usable pictures; those left out: unreadable ones and copies of an earlier one; and notes on the rest."""
+    captions, notes = captions_of(found.pictures, found.texts, found.tables)
     pictures: dict[str, Picture] = {}
     broken = []
-    for path in paths:
+    for path in found.pictures:
         try:
-            _decode(path)
-        except _UnusableError as error:
-            broken.append(Broken(path, str(error)))
+            remark = decode(path).remark
+        except UnusableError as error:
+            broken.append(Note(path, str(error)))
             continue
         digest = sha256(path.read_bytes()).hexdigest()
         if digest in pictures:
-            broken.append(Broken(path, f"the same file as {pictures[digest].path.name}"))
-        else:
-            pictures[digest] = Picture(path, captions.get(path.name, captions.get(path.stem, "")), digest)
-    return tuple(pictures.values()), tuple(broken)
-
-
-def _captions(files: list[Path], stems: set[str]) -> dict[str, str]:
-    """Captions by a picture's stem (from the file beside it) or by its whole name (from `metadata.jsonl`)."""
-    captions = {}
-    for path in files:
-        if path.suffix.lower() in (".txt", ".caption") and path.stem in stems:
-            captions[path.stem] = _text(path).strip()
-        elif path.name == "metadata.jsonl":
-            captions |= _metadata(path)
-    return captions
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    captions = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        try:
-            row = json.loads(line) if line.strip() else {}
-            if row:
-                said = next(row[key] for key in ("text", "caption", "prompt") if key in row)
-                captions[str(row["file_name"])] = str(said).strip()
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
-            wanted = '{"file_name": "1.png", "text": "a caption"}'
-            raise TriptychError(f"line {number} of {path} is no caption; write lines like {wanted}") from error
-    return captions
+            broken.append(Note(path, f"the same file as {pictures[digest].path.name}"))
+            continue
+        pictures[digest] = Picture(path, captions.get(path.name, ""), digest)
+        notes += [Note(path, remark)] if remark else []
+    return tuple(pictures.values()), tuple(broken), notes
 
 
 def _settings(path: Path) -> dict[str, str]:
@@ -257,7 +192,7 @@ def _settings(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        said = tomllib.loads(_text(path))
+        said = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise TriptychError(f"{path} is not valid TOML: {error}") from error
     for key, value in said.items():
@@ -268,38 +203,30 @@ def _settings(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in said.items()}
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TriptychError(f"cannot read {path} as text ({error}); save it as UTF-8 or remove it") from error
+def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str, str]:
+    """The class word, and where it comes from.
+
+    Raises:
+        TriptychError: nothing is given, and the folder's name says nothing of what the pictures show.
+    """
+    if given:
+        return given, "as given"
+    if said:
+        return said, f"from {SETTINGS_FILE}"
+    words = [word.lower() for word in re.findall(r"[^\W\d_]+", folder.resolve().name)]
+    telling = [word for word in words if word not in NO_CLASS and not (len(word) == 1 and word.isascii())]
+    if not telling:
+        raise TriptychError(
+            f"the name of {folder} does not say what the pictures show; say it, as in --class cat, or in"
+            f' {SETTINGS_FILE} there: class = "cat"'
+        )
+    return telling[-1], f"from the folder's name {folder.resolve().name!r}"
 
 
-def _last_word(folder: Path) -> str:
-    words: list[str] = re.findall(r"[^\W\d_]+", folder.resolve().name)
-    if not words:
-        raise TriptychError(f"the name of {folder} does not say what the pictures show; say it, as in --class cat")
-    return words[-1].lower()
-
-
-def _files(folder: Path) -> list[Path]:
-    """The visible files directly in a folder, sorted by name."""
-    if folder.is_file():
-        raise TriptychError(f"{folder} is a file; give the folder that the pictures lie in")
-    try:
-        if not folder.exists():
-            near = get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1)
-            advice = f"did you mean {near[0]!r}?" if near else "check the path"
-            raise TriptychError(f"there is no folder {folder}; {advice}")
-        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise TriptychError(f"cannot read the folder {folder}: {error.strerror}; check its permissions") from error
-
-
-def _too_few(folder: Path, pictures: tuple[Picture, ...], broken: tuple[Broken, ...]) -> str:
+def _too_few(folder: Path, pictures: tuple[Picture, ...], broken: tuple[Note, ...]) -> str:
     """Why a folder cannot be used, and what to do, in one sentence."""
     if not pictures and not broken:
-        inside = [path.parent.name for path in folder.glob("*/*") if path.suffix.lower() in ENDINGS]
+        inside = [path.name for path in folder.glob("*/") if pictures_below(path)]
         wish = f"put {FEWEST_PICTURES} or more there, as .png or .jpg"
         return f"there are no pictures in {folder}; {f'give its subfolder {min(inside)!r} instead' if inside else wish}"
     left_out = "; ".join(f"{each.path.name}: {each.reason}" for each in broken[:5])

@@ -25,6 +25,7 @@ class Examples:
     pictures: Sequence[Image]
     latents: Tensor
     templates: Sequence[str]
+    names: Sequence[str] = ()  # of the pictures' files, where they are known
 
     @classmethod
     def of(cls, base: Base, concept: Concept, chosen: Sequence[int]) -> Examples:
@@ -32,7 +33,8 @@ class Examples:
         pictures = concept.images(base.resolution)
         templates = concept.templates(base.description.captions[concept.kind])
         own = [pictures[i] for i in chosen]
-        return cls(own, base.latents(own), [templates[i] for i in chosen])
+        names = [concept.pictures[i].path.name for i in chosen]
+        return cls(own, base.latents(own), [templates[i] for i in chosen], names)
 
     def prompts(self, phrase: str) -> list[str]:
         return [fill(template, phrase) for template in self.templates]

@@ -82,7 +82,7 @@ def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
 
 
 def _data_url(picture: Path) -> str:
-    from ..data.concept import read_picture
+    from ..data.pictures import read_picture
 
     image = read_picture(picture)
     image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
-from ..errors import TriptychError
+from ..errors import TriptychError, shown
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other write has, and that is short however long the name of `path` is."""
+    return path.with_name(f".{uuid4().hex[:16]}.tmp")
+
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # of a write that names no file
-SHOWN = 40  # letters of a name that a temporary one begins with: names may be as long as a file system bears
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         TriptychError: the folder cannot be made or written, or the disk is full. Errors of the block that do not come
             from writing there pass unchanged.
     """
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     try:
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +42,6 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where its folder is gone or is none
             temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
     Raises:
         TriptychError: the folder cannot be made or written, or the disk is full.
     """
-    temporary = _temporary(folder)
+    temporary = temporary_name(folder)
     try:
         with _writing(folder):
             if folder.exists():
@@ -99,13 +100,38 @@ def make_folder(folder: Path) -> None:
     Raises:
         TriptychError: the folder cannot be made, or nothing can be written in it.
     """
-    probe = _temporary(folder / "probe")
+    probe = temporary_name(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise TriptychError(f"nothing can be written in {folder}: {error.strerror}; give another --out") from error
+
+
+def check_place(path: Path) -> None:
+    """Make sure, before long work begins, that a file can be written at `path`, over an old one if there is one.
+
+    Raises:
+        TriptychError: its name or path is too long, it is a folder, or nothing can be written beside it.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            long = f"{len(os.fsencode(path.name))} bytes, in a path of {len(os.fsencode(path.absolute()))}"
+            raise TriptychError(f"the name {shown(path.name)} is too long ({long}); choose a shorter one") from error
+        raise TriptychError(f"cannot write {path}: {error.strerror}; choose another place with --out") from error
+    if path.is_dir():
+        raise TriptychError(f"{path} is a folder; give the name of a file with --out")
+    make_folder(path.parent)
+
+
+def shortened(name: str, most: int = 200) -> str:
+    """The name, cut to so many bytes: file systems take 255 in all."""
+    return os.fsencode(name)[:most].decode("utf-8", "ignore")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ..base import Base, Owner
+from ..base import Base, Owner, Text
 from ..data.concept import Concept
 from ..data.examples import Examples, Source
 from ..errors import TriptychError, did_you_mean
@@ -98,6 +98,10 @@ class Method(Generic[S]):
     def phrase(self, settings: S, class_word: str) -> str:
         """How a prompt names the concept to this method."""
         return class_word
+
+    def phrase_tokens(self, text: Text, settings: S, class_word: str) -> int:
+        """How many tokens of a prompt `phrase` takes in one text encoder."""
+        return len(text.spell([self.phrase(settings, class_word)])[0])
 
     def start(self, base: Base, settings: S, seed: int) -> Tensors:
         """First tensors: where training starts, from this seed alone."""

@@ -89,6 +89,9 @@ class TextualInversion(Method[Settings]):
     def phrase(self, settings: Settings, class_word: str) -> str:
         return settings.token
 
+    def phrase_tokens(self, text: Text, settings: Settings, class_word: str) -> int:
+        return settings.vectors
+
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         rows = _start(base, settings)
         if not rows:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 
 from ..base import Place
 from ..data.examples import Examples
+from ..errors import first_line
 from ..files.atomic import write_text
 from ..methods import method_named
 from ..scores import Cost
@@ -26,7 +28,7 @@ from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 
-PRELOADED = ["torch", "diffusers", "transformers", "triptych.study.costs"]
+PRELOADED = ["torch", "diffusers", "transformers", "triptych.training.fit", "triptych.study.costs"]
 INTERVAL = 0.01  # seconds between looks at the memory
 
 
@@ -51,13 +53,22 @@ class Task:
 
 
 def prepare() -> None:
-    """Begin to load the libraries in the process that the measuring ones are forked from, while other work goes on."""
+    """Begin to load the libraries in the process that the measuring ones are forked from, while other work goes on.
+
+    That process and those forked from it have SIGINT blocked: Ctrl-C reaches the whole group of a terminal, and what
+    they would print of it is a traceback. They end when this process does.
+    """
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # first, for it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def measure_alone(work: Work, run: Run) -> Alone | None:
-    """A few steps of one run in a process of its own; None where that process fails."""
+    """A few steps of one run in a process of its own; None, and a note, where that process fails."""
     steps = work.budget.cost_steps + 1  # the first one warms up
     few = {
         "steps": min(steps, run.steps),
@@ -75,14 +86,31 @@ def measure_alone(work: Work, run: Run) -> Alone | None:
     process.start()
     theirs.close()
     try:
-        answer: Alone | None = ours.recv()
+        answer: Alone | str = ours.recv()
     except EOFError:
-        answer = None
+        answer = "the process that measures it was killed"
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     process.join()
-    return answer
+    if isinstance(answer, Alone):
+        return answer
+    work.progress.note(f"what {run.method} costs alone could not be measured: {answer}")
+    return None
 
 
 def _answer(task: Task, connection: Connection) -> None:
+    """Send what was measured, or the first line of what went wrong."""
+    answer: Alone | str
+    try:
+        answer = _measure(task)
+    except Exception as error:  # whatever it is, it is the cost that is missing, not the study
+        answer = first_line(error)
+    with suppress(OSError):  # nobody listens any more
+        connection.send(answer)
+
+
+def _measure(task: Task) -> Alone:
     torch.set_num_threads(task.threads)
     base = task.place.open()
     examples = replace(task.examples, latents=task.examples.latents.to(base.device))
@@ -93,7 +121,7 @@ def _answer(task: Task, connection: Connection) -> None:
         fit(base, [trial], progress=lambda done, total: moments.append(time.perf_counter()))
         whole = time.perf_counter() - began
     seconds = (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else whole
-    connection.send(Alone(seconds, peak[0]))
+    return Alone(seconds, peak[0])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import tomli_w
 from .. import __version__
 from ..base import Base, Budget, Place
 from ..data.concept import Concept
+from ..data.notes import lines
 from ..errors import TriptychError, did_you_mean
 from ..files.atomic import write_text
 from ..methods import Training, method_named, methods
@@ -162,6 +163,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
             "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
             "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
+            "notes": lines(concept.notes),
             "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         },
         "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},

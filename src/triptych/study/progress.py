@@ -1,5 +1,6 @@
-"""How far a study has come, told to whoever shows it."""
+"""How far a study or a training has come, for whatever shows it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -23,3 +24,15 @@ class Silent:
     def stage(self, name: str, total: int) -> None: ...
     def advance(self, units: int = 1) -> None: ...
     def note(self, sentence: str) -> None: ...
+
+
+def steps_of(progress: Progress) -> Callable[[int, int], None]:
+    """What a training loop calls with the steps done and the steps in all; a resumed one begins where it was."""
+    before = 0
+
+    def stepped(done: int, _: int) -> None:
+        nonlocal before
+        progress.advance(done - before)
+        before = done
+
+    return stepped

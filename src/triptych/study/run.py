@@ -8,12 +8,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from .. import report
-from ..data.concept import read_picture
+from ..data.pictures import read_picture
+from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
 from ..exchange.saving import save
-from ..files.atomic import replacing, write_text
+from ..files.atomic import replacing, shortened, write_text
+from ..methods import Training
 from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
+from ..settings import line as settings_line
+from ..training.reading import reading_of
 from ..verdict import Verdict, judge
 from . import plan as plans
 from .costs import costs_of, prepare
@@ -43,8 +47,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept, work.picture_seeds)
-        for broken in concept.broken:
-            progress.note(f"{broken.path.name} is left out: {broken.reason}")
+        for line in (*summary(concept), *_settings(work)):
+            progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
         _thumbs(work)
@@ -64,7 +68,24 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         write_text(layout.verdict, verdict.to_json())
         _take_away(work, trained)
         report.build(out)
+        if not_used := count(concept):
+            progress.note(not_used)
         return verdict
+
+
+def _settings(work: Work) -> list[str]:
+    """What each method trains with, and how much of the captions is read."""
+    settings = {name: work.plan.settings_of(name, work.base, work.concept) for name in work.plan.chosen}
+    captions = work.concept.templates(work.base.description.captions[work.concept.kind])
+    names = [picture.path.name for picture in work.concept.pictures]
+    readings = [
+        reading_of(work.base, name, one, work.concept.class_word, captions, names)
+        for name, one in settings.items()
+        if isinstance(one, Training)
+    ]
+    longest = max(readings, key=lambda reading: sum(cut.tokens for cut in reading.cut), default=None)
+    cut = str(longest) if longest else ""
+    return [*([cut] if cut else []), *(settings_line(name, one) for name, one in settings.items())]
 
 
 def _scores(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
@@ -106,7 +127,7 @@ def _thumbs(work: Work) -> None:
 def _take_away(work: Work, trained: Sequence[Run]) -> None:
     """The first training of each method, named by what it is, in the layouts that other programs load."""
     for one in reversed(trained):
-        artifact, title = open_artifact(one.artifact), f"{work.concept.name}-{one.method}"
+        artifact, title = open_artifact(one.artifact), f"{shortened(work.concept.name)}-{one.method}"
         for name in artifact.kind.exports_as:
             path = work.layout.artifacts / f"{title}{formats()[name].suffixes[0]}"
             save(artifact, path, to=name, base=work.base, title=title)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,9 @@ from ..exchange.saving import save
 from ..files.atomic import write_text
 from ..methods import Training, method_named
 from ..training.fit import Fitted, Trial, fit
+from ..training.stopping import Stopped
 from .layout import key
+from .progress import steps_of
 from .work import Work
 
 
@@ -85,9 +87,22 @@ def runs(work: Work) -> list[Run]:
 def train_all(work: Work, wanted: Sequence[Run]) -> None:
     """Trains what is not there yet. What fails is recorded as a failure and does not take the rest down."""
     passes = list(_passes([run for run in wanted if not run.done], work.base.description.drawing.rows))
+    _clear_states(work, keep={_state(work, one) for one in passes})
     work.progress.stage("training", sum(max(run.steps for run in one) for one in passes))
     for one in passes:
         _train(work, one)
+    _clear_states(work)
+
+
+def _state(work: Work, one: Sequence[Run]) -> Path:
+    """Where a pass that is running writes its state."""
+    return work.layout.trials / f"state-{key([run.folder.name for run in one])}.pt"
+
+
+def _clear_states(work: Work, keep: Collection[Path] = ()) -> None:
+    """Delete what passes left that nobody goes on with: they broke, or were put together in another way."""
+    for path in set(work.layout.trials.glob("state-*.pt")) - set(keep):
+        path.unlink()
 
 
 def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
@@ -113,9 +128,13 @@ def _alone(run: Run) -> bool:
 
 def _train(work: Work, one: Sequence[Run]) -> None:
     """A pass; where it breaks, each of its runs by itself, so that the one to blame is found."""
-    state = work.layout.trials / f"state-{key([run.folder.name for run in one])}.pt"
+    state = _state(work, one)
     try:
-        fitted = fit(work.base, [_trial(work, run, len(one) > 1) for run in one], state=state, progress=_steps(work))
+        trials = [_trial(work, run, len(one) > 1) for run in one]
+        fitted = fit(work.base, trials, state=state, progress=steps_of(work.progress))
+    except Stopped as stopped:
+        work.progress.note(f"{stopped}: {', '.join(run.method for run in one)}")
+        raise
     except (TriptychError, RuntimeError, ValueError) as error:  # RuntimeError: out of memory, among others
         if len(one) > 1:
             work.progress.note(f"a joint pass broke ({first_line(error)}); its methods are trained one by one")
@@ -128,17 +147,6 @@ def _train(work: Work, one: Sequence[Run]) -> None:
         if result.failure:
             work.progress.note(f"{run.method} has no result: {result.failure}")
     state.unlink(missing_ok=True)
-
-
-def _steps(work: Work) -> Callable[[int, int], None]:
-    before = 0
-
-    def stepped(done: int, _: int) -> None:
-        nonlocal before
-        work.progress.advance(done - before)
-        before = done
-
-    return stepped
 
 
 def _trial(work: Work, run: Run, owned: bool) -> Trial:

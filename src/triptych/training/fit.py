@@ -17,6 +17,8 @@ from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
 from .loop import Leave, Progress, train
+from .reading import refuse_cut_words
+from .state import MadeFrom
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def fit(
     trials: Sequence[Trial],
     *,
     state: Path | None = None,
+    made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
     leave: Leave | None = None,
@@ -75,7 +78,7 @@ def fit(
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     learning = [trial for i, trial in enumerate(trials) if i not in computed]
-    learned = iter(_learn(base, learning, state, every, progress, leave) if learning else ())
+    learned = iter(_learn(base, learning, state, made_from, every, progress, leave) if learning else ())
     return [computed[i] if i in computed else next(learned) for i in range(len(trials))]
 
 
@@ -83,10 +86,13 @@ def _learn(
     base: Base,
     trials: Sequence[Trial],
     state: Path | None,
+    made_from: MadeFrom | None,
     every: int,
     progress: Progress | None,
     leave: Leave | None,
 ) -> list[Fitted]:
+    for trial in trials:
+        refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
     sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
     starts = [
         Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
@@ -95,7 +101,7 @@ def _learn(
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
     with compose(base, *parts) as patches:
         jobs = [_job(base, *one) for one in zip(trials, patches, sources, strict=True)]
-        train(base, jobs, state=state, every=every, progress=progress, leave=leave)
+        train(base, jobs, state=state, made_from=made_from, every=every, progress=progress, leave=leave)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
 

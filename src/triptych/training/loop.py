@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..base import Base, Context, Owner, spans
 from ..data.examples import Batch
-from ..errors import TriptychError
-from ..files.atomic import replacing
 from .crews import Crews, alike
 from .job import Job
+from .state import MadeFrom, load_state, save_state
+from .stopping import Stopped, deferred_interrupt
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
@@ -95,92 +92,60 @@ def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int, leave: 
         job.sent_away = job.owner in gone
 
 
+def train_step(
+    base: Base, active: Sequence[Job], contexts: Contexts, crews: Crews, scaler: torch.amp.GradScaler, step: int
+) -> None:
+    """One step of the jobs that still run. Where no loss is a number, none moves and there is no scale to update."""
+    crews.arrange(active)
+    losses = losses_of(base, active, contexts, step)
+    scaler.scale(losses.sum()).backward()
+    crews.step(losses.tolist(), step, scaler)
+    if any(job.failure is None for job in active):
+        scaler.update()
+
+
 def train(
     base: Base,
     jobs: Sequence[Job],
     *,
     state: Path | None = None,
+    made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
     leave: Leave | None = None,
 ) -> None:
     """Runs every job to the end of its own steps; a job that has ended, failed or stopped early leaves the batch.
 
-    With `state`, everything needed to go on is written there every `every` steps, and read from there if it exists, so
-    that a run that was stopped ends bit for bit as one that was not (same machine, threads and precision). `leave` is
-    told of every look at fixed-batch losses, and says whose training is not worth going on with.
+    With `state`, everything needed to go on is written there every `every` steps and at Ctrl-C, and read from there if
+    it exists, so that a run that was stopped ends bit for bit as one that was not (same machine, threads and
+    precision). A state whose `made_from` is another is refused. `leave` is called with every look at fixed-batch
+    losses, and returns whose training is not worth going on with.
+
+    Raises:
+        TriptychError: the state cannot be gone on from.
+        Stopped: at Ctrl-C, when the step is done and its state is saved.
     """
     jobs = list(chain(*alike(jobs, base.changes)))  # the rows of jobs that can be one product lie side by side
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
-    first = _resume(base, jobs, scaler, state) if state and state.is_file() else 0
+    first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
     contexts, crews = Contexts(base, jobs), Crews(base.changes, together=not scaler.is_enabled())
     if first == 0:
         look(base, jobs, contexts, 0, leave)
     try:
-        for step in range(first, last):
-            active = [job for job in jobs if job.runs_at(step)]
-            if not active:
-                break
-            crews.arrange(active)
-            losses = losses_of(base, active, contexts, step)
-            scaler.scale(losses.sum()).backward()
-            crews.step(losses.tolist(), step, scaler)
-            scaler.update()
-            look(base, active, contexts, step + 1, leave)
-            if state and (step + 1) % every == 0:
-                _keep(base, jobs, scaler, state, step + 1)
-            if progress:
-                progress(step + 1, last)
+        with deferred_interrupt() if state else nullcontext(bool) as is_stopped:
+            for step in range(first, last):
+                active = [job for job in jobs if job.runs_at(step)]
+                if not active:
+                    break
+                train_step(base, active, contexts, crews, scaler, step)
+                look(base, active, contexts, step + 1, leave)
+                stops = is_stopped()
+                if state and ((step + 1) % every == 0 or stops):
+                    save_state(state, base, jobs, scaler, step + 1, made_from or {})
+                if progress:
+                    progress(step + 1, last)
+                if stops:
+                    raise Stopped(step + 1, last)
     finally:
         crews.dissolve()
-
-
-def environment(base: Base) -> dict[str, str]:
-    """What exact equality between two runs depends on."""
-    return {
-        "device": str(base.device), "dtype": str(base.dtype), "threads": str(torch.get_num_threads()),
-        "torch": str(torch.__version__), "machine": platform.machine() + " " + str(os.cpu_count()),
-    }  # fmt: skip
-
-
-def _keep(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state: Path, step: int) -> None:
-    kept: dict[str, Any] = {
-        "step": step,
-        "environment": environment(base),
-        "scaler": scaler.state_dict(),
-        "jobs": [
-            {
-                "parameters": [parameter.detach() for parameter in job.parameters],
-                "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
-                "sent_away": job.sent_away,
-                "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
-            }
-            for job in jobs
-        ],
-    }  # fmt: skip
-    with replacing(state) as temporary:
-        torch.save(kept, temporary)
-
-
-def _resume(base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, state: Path) -> int:
-    """The step to go on at."""
-    try:
-        kept = torch.load(state, map_location=base.device, weights_only=True)
-        for job, own in zip(jobs, kept["jobs"], strict=True):
-            for parameter, value in zip(job.parameters, own["parameters"], strict=True):
-                parameter.data.copy_(value)
-            job.optimizer.load_state_dict(own["optimizer"])
-            job.losses, job.failure, job.sent_away = list(own["losses"]), own["failure"], own["sent_away"]
-            if job.fixed:
-                job.fixed.curve, job.fixed.best = [(done, loss) for done, loss in own["curve"]], dict(own["best"])
-        scaler.load_state_dict(kept["scaler"])
-    except Exception as error:  # whatever a damaged or foreign file makes torch raise
-        raise TriptychError(
-            f"{state} cannot be resumed from; delete it to start again ({type(error).__name__})"
-        ) from error
-    if kept["environment"] != environment(base):
-        warnings.warn(
-            f"resuming with {environment(base)}, begun with {kept['environment']}: near, not equal", stacklevel=3
-        )
-    return int(kept["step"])

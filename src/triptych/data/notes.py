@@ -1,0 +1,33 @@
+"""Notes: what the user gave that is not used as they would expect, each in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Note:
+    """A file, or one line of it, and what is not as its owner would expect, with the reason."""
+
+    path: Path
+    reason: str
+    line: int = 0  # counted from 1; 0: the whole file
+
+    @property
+    def place(self) -> str:
+        return f"{self.path.name} line {self.line}" if self.line else self.path.name
+
+
+def lines(notes: Iterable[Note]) -> list[str]:
+    """A line for each reason, with all the places that it holds for, in the order in which they came."""
+    by_reason: dict[str, list[str]] = {}
+    for note in notes:
+        by_reason.setdefault(note.reason, []).append(note.place)
+    return [printable(f"{', '.join(places)}: {reason}") for reason, places in by_reason.items()]

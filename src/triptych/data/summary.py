@@ -1,0 +1,36 @@
+"""What was found in a folder, in the few lines that a user reads before a training starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import printable
+from .notes import lines
+
+if TYPE_CHECKING:
+    from .concept import Concept
+
+
+def summary(concept: Concept) -> list[str]:
+    """Each thing that is left out or not used as given, with the reason; then what is used."""
+    captions = sum(bool(picture.caption) for picture in concept.pictures)
+    left_out = f", {len(concept.broken)} left out" if concept.broken else ""
+    pictures = f"{_count(len(concept.pictures), 'picture')}{left_out}; {_count(captions, 'caption')}"
+    words = f"class word: {concept.class_word!r}, {concept.class_from}; kind: {concept.kind}"
+    return [*remarks(concept), printable(f"{concept.name}: {pictures}"), printable(words)]
+
+
+def remarks(concept: Concept) -> list[str]:
+    """A line for each picture that is left out, and for each reason why something else is not used as given."""
+    return [f"left out: {line}" for line in lines(concept.broken)] + lines(concept.notes)
+
+
+def count(concept: Concept) -> str:
+    """How much was not used as given, as the last line of a run; "" where all was."""
+    parts = [_count(len(concept.broken), "picture") + " left out"] if concept.broken else []
+    parts += [_count(len(concept.notes), "other note")] if concept.notes else []
+    return f"not used as given: {', '.join(parts)}; see the lines at the start" if parts else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
