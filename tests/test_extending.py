@@ -17,6 +17,7 @@ from tests.worlds import FAST, learned, trial
 from triptych.base import Base, Place, open_base
 from triptych.errors import TriptychError
 from triptych.exchange.conversion import Order, convert
+from triptych.exchange.saving import save
 from triptych.methods import PLUGINS
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -61,7 +62,7 @@ def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp
         tmp_path / "biases.safetensors",
         Place(str(random_base / "base")),
     )
-    artifact.save(file)
+    save(artifact, file)
     for to, out in (("single-file", tmp_path / "whole.safetensors"), ("diffusers", tmp_path / "folder")):
         convert(Order(file, to, out, place, precision="fp32"))
     folder, bare = open_base(str(tmp_path / "folder")), place.open()
@@ -74,7 +75,7 @@ def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp
 
 
 def test_what_a_lora_has_no_place_for_is_said(base: Base, bitfit: str, tmp_path: Path) -> None:
-    learned(base, trial(bitfit)).save(tmp_path / "biases.safetensors")
+    save(learned(base, trial(bitfit)), tmp_path / "biases.safetensors")
     with pytest.raises(TriptychError, match="no change of a linear or convolution layer"):
         convert(Order(tmp_path / "biases.safetensors", "lora", tmp_path / "lora.safetensors"))
 

@@ -19,7 +19,7 @@ from tests.worlds import call, examples, gap, trial, typed
 from triptych.base import Base, Place, tiny_base
 from triptych.data.examples import Examples
 from triptych.errors import TriptychError
-from triptych.exchange.artifact import Artifact
+from triptych.exchange.formats import open_artifact
 from triptych.files.atomic import check_place, replacing, shortened
 from triptych.study import costs
 from triptych.training.fit import Trial, fit
@@ -145,11 +145,11 @@ def test_train_goes_on_from_its_own_state_and_from_no_other(
 
     assert call(monkeypatch, *words, "--steps", "5", "--resume") == 0
     assert hidden(place) == ["dog.safetensors"]
-    resumed = Artifact.open(place)
+    resumed = open_artifact(place)
     capsys.readouterr()
     assert call(monkeypatch, *words, "--steps", "5", "--overwrite", "--resume") == 0
     assert "there is no stopped training" in capsys.readouterr().err
-    assert gap(Artifact.open(place).tensors, resumed.tensors) == 0
+    assert gap(open_artifact(place).tensors, resumed.tensors) == 0
 
 
 def test_states_do_not_pile_up(
