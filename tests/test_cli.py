@@ -96,6 +96,7 @@ def test_places_that_cannot_be_written(
     assert taken.read_text() == "mine"
 
 
+@pytest.mark.study
 def test_a_full_disk_is_a_sentence(tmp_path: Path, folder: Path, random_base: Path) -> None:
     """A limit on the size of files stands for a full disk."""
     words = typed(random_base, "train", "dreambooth", folder, "--steps", "1", "--out", tmp_path / "a.safetensors")
@@ -109,6 +110,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, folder: Path, random_base: Pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_train_and_generate(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

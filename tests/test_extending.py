@@ -43,6 +43,7 @@ def bitfit(tmp_path: Path) -> Iterator[str]:
             registry.pop("bitfit", None)
 
 
+@pytest.mark.slow
 def test_it_passes_the_laws(base: Base, bitfit: str, tmp_path: Path) -> None:
     laws.test_leaving_restores_the_base_bit_for_bit(base, bitfit)
     laws.test_strength_0_is_the_base_and_1_the_artifact(base, bitfit)

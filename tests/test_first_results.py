@@ -13,6 +13,7 @@ from triptych.verdict.intervals import Interval
 from triptych.verdict.words import title
 
 PAIR = "textual-inversion+lora"
+pytestmark = pytest.mark.study
 
 
 @pytest.fixture(scope="module")

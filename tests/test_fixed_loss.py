@@ -80,6 +80,7 @@ def test_the_best_is_kept(base: Base, name: str) -> None:
     assert gap(best.tensors, stopped_there.tensors) == 0
 
 
+@pytest.mark.slow
 def test_patience_ends_a_training_and_leaves_the_others_alone(base: Base) -> None:
     trials = [wild("textual-inversion", "ann", patience=2), watched("lora", "bob", fixed_every=2, steps=16)]
     early, other = fit(base, trials)
@@ -91,6 +92,7 @@ def test_patience_ends_a_training_and_leaves_the_others_alone(base: Base) -> Non
     assert [loss for _, loss in other.fixed] == pytest.approx([loss for _, loss in alone.fixed], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["dreambooth"], SHARING], ids=lambda names: "+".join(names))
 @pytest.mark.parametrize("step", [3, 9, 11])
 def test_killed_and_resumed_keeps_the_same_best(base: Base, names: list[str], step: int, tmp_path: Path) -> None:
@@ -121,6 +123,7 @@ def test_choosing_without_looking_is_refused(base: Base) -> None:
         fit(base, [trial("lora", fixed_every=0, keep="best")])
 
 
+@pytest.mark.study
 def test_a_study_chooses_by_pictures_that_neither_train_nor_judge(
     folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,6 +264,7 @@ def leaves_of(kind: str, rank: int, random: torch.Generator) -> dict[str, Tensor
     }[kind]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LEAVES, min_size=1, max_size=3), st.integers(1, 4), st.integers(0, 99))
 def test_whatever_it_is_it_comes_back(tmp_path: Path, kinds: list[str], rank: int, seed: int) -> None:

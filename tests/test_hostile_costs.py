@@ -187,6 +187,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     return {name: found[str(number)] for number, name in enumerate(ALL) if str(number) in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_it_costs_and_does_nothing(name: str, told: dict[str, Told]) -> None:
     assert name in told, "the process ended at this file, or before it"

@@ -86,6 +86,7 @@ def test_different_methods_compose_in_any_order(base: Base, first: str, second: 
         assert torch.equal(look(base), without)
 
 
+@pytest.mark.slow
 def test_several_of_one_method(base: Base) -> None:
     for name in ("lora", "dreambooth"):
         a, b = learned(base, trial(name)), learned(base, trial(name, seed=2))
@@ -165,17 +166,20 @@ def check_joint(base: Base, trials: list[Trial], tolerance: float) -> None:
         assert (seen_through(base, one, together) - seen_through(base, one, alone)).abs().max() < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [(6, 6, 6), (6, 2, 4)])
 def test_jointly_as_alone(base: Base, steps: tuple[int, int, int]) -> None:
     check_joint(base, joined(steps), 2e-5)
 
 
+@pytest.mark.slow
 def test_jointly_as_alone_under_gradient_checkpointing(base: Base) -> None:
     base.unet.enable_gradient_checkpointing(base.rows.checkpoint)
     base.unet.train()
     check_joint(base, joined((4, 2, 3)), 2e-5)
 
 
+@pytest.mark.slow
 def test_jointly_as_alone_in_float64() -> None:
     torch.set_default_dtype(torch.float64)
     try:
@@ -230,6 +234,7 @@ def fits(base: Base, trials: list[Trial], **options: Any) -> list[Fitted]:
     return fit(base, trials, every=2, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [*([name] for name in TRAINED), SHARING], ids=lambda names: "+".join(names))
 def test_killed_and_resumed_equals_uninterrupted(base: Base, names: list[str], tmp_path: Path) -> None:
     owners = names if len(names) > 1 else [None]

@@ -65,6 +65,7 @@ def filled(base: Base, root: Path, layout: str) -> dict[str, Artifact]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_prompts_call_files_of_every_layout(
     layout: str, base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ def test_efficientnet_tells_subjects_apart_whatever_the_background(
     assert np.mean([auc(cosines, rng.permutation(same)) for _ in range(50)]) == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_nearest_drawing_names_the_subject(
     efficientnet: EfficientNetLite0, specimens: list[Specimen], world: World
 ) -> None:

@@ -90,6 +90,7 @@ def copy() -> Iterator[str]:
         yield COPY
 
 
+@pytest.mark.study
 def test_two_copies_are_no_difference_and_learning_rate_0_is_the_base(
     copy: str, folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

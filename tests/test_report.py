@@ -213,6 +213,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
     assert html.escape(HOSTILE).replace("&quot;", "&#34;") in page
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_large_becomes_a_thumbnail(tmp_path: Path) -> None:
     page = build(write_study(tmp_path, prompts=PROMPTS[:2], size=512)).read_text()
     assert len(page) < 1_500_000

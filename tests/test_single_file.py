@@ -186,6 +186,7 @@ def test_averaged_weights_are_chosen_or_left(sd1: Small, tmp_path: Path) -> None
         sd1.open(ema=True)
 
 
+@pytest.mark.slow
 def test_another_autoencoder_in_any_layout(sd1: Small, tmp_path: Path) -> None:
     from diffusers import AutoencoderKL
 

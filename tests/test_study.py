@@ -23,6 +23,7 @@ from triptych.methods import methods
 from triptych.scores import BASE
 
 METHODS = sorted(methods())
+pytestmark = pytest.mark.study
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ def test_what_it_costs() -> None:
     assert cost_together(ALL, costs) is None
 
 
+@pytest.mark.study
 def test_a_study_draws_it_with_all_its_parts(
     folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

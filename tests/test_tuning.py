@@ -143,6 +143,7 @@ def test_what_the_base_already_draws_chooses_nothing(
     assert "the base already draws it by its class word 'dog'" in capsys.readouterr().err
 
 
+@pytest.mark.study
 def test_the_command(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
