@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 
+import triptych
+from triptych.app.calling import parts_in
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import formats, open_artifact
@@ -165,3 +167,22 @@ def test_the_order_of_tensors_and_metadata_makes_no_difference(tmp_path: Path) -
 def test_no_such_format(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match="there is no format 'a1111-embeding'; did you mean 'a1111-embedding'"):
         save(made("a1111-embedding"), tmp_path / "x.pt", to="a1111-embeding")
+
+
+def test_a_load_reads_the_header_once_and_maps_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = list[Path]()
+    real = Path.open
+
+    def counted(self: Path, *given: Any, **named: Any) -> Any:
+        opened.append(self)
+        return real(self, *given, **named)
+
+    for name in KINDS:
+        for path, to in ((tmp_path / f"{name}.pt", name), (tmp_path / f"{name}.safetensors", "triptych")):
+            save(made(name), path, to=to)
+            monkeypatch.setattr(Path, "open", counted)
+            opened.clear()
+            assert triptych.load(path).method == KINDS[name][0]
+            assert parts_in(path, (1.0,))[0].artifact.method == KINDS[name][0]
+            assert opened == [path] * 4
+            monkeypatch.undo()

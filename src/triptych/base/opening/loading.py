@@ -154,7 +154,6 @@ def _sources(place: Place, path: Path) -> Iterator[Path]:
 
 def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from safetensors.torch import load_file
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     if place.ema:
@@ -168,7 +167,8 @@ def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.d
             encoders.append(second.to(device))
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
         if place.source in DIFFERENCES:
-            unet.load_state_dict(add(unet.state_dict(), load_file(DIFFERENCES[place.source], str(device))))
+            change = TensorFile.open(DIFFERENCES[place.source]).tensors()
+            unet.load_state_dict(add(unet.state_dict(), {name: part.to(device) for name, part in change.items()}))
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
         if place.vae:
             vae = open_vae(Path(place.vae), folder, picture_dtype(dtype), device)
