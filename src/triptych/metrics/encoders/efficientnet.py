@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...files.tensorfile import TensorFile
 from ..colour import colour_histogram
 from . import EFFICIENTNET, Encoder
 from .shared import digest_of, in_batches
@@ -94,5 +94,5 @@ class EfficientNetLite0(Encoder):
     @cached_property
     def _discriminants(self) -> tuple[Tensor, Tensor]:
         """Mean [2662] and directions [2662, 639]."""
-        found = load_file(EYE)
+        found = TensorFile.open(EYE).tensors()
         return found["mean"].to(self._device), found["directions"].float().to(self._device)
