@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 from ..errors import TriptychError, shown
 from .nested import Flat
+from .pickle_machine import LONGEST_PICKLE, Machine
 from .pickle_values import RefusedError, Storage
-from .pickles import LONGEST_PICKLE, Machine
+from .pickles import run
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the old stream
 MOST_ENTRIES = 50_000  # of an archive
@@ -82,7 +83,7 @@ def _archive(file: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
         if "byteorder" in sizes and (sizes["byteorder"] > 6 or archive.read(f"{root}byteorder") != b"little"):
             raise RefusedError("has its bytes in the order of another kind of machine: have it saved as .safetensors")
         machine = Machine()
-        value = machine.run(archive.read(found[0]))
+        value = run(machine, archive.read(found[0]))
     _check_storages(machine.storages, sizes)
     return machine, value, {key: begins[f"{root}data/{key}"] for key in machine.storages}
 
@@ -193,13 +194,13 @@ class _Bounded:
 def _stream(opened: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
     """The old container: four pickles, the last of them the value; then the keys of the storages and their bytes."""
     file = _Bounded(opened)
-    if Machine().run(file) != MAGIC:
+    if run(Machine(), file) != MAGIC:
         raise RefusedError("is a pickle, but not a file that torch wrote")
-    Machine().run(file)  # the protocol's version
-    Machine().run(file)  # the writer's machine
+    run(Machine(), file)  # the protocol's version
+    run(Machine(), file)  # the writer's machine
     machine = Machine()
-    value = machine.run(file)
-    keys = Machine().run(file)
+    value = run(machine, file)
+    keys = run(Machine(), file)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise RefusedError("does not list the storages that it names")
     if sorted(keys) != sorted(machine.storages):
