@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TriptychError
+from ..errors import TriptychError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def decode(path: Path) -> Decoded:
         except UnidentifiedImageError as error:
             raise UnusableError("not a picture" if path.stat().st_size else "an empty file") from error
         except Exception as error:  # decoders of foreign bytes raise whatever they like
-            raise UnusableError(f"damaged or unreadable ({error or type(error).__name__})") from error
+            raise UnusableError(f"damaged or unreadable ({first_line(error)})") from error
 
 
 def _upright(picture: Image.Image) -> Decoded:
