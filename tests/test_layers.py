@@ -11,8 +11,8 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 # fmt: off
 ROOMS = [
-    "errors", "plugins", "settings", "units", "files", "scores", "base", "data", "patching", "sampling", "methods",
-    "exchange", "training", "metrics", "verdict", "report", "study", "app", "cli", "__main__",
+    "errors", "plugins", "settings", "units", "files", "scores", "records", "base", "data", "patching", "sampling",
+    "methods", "exchange", "training", "metrics", "verdict", "report", "study", "app", "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}
@@ -31,17 +31,10 @@ MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py")) if path !=
 
 
 def imports(path: Path) -> set[Name]:
-    """The modules of triptych that a file imports, also inside functions; not those for type checkers."""
+    """The modules of triptych that a file imports, also inside functions and for type checkers alone."""
     package, found = path.relative_to(ROOT).parent.parts, set()
-    tree = ast.parse(path.read_text())
-    skipped = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level and node not in skipped:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
             above = package[: len(package) - node.level + 1]
             target = (*above, *(node.module.split(".") if node.module else ()))
             names = [(*target, alias.name) for alias in node.names]

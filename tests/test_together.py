@@ -13,7 +13,8 @@ from tests.worlds import WORD, call, settings, typed
 from triptych.data.concept import Concept
 from triptych.errors import TriptychError
 from triptych.scores import Cost
-from triptych.study.together import Together, combinations_of, cost_together, failures_together, together
+from triptych.study.combinations import combinations_of
+from triptych.study.together import Together, cost_together, failures_together, together
 from triptych.study.training import Run
 from triptych.verdict.words import inside, title
 

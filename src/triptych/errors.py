@@ -16,6 +16,14 @@ class TriptychError(Exception):
         super().__init__(printable(sentence))
 
 
+class OtherBaseError(TriptychError):
+    """What was learned fits another kind of base than the one it is opened on."""
+
+    def __init__(self, detail: str, what: str = "this") -> None:
+        self.detail, self.what = detail, what
+        super().__init__(f"{what} was made for another kind of base: {detail}")
+
+
 def printable(text: str) -> str:
     """One line of text, with line ends, terminal codes and broken letters escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

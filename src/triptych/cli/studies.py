@@ -153,6 +153,6 @@ def _by_method(settings: list[str] | None) -> dict[str, dict[str, Value]]:
 
 
 def _together(text: str) -> tuple[str, ...] | None:
-    from ..study.together import combinations_of
+    from ..study.combinations import combinations_of
 
     return None if not text else () if text == "none" else combinations_of(text)

@@ -20,11 +20,11 @@ from ..base import Base
 from ..base.description import FILE as DESCRIPTION
 from ..base.opening.names import Origin, ema_key, family_of, origins
 from ..base.opening.single import FAMILIES
-from ..errors import TriptychError
 from ..files.atomic import replacing_entries, write_text
 from ..files.checkpoint import EMA, NESTED, UNET, VAE
 from ..files.streaming import DTYPES, Entry, Rounding, write_entries
 from ..files.tensorfile import TensorFile
+from ..patching.patch import check_fit
 
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
@@ -44,15 +44,10 @@ class Change:
         """Make sure that they are differences of these weights.
 
         Raises:
-            TriptychError: naming the first that is not.
+            OtherBaseError: naming the first that is not.
         """
-        for name, difference in self.differences.items():
-            wanted = tuple(weights[name].shape) if name in weights else "none"
-            if wanted != tuple(difference.shape):
-                raise TriptychError(
-                    "this was made for another kind of base: "
-                    f"{name} is {tuple(difference.shape)}, the base has {wanted}"
-                )
+        shapes = {name: weights[name].shape for name in self.differences if name in weights}
+        check_fit("change of weights", self.differences, shapes)
 
     def to(self, name: str, weight: Tensor) -> Tensor:
         """A weight, changed, in float32; itself where nothing changes it."""

@@ -1,8 +1,7 @@
 """A LoRA out of a difference of weights: the best change of low rank in each layer, by its singular values.
 
-Eckart and Young 1936: the first `rank` singular triplets are the nearest matrix of that rank. What is kept is said as
-energy, the sum of the squares of the singular values kept over that of all there are, over all weights, so that what a
-LoRA has no place for (norms, biases, embeddings) counts as lost.
+What is kept is said as energy: the sum of the squares of the singular values kept, over that of all weights, so that
+what a LoRA has no place for (norms, biases, embeddings) counts as lost.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..base.opening.difference import nearest_of_rank
 from ..errors import TriptychError
-
-NOTHING = 1e-13  # of the largest squared singular value: below it there is only the rounding of float64
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def extract_lora(difference: Mapping[str, Tensor], rank: int, *, energy: float |
     whole = sum(_energy(change) for change in difference.values())
     if not layers or not whole:
         raise TriptychError("there is no change of a linear or convolution layer to take a LoRA from")
-    factors = {name: _factors(change, rank) for name, change in layers.items()}
+    factors = {name: nearest_of_rank(change, rank) for name, change in layers.items()}
     kept = torch.stack([_filled(squares, rank) for _, _, squares in factors.values()]).sum(0).cumsum(0) / whole
     if energy is not None:
         enough = (kept >= energy).nonzero()
@@ -74,26 +72,6 @@ def _can_hold(name: str, change: Tensor) -> bool:
 
 def _energy(change: Tensor) -> float:
     return float(change.double().square().sum())
-
-
-def _factors(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A [up to rank, in], B [out, up to rank], and the squares of the singular values of their product.
-
-    By the eigenvectors of the smaller of the two products with the transpose: many times faster than a singular value
-    decomposition, and in float64 as good for the first values.
-    """
-    matrix = change.flatten(1).double()
-    wide = matrix.shape[0] <= matrix.shape[1]
-    squares, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
-    squares, vectors = squares.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank]
-    if wide:
-        a, b = vectors.T @ matrix, vectors  # B's columns are orthonormal
-    else:
-        a, b = vectors.T, matrix @ vectors
-    squares = squares * (squares > NOTHING * squares[0])
-    size = torch.where(squares > 0, squares, 1) ** (0.25 if wide else -0.25)  # shared, so that neither is very small
-    there = (squares > 0).double()
-    return a * (there / size)[:, None], b * (there * size), squares
 
 
 def _filled(values: Tensor, length: int) -> Tensor:

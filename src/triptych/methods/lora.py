@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Base, Change, Owner, generator
-from ..errors import TriptychError
+from ..errors import OtherBaseError
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
@@ -80,8 +80,8 @@ class Lora(Method[Settings]):
                     layer = _at(layers, path)
                     change = _change(patch, path, layer, leaves, settings.alpha, owner)
                     undo.enter_context(base.changes.on(layer, "gives", change))
-            except TriptychError as error:
-                raise TriptychError(f"{error}{_meant(base, tensors)}") from error
+            except OtherBaseError as error:
+                raise OtherBaseError(f"{error.detail}{_meant(base, tensors)}") from error
             yield patch
 
 
@@ -158,7 +158,7 @@ def _changeable(base: Base) -> dict[str, nn.Module]:
 
 def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
     if path not in layers:
-        raise TriptychError(f"made for another kind of base: this one has no layer {path} to change")
+        raise OtherBaseError(f"this one has no layer {path} to change")
     return layers[path]
 
 

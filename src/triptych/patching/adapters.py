@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..errors import TriptychError
+from ..errors import OtherBaseError, TriptychError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +46,7 @@ def loha(leaves: Leaves, weight: Tensor) -> Tensor:
 
     halves = []
     for half in "12":
-        a, b, core = (leaves.get(f"hada_{name}") for name in (f"w{half}_a", f"w{half}_b", f"t{half}"))
-        assert a is not None
-        assert b is not None
+        a, b, core = leaves[f"hada_w{half}_a"], leaves[f"hada_w{half}_b"], leaves.get(f"hada_t{half}")
         halves.append(a @ b if core is None else torch.einsum("ip,ij...,jq->pq...", a, core, b))
     return (halves[0] * halves[1]).reshape(weight.shape)
 
@@ -277,11 +275,9 @@ def _bare(tensor: Tensor) -> tuple[int, ...]:
     return shape[:2] if prod(shape[2:]) == 1 else shape
 
 
-def misfit(path: str, leaf: str, leaves: Leaves, weight: Tensor) -> TriptychError:
-    return TriptychError(
-        f"made for another kind of base: {path}.{leaf} is {tuple(leaves[leaf].shape)}, which does not fit that layer's "
-        f"weight of {tuple(weight.shape)}"
-    )
+def misfit(path: str, leaf: str, leaves: Leaves, weight: Tensor) -> OtherBaseError:
+    shape = tuple(leaves[leaf].shape)
+    return OtherBaseError(f"{path}.{leaf} is {shape}, which does not fit that layer's weight of {tuple(weight.shape)}")
 
 
 def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:

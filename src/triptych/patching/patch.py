@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import TriptychError
+from ..errors import OtherBaseError
 
 Tensors = dict[str, Tensor]
 ALL = "all"  # the one group of parameters of a patch that has no need of several
@@ -54,16 +54,14 @@ def _master(tensor: Tensor) -> torch.dtype:
     return tensor.dtype if tensor.dtype is torch.float64 else torch.float32
 
 
-def check_fit(what: str, tensors: Tensors, shapes: Mapping[str, torch.Size]) -> None:
+def check_fit(what: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
     """Tensors must have these names and shapes exactly.
 
     Raises:
-        TriptychError: naming the first tensor that does not fit.
+        OtherBaseError: naming the first tensor that does not fit.
     """
     for name in [*shapes, *(name for name in tensors if name not in shapes)]:
         wanted = tuple(shapes[name]) if name in shapes else "none"
         given = tuple(tensors[name].shape) if name in tensors else "none"
         if wanted != given:
-            raise TriptychError(
-                f"this {what} was made for another kind of base: {name} is {given}, the base has {wanted}"
-            )
+            raise OtherBaseError(f"{name} is {given}, the base has {wanted}", f"this {what}")

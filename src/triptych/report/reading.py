@@ -1,7 +1,5 @@
 """Reads a study folder into frozen values. Only verdict.json must be there; what else is missing is left out."""
 
-import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TriptychError
+from ..records import Log, SheetRecord, TrialRecord
 from ..scores import Score, read_scores
 from ..verdict import Verdict
 
@@ -97,8 +96,8 @@ def read(folder: Path) -> Reading:
         return Reading(
             study=_study(folder / "study.toml"),
             verdict=verdict,
-            sheets=tuple(_sheet(path) for path in sorted(folder.glob("sheets/*/sheet.json"))),
-            trials=tuple(_trial(path) for path in sorted(folder.glob("trials/*/trial.json"))),
+            sheets=tuple(_sheet(path.parent) for path in sorted(folder.glob(f"sheets/*/{SheetRecord.NAME}"))),
+            trials=tuple(_trial(path.parent) for path in sorted(folder.glob(f"trials/*/{TrialRecord.NAME}"))),
             scores=_scores(folder / "scores.jsonl"),
             thumbs=_thumbs(folder / "thumbs"),
             artifacts=tuple(path for path in sorted(folder.glob("artifacts/*")) if path.is_file()),
@@ -134,36 +133,18 @@ def _pairs(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _sheet(path: Path) -> Sheet:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    pictures = tuple(Picture(path.parent / one["file"], one["prompt"], one["seed"]) for one in told["pictures"])
-    return Sheet(told["method"], told["replicate"], told["role"], tuple(one for one in pictures if one.path.exists()))
+def _sheet(folder: Path) -> Sheet:
+    record = SheetRecord.read(folder)
+    pictures = tuple(Picture(folder / one.file, one.prompt, one.seed) for one in record.pictures)
+    return Sheet(record.method, record.replicate, record.role, tuple(one for one in pictures if one.path.exists()))
 
 
-def _trial(path: Path) -> Trial:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    log = path.with_name("log.jsonl")
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+def _trial(folder: Path) -> Trial:
+    record, log = TrialRecord.read(folder), Log.read(folder)
     return Trial(
-        method=told["method"],
-        replicate=told.get("replicate", 0),
-        steps=told.get("steps", 0),
-        rate=told.get("lr", 0.0),
-        says=told.get("says", ""),
-        settings=_pairs(told.get("settings", {})),
-        losses=_losses(lines, "loss"),
-        fixed=_losses(lines, "fixed_loss"),
-        pictures=tuple(told.get("pictures", ())),
-        kept_step=told.get("kept_step", told.get("steps", 0)),
-    )
-
-
-def _losses(lines: list[dict[str, Any]], name: str) -> tuple[tuple[int, float], ...]:
-    return tuple((line["step"], line[name]) for line in lines if _finite(line.get(name)))
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+        record.method, record.replicate, record.steps, record.lr, record.says, _pairs(record.settings), log.losses,
+        log.fixed, record.pictures, record.kept_step or record.steps,
+    )  # fmt: skip
 
 
 def _scores(path: Path) -> dict[str, tuple[Score, ...]]:

@@ -23,6 +23,7 @@ from ..data.examples import Examples
 from ..errors import first_line
 from ..files.atomic import write_text
 from ..methods import method_named
+from ..records import TrialRecord
 from ..scores import Cost
 from ..training.fit import Trial, fit
 from .training import Run
@@ -152,18 +153,18 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
 
 def cost_of(run: Run, alone: Alone | None, tuning_trials: int) -> Cost:
     """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
-    record = json.loads(run.record.read_text())
+    record = TrialRecord.read(run.folder)
     return Cost(
         method=run.method,
         attaches=not method_named(run.method).moves_weights,
-        parameters=record["parameters"],
+        parameters=record.parameters,
         file_bytes=run.artifact.stat().st_size,
-        steps=record["steps"],
-        pictures_seen=record["steps"] * getattr(run.settings, "batch", 0),
-        seconds_alone=alone.seconds * max(record["steps"], 1) if alone else None,
+        steps=record.steps,
+        pictures_seen=record.steps * getattr(run.settings, "batch", 0),
+        seconds_alone=alone.seconds * max(record.steps, 1) if alone else None,
         peak_bytes=alone.peak_bytes if alone else None,
-        seconds_shared=record["seconds"],
-        trained_with=tuple(record["trained_with"]),
+        seconds_shared=record.seconds,
+        trained_with=record.trained_with,
         tuning_trials=tuning_trials,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import Part, compose
 from ..exchange.formats import open_artifact
-from ..files.atomic import write_text
 from ..metrics import Drawn, Role
+from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import Request, draw
 from ..sampling.recipe import Recipe, save_png
 from ..scores import BASE
@@ -38,8 +37,9 @@ class Sheet:
     artifacts: tuple[Path, ...]  # attached at once; none for the bare base
 
     @property
-    def record(self) -> Path:
-        return self.folder / "sheet.json"
+    def record(self) -> SheetRecord | None:
+        """What was drawn; None where it has not been, or not all of it."""
+        return SheetRecord.read(self.folder) if (self.folder / SheetRecord.NAME).is_file() else None
 
     @property
     def own_word(self) -> bool:
@@ -48,10 +48,9 @@ class Sheet:
 
     @property
     def seconds_a_picture(self) -> float | None:
-        """Wall seconds of drawing one, as part of a batch; None where nobody looked at the clock."""
-        told = json.loads(self.record.read_text()) if self.record.is_file() else {}
-        seconds: float | None = told.get("seconds_a_picture")
-        return seconds
+        """Wall seconds of drawing one, as part of a batch; None where nothing was drawn."""
+        record = self.record
+        return record.seconds_a_picture if record else None
 
     def drawn(self, out: Path) -> list[Drawn]:
         """Its pictures, as the metrics take them."""
@@ -71,7 +70,7 @@ def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
 
 def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
     """All pictures by role; those of a method without a word of its own are pictures of the class word too."""
-    found = [picture for sheet in drawn if sheet.record.is_file() for picture in sheet.drawn(work.layout.out)]
+    found = [picture for sheet in drawn if sheet.record for picture in sheet.drawn(work.layout.out)]
     nameless = {(sheet.method, sheet.replicate) for sheet in drawn if sheet.role == "concept" and not sheet.own_word}
     asked = {(prompt, seed) for prompt, _, seed in _class_word(work)}
     return found + [
@@ -109,7 +108,7 @@ def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tup
 
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Draws what is not there yet. What does not fit another base is not drawn there, and said."""
-    missing = [sheet for sheet in wanted if not sheet.record.is_file()]
+    missing = [sheet for sheet in wanted if not sheet.record]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
     for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
         mine = [sheet for sheet in missing if sheet.artifacts == artifacts]
@@ -135,7 +134,5 @@ def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
             recipe = Recipe.of(base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
-            told.append({"file": f"{i:05}.png", "prompt": prompt, "asked": asked, "seed": seed})
-        record = {"method": sheet.method, "replicate": sheet.replicate, "role": sheet.role, "pictures": told}
-        record["seconds_a_picture"] = seconds
-        write_text(sheet.record, json.dumps(record, indent=1))
+            told.append(PictureRecord(f"{i:05}.png", prompt, seed, asked))
+        SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(told), seconds).write(sheet.folder)

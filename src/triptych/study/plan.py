@@ -22,7 +22,7 @@ from ..methods import Training, method_named, methods
 from ..scores import parts_of
 from ..settings import Value
 from ..verdict import NEEDS, Need
-from .together import combinations_of
+from .combinations import combinations_of
 from .tuned import Tuned
 
 FILE = "study.toml"
@@ -45,7 +45,7 @@ class Plan:
     text_encoder: str = ""
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # method -> what differs from defaults
     replicates: int = 0  # trainings of each method, each with a seed of its own
-    together: tuple[str, ...] | None = None  # combinations, as `together.combinations_of` names them
+    together: tuple[str, ...] | None = None  # combinations, as `combinations_of` names them
     tuned: str = ""  # a file that `triptych tune` wrote
     other_base: str = ""  # on which the trained files are drawn once more; empty: on none
 

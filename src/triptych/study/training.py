@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,8 +16,8 @@ from ..data.concept import Concept
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
-from ..files.atomic import write_text
 from ..methods import Training, method_named
+from ..records import Log, TrialRecord
 from ..training.fit import Fitted, Trial, fit
 from ..training.stopping import Stopped
 from .layout import key
@@ -48,19 +47,20 @@ class Run:
         return (self.artifact,)
 
     @property
-    def record(self) -> Path:
-        return self.folder / "trial.json"
+    def record(self) -> TrialRecord | None:
+        """What came of it; None where it has not ended."""
+        return TrialRecord.read(self.folder) if (self.folder / TrialRecord.NAME).is_file() else None
 
     @property
     def done(self) -> bool:
-        return self.artifact.is_file() and self.record.is_file() and self.failure is None  # the record comes last
+        record = self.record
+        return self.artifact.is_file() and record is not None and record.failure is None
 
     @property
     def failure(self) -> str | None:
         """Why there is no result; None where there is one, or none was tried for."""
-        told = json.loads(self.record.read_text()) if self.record.is_file() else {}
-        failure: str | None = told.get("failure")
-        return failure
+        record = self.record
+        return record.failure if record else None
 
     @property
     def steps(self) -> int:
@@ -158,28 +158,16 @@ def _trial(work: Work, run: Run, owned: bool) -> Trial:
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     """The artifact, its losses, and last the record that says the trial is over."""
     says = run.phrase(work.concept)
-    record = {
-        "method": run.method, "replicate": run.replicate, "seed": run.seed, "settings": asdict(run.settings),
-        "steps": len(result.losses), "kept_step": result.kept_step, "lr": getattr(run.settings, "lr", 0.0),
-        "says": says, "failure": result.failure,
-        "pictures": [work.concept.pictures[i].path.name for i in run.train], "seconds": result.seconds,
-        "trained_with": list(others), "parameters": sum(tensor.numel() for tensor in result.tensors.values()),
-    }  # fmt: skip
     if not result.failure:
         told = provenance(work.base, work.concept, says, run.seed)
         save(Artifact(run.method, run.settings, result.tensors, told), run.artifact)
-        write_text(run.folder / "log.jsonl", "\n".join(json.dumps(line) for line in _log(result)))
-    write_text(run.record, json.dumps(record, indent=1))
-
-
-def _log(result: Fitted) -> list[dict[str, float]]:
-    """A line a step: `step` (steps done), `loss` (of that step, none at 0), `fixed_loss` (where it was looked at)."""
-    loss, fixed = dict(enumerate(result.losses, start=1)), dict(result.fixed)
-    return [
-        {"step": step, **({"loss": loss[step]} if step in loss else {}),
-         **({"fixed_loss": fixed[step]} if step in fixed else {})}
-        for step in sorted(loss.keys() | fixed.keys())
-    ]  # fmt: skip
+        Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(run.folder)
+    TrialRecord(
+        run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,
+        getattr(run.settings, "lr", 0.0), says, result.failure,
+        tuple(work.concept.pictures[i].path.name for i in run.train), result.seconds, tuple(others),
+        sum(tensor.numel() for tensor in result.tensors.values()),
+    ).write(run.folder)  # fmt: skip
 
 
 def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, str]:

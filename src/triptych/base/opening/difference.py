@@ -10,6 +10,33 @@ import torch
 from torch import Tensor
 
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
+NOTHING = 1e-13  # of the largest squared singular value: below it there is only the rounding of float64
+
+
+def nearest_of_rank(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The matrix of this rank that is nearest to a change of weights, as a product B A, in float64.
+
+    By the eigenvectors of the smaller of the two products with the transpose: many times faster than a singular value
+    decomposition, and as good for the first values.
+
+    Args:
+        change: [out, in], or [out, in, height, width], which is [out, in * height * width].
+
+    Returns:
+        A [up to rank, in], B [out, up to rank], and the squares of the singular values of their product.
+    """
+    matrix = change.flatten(1).double()
+    wide = matrix.shape[0] <= matrix.shape[1]
+    squares, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
+    squares, vectors = squares.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank]
+    if wide:
+        a, b = vectors.T @ matrix, vectors  # B's columns are orthonormal
+    else:
+        a, b = vectors.T, matrix @ vectors
+    squares = squares * (squares > NOTHING * squares[0])
+    size = torch.where(squares > 0, squares, 1) ** (0.25 if wide else -0.25)  # shared, so that neither is very small
+    there = (squares > 0).double()
+    return a * (there / size)[:, None], b * (there * size), squares
 
 
 def compress(before: dict[str, Tensor], after: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
@@ -21,10 +48,8 @@ def compress(before: dict[str, Tensor], after: dict[str, Tensor], rank: int) -> 
         if change.ndim < 2:
             kept[name + WHOLE] = change.half()
             continue
-        u, s, vh = torch.linalg.svd(change.flatten(1), full_matrices=False)
-        root = s[:rank].sqrt()
-        kept[name + UP] = (u[:, :rank] * root).half().contiguous()
-        kept[name + DOWN] = (root[:, None] * vh[:rank]).half().contiguous()
+        down, up, _ = nearest_of_rank(change, rank)
+        kept[name + UP], kept[name + DOWN] = up.half().contiguous(), down.half().contiguous()
     return kept
 
 
