@@ -10,7 +10,7 @@ from pathlib import Path
 from ..base import Owner
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part
-from ..exchange.formats import artifact_in, recognise
+from ..exchange.formats import artifact_in, open_artifact, recognise
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile

@@ -25,6 +25,7 @@ from ..study.progress import Progress
 from .calling import WORD, Attached, Caller, Prompt, parts_in
 
 RANDOM = -1  # a seed that stands for one chosen at random, as in A1111
+OPTIONS = ("steps", "guidance", "sampler")  # what a line of a file of prompts may say otherwise
 SEEDS = 1 << 32  # how many there are to choose from
 
 
@@ -82,6 +83,8 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     for word in caller.words:
         if len(base.texts[0].spell([word])[0]) == 1:
             note(f"{word!r} is a word of the base, too: prompts read it as the embedding {caller.words[word].name}")
+    for sentence in (sentence for part in parts for sentence in part.artifact.notes):
+        note(sentence)
     with compose(base, *parts):
         for job in jobs:
             _say_what_is_read(base, job, note)
@@ -134,9 +137,7 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: C
     Raises:
         TriptychError: one of them is out of range.
     """
-    own: dict[str, Any] = {
-        name: getattr(line, name) for name in ("steps", "guidance", "sampler") if name in line.options
-    }
+    own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
     changes = {**request.changes, **own, "negative": prompt.negative}
     try:
         drawing = settings_for(base, **changes)

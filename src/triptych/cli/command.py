@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
 from typer.core import TyperCommand
 
 from ..errors import TriptychError
 
-PATHS = {"base", "use", "vae", "clip", "image_encoder", "text_encoder", "other_base"}  # texts that may name a file
-
 
 class Command(TyperCommand):
-    """A command that refuses bytes in its words which are no text, but for names of files."""
+    """A command that refuses bytes in its words which are no text. A path may be any bytes."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
-        for name, value in ctx.params.items():
-            for text in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(text, str) and name not in PATHS and not _is_text(text):
-                    option = name if name in ("prompt", "method") else f"--{name.replace('_', '-')}"
-                    raise TriptychError(f"{option} is not UTF-8: {text!r}; set the terminal to UTF-8")
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name)
+            for text in given if isinstance(given, list | tuple) else (given,):
+                if isinstance(text, str) and not _is_text(text):
+                    name = max(parameter.opts, key=len)
+                    raise TriptychError(f"{name} {text!r} is not UTF-8: set the terminal to UTF-8, or rename the file")
         return super().invoke(ctx)
 
 
