@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.worlds import call, learned, trial, typed
 from triptych.base import Base, Place
-from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.conversion import Order, convert
 from triptych.exchange.saving import save
-from triptych.files.library import Call, Library, calls, sidecar
+from triptych.files.library import Library, sidecar
 from triptych.sampling.generate import Request, draw
-
-
-@pytest.mark.parametrize(
-    ("prompt", "text", "called"),
-    [
-        ("a dog", "a dog", []),
-        ("a <lora:x:0.5> dog", "a dog", [Call("lora", "x", (0.5,))]),
-        ("<hypernet:y:1><lyco:z:0.2:1> dog", "dog", [Call("hypernet", "y", (1.0,)), Call("lora", "z", (0.2, 1.0))]),
-        ("dog <lora:x>", "dog", [Call("lora", "x")]),
-        ("dog <lora:x:te=0.5:unet=1>", "dog", [Call("lora", "x", (0.5, 1.0))]),
-        ("a <concept> dog", "a <concept> dog", []),
-    ],
-)
-def test_what_a_prompt_calls(prompt: str, text: str, called: list[Call]) -> None:
-    assert calls(prompt) == (text, called)
-
-
-def test_a_strength_must_be_a_number() -> None:
-    with pytest.raises(TriptychError, match=r"write <lora:NAME:0\.8>"):
-        calls("<lora:x:much>")
-
 
 LAYOUTS = {
     "A1111": {"lora": "models/Lora/animals", "hypernet": "models/hypernetworks", "embedding": "embeddings"},
@@ -119,6 +98,7 @@ def test_what_cannot_be_called(
         ("<lora:fix> dog", library, "did you mean 'fox'"),
         ("<lora:../../etc/passwd> dog", library, "has no LoRA called"),
         ("<lora:fox> dog", library, "no kind that triptych knows"),
+        ("<lora:fox:much> dog", library, "is not a number such as 0.8"),
         ("a dog", ("--library", tmp_path / "nothing"), "no library folder"),
     ):
         assert call(monkeypatch, *typed(random_base, "generate", prompt, "--out", tmp_path / "out", *more)) == 2
@@ -129,15 +109,160 @@ def test_what_cannot_be_called(
 
 def test_names_that_training_gave(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "v12.safetensors", {"ss_output_name": "fox"})
-    assert Library(tmp_path).find("lora", "fox") == tmp_path / "v12.safetensors"
+    assert Library(tmp_path).find("lora", "fox") == [tmp_path / "v12.safetensors"]
 
 
-def test_longer_names_of_embeddings_win(tmp_path: Path) -> None:
-    for name in ("cat", "cat-big", "dog"):
-        save_file({"emb_params": torch.zeros(1, 12)}, tmp_path / f"{name}.safetensors")
-    words = Library(tmp_path).words
-    assert set(words("a Cat-Big in the sun")) == {"cat-big"}
-    assert set(words("a cat-big and a cat, dogs")) == {"cat-big", "cat"}
+def an_embedding(path: Path) -> bool:
+    return "lora" not in path.name
+
+
+@pytest.mark.parametrize(
+    ("names", "prompt", "words"),
+    [
+        (("cat", "cat-big", "dog"), "a Cat-Big in the sun", ["cat-big"]),
+        (("cat", "cat-big", "dog"), "a cat-big and a cat, dogs", ["cat-big", "cat"]),
+        (("fox", "fox2"), "a fox2 on the left, not a FOX.", ["fox2", "fox"]),
+        (("sks",), "two desks", []),
+        (("sks",), "a (sks:1.2) desk, sks's", ["sks"]),
+        (("my_fox", "fox"), "my_fox", ["my_fox"]),
+        (("red fox", "fox"), "a red fox", ["red fox"]),
+        (("fox",), "a fox_2", []),
+        (("fuchs", "löwe"), "ein LÖWE", ["löwe"]),
+        (("<fox>",), "the<fox>y", ["<fox>"]),
+        (("fox lora", "fox"), "a fox lora", ["fox"]),  # the longer is no embedding, so it stands in nobody's way
+    ],
+)
+def test_the_words_of_a_prompt(names: tuple[str, ...], prompt: str, words: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / f"{name}.pt").touch()
+    assert list(Library(tmp_path).words(prompt, an_embedding)) == words
+
+
+def test_a_folder_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fox.pt").touch()
+    library, reads, rglob = Library(tmp_path), [], Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda self, pattern: reads.append(self) or rglob(self, pattern))
+    for _ in range(3):
+        assert library.words("a fox", an_embedding)
+        assert library.find("lora", "fox")
+    assert reads == [tmp_path]
+
+
+def sampled(
+    monkeypatch: pytest.MonkeyPatch, random_base: Path, place: Path, prompt: str, *more: str | Path
+) -> np.ndarray:
+    out = place / f"out-{abs(hash((prompt, more)))}"
+    words = typed(random_base, "generate", prompt, "--out", out, "--precision", "fp32", "--steps", "2", *more)
+    assert call(monkeypatch, *words) == 0
+    return np.asarray(Image.open(out / "00000.png")).astype(int)
+
+
+@pytest.fixture
+def flat(base: Base, tmp_path: Path) -> tuple[Path, dict[str, Artifact]]:
+    """Files of all kinds side by side, called as words of prompts are."""
+    made = {
+        "fox": learned(base, trial("lora")),
+        "owl": learned(base, trial("hypernetwork")),
+        "q": learned(base, trial("textual-inversion", vectors=2)),
+        "q2": learned(base, trial("textual-inversion", seed=2)),
+    }
+    for name, artifact in made.items():
+        save(artifact, tmp_path / "library" / f"{name}.safetensors")
+    (tmp_path / "library" / "cat.pt").write_bytes(b"no file of tensors")
+    save_file({"nothing": torch.zeros(1)}, tmp_path / "library" / "red.safetensors")
+    return tmp_path / "library", made
+
+
+def test_only_embeddings_are_words(
+    flat: tuple[Path, dict[str, Artifact]], tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prompt in ("a fox", "an owl and a red cat"):
+        plain = sampled(monkeypatch, random_base, tmp_path, prompt)
+        assert np.array_equal(sampled(monkeypatch, random_base, tmp_path, prompt, "--library", flat[0]), plain)
+
+
+def test_each_embedding_is_whole(
+    flat: tuple[Path, dict[str, Artifact]],
+    tmp_path: Path,
+    random_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also those with a name that the base has as a token, and with one within another's name."""
+    got = sampled(monkeypatch, random_base, tmp_path, "a q2 on a Q", "--library", flat[0])
+    told = capsys.readouterr().err
+    assert "'q' is a word of the base, too: prompts read it as the embedding q.safetensors" in told
+    opened = Place(str(random_base / "base"), precision="fp32").open()
+    one, two = (
+        Part(replace(flat[1][name], settings=replace(flat[1][name].settings, token=f"<{name}>")))
+        for name in ("q", "q2")
+    )
+    with compose(opened, one, two):
+        drawing = replace(opened.description.drawing, steps=2)
+        alone = draw(opened, [Request("a <q2> on a <q>", (0,))], drawing)[0][0]
+    assert np.abs(got - np.asarray(alone).astype(int)).max() <= 1
+
+
+def test_the_longer_word_is_read_first_whatever_the_order(base: Base) -> None:
+    made = {"big": learned(base, trial("textual-inversion")), "big-cat": learned(base, trial("textual-inversion"))}
+    short, long = (Part(replace(one, settings=replace(one.settings, token=name))) for name, one in made.items())
+    read = []
+    for parts in ((short, long), (long, short)):
+        with compose(base, *parts):
+            read.append([len(ids) for ids in base.texts[0].spell(["big-cat", "big", "biggest"])])
+    assert read[0] == read[1]
+    vectors = short.artifact.settings.vectors
+    assert read[0] == [vectors, vectors, len(base.texts[0].spell(["biggest"])[0])]
+
+
+def test_the_same_file_twice_adds_up(
+    flat: tuple[Path, dict[str, Artifact]], tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = ("--library", flat[0])
+    once = sampled(monkeypatch, random_base, tmp_path, "<lora:fox:1> a dress", *library)
+    for prompt in ("<lora:fox:0.5> a dress <lora:fox:0.5>", "<lora:fox:0.7> a <lyco:fox:0.3> dress"):
+        assert np.abs(sampled(monkeypatch, random_base, tmp_path, prompt, *library) - once).max() <= 1
+    assert np.abs(sampled(monkeypatch, random_base, tmp_path, "<lora:fox:0.5> a dress", *library) - once).max() > 1
+
+
+def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dyn=N is the LoRA of the first N ranks, each with the strength that it has in the whole."""
+    made = learned(base, trial("lora", rank=4, alpha=4.0))
+    made = replace(made, tensors={name: 10 * tensor for name, tensor in made.tensors.items()})
+    first = {name: t[:1] if "lora_A" in name else t[:, :1] for name, t in made.tensors.items()}
+    cut = replace(made, tensors=first, settings=replace(made.settings, rank=1, alpha=1.0))
+    save(made, tmp_path / "library" / "whole.safetensors")
+    save(cut, tmp_path / "library" / "cut.safetensors")
+    library = ("--library", tmp_path / "library")
+    asked = ("<lora:cut:1> a dog", "<lora:whole:1:1:1> a dog", "<lora:whole:dyn=1> a dog", "<lora:whole> a dog")
+    one, by_place, by_name, whole = (sampled(monkeypatch, random_base, tmp_path, p, *library) for p in asked)
+    assert np.abs(one - by_place).max() <= 1
+    assert np.array_equal(by_place, by_name)
+    assert np.abs(one - whole).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("<lora:fox:0.5:lbw=XYZ> a dress", "'lbw=XYZ' in <lora:fox:0.5:lbw=XYZ> is not used"),
+        ("<loro:fox:1> a dress", "<loro:fox:1> is left out of the prompt: it calls nothing; did you mean 'lora'?"),
+        ("<lora:fox> a dress", "fox.safetensors is attached at strength 1: its notes prefer <lora:fox:0.6>"),
+        ("<lora:FOX:1> a (dress:1.2)", "'(dress:1.2)': read as text"),
+        ("<hypernet:owl:1:2> a dress", "'2' in <hypernet:owl:1:2> is not used"),
+    ],
+)
+def test_what_is_not_used_is_said(
+    prompt: str,
+    sentence: str,
+    flat: tuple[Path, dict[str, Artifact]],
+    tmp_path: Path,
+    random_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (flat[0] / "fox.json").write_text(json.dumps({"preferred weight": 0.6}))
+    sampled(monkeypatch, random_base, tmp_path, prompt, "--library", flat[0])
+    assert sentence in capsys.readouterr().err
 
 
 def test_sidecars(tmp_path: Path) -> None:

@@ -2,58 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..base import Owner
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part
-from ..exchange.formats import artifact_in, recognise
+from ..exchange.formats import artifact_in, open_artifact, recognise
 from ..exchange.word_files import bundled_embeddings
-from ..files.library import Library, calls, sidecar
+from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile
+from ..prompt.calls import Call, Called, read_calls
+from ..sampling.recipe import ModelFile, Used
+
+KINDS: dict[Called, str] = {"lora": "lora", "hypernet": "hypernetwork"}  # what a tag may call
+WORD = "textual-inversion"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """One file as a picture uses it: its parts, and how the picture's recipe tells it."""
+
+    parts: tuple[Part, ...]
+    used: Used
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as it is encoded, the owner of what it calls, and the files that it calls."""
+
+    text: str
+    negative: str
+    owner: Owner = None
+    attached: tuple[Attached, ...] = ()
+
+    @property
+    def uses(self) -> tuple[Used, ...]:
+        return tuple(one.used for one in self.attached)
 
 
 @dataclass
 class Caller:
-    """Reads prompts; prompts that call the same files with the same strengths share them, and their owner."""
+    """Reads prompts; prompts that call the same files with the same strengths share them, and their owner.
+
+    `note` is told, in a sentence, what a prompt gives that is not used as A1111 would.
+    """
 
     library: Library | None
-    opened: dict[tuple[Path, tuple[float, ...]], list[Part]] = field(default_factory=dict)
-    parts: dict[Owner, list[Part]] = field(default_factory=dict)
+    note: Callable[[str], None]
+    opened: dict[tuple[Path, Call], Attached] = field(default_factory=dict)
+    owned: dict[Owner, list[Part]] = field(default_factory=dict)
+    words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
 
-    def read(self, prompt: str, negative: str) -> tuple[str, Owner]:
-        """The prompt without its calls, and the owner of what it calls.
-
+    def read(self, prompt: str, negative: str) -> Prompt:
+        """
         Raises:
             TriptychError: there is no library to call from, or it has no such file.
         """
-        text, named = calls(prompt)
+        read = read_calls(prompt)
+        for sentence in read.notes:
+            self.note(sentence)
+        for call in read_calls(negative).calls:
+            self.note(f"<{call.kind}:{call.name}> in the negative prompt calls nothing: write it in the prompt")
         if self.library is None:
-            if named:
-                raise TriptychError(f"{prompt!r} calls {named[0].name!r}: say where that file lies by --library DIR")
-            return prompt, None
-        found: dict[str, list[Part]] = {}
-        for one in named:
-            path = self.library.find(one.kind, one.name)
-            strengths = one.strengths or (sidecar(path).strength or 1.0,)
-            found[f"{path}:{strengths}"] = self._parts(path, strengths)
-        for word, path in self.library.words(f"{text}\n{negative}").items():
-            (part,) = self._parts(path, (1.0,))
-            renamed = replace(part.artifact.settings, token=word)
-            found[str(path)] = [Part(replace(part.artifact, settings=renamed))]
-        owner = " + ".join(found)  # a prompt that calls nothing has an owner too: that of nothing
-        self.parts.setdefault(owner, [replace(part, owner=owner) for parts in found.values() for part in parts])
-        return text, owner
+            if read.calls:
+                raise TriptychError(f"{prompt!r} calls {read.calls[0].name!r}: say where it lies by --library DIR")
+            return Prompt(read.text, negative)
+        attached = [self._called(self.library, call) for call in read.calls]
+        attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
+        owner = " + ".join(map(repr, (one.used for one in attached)))  # that of nothing where nothing is called
+        self.owned.setdefault(owner, [replace(part, owner=owner) for part in _parts_of(attached)])
+        return Prompt(read.text, negative, owner, tuple(attached))
 
-    def _parts(self, path: Path, strengths: tuple[float, ...]) -> list[Part]:
-        if (path, strengths) not in self.opened:
-            self.opened[path, strengths] = parts_in(path, strengths)
-        return self.opened[path, strengths]
+    @property
+    def parts(self) -> list[Part]:
+        """Everything that the prompts call."""
+        return [part for parts in self.owned.values() for part in parts]
+
+    def _called(self, library: Library, call: Call) -> Attached:
+        found = library.find(call.kind, call.name)
+        path = self._one([path for path in found if self._kind(path) == KINDS[call.kind]] or found)
+        if (path, call) not in self.opened:
+            parts = parts_in(path, call)
+            method = parts[0].artifact.method
+            if method != KINDS[call.kind]:
+                how = "write its name as a word of the prompt" if method == WORD else f"give it as --use {path.name}"
+                raise TriptychError(f"<{call.kind}:{call.name}> calls {path}, which is a {method}: {how}")
+            if call.ranks and not any("lora_A" in name for part in parts for name in part.artifact.tensors):
+                self.note(f"dyn={call.ranks} is not used: {path.name} has no plain LoRA to take ranks of")
+            preferred = sidecar(path).strength
+            if call.text is None and preferred not in (None, 1):
+                self.note(
+                    f"{path.name} is attached at strength 1: its notes prefer <{call.kind}:{call.name}:{preferred:g}>"
+                )
+            self.opened[path, call] = Attached(tuple(parts), Used.of(path, method, call.text, call.unet))
+        return self.opened[path, call]
+
+    def _spelled(self, library: Library, text: str) -> list[tuple[str, list[Path]]]:
+        return list(library.words(text, lambda path: self._kind(path) == WORD).items())
+
+    def _word(self, name: str, paths: Sequence[Path]) -> Attached:
+        """An embedding under the name of its file, whatever word it was trained as."""
+        path, call = self._one(paths), Call("lora", name)
+        self.words[name] = path
+        if (path, call) not in self.opened:
+            artifact = open_artifact(path)
+            renamed = replace(artifact, settings=replace(artifact.settings, token=name))
+            self.opened[path, call] = Attached((Part(renamed),), Used.of(path, WORD))
+        return self.opened[path, call]
+
+    def _one(self, paths: Sequence[Path]) -> Path:
+        if len(paths) > 1:
+            self.note(f"{len(paths)} files are called {paths[0].stem!r}: {paths[0]} is taken, not {paths[1]}")
+        return paths[0]
+
+    @cached_property
+    def _kinds(self) -> dict[Path, str]:
+        return {}
+
+    def _kind(self, path: Path) -> str:
+        """What a file is by its header; "" for one that cannot be told."""
+        if path not in self._kinds:
+            try:
+                self._kinds[path] = recognise(TensorFile.open(path)).kind
+            except TriptychError:
+                self._kinds[path] = ""
+        return self._kinds[path]
 
 
-def parts_in(path: Path, strengths: Sequence[float]) -> list[Part]:
+def _parts_of(attached: Iterable[Attached]) -> Iterator[Part]:
+    """All parts; the words that a file brings along come once, however often it is called."""
+    brought: set[tuple[ModelFile, str]] = set()
+    for one in attached:
+        for part in one.parts:
+            word = (one.used.file, part.artifact.settings.token) if part.artifact.method == WORD else None
+            if word is None or word not in brought:
+                yield part
+            if word:
+                brought.add(word)
+
+
+def parts_in(path: Path, call: Call) -> list[Part]:
     """A file as parts of a picture: what it holds, and the words that a LoRA's file may bring along.
 
     Raises:
@@ -61,14 +152,34 @@ def parts_in(path: Path, strengths: Sequence[float]) -> list[Part]:
     """
     file = TensorFile.open(path)
     artifact, words = artifact_in(file, recognise(file)), bundled_embeddings(file).values()
-    return [*_halves(artifact, strengths), *(Part(word) for word in words)]
+    return [*_halves(artifact, call), *(Part(word) for word in words)]
 
 
-def _halves(artifact: Artifact, strengths: Sequence[float]) -> list[Part]:
-    """One strength for all of it, or two: for the text encoders, and for the UNet."""
-    if len(strengths) == 1 or artifact.method != "lora":
-        return [Part(artifact, strengths[0])]
-    text = {name: tensor for name, tensor in artifact.tensors.items() if not name.startswith("unet.")}
-    unet = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("unet.")}
-    halves = zip((text, unet), strengths[:2], strict=True)
+def _halves(artifact: Artifact, call: Call) -> list[Part]:
+    """One part where text encoders and UNet have the same strength, else two."""
+    text = 1.0 if call.text is None else call.text
+    unet = text if call.unet is None else call.unet
+    if artifact.method != "lora":
+        return [Part(artifact, text)]
+    if call.ranks:
+        artifact = _fewer_ranks(artifact, call.ranks)
+    if text == unet:
+        return [Part(artifact, text)]
+    of_unet = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("unet.")}
+    of_text = {name: tensor for name, tensor in artifact.tensors.items() if name not in of_unet}
+    halves = ((of_text, text), (of_unet, unet))
     return [Part(replace(artifact, tensors=tensors), strength) for tensors, strength in halves if tensors]
+
+
+def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
+    """A LoRA's first ranks, each as strong as it is in the whole: alpha is divided by the ranks that are left."""
+    tensors = dict(artifact.tensors)
+    for name, down in artifact.tensors.items():
+        layer = name.removesuffix("lora_A.weight")
+        up = tensors.get(f"{layer}lora_B.weight")
+        if layer == name or up is None or len(down) <= ranks or f"{layer}lora_mid.weight" in tensors:
+            continue
+        alpha = float(tensors.get(f"{layer}alpha", artifact.settings.alpha))  # 0 stands for the number of ranks
+        tensors[name] = down[:ranks]
+        tensors[f"{layer}lora_B.weight"] = up[:, :ranks] * (ranks / len(down) if alpha else 1.0)
+    return replace(artifact, tensors=tensors, settings=replace(artifact.settings, rank=ranks))

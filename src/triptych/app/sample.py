@@ -2,67 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from ..base import EMBEDDED, Place
+from ..base import EMBEDDED, Base, Drawing, Place
+from ..base.opening.loading import path_of
+from ..data.prompts import Line
 from ..errors import TriptychError
-from ..exchange.artifact import Part, compose
+from ..exchange.artifact import compose
 from ..files.atomic import make_folder
 from ..files.library import Library
+from ..prompt.calls import Call, strength
+from ..prompt.markup import read_as_text
+from ..prompt.words import whole_word
 from ..sampling.generate import Request, settings_for, stream
-from ..sampling.recipe import Recipe, save_png
+from ..sampling.recipe import ModelFile, Recipe, Used, save_png
 from ..study.progress import Progress
-from .calling import Caller, parts_in
+from .calling import WORD, Attached, Caller, Prompt, parts_in
+
+RANDOM = -1  # a seed that stands for one chosen at random, as in A1111
+OPTIONS = ("steps", "guidance", "sampler")  # what a line of a file of prompts may say otherwise
+SEEDS = 1 << 32  # how many there are to choose from
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to draw: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how.
+    """What to sample: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how.
 
-    `library`: the folder that holds what prompts call by name.
+    Args:
+        seed: of the first picture of a prompt that says none; picture i has seed + i. -1: one chosen at random.
+        count: pictures a prompt.
+        changes: what differs from the base's own way: steps, guidance, sampler, negative.
+        library: the folder that holds what prompts call by name.
     """
 
-    prompts: Sequence[str]
-    seeds: tuple[int, ...]
-    uses: tuple[str, ...]
+    prompts: Sequence[Line]
+    seed: int
+    count: int
+    uses: Sequence[str]
     changes: Mapping[str, str | int | float | None]
     library: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One prompt's pictures."""
+
+    line: Line
+    prompt: Prompt
+    drawing: Drawing
+    seeds: tuple[int, ...]
+
+    @property
+    def request(self) -> Request:
+        return Request(self.prompt.text, self.seeds, self.prompt.owner, self.drawing.negative)
+
+
 def sample_files(request: SampleRequest, place: Place, out: Path, progress: Progress) -> list[Path]:
-    """Draw and write numbered pictures as they come, after those that the folder holds already.
+    """Sample and write numbered pictures as they come, after those that the folder holds already.
 
     Raises:
         TriptychError: bad input, or the folder cannot be written.
     """
-    parts = [part for use in request.uses for part in parts_of(use)]
-    caller = Caller(Library(request.library) if request.library else None)
+    note = _once(progress.note)
+    attached = [attached_by(use) for use in request.uses]
+    caller = Caller(Library(request.library) if request.library else None, note)
     negative = str(request.changes.get("negative") or "")
-    read = [caller.read(prompt, negative) for prompt in request.prompts]
+    read = [caller.read(line.prompt, negative if line.negative is None else line.negative) for line in request.prompts]
     make_folder(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
-    base = _named(place, request.library).open()
-    drawing = settings_for(base, **request.changes)
-    requests = [Request(text, request.seeds, owner, drawing.negative) for text, owner in read]
-    attached = [*parts, *chain(*caller.parts.values())]
-    for note in dict.fromkeys(note for part in attached for note in part.artifact.notes):
-        progress.note(note)
-    with compose(base, *attached):
-        for text, owner in read:
-            with base.rows({owner: slice(0, 1)}):
-                if len(base.texts[0].spell([text])[0]) > base.texts[0].room:
-                    progress.note(f"only the first {base.texts[0].room} tokens of {text[:40]!r}... are read")
-        progress.stage("drawing", len(request.prompts) * len(request.seeds))
-        for i, picture in stream(base, requests, drawing):
-            prompt, seed = divmod(i, len(request.seeds))
-            recipe = Recipe.of(base, request.prompts[prompt], request.seeds[seed], request.uses, drawing)
-            save_png(out / f"{first + i:05}.png", picture, recipe)
-            progress.advance()
-    return [out / f"{first + i:05}.png" for i in range(len(request.prompts) * len(request.seeds))]
+    place = _named(place, request.library)
+    base = place.open()
+    jobs = [_job(base, request, line, prompt, note) for line, prompt in zip(request.prompts, read, strict=True)]
+    parts = [part for one in attached for part in one.parts] + caller.parts
+    for word in caller.words:
+        if len(base.texts[0].spell([word])[0]) == 1:
+            note(f"{word!r} is a word of the base, too: prompts read it as the embedding {caller.words[word].name}")
+    for sentence in (sentence for part in parts for sentence in part.artifact.notes):
+        note(sentence)
+    with compose(base, *parts):
+        for job in jobs:
+            _say_what_is_read(base, job, note)
+        progress.stage("sampling", sum(len(job.seeds) for job in jobs))
+        writer = _Writer(base, place, attached, out)
+        written: list[Path] = []
+        for drawing, alike in groupby(jobs, lambda job: replace(job.drawing, negative="")):
+            for path in writer.write(drawing, list(alike), first + len(written)):
+                written.append(path)
+                progress.advance()
+    return sorted(written, key=lambda path: int(path.stem))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the pictures of prompts, each with its recipe."""
+
+    base: Base
+    place: Place
+    attached: Sequence[Attached]
+    out: Path
+
+    def write(self, drawing: Drawing, jobs: Sequence[_Job], first: int) -> Iterator[Path]:
+        """The pictures of prompts that are sampled alike, numbered from `first` on, as they come."""
+        source = path_of(self.place.source)
+        model = ModelFile.of(source) if source.is_file() else None
+        vae = ModelFile.of(Path(self.place.vae)) if self.place.vae else None
+        places = [(job, seed) for job in jobs for seed in job.seeds]
+        for i, picture in stream(self.base, [job.request for job in jobs], drawing):
+            job, seed = places[i]
+            uses = [_used(one, job) for one in self.attached] + list(job.prompt.uses)
+            recipe = Recipe.of(self.base, job.line.prompt, seed, uses, job.drawing, model, vae)
+            path = self.out / f"{first + i:05}.png"
+            save_png(path, picture, recipe)
+            yield path
+
+
+def _used(one: Attached, job: _Job) -> Used:
+    """A file that is attached to every picture, as this one uses it: an embedding is used where its word is spelled."""
+    if one.used.method != WORD:
+        return one.used
+    tokens = [part.artifact.settings.token for part in one.parts]
+    spelled = any(whole_word(token).search(f"{job.prompt.text}\n{job.drawing.negative}") for token in tokens)
+    return replace(one.used, called=spelled)
+
+
+def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Callable[[str], None]) -> _Job:
+    """A line's own options over those of the whole.
+
+    Raises:
+        TriptychError: one of them is out of range.
+    """
+    own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
+    changes = {**request.changes, **own, "negative": prompt.negative}
+    try:
+        drawing = settings_for(base, **changes)
+    except TriptychError as error:
+        raise TriptychError(f"{line.where}: {error}" if own else str(error)) from None
+    size = (line.width or base.resolution, line.height or base.resolution)
+    if size != (base.resolution, base.resolution):
+        here = f"{base.resolution} x {base.resolution}"
+        note(f"{line.where} asks for {size[0]} x {size[1]} pixels, and pictures are {here}: --resolution changes that")
+    seed = request.seed if line.seed is None else line.seed
+    if seed == RANDOM:
+        seed = secrets.randbelow(SEEDS)
+        note(f"{line.where or 'the picture'} has the random seed {seed}")
+    if seed < 0:
+        raise TriptychError(f"{line.where or '--seed'}: a seed is a whole number from 0 on, or -1 for a random one")
+    return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
+
+
+def _say_what_is_read(base: Base, job: _Job, note: Callable[[str], None]) -> None:
+    """Of a prompt, and of its negative prompt: markup that is read as text, and what is too long to be read."""
+    text = base.texts[0]
+    for prompt in (job.prompt.text, job.drawing.negative):
+        with base.rows({job.prompt.owner: slice(0, 1)}):
+            count = len(text.spell([prompt])[0])
+        if count > text.room:
+            note(f"only the first {text.room} of {count} tokens of {prompt[:40]!r}... are read")
+        if sentence := read_as_text(prompt):
+            note(sentence)
+
+
+def _once(note: Callable[[str], None]) -> Callable[[str], None]:
+    """Says each sentence once, however many prompts it is true of."""
+    said: set[str] = set()
+
+    def say(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            note(sentence)
+
+    return say
 
 
 def _named(place: Place, library: Path | None) -> Place:
@@ -71,38 +186,20 @@ def _named(place: Place, library: Path | None) -> Place:
         return place
     known = Library(library)
     bare = place.source not in EMBEDDED and "/" not in place.source and not Path(place.source).exists()
-    source = str(known.find("checkpoint", place.source)) if bare else place.source
-    vae = place.vae if not place.vae or Path(place.vae).exists() else str(known.find("vae", place.vae))
+    source = str(known.find("checkpoint", place.source)[0]) if bare else place.source
+    vae = place.vae if not place.vae or Path(place.vae).exists() else str(known.find("vae", place.vae)[0])
     return replace(place, source=source, vae=vae)
 
 
-def parts_of(use: str) -> list[Part]:
-    """`FILE` or `FILE:STRENGTH` as parts of a picture.
+def attached_by(use: str) -> Attached:
+    """`FILE` or `FILE:STRENGTH`, attached to every picture.
 
     Raises:
-        TriptychError: no such file, or the strength is not a number.
+        TriptychError: no such file, or the strength is not a number that a strength can be.
     """
-    name, colon, strength = use.rpartition(":")
+    name, colon, number = use.rpartition(":")
     if not colon or Path(use).exists():
-        name, strength = use, "1"
-    try:
-        return parts_in(Path(name), (float(strength),))
-    except ValueError:
-        raise TriptychError(f"the strength in --use {use!r} is not a number: write FILE:0.8") from None
-
-
-def read_prompts(path: Path) -> list[str]:
-    """The lines of a file that are not empty.
-
-    Raises:
-        TriptychError: no such file, not text, or no line in it.
-    """
-    try:
-        prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TriptychError(
-            f"{path} cannot be read as a file of prompts: {getattr(error, 'strerror', error)}"
-        ) from error
-    if not prompts:
-        raise TriptychError(f"{path} holds no prompts: write one a line")
-    return prompts
+        name, number = use, "1"
+    value = strength(number, f"--use {use}")
+    parts = parts_in(Path(name), Call("lora", name, value))
+    return Attached(tuple(parts), Used.of(Path(name), parts[0].artifact.method, value, called=False))

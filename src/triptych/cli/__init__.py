@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import TriptychError
+from .command import Command
 from .files import convert, inspect
 from .pictures import generate
 from .studies import report, try_, tune
@@ -34,14 +36,16 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
         raise typer.Exit
 
 
-app.command("try")(try_)
+app.command("try", cls=Command)(try_)
 for command in (train, generate, inspect, convert, report, tune, methods):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
     """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
     os.environ |= QUIET
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files, byte for byte
     try:
         code = app(standalone_mode=False)
     except TriptychError as error:

@@ -48,7 +48,7 @@ class Console:
             self.bars.advance(self.task, units)
 
     def note(self, sentence: str) -> None:
-        self.rich.print(sentence, markup=False, soft_wrap=True)
+        self.rich.print(sentence, markup=False, emoji=False, soft_wrap=True)
 
     def _end(self) -> None:
         if self.task is not None:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import TriptychError, did_you_mean
+from ..prompt.words import whole_word
 from .captions import captions_of
 from .folder import SETTINGS_FILE, Contents, contents, pictures_below, read_text
 from .notes import Note
@@ -115,11 +116,12 @@ class Concept:
 
     def _template(self, caption: str) -> str:
         caption = caption.replace("{}", "{ }")  # only our own place may look like one
-        token, word = re.escape(self.token), re.escape(self.class_word)
-        for named in (rf"{token}(\s+{word}\b)?", rf"(?<!\w){word}(?!\w)"):
-            template, places = re.subn(named, "{}", caption, count=1, flags=re.IGNORECASE)
+        token, word = whole_word(self.token), whole_word(self.class_word)
+        both = re.compile(rf"{token.pattern}(?:\s+{word.pattern})?", re.IGNORECASE)
+        for named in (both, word):
+            template, places = named.subn("{}", caption, count=1)
             if places:
-                return template.replace(self.token, self.class_word)
+                return token.sub(lambda _: self.class_word, template)
         return caption and "{}, " + caption
 
     def split(self, replicate: int, *, choose: bool = False) -> Split:

@@ -72,9 +72,12 @@ def read_text(path: Path) -> str:
     """
     try:
         data = path.read_bytes()
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TriptychError(f"cannot read {path} as text ({error}); save it as UTF-8 or remove it") from error
+    if "\0" in text:  # UTF-16 without a mark, or no text at all
+        raise TriptychError(f"cannot read {path} as text (it has zero bytes); save it as UTF-8 or remove it")
+    return text
 
 
 def _masks(pictures: Sequence[Path]) -> list[Path]:

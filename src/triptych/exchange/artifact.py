@@ -51,7 +51,7 @@ def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
     """Open several artifacts at once; closing undoes them in reverse, also after an error.
 
     They are opened by depth and name, so different methods come out the same in any order; several of one method are
-    opened in the order given. The patches are yielded in the order given.
+    opened as its `order` says, then in the order given. The patches are yielded in the order given.
 
     Raises:
         TriptychError: two parts claim the same thing on the same rows.
@@ -61,9 +61,13 @@ def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
         meet = a.owner == b.owner or None in (a.owner, b.owner)
         if claim and claim == b.artifact.kind.claim(b.artifact.settings) and meet:
             raise TriptychError(f"two artifacts both hold {claim}: take one of them away")
-    order = sorted(range(len(parts)), key=lambda i: (parts[i].artifact.kind.opens_at, parts[i].artifact.method))
+    order = sorted(range(len(parts)), key=lambda i: _place(parts[i].artifact))
     with ExitStack() as stack:
         opened = {
             i: stack.enter_context(parts[i].artifact.apply(base, parts[i].strength, parts[i].owner)) for i in order
         }
         yield [opened[i] for i in range(len(parts))]
+
+
+def _place(artifact: Artifact) -> tuple[int, str, int]:
+    return artifact.kind.opens_at, artifact.method, artifact.kind.order(artifact.settings)

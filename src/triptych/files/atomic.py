@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..errors import TriptychError, shown
+from ..shell import writable
 
 
 def temporary_name(path: Path) -> Path:
@@ -136,7 +137,7 @@ def shortened(name: str, most: int = 200) -> str:
 
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(writable(text), encoding="utf-8")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

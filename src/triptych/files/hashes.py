@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ..errors import TriptychError
+from .atomic import cache_folder, write_text
+from .tensorfile import TensorFile
 
 CHUNK = 1 << 22
 
@@ -29,3 +35,23 @@ def hashes_of(path: Path, header: int = 0) -> Hashes:
                 tensors.update(chunk)
     digest = whole.hexdigest().upper()
     return Hashes(digest, digest[:10], tensors.hexdigest().upper()[:12] if header else "")
+
+
+def known_hashes(path: Path) -> Hashes:
+    """Those of a file of tensors, from the cache where it has been hashed before and has not changed since.
+
+    Raises:
+        TriptychError: it cannot be read.
+    """
+    try:
+        stat = path.stat()
+        seen = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        record = cache_folder() / "hashes" / f"{hashlib.sha256(seen.encode(errors='surrogateescape')).hexdigest()}.json"
+        with suppress(OSError, ValueError, TypeError):
+            return Hashes(**json.loads(record.read_text(encoding="utf-8")))
+        hashes = hashes_of(path, TensorFile.open(path).data)
+    except OSError as error:
+        raise TriptychError(f"{path} cannot be read: {error.strerror or error}") from error
+    with suppress(TriptychError):  # a cache that cannot be written costs time, nothing else
+        write_text(record, json.dumps(asdict(hashes)))
+    return hashes

@@ -1,14 +1,12 @@
-"""Folders of files as A1111 and ComfyUI keep them, and the names by which prompts call them.
+"""Folders of files as A1111 and ComfyUI keep them, and the names by which prompts call them: their stems.
 
-`<lora:name:0.8>` and `<hypernet:name>` name files by their stem; a word of the prompt that is the stem of an embedding
-stands for it. Sidecars beside a file (`name.json` of A1111, `name.civitai.info`, `name.preview.png`) say how to use it.
+Sidecars beside a file (`name.json` of A1111, `name.civitai.info`, `name.preview.png`) say how to use it.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Literal
 import yaml
 
 from ..errors import TriptychError, did_you_mean
+from ..prompt.words import whole_word
 from .tensorfile import TensorFile
 
 Kind = Literal["lora", "hypernet", "embedding", "checkpoint", "vae"]
@@ -34,7 +33,6 @@ COMFY: Mapping[str, Kind] = {
 SUFFIXES = (".safetensors", ".pt", ".ckpt", ".bin", ".pth")
 PICTURES = (".png", ".webp")  # of embeddings that a picture carries
 PREVIEWS = (".preview.png", ".preview.jpeg", ".preview.jpg", ".preview.webp", ".png", ".jpeg", ".jpg", ".webp")
-CALL = re.compile(r"<(lora|lyco|hypernet):([^:>]+)((?::[^:>]+)*)>")
 
 
 @dataclass(frozen=True)
@@ -45,32 +43,6 @@ class Sidecar:
     triggers: tuple[str, ...] = ()
     description: str = ""
     preview: Path | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """A file that a prompt names, with the strengths given: of all of it, or of text encoders and UNet apart."""
-
-    kind: Kind
-    name: str
-    strengths: tuple[float, ...] = ()
-
-
-def calls(prompt: str) -> tuple[str, list[Call]]:
-    """The prompt without its `<lora:...>` and `<hypernet:...>`, and what they call, in their order.
-
-    Raises:
-        TriptychError: a strength is not a number.
-    """
-    found = []
-    for match in CALL.finditer(prompt):
-        kind: Kind = "hypernet" if match[1] == "hypernet" else "lora"
-        try:
-            strengths = tuple(float(part.rpartition("=")[2]) for part in match[3].split(":")[1:])
-        except ValueError:
-            raise TriptychError(f"the strength in {match[0]} is not a number: write <{match[1]}:NAME:0.8>") from None
-        found.append(Call(kind, match[2].strip(), strengths))
-    return " ".join(CALL.sub(" ", prompt).split()) if found else prompt, found
 
 
 @dataclass(frozen=True)
@@ -108,39 +80,66 @@ class Library:
         except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
             raise TriptychError(f"{file} is not a list of model paths: {error!r}") from error
 
-    def files(self, kind: Kind) -> dict[str, Path]:
-        """Files of one kind by the names that prompts call them by: their stems."""
-        suffixes = SUFFIXES + PICTURES * (kind == "embedding")
-        found: dict[str, Path] = {}
-        for place in self.places[kind]:
-            for path in sorted(place.rglob("*")):
-                if path.suffix.lower() in suffixes and path.is_file() and not _is_preview(path):
-                    found.setdefault(path.stem, path)
+    @cached_property
+    def _paths(self) -> list[Path]:
+        """Every file that may hold something, of all places, in their order; each folder is read once."""
+        roots = dict.fromkeys(place for places in self.places.values() for place in places)
+        return [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
+
+    @cached_property
+    def _by_kind(self) -> dict[Kind, dict[str, list[Path]]]:
+        found: dict[Kind, dict[str, list[Path]]] = {}
+        for kind, places in self.places.items():
+            suffixes, names = SUFFIXES + PICTURES * (kind == "embedding"), found.setdefault(kind, {})
+            for place in places:
+                for path in self._paths:
+                    if path.suffix.lower() in suffixes and path.is_relative_to(place) and not _is_preview(path):
+                        paths = names.setdefault(path.stem, [])
+                        paths += [path] if path not in paths else []
         return found
 
-    def find(self, kind: Kind, name: str) -> Path:
-        """The file that `name` calls: by its stem, or by the name that its training gave it.
+    def files(self, kind: Kind) -> Mapping[str, list[Path]]:
+        """Where files of one kind may lie, by the names that prompts call them by: their stems.
+
+        Several files may have one name; where files of all kinds lie side by side, some of them are of another kind.
+        """
+        return self._by_kind[kind]
+
+    @cached_property
+    def _own_names(self) -> dict[Path, str]:
+        return {path: name for path in self._paths if path.suffix == ".safetensors" and (name := _own_name(path))}
+
+    def find(self, kind: Kind, name: str) -> list[Path]:
+        """The files that `name` calls: by their stem, or its other case, or the name that their training gave them.
 
         Raises:
             TriptychError: there is none.
         """
         known = self.files(kind)
-        if name in known:
-            return known[name]
-        for path in known.values():
-            if path.suffix == ".safetensors" and _own_name(path) == name:
-                return path
+        found = known.get(name) or [
+            path for stem, paths in known.items() if stem.lower() == name.lower() for path in paths
+        ]
+        mine = [path for paths in known.values() for path in paths]
+        found = found or [path for path in mine if self._own_names.get(path) == name]
+        if found:
+            return found
         what = {"hypernet": "hypernetwork", "lora": "LoRA"}.get(kind, kind)
         raise TriptychError(f"the library {self.folder} has no {what} called {name!r}{did_you_mean(name, known)}")
 
-    def words(self, prompt: str) -> dict[str, Path]:
-        """The embeddings that a prompt spells, by name; the longer name where one is within another."""
-        found: dict[str, Path] = {}
-        rest = prompt.lower()
-        for name, path in sorted(self.files("embedding").items(), key=lambda one: -len(one[0])):
-            word = re.compile(rf"(?<!\w){re.escape(name.lower())}(?!\w)")
-            if word.search(rest):
-                found[name], rest = path, word.sub(" ", rest)
+    def words(self, prompt: str, holds_word: Callable[[Path], bool]) -> dict[str, list[Path]]:
+        """The embeddings that a prompt spells, by name, the longer name first: what it has of a prompt is its own.
+
+        `holds_word` says whether a file is an embedding; only files are asked whose name the prompt has.
+        """
+        found: dict[str, list[Path]] = {}
+        low = prompt.lower()
+        names = [name for name in self.files("embedding") if name.lower() in low]
+        for name in sorted(names, key=lambda name: (-len(name), name)):
+            word = whole_word(name)
+            if word.search(prompt):
+                paths = [path for path in self.files("embedding")[name] if holds_word(path)]
+                if paths:
+                    found[name], prompt = paths, word.sub("\n", prompt)
         return found
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TriptychError
+from ..shell import writable
 from .atomic import replacing
 from .kinds import KINDS
 
@@ -76,7 +77,7 @@ def write_entries(
     """
     order = sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name))
     entries = {name: entries[name] for name in order}
-    said = {"format": "pt", **metadata}
+    said = {"format": "pt"} | {name: writable(text) for name, text in metadata.items()}
     hashed = any(name.startswith("modelspec.") for name in said)
     if hashed:
         said |= {name: f"{before}{'0' * 64}" for name, before in HASHES.items()}

@@ -134,6 +134,10 @@ class Method(Generic[S]):
         """What only one artifact may hold on the same rows."""
         return None
 
+    def order(self, settings: S) -> int:
+        """Of several artifacts of this method, those with the lower number open first; equal ones as they are given."""
+        return 0
+
     def metadata(self, settings: S) -> dict[str, str]:
         """What readers of other tools expect in the metadata of the file, beside the recipe."""
         return {}

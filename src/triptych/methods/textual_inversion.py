@@ -8,7 +8,6 @@ of its owner is it read as these rows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from ..base import Base, Owner, Text
 from ..data.concept import Concept
 from ..errors import TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
+from ..prompt.words import whole_word
 from ..settings import setting
 from . import Depth, Method, Training
 
@@ -93,6 +93,8 @@ class TextualInversion(Method[Settings]):
         return settings.vectors
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
+        if len(base.texts[0].spell([settings.token])[0]) < 2:
+            raise TriptychError(f"the base already has the word {settings.token!r}: choose another with --token")
         rows = _start(base, settings)
         if not rows:
             raise TriptychError("textual-inversion needs a start_word: a word like what shall be learned")
@@ -104,14 +106,16 @@ class TextualInversion(Method[Settings]):
     def claim(self, settings: Settings) -> str:
         return f"the word {settings.token!r}"
 
+    def order(self, settings: Settings) -> int:
+        """The patch that opens last reads a prompt first: the longest word, which may hold a shorter one."""
+        return len(settings.token)
+
     @contextmanager
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Word]:
         first = next(iter(tensors.values()), torch.empty(0))
         check_fit("embedding", tensors, {t.embedding: torch.Size([len(first), t.width]) for t in base.texts})
-        if len(base.texts[0].spell([settings.token])[0]) < 2:
-            raise TriptychError(f"the base already has the word {settings.token!r}: choose another with --token")
         word = Word(tensors, strength, base.device, _start(base, settings))
         with ExitStack() as undo:
             for text in base.texts:
@@ -121,8 +125,8 @@ class TextualInversion(Method[Settings]):
 
 @contextmanager
 def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> Iterator[None]:
-    """One text side reads `token` in the owner's prompts as the word's rows."""
-    old, spell = text.table, text.spell
+    """One text side reads `token`, where it is a whole word of the owner's prompts, as the word's rows."""
+    old, spell, word_of = text.table, text.spell, whole_word(token)
     extended = ExtendedEmbedding(old, word, text.embedding)
     ids = list(range(extended.first, len(extended)))
 
@@ -130,7 +134,7 @@ def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> I
         mine = base.rows.of(owner, len(prompts)) if word.strength else ()
         spelled = spell(prompts)
         for row in mine:
-            pieces = re.split(re.escape(token), prompts[row], flags=re.IGNORECASE)
+            pieces = word_of.split(prompts[row])
             if len(pieces) > 1:
                 with base.rows.only(row):
                     between = [spell([piece])[0] for piece in pieces]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..scores import BASE, Cost
+from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice
 from ..verdict.reinforce import question
@@ -137,6 +138,7 @@ def _file(path: Path, reading: Reading) -> File:
 
 
 FILTERS = {
+    "command_line": command_line,
     "title": title,
     "inside": inside,
     "slot": slot,

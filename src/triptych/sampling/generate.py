@@ -10,22 +10,13 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Drawing, Owner, generator, spans
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError
+from .samplers import sampler_for, sampler_named
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "dpm++-karras": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-}  # the field's name -> diffusers' class and what makes it that sampler
+GREATEST_GUIDANCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -45,23 +36,13 @@ def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
         TriptychError: an unknown sampler, or a number out of range.
     """
     drawing = replace(base.description.drawing, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
-    if drawing.sampler not in SAMPLERS:
-        raise TriptychError(f"there is no sampler {drawing.sampler!r}{did_you_mean(drawing.sampler, SAMPLERS)}")
+    drawing = replace(drawing, sampler=sampler_named(drawing.sampler))
     most = base.schedule.config.num_train_timesteps
     if not 1 <= drawing.steps <= most:
         raise TriptychError(f"pictures take 1 to {most} steps, not {drawing.steps}")
+    if not 0 <= drawing.guidance <= GREATEST_GUIDANCE:
+        raise TriptychError(f"guidance is a number from 0 to {GREATEST_GUIDANCE:g}, not {drawing.guidance}")
     return drawing
-
-
-def sampler_for(base: Base, drawing: Drawing) -> Any:
-    """A fresh diffusers scheduler, set to the number of steps. Samplers keep state, so one serves one batch."""
-    import diffusers
-
-    kind, options = SAMPLERS[drawing.sampler]
-    known = {"timestep_spacing": "trailing", **options}
-    sampler = getattr(diffusers, kind).from_config(base.schedule.config, **known)
-    sampler.set_timesteps(drawing.steps, device=base.device)
-    return sampler
 
 
 def draw(
@@ -95,7 +76,7 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
     """Latents [pictures, channels, height, width] for requests of one seed each, those of one owner side by side."""
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
-    sampler = sampler_for(base, drawing)
+    sampler = sampler_for(drawing.sampler, base.schedule.config, drawing.steps, base.device)
     latents = torch.stack(noise).to(base.device) * float(sampler.init_noise_sigma)
     guide = _Guidance(base, singles, drawing.guidance)
     extra = {"generator": randoms} if _takes_generator(sampler) else {}

@@ -15,7 +15,7 @@ from ..exchange.formats import open_artifact
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import Request, draw
-from ..sampling.recipe import Recipe, save_png
+from ..sampling.recipe import Recipe, Used, save_png
 from ..scores import BASE
 from .layout import key
 from .together import Together
@@ -132,7 +132,7 @@ def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[
     for sheet in wanted:
         told = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            recipe = Recipe.of(base, asked, seed, uses=[f"{one.parent.name}:1" for one in artifacts])
+            recipe = Recipe.of(base, asked, seed, uses=[Used.named(one.parent.name) for one in artifacts])
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             told.append(PictureRecord(f"{i:05}.png", prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(told), seconds).write(sheet.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,11 +15,14 @@ from .. import __version__
 from ..base import Base, Budget, Place
 from ..data.concept import Concept
 from ..data.notes import lines
+from ..data.prompts import PromptFile, read_prompts
 from ..errors import TriptychError, did_you_mean
 from ..files.atomic import write_text
 from ..methods import Training, method_named, methods
+from ..prompt.markup import read_as_text
 from ..scores import parts_of
 from ..settings import Value
+from ..shell import command_line, writable
 from ..verdict import NEEDS, Need
 from .combinations import combinations_of
 from .tuned import Tuned
@@ -111,12 +113,30 @@ class Plan:
         prompts = self.own_prompts or base.description.prompts[concept.kind]
         return list(prompts)[: self.budget_of(base).prompts]
 
+    @cached_property
+    def _prompt_file(self) -> PromptFile:
+        own = self.folder / "prompts.txt"
+        return read_prompts(own) if own.is_file() else PromptFile(())
+
     @property
     def own_prompts(self) -> list[str]:
         """Those in the folder's `prompts.txt`."""
-        own = self.folder / "prompts.txt"
-        lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-        return [line.strip() for line in lines if "{}" in line]
+        return [line.prompt for line in self._prompt_file.lines if "{}" in line.prompt]
+
+    def unused_prompts(self, base: Base) -> list[str]:
+        """What of the folder's `prompts.txt` a study does not use, a sentence each."""
+        asked, notes = self._prompt_file.lines, list(self._prompt_file.notes)
+        nameless = [line for line in asked if "{}" not in line.prompt]
+        notes += [f"{line.where} has no {{}} for the concept, and is left out" for line in nameless]
+        notes += [
+            f"{line.where}: {' and '.join(line.options)} not used, for all pictures of a study are sampled alike"
+            for line in asked
+            if line.options
+        ]
+        own, count = len(self.own_prompts), self.budget_of(base).prompts
+        if own > count:
+            notes.append(f"the first {count} of {own} prompts in prompts.txt are used: so many has this budget")
+        return notes + [sentence for prompt in self.own_prompts[:count] if (sentence := read_as_text(prompt))]
 
     def unrelated(self, base: Base) -> list[str]:
         return list(base.description.unrelated)[: self.budget_of(base).unrelated]
@@ -124,7 +144,8 @@ class Plan:
     @property
     def command(self) -> str:
         """What to type to do it again."""
-        words = ["triptych", "try", str(self.folder)]
+        folder = str(self.folder)
+        words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder]
         flags = {
             "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
             "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
@@ -142,7 +163,7 @@ class Plan:
         words += ["--budget", self.budget, "--need", self.need, "--seed", str(self.seed)]
         for name, given in self.settings.items():
             words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]
-        return shlex.join(words)
+        return command_line(words)
 
 
 def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: list[int]) -> None:
@@ -173,7 +194,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
             "text": plan.text_encoder or base.description.text_encoder or "what its world says, by pixels",
         },
     }  # fmt: skip
-    write_text(path, tomli_w.dumps(told))
+    write_text(path, tomli_w.dumps(_writable(told)))
 
 
 def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, int]:
@@ -200,6 +221,15 @@ def _without_nothing(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _writable(value: Any) -> Any:
+    """With every text as TOML can hold it."""
+    if isinstance(value, Mapping):
+        return {writable(name): _writable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(one) for one in value]
+    return writable(value) if isinstance(value, str) else value
+
+
 def _asked(path: Path) -> dict[str, Any]:
     try:
         asked: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["asked"]
@@ -210,7 +240,7 @@ def _asked(path: Path) -> dict[str, Any]:
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """The need may change, since it only changes the recommendation; nothing else may."""
-    now, usual = (_without_nothing(_plain(one)) for one in (plan, Plan(plan.folder)))
+    now, usual = (_writable(_without_nothing(_plain(one))) for one in (plan, Plan(plan.folder)))
     before = {**usual, **before}  # older studies lack what has been added since
     for name in (one.name for one in fields(plan) if one.name != "need"):
         if now.get(name) != before.get(name):

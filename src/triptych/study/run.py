@@ -47,7 +47,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept, work.picture_seeds)
-        for line in (*summary(concept), *_settings(work)):
+        for line in (*summary(concept), *plan.unused_prompts(work.base), *_settings(work)):
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")

@@ -15,7 +15,7 @@ from ..data.concept import fill
 from ..errors import TriptychError
 from ..metrics import Drawn, metrics
 from ..sampling.generate import Request, draw
-from ..sampling.recipe import Recipe, save_png
+from ..sampling.recipe import Recipe, Used, save_png
 from ..scores import BASE
 from ..verdict import MARGINS
 from ..verdict.evidence import CEILING, PROMPT, SUBJECT, Evidence
@@ -64,7 +64,7 @@ class Yardstick:
         drawn = []
         for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
             path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"
-            save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[path.parent.name]))
+            save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)]))
             told = fill(prompt, concept.class_word)
             drawn.append(Drawn(name, 0, "concept", told, seed, path, path.relative_to(out).as_posix()))
         return drawn

@@ -1,0 +1,83 @@
+"""The samplers, by the names that people know them by, and what each is called by A1111 and in diffusers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import TriptychError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """diffusers' class and what makes it this sampler; A1111's name of it and of its schedule; other spellings.
+
+    `schedule`: A1111's "Schedule type", "" for its samplers that have but one. All of ours space their steps evenly and
+    end on the last one, which A1111 calls SGM Uniform, but for those with Karras' sigmas (arXiv:2206.00364, eq. 5).
+    """
+
+    scheduler: str
+    options: Mapping[str, Any]
+    a1111: str
+    schedule: str = ""
+    spellings: tuple[str, ...] = field(default=())
+
+
+EVEN, KARRAS = "SGM Uniform", "Karras"
+DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddim": Sampler("DDIMScheduler", {"clip_sample": False}, "DDIM"),
+    "euler": Sampler("EulerDiscreteScheduler", {}, "Euler", EVEN, ("k_euler",)),
+    "euler-a": Sampler(
+        "EulerAncestralDiscreteScheduler", {}, "Euler a", EVEN, ("euler_ancestral", "k_euler_a", "k_euler_ancestral")
+    ),
+    "heun": Sampler("HeunDiscreteScheduler", {}, "Heun", EVEN, ("k_heun",)),
+    "dpm++": Sampler(
+        "DPMSolverMultistepScheduler", DPM, "DPM++ 2M", EVEN,
+        ("dpmpp_2m", "k_dpmpp_2m", "dpmsolver++", "dpm++ 2m sgm uniform", "dpm++ 2m uniform"),
+    ),
+    "dpm++-karras": Sampler(
+        "DPMSolverMultistepScheduler", DPM | {"use_karras_sigmas": True}, "DPM++ 2M", KARRAS,
+        ("dpm++ 2m karras", "dpmpp_2m_karras", "k_dpmpp_2m_ka"),
+    ),
+    "unipc": Sampler("UniPCMultistepScheduler", {}, "UniPC", "", ("uni_pc",)),
+    "lms": Sampler("LMSDiscreteScheduler", {}, "LMS", EVEN, ("k_lms",)),
+    "pndm": Sampler("PNDMScheduler", {"skip_prk_steps": True}, "PLMS", ""),
+}  # fmt: skip
+
+
+def sampler_named(name: str) -> str:
+    """The name here of a sampler as we, A1111, ComfyUI, kohya or diffusers spell it, whatever the case.
+
+    Raises:
+        TriptychError: there is none of that name.
+    """
+    found = _spellings().get(_bare(name))
+    if found is None:
+        raise TriptychError(f"there is no sampler {name!r}{did_you_mean(name, SAMPLERS)}")
+    return found
+
+
+def _spellings() -> dict[str, str]:
+    known: dict[str, str] = {}
+    for name, sampler in SAMPLERS.items():
+        for spelling in (name, sampler.a1111, *sampler.spellings, sampler.scheduler.removesuffix("Scheduler")):
+            known.setdefault(_bare(spelling), name)  # "DPM++ 2M" is the one without Karras' sigmas
+    return known
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.lower().removesuffix("scheduler"))
+
+
+def sampler_for(name: str, config: Any, steps: int, device: Any) -> Any:
+    """A fresh diffusers scheduler, set to the number of steps. Samplers keep state, so one serves one batch."""
+    import diffusers
+
+    sampler = SAMPLERS[sampler_named(name)]
+    made = getattr(diffusers, sampler.scheduler).from_config(config, timestep_spacing="trailing", **sampler.options)
+    made.set_timesteps(steps, device=device)
+    return made
