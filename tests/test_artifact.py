@@ -90,7 +90,7 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
         other.texts[0].encoder,
         other.texts[0].tokenizer,
         other.unet,
-        other.schedule,
+        other.process.schedule,
         None,
         None,
         requires_safety_checker=False,

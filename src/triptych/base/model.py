@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from .changes import Changes
 from .clip import Clip, clips_of
 from .description import Description
+from .process import Process
 from .rows import Owner, Rows, spans
 from .text import Context, Text
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from PIL.Image import Image
 
 
@@ -35,7 +36,7 @@ class Base:
     texts: tuple[Text, ...]
     vae: AutoencoderKL
     unet: UNet2DConditionModel
-    schedule: DDPMScheduler
+    process: Process
     description: Description
     resolution: int  # pixels, square
     folder: Path | None = None
@@ -159,10 +160,3 @@ class Base:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
             predicted: Tensor = self.unet(noisy.to(self.dtype), timesteps, context.hidden, **more).sample
         return predicted.to(noisy.dtype)
-
-    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What `denoise` should give: the noise, or the velocity of arXiv:2202.00512."""
-        if self.schedule.config.prediction_type == "v_prediction":
-            velocity: Tensor = self.schedule.get_velocity(latents, noise, timesteps)
-            return velocity
-        return noise

@@ -160,7 +160,7 @@ def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str
         return write_diffusers_folder(base, order.out, change, dtype=dtype)
     if order.out.suffix != ".safetensors":
         raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
-    family, prediction = base.description.family, base.schedule.config.prediction_type
+    family, prediction = base.description.family, base.process.prediction
     metadata = {**architecture(family, prediction), **told}
     lost = write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
     known = family in ARCHITECTURES

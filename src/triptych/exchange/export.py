@@ -225,7 +225,7 @@ def _write_schedule(base: Base, folder: Path) -> str:
     family = FAMILIES / family_of(base.unet.config) / "scheduler" / "scheduler_config.json"
     usual = json.loads(family.read_text(encoding="utf-8"))
     name = str(usual.pop("_class_name"))
-    own = {entry: value for entry, value in base.schedule.config.items() if not entry.startswith("_")}
+    own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}
     getattr(diffusers, name).from_config({**usual, **own}).save_pretrained(folder / "scheduler")
     return name
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Drawing, Owner, generator, spans
+from ..base.sampler import Sampler
 from ..errors import TriptychError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,21 +48,19 @@ def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
     drawing = replace(base.description.drawing, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
     if drawing.sampler not in SAMPLERS:
         raise TriptychError(f"there is no sampler {drawing.sampler!r}{did_you_mean(drawing.sampler, SAMPLERS)}")
-    most = base.schedule.config.num_train_timesteps
+    most = base.process.length
     if not 1 <= drawing.steps <= most:
         raise TriptychError(f"pictures take 1 to {most} steps, not {drawing.steps}")
     return drawing
 
 
-def sampler_for(base: Base, drawing: Drawing) -> Any:
-    """A fresh diffusers scheduler, set to the number of steps. Samplers keep state, so one serves one batch."""
-    import diffusers
+def sampler_for(base: Base, drawing: Drawing) -> Sampler:
+    """A fresh sampler of this kind for the base's noise process, set to the number of steps.
 
-    kind, options = SAMPLERS[drawing.sampler]
-    known = {"timestep_spacing": "trailing", **options}
-    sampler = getattr(diffusers, kind).from_config(base.schedule.config, **known)
-    sampler.set_timesteps(drawing.steps, device=base.device)
-    return sampler
+    Raises:
+        TriptychError: it cannot sample that process.
+    """
+    return base.process.sampler(*SAMPLERS[drawing.sampler], drawing.steps, base.device)
 
 
 def draw(
@@ -96,17 +95,12 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
     sampler = sampler_for(base, drawing)
-    latents = torch.stack(noise).to(base.device) * float(sampler.init_noise_sigma)
+    latents = sampler.first(torch.stack(noise).to(base.device))
     guide = _Guidance(base, singles, drawing.guidance)
-    extra = {"generator": randoms} if _takes_generator(sampler) else {}
-    for t in sampler.timesteps:
-        predicted = guide(sampler.scale_model_input(latents, t), t)
-        latents = sampler.step(predicted, t, latents, **extra).prev_sample
+    for t in sampler.times:
+        predicted = guide(sampler.scaled(latents, t), t)
+        latents = sampler.step(predicted, t, latents, randoms)
     return latents
-
-
-def _takes_generator(sampler: Any) -> bool:
-    return "generator" in type(sampler).step.__code__.co_varnames[: type(sampler).step.__code__.co_argcount]
 
 
 class _Guidance:

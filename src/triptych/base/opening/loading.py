@@ -16,6 +16,7 @@ from ...files.tensorfile import TensorFile
 from ..description import Description
 from ..device import Precision, device_named, dtype_named
 from ..model import Base
+from ..process import Ddpm
 from ..text import Text
 from .difference import add
 from .identity import recall, record_of, remember
@@ -136,8 +137,8 @@ def _open(place: Place) -> Base:
     resolution = _resolution(place, description, parts)
     record = record_of(_sources(place, path), dtype, place.ema)
     base = Base(
-        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip,
-        identity=recall(record),
+        place.source, _texts(parts), parts.vae, parts.unet, Ddpm(parts.schedule), description, resolution,
+        folder, place.clip, identity=recall(record),
     )  # fmt: skip
     remember(record, base.identity)
     return base
