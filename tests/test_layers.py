@@ -11,12 +11,12 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 # fmt: off
 ROOMS = [
-    "errors", "plugins", "settings", "units", "files", "scores", "base", "data", "patching", "sampling", "methods",
-    "exchange", "training", "metrics", "verdict", "report", "study", "app", "cli", "__main__",
+    "errors", "plugins", "settings", "units", "families", "files", "scores", "base", "data", "patching", "sampling",
+    "methods", "exchange", "training", "metrics", "verdict", "report", "study", "app", "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}
-PLUGINS = ("methods", "metrics", "metrics/encoders", "exchange/formats")
+PLUGINS = ("methods", "metrics", "metrics/encoders", "exchange/formats", "families")
 KINDS = {"Method", "Metric", "Encoder", "Format"}  # their base classes
 
 Name = tuple[str, ...]

@@ -19,17 +19,15 @@ from torch import Tensor, nn
 from ..base import Base
 from ..base.description import FILE as DESCRIPTION
 from ..base.opening.names import Origin, ema_key, family_of, origins
-from ..base.opening.single import FAMILIES
 from ..errors import TriptychError
 from ..files.atomic import replacing_entries, write_text
-from ..files.checkpoint import EMA, NESTED, UNET, VAE
+from ..files.checkpoint import DENOISER, EMA, NESTED, VAE
 from ..files.streaming import DTYPES, Entry, Rounding, write_entries
 from ..files.tensorfile import TensorFile
 
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
 INDEX = "model_index.json"
-LEFT_OUT = {"sd2": "the last block of its text encoder, which no picture depends on, is left out"}  # as diffusers does
 TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
@@ -93,7 +91,7 @@ def write_single_file(
     ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
     if source is None:
         rounded = str(write_entries(path, ours, metadata or {}))
-        return "; ".join(filter(None, (rounded, LEFT_OUT.get(family_of(base.unet.config)))))
+        return "; ".join(filter(None, (rounded, family_of(base.unet.config).left_out)))
     file = TensorFile.open(source)
     entries = dict(_kept(file, groups, change, dtype, ema))
     if bake_vae:
@@ -142,7 +140,9 @@ def _kept(
     root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
     keys = [name.removeprefix(root) for name in file.layouts if name.startswith(root)]
     read = {
-        key: root + (ema_key(key) if ema and key.startswith(UNET) else key) for key in keys if not key.startswith(EMA)
+        key: root + (ema_key(key) if ema and key.startswith(DENOISER) else key)
+        for key in keys
+        if not key.startswith(EMA)
     }
     tensors = file.tensors(read.values())
     for key, name in read.items():
@@ -222,8 +222,8 @@ def _write_schedule(base: Base, folder: Path) -> str:
     """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
     import diffusers
 
-    family = FAMILIES / family_of(base.unet.config) / "scheduler" / "scheduler_config.json"
-    usual = json.loads(family.read_text(encoding="utf-8"))
+    family = family_of(base.unet.config)
+    usual = json.loads((family.configurations / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     name = str(usual.pop("_class_name"))
     own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}
     getattr(diffusers, name).from_config({**usual, **own}).save_pretrained(folder / "scheduler")
@@ -241,7 +241,5 @@ def _index(base: Base, scheduler: str) -> dict[str, object]:
     for text in base.texts:
         parts[text.name] = ["transformers", type(text.encoder).__name__]
         parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
-    if len(base.texts) == 2:
-        return {**parts, "_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
-    unchecked = {"safety_checker": [None, None], "requires_safety_checker": False}
-    return {**parts, "_class_name": "StableDiffusionPipeline", **unchecked}
+    family = family_of(base.unet.config)
+    return {**parts, "_class_name": family.pipeline, **dict(family.pipeline_entries)}

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
-from ..files.checkpoint import CONTEXT_WIDTHS
+from ..families import by_context_width
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
 from . import Depth, Method, Training
@@ -264,7 +264,7 @@ def _used(base: Base, tensors: Tensors) -> set[int]:
     strange = {width for width in widths if width is not None} - known
     if text in widths or not strange:
         return {width for width in known if width in widths} or known
-    theirs = max(strange & CONTEXT_WIDTHS.keys() or strange)
+    theirs = max({width for width in strange if by_context_width(width)} or strange)
     raise TriptychError(
         f"this hypernetwork was made for a base with text width {theirs}, this one has {text}: choose another base"
     )

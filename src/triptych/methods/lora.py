@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
+from ..families import by_context_width
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
@@ -164,12 +165,11 @@ def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
 
 def _meant(base: Base, tensors: Tensors) -> str:
     """What the file was made for, where the width of the text that its layers read tells."""
-    names = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
     own = int(base.unet.config.cross_attention_dim)
-    widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")}
-    made = next((names[width] for width in widths if width in names and width != own), None)
-    this = names.get(own, f"one that reads text of width {own}")
-    return f" (it is for {made}, and this base is {this})" if made else ""
+    widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")} - {own}
+    made, this = next(filter(None, map(by_context_width, widths)), None), by_context_width(own)
+    named = this.title if this else f"one that reads text of width {own}"
+    return f" (it is for {made.title}, and this base is {named})" if made else ""
 
 
 def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:

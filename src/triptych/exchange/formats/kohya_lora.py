@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import TriptychError
+from ...families import families, family_named
 from ..lora_files import alphas_of, artifact_of, described, dotted, family_of, settled, triggers_of
 from ..word_files import BUNDLED, bundled_words
 from . import Format, Recognised
@@ -136,9 +137,10 @@ def _path(key: str, original: Mapping[str, str]) -> str:
 def _original_names(family: str | None) -> dict[str, str]:
     """The original layout's modules -> diffusers', of a family's UNet; SDXL's where the file does not tell."""
     from ...base.opening.names import unet_modules
-    from ...base.opening.single import FAMILIES, configuration
+    from ...base.opening.single import configuration
 
-    config = configuration(FAMILIES / (family or "sdxl"), "unet")
+    known = family_named(family or "sdxl")
+    config = configuration(known.configurations, known.denoiser)
     return {original: ours for ours, original in unet_modules(config).items()}
 
 
@@ -148,15 +150,13 @@ def _names(
     """How the UNet's layers are called where that is not as diffusers calls them, and the prefix of each part."""
     from ...base.opening.names import family_of as family_of_config
     from ...base.opening.names import unet_modules
-    from ...base.opening.single import FAMILIES, configuration
+    from ...base.opening.single import configuration
 
     if base is not None:
         family, config = family_of_config(base.unet.config), dict(base.unet.config)
     else:
         found = family_of(layers, {}) or artifact.provenance.get("family", "")
-        family = found if (FAMILIES / found / "unet").is_dir() else ""
-        config = configuration(FAMILIES / family, "unet") if family else {}
-    if family != "sdxl":
-        return {}, {"unet": "lora_unet_", "text_encoder": "lora_te_"}
-    names = {f"unet.{ours}": original for ours, original in unet_modules(config).items()}
-    return names, {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
+        family = families().get(found, family_named("sd1"))
+        config = configuration(family.configurations, family.denoiser) if family.original_lora else {}
+    original = unet_modules(config) if family.original_lora else {}
+    return {f"{family.denoiser}.{ours}": theirs for ours, theirs in original.items()}, family.kohya_prefixes
