@@ -38,7 +38,7 @@ def theirs(base: Base) -> Any:
             base.vae,
             only.encoder,
             only.tokenizer,
-            base.unet,
+            base.denoiser.module,
             base.process.schedule,
             None,
             None,
@@ -46,7 +46,13 @@ def theirs(base: Base) -> Any:
         )
     first, second = base.texts
     return StableDiffusionXLPipeline(
-        base.vae, first.encoder, second.encoder, first.tokenizer, second.tokenizer, base.unet, base.process.schedule
+        base.vae,
+        first.encoder,
+        second.encoder,
+        first.tokenizer,
+        second.tokenizer,
+        base.denoiser.module,
+        base.process.schedule,
     )
 
 

@@ -57,7 +57,7 @@ def test_it_is_what_the_base_makes_of_the_held_out_pictures(base: Base) -> None:
     alphas = base.process.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     with Artifact(one.method, one.settings, fitted.tensors).apply(base), torch.no_grad():
-        predicted = base.unet(noisy, times, base.encode([f"a {WORD}"] * 8).hidden).sample
+        predicted = base.denoiser.module(noisy, times, base.encode([f"a {WORD}"] * 8).hidden).sample
     assert fitted.fixed[-1] == (6, pytest.approx(float((predicted - noise).square().mean()), rel=1e-5))
     unseen = fit(base, [replace(one, held_out=None)])[0]
     assert unseen.fixed != fitted.fixed, "without held-out pictures, the training ones"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.originals import listed, real_shapes
-from triptych.base.opening.names import ema_key, family_of, origins, text_modules, unet_modules, vae_modules
+from triptych.base.opening.names import denoiser_modules, ema_key, family_of, origins, text_modules, vae_modules
 from triptych.base.opening.single import configuration, shell
 from triptych.families import FOLDER as FAMILIES
 from triptych.families import family_named
@@ -71,7 +71,7 @@ def test_unets_of_other_structures(config: dict[str, Any]) -> None:
 
     config = {**config, "norm_num_groups": 2, "attention_head_dim": 2, "cross_attention_dim": 6}
     module = shell("unet", config)
-    names = unet_modules(config)
+    names = denoiser_modules(config)
     assert names.keys() == own_parameters(module)
     assert len(set(names.values())) == len(names)
     defaults = {"class_embed_type": None, "addition_embed_type": None, **config}

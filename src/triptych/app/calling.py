@@ -65,10 +65,10 @@ def parts_in(path: Path, strengths: Sequence[float]) -> list[Part]:
 
 
 def _halves(artifact: Artifact, strengths: Sequence[float]) -> list[Part]:
-    """One strength for all of it, or two: for the text encoders, and for the UNet."""
+    """One strength for all of it, or two: for the text encoders, and for the denoiser."""
     if len(strengths) == 1 or artifact.method != "lora":
         return [Part(artifact, strengths[0])]
-    text = {name: tensor for name, tensor in artifact.tensors.items() if not name.startswith("unet.")}
-    unet = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("unet.")}
-    halves = zip((text, unet), strengths[:2], strict=True)
+    text = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("text_encoder")}
+    rest = {name: tensor for name, tensor in artifact.tensors.items() if name not in text}
+    halves = zip((text, rest), strengths[:2], strict=True)
     return [Part(replace(artifact, tensors=tensors), strength) for tensors, strength in halves if tensors]

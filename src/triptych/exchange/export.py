@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..base import Base
 from ..base.description import FILE as DESCRIPTION
-from ..base.opening.names import Origin, ema_key, family_of, origins
+from ..base.opening.names import Origin, ema_key, origins
 from ..errors import TriptychError
 from ..files.atomic import replacing_entries, write_text
 from ..files.checkpoint import DENOISER, EMA, NESTED, VAE
@@ -33,7 +33,7 @@ TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Change:
-    """What is added to a base's weights: `strength` times the differences, named "unet.<parameter>", ..."""
+    """What is added to a base's weights: `strength` times the differences, named "component.parameter"."""
 
     differences: Tensors = field(default_factory=dict)
     strength: float = 1.0
@@ -91,7 +91,7 @@ def write_single_file(
     ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
     if source is None:
         rounded = str(write_entries(path, ours, metadata or {}))
-        return "; ".join(filter(None, (rounded, family_of(base.unet.config).left_out)))
+        return "; ".join(filter(None, (rounded, base.family.left_out)))
     file = TensorFile.open(source)
     entries = dict(_kept(file, groups, change, dtype, ema))
     if bake_vae:
@@ -105,7 +105,7 @@ def _weights(base: Base) -> dict[str, Tensor]:
 
 def _groups(base: Base) -> dict[str, dict[str, Origin]]:
     """Key in the original layout -> the base's parameters that it holds."""
-    family = family_of(base.unet.config)
+    family = base.family
     groups: dict[str, dict[str, Origin]] = {}
     for part, module in base.modules().items():
         for name, origin in origins(family, part, _config(module), module.state_dict()).items():
@@ -222,7 +222,7 @@ def _write_schedule(base: Base, folder: Path) -> str:
     """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
     import diffusers
 
-    family = family_of(base.unet.config)
+    family = base.family
     usual = json.loads((family.configurations / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     name = str(usual.pop("_class_name"))
     own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}
@@ -230,16 +230,22 @@ def _write_schedule(base: Base, folder: Path) -> str:
     return name
 
 
+def _networks(base: Base) -> dict[str, object]:
+    """Component -> the library and class of its network."""
+    return {
+        name: [type(module).__module__.partition(".")[0], type(module).__name__]
+        for name, module in base.modules().items()
+    }
+
+
 def _index(base: Base, scheduler: str) -> dict[str, object]:
     import diffusers
 
     parts: dict[str, object] = {
-        "_diffusers_version": diffusers.__version__, "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", scheduler],
+        "_diffusers_version": diffusers.__version__, **_networks(base), "scheduler": ["diffusers", scheduler],
         "image_encoder": [None, None], "feature_extractor": [None, None],
     }  # fmt: skip
     for text in base.texts:
-        parts[text.name] = ["transformers", type(text.encoder).__name__]
         parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
-    family = family_of(base.unet.config)
+    family = base.family
     return {**parts, "_class_name": family.pipeline, **dict(family.pipeline_entries)}

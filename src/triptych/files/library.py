@@ -49,7 +49,7 @@ class Sidecar:
 
 @dataclass(frozen=True)
 class Call:
-    """A file that a prompt names, with the strengths given: of all of it, or of text encoders and UNet apart."""
+    """A file that a prompt names, with the strengths given: of all of it, or of text encoders and denoiser apart."""
 
     kind: Kind
     name: str

@@ -134,7 +134,7 @@ class Method(Generic[S]):
         """What only one artifact may hold on the same rows."""
         return None
 
-    def metadata(self, settings: S) -> dict[str, str]:
+    def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """What readers of other tools expect in the metadata of the file, beside the recipe."""
         return {}
 

@@ -216,18 +216,18 @@ def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:
     """Every layer that makes keys or values of one of the widths, with its net's name: the width, and k or v."""
     return [
         (f"{layer.in_features}.{path[-1]}", layer)
-        for path, layer in base.unet.named_modules()
-        if path.endswith(("to_k", "to_v")) and layer.in_features in widths
+        for path, layer in base.denoiser.chosen(("to_k", "to_v"))
+        if layer.in_features in widths
     ]
 
 
 def _known(base: Base) -> set[int]:
     """The widths of context that the base's attention reads."""
-    return {layer.in_features for path, layer in base.unet.named_modules() if path.endswith(("to_k", "to_v"))}
+    return {layer.in_features for _, layer in base.denoiser.chosen(("to_k", "to_v"))}
 
 
 def _text_width(base: Base) -> int:
-    return int(base.unet.config.cross_attention_dim)
+    return base.denoiser.context_width
 
 
 def _width(name: str) -> int | None:

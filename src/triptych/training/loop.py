@@ -1,4 +1,4 @@
-"""The one training loop: a list of jobs, one call of the UNet a step over the stacked rows of them all."""
+"""The one training loop: a list of jobs, one call of the denoiser a step over the stacked rows of them all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Contexts:
 def squared_errors(
     base: Base, jobs: Sequence[Job], batches: Sequence[Batch], contexts: Contexts
 ) -> list[tuple[Tensor, Tensor]]:
-    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the UNet."""
+    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the denoiser."""
     latents, noise, timesteps = (
         torch.cat([getattr(batch, part) for batch in batches]) for part in ("latents", "noise", "timesteps")
     )

@@ -14,6 +14,7 @@ import torch
 from ...errors import TriptychError, did_you_mean, first_line
 from ...families import Family, families
 from ...files.tensorfile import TensorFile
+from ..denoiser import UNet
 from ..description import Description
 from ..device import Precision, device_named, dtype_named
 from ..model import Base
@@ -137,7 +138,7 @@ def _open(place: Place) -> Base:
     resolution = _resolution(place, description, parts)
     record = record_of(_sources(place, path), dtype, place.ema)
     base = Base(
-        place.source, _texts(parts), parts.vae, parts.unet, Ddpm(parts.schedule), description, resolution,
+        place.source, _texts(parts), parts.vae, UNet(parts.unet), Ddpm(parts.schedule), description, resolution,
         folder, place.clip, identity=recall(record),
     )  # fmt: skip
     remember(record, base.identity)

@@ -26,7 +26,7 @@ TRANSFORMER_BLOCK = (
 Pairs = Iterator[tuple[str, str]]
 
 
-def unet_modules(config: Mapping[str, Any]) -> dict[str, str]:
+def denoiser_modules(config: Mapping[str, Any]) -> dict[str, str]:
     """Module path in diffusers' `UNet2DConditionModel` of this configuration -> in the original `UNetModel`.
 
     Neither side has a prefix; a checkpoint puts `model.diffusion_model.` before the original one. The order is that of
@@ -211,7 +211,7 @@ def origins(
     if family is None or part == VAE_PART:
         usual, modules = VAE, vae_modules(config)
     elif part == family.denoiser:
-        usual, modules = family.prefix, unet_modules(config)
+        usual, modules = family.prefix, denoiser_modules(config)
     else:
         side = family.text(part)
         usual, modules = side.prefix, text_modules(config, side)
