@@ -38,7 +38,7 @@ def attention(base: Base, rows: int) -> None:
         base.denoise(noisy, times, Context(context.clone().requires_grad_())).square().mean().backward()
 
     for processor in (AttnProcessor2_0(), AttnProcessor()):
-        base.unet.set_attn_processor(processor)
+        base.denoiser.module.set_attn_processor(processor)
         with torch.no_grad():
             drawing = best(lambda: base.denoise(noisy, times, Context(context)), rows)
         print(f"{type(processor).__name__:<18} forward {drawing:6.2f}, and back {best(train, rows):6.2f} ms a row")

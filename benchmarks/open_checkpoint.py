@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from tests.originals import real_shapes
 from triptych.base import open_base
-from triptych.base.opening.single import FAMILIES
+from triptych.families import FOLDER as FAMILIES
 
 SIDE = 16  # latents, a quarter of the least that these bases are drawn at
 OPEN = """

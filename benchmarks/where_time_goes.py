@@ -49,7 +49,7 @@ def noting(calls: Counter[Call]) -> None:
     plain = Base.denoise
 
     def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Context) -> torch.Tensor:
-        moving = any(parameter.requires_grad for parameter in base.unet.parameters())
+        moving = any(parameter.requires_grad for parameter in base.denoiser.module.parameters())
         kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1
         return plain(base, noisy, timesteps, context)
@@ -63,17 +63,17 @@ def seconds_of(base: Base, kind: str, rows: int) -> float:
     width = base.texts[0].width
     noisy, times = torch.randn(shape), torch.full((rows,), 500)
     context = torch.randn(rows, base.texts[0].room + 2, width).requires_grad_(kind != "drawing")
-    base.unet.requires_grad_(kind == "training weights")
+    base.denoiser.module.requires_grad_(kind == "training weights")
     best = float("inf")
     for _ in range(REPEATS):
         began = time.perf_counter()
         with torch.set_grad_enabled(kind != "drawing"):
-            predicted = base.unet(noisy.to(base.dtype), times, context.to(base.dtype)).sample
+            predicted = base.denoiser.module(noisy.to(base.dtype), times, context.to(base.dtype)).sample
             if kind != "drawing":
                 predicted.float().square().mean().backward()
         best = min(best, time.perf_counter() - began)
-        base.unet.zero_grad(set_to_none=True)
-    base.unet.requires_grad_(False)
+        base.denoiser.module.zero_grad(set_to_none=True)
+    base.denoiser.module.requires_grad_(False)
     return best
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from triptych.exchange.formats import Format, formats
-from triptych.files.checkpoint import TEXTS, VARIANTS
+from triptych.families import families
+from triptych.files.checkpoint import VARIANTS
 from triptych.files.library import PLACES
 
 PAGE = Path(__file__).parents[1] / "docs" / "files.md"
@@ -75,8 +76,10 @@ def page() -> str:
 
 def _bases() -> str:
     rows = [
-        f"| {SAID[family]} | {', '.join(f'`{prefix}`' for prefix in texts.values())} | folder, file | folder, file |\n"
-        for family, texts in TEXTS.items()
+        f"| {SAID[family.name]} | {', '.join(f'`{text.prefix}`' for text in family.texts)} "
+        "| folder, file | folder, file |\n"
+        for family in families().values()
+        if family.prefix
     ]
     variants = [f"{name} ({channels} channels)" for channels, name in VARIANTS.items() if name]
     return (

@@ -29,7 +29,7 @@ from transformers import (
     Dinov2Model,
 )
 
-from triptych.base import Base, Text, tiny_base
+from triptych.base import Base, Ddpm, Text, UNet, tiny_base
 from triptych.base.tiny import description
 
 SD15_UNET: dict[str, Any] = {
@@ -60,14 +60,14 @@ def save_base(out: Path, size: str) -> None:
         vae, unet = AutoencoderKL(**SD15_VAE), UNet2DConditionModel(**SD15_UNET)
         torch.set_default_dtype(torch.float32)
         schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-        base = Base("random", (text,), vae, unet, schedule, description(), 512)
+        base = Base("random", (text,), vae, UNet(unet), Ddpm(schedule), description(), 512)
     save_folder(base, out)
     save_clip(base.texts[0].encoder, out / "clip", 16 if size == "tiny" else 32)
 
 
 def save_folder(base: Base, out: Path) -> None:
     """A base as a diffusers folder."""
-    parts = {"unet": base.unet, "vae": base.vae, "scheduler": base.schedule}
+    parts = {"unet": base.denoiser.module, "vae": base.vae, "scheduler": base.process.schedule}
     for text in base.texts:
         parts |= {text.name: text.encoder, text.name.replace("text_encoder", "tokenizer"): text.tokenizer}
     for name, part in parts.items():

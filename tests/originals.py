@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from triptych.base.opening.single import FAMILIES
+from triptych.families import FOLDER as FAMILIES
 
 Shapes = dict[str, tuple[int, ...]]
 LISTS = Path(sd_mecha.__file__).parent / "extensions" / "builtin" / "model_configs"

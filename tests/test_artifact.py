@@ -89,15 +89,15 @@ def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
         other.vae,
         other.texts[0].encoder,
         other.texts[0].tokenizer,
-        other.unet,
-        other.schedule,
+        other.denoiser.module,
+        other.process.schedule,
         None,
         None,
         requires_safety_checker=False,
     )
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")
     with torch.no_grad():
-        theirs = other.unet(noisy, t, context.hidden).sample
+        theirs = other.denoiser.module(noisy, t, context.hidden).sample
         assert not torch.allclose(base.denoise(noisy, t, context), ours, atol=1e-4)
     assert torch.allclose(ours, theirs, atol=1e-5)
 

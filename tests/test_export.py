@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.originals import UNET, small_checkpoint, small_configurations, small_shapes
-from triptych.base import Base
+from triptych.base import Base, Ddpm, UNet
 from triptych.base.opening.names import family_of
 from triptych.base.opening.single import open_single
 from triptych.base.text import Text
@@ -48,7 +48,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         Text(name, tokenizer, encoder, embedding, penultimate=two)
         for (name, embedding), tokenizer, encoder in zip(NAMES, parts.tokenizers, parts.text_encoders, strict=False)
     )
-    base = Base(str(source), texts, parts.vae, parts.unet, parts.schedule, description(), 32)
+    base = Base(str(source), texts, parts.vae, UNet(parts.unet), Ddpm(parts.schedule), description(), 32)
     weights = {f"{part}.{n}": w for part, m in base.modules().items() for n, w in m.state_dict().items()}
     random = torch.Generator().manual_seed(3)
     moved = [n for n in weights if n.startswith("unet.") or "layers.0.self_attn.k_proj.weight" in n]  # a third alone
@@ -106,7 +106,7 @@ def test_rounding_is_stated(world: World, tmp_path: Path) -> None:
     path = tmp_path / "it.safetensors"
     said = write_single_file(world.base, path, world.change)
     assert "of their size" not in said
-    assert bool(said) == ("last block" in said) == (family_of(world.base.unet.config) == "sd2")
+    assert bool(said) == ("last block" in said) == (family_of(world.base.denoiser.module.config).name == "sd2")
     exact = load_file(path)
     said = write_single_file(world.base, path, world.change, dtype=torch.float16)
     lost = sum(float((exact[k].double() - t.double()).square().sum()) for k, t in load_file(path).items())
@@ -140,7 +140,7 @@ def test_diffusers_opens_the_folder(world: World, tmp_path: Path) -> None:
         for name, weight in theirs.items():
             assert torch.equal(weight, world.expected[f"{part}.{name}"]), (part, name)
     assert read.scheduler.config.prediction_type == "v_prediction"
-    assert read.scheduler.config.beta_end == world.base.schedule.config.beta_end
+    assert read.scheduler.config.beta_end == world.base.process.schedule.config.beta_end
     assert read.tokenizer("a cat").input_ids == [49406, 320, 2368, 49407]
 
 

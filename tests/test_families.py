@@ -35,11 +35,24 @@ def theirs(base: Base) -> Any:
     if len(base.texts) == 1:
         only = base.texts[0]
         return StableDiffusionPipeline(
-            base.vae, only.encoder, only.tokenizer, base.unet, base.schedule, None, None, requires_safety_checker=False
+            base.vae,
+            only.encoder,
+            only.tokenizer,
+            base.denoiser.module,
+            base.process.schedule,
+            None,
+            None,
+            requires_safety_checker=False,
         )
     first, second = base.texts
     return StableDiffusionXLPipeline(
-        base.vae, first.encoder, second.encoder, first.tokenizer, second.tokenizer, base.unet, base.schedule
+        base.vae,
+        first.encoder,
+        second.encoder,
+        first.tokenizer,
+        second.tokenizer,
+        base.denoiser.module,
+        base.process.schedule,
     )
 
 
@@ -86,7 +99,7 @@ def test_folders_open(kind: Kind, tmp_path: Path) -> None:
     save_folder(made, tmp_path)
     opened = Place(str(tmp_path), precision="fp32", resolution=made.resolution).open()  # SDXL reads the size
     assert [text.name for text in opened.texts] == [text.name for text in made.texts]
-    assert opened.schedule.config.prediction_type == made.schedule.config.prediction_type
+    assert opened.process.schedule.config.prediction_type == made.process.schedule.config.prediction_type
     assert opened.identity == made.identity
     assert torch.allclose(look(opened), look(made), atol=1e-5)  # attention by another kernel
     assert open_base(str(tmp_path), precision="fp32", resolution=32).resolution == 32

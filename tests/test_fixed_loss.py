@@ -12,7 +12,7 @@ import torch
 
 from tests.test_laws import SHARING, TRAINED, KilledError, kill_at, unchanged
 from tests.worlds import WORD, call, examples, gap, trial, typed
-from triptych.base import Base, generator
+from triptych.base import Base, generator, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.methods import Training
@@ -54,10 +54,10 @@ def test_it_is_what_the_base_makes_of_the_held_out_pictures(base: Base) -> None:
     noise = torch.stack([torch.randn(4, 8, 8, generator=generator("fixed", row)) for row in range(8)])
     times = torch.tensor([62, 187, 312, 437, 562, 687, 812, 937])
     latents = HELD_OUT.latents.repeat(4, 1, 1, 1)
-    alphas = base.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
+    alphas = base.process.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     with Artifact(one.method, one.settings, fitted.tensors).apply(base), torch.no_grad():
-        predicted = base.unet(noisy, times, base.encode([f"a {WORD}"] * 8).hidden).sample
+        predicted = base.denoiser.module(noisy, times, base.encode([f"a {WORD}"] * 8).hidden).sample
     assert fitted.fixed[-1] == (6, pytest.approx(float((predicted - noise).square().mean()), rel=1e-5))
     unseen = fit(base, [replace(one, held_out=None)])[0]
     assert unseen.fixed != fitted.fixed, "without held-out pictures, the training ones"
@@ -108,7 +108,7 @@ def test_killed_and_resumed_keeps_the_same_best(base: Base, names: list[str], st
 def test_the_best_is_of_the_smoothed_curve() -> None:
     kept = []
     training = Training(steps=12, fixed_every=2, keep="best", patience=3)
-    loss = FixedLoss(fixed_batch(HELD_OUT, "dog", 1000), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
+    loss = FixedLoss(fixed_batch(HELD_OUT, "dog", tiny_base().process), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
     for done, value in ((0, 0.1), (2, 0.9), (4, 0.8), (6, 0.2), (8, float("nan")), (10, 0.3)):
         loss.note(done, value)
         assert not loss.is_over

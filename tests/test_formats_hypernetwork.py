@@ -117,7 +117,7 @@ def applied(base: Base, nets: dict[int, tuple[nn.Module, nn.Module]], strength: 
         return lambda _, inputs: (inputs[0] + strength * net(inputs[0]),)
 
     with ExitStack() as undo:
-        for path, layer in base.unet.named_modules():
+        for path, layer in base.denoiser.module.named_modules():
             if path.endswith(("to_k", "to_v")) and layer.in_features in nets:
                 net = nets[layer.in_features][path.endswith("to_v")]
                 undo.callback(layer.register_forward_pre_hook(hook(net)).remove)

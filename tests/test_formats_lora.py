@@ -18,13 +18,14 @@ from tests.originals import listed
 from tests.test_families import theirs
 from tests.worlds import learned, look, trial
 from triptych.base import Base, tiny_base
-from triptych.base.opening.single import FAMILIES, configuration, shell
+from triptych.base.opening.single import configuration, shell
 from triptych.base.tiny import Kind
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.conversion import Order, convert
 from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.saving import save
+from triptych.families import FOLDER as FAMILIES
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
 

@@ -35,7 +35,7 @@ def unchanged(base: Base) -> Iterator[None]:
     assert base.fingerprint() == before
     assert torch.equal(look(base), seen)
     assert (base.texts[0].spell, base.encode, base.pile) == (spell, encode, [])
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.unet.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.denoiser.module.modules())
     assert not any(p.requires_grad or p.grad is not None for m in base.modules().values() for p in m.parameters())
 
 
@@ -174,8 +174,8 @@ def test_jointly_as_alone(base: Base, steps: tuple[int, int, int]) -> None:
 
 @pytest.mark.slow
 def test_jointly_as_alone_under_gradient_checkpointing(base: Base) -> None:
-    base.unet.enable_gradient_checkpointing(base.rows.checkpoint)
-    base.unet.train()
+    base.denoiser.module.enable_gradient_checkpointing(base.rows.checkpoint)
+    base.denoiser.module.train()
     check_joint(base, joined((4, 2, 3)), 2e-5)
 
 

@@ -11,13 +11,13 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 # fmt: off
 ROOMS = [
-    "errors", "plugins", "settings", "units", "shell", "prompt", "files", "scores", "records", "base", "data",
-    "patching", "sampling", "methods", "exchange", "training", "metrics", "verdict", "report", "study", "app", "cli",
-    "__main__",
+    "errors", "plugins", "settings", "units", "shell", "prompt", "families", "files", "scores", "records", "base",
+    "data", "patching", "sampling", "methods", "exchange", "training", "metrics", "verdict", "report", "study", "app",
+    "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}
-PLUGINS = ("methods", "metrics", "metrics/encoders", "exchange/formats")
+PLUGINS = ("methods", "metrics", "metrics/encoders", "exchange/formats", "families")
 KINDS = {"Method", "Metric", "Encoder", "Format"}  # their base classes
 
 Name = tuple[str, ...]
@@ -83,3 +83,15 @@ def test_plugins_do_not_import_each_other() -> None:
             for target in GRAPH[name] & siblings - {name}
         ]
     assert not wrong
+
+
+def test_only_bases_and_families_name_an_architecture() -> None:
+    """A method, the loop or a format asks the base for its denoiser, and its family for names."""
+    named = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for name, path in MODULES.items()
+        if name[0] not in ("base", "families")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "unet" in line.lower()
+    ]
+    assert not named

@@ -73,7 +73,7 @@ def test_strength_scales_the_change_of_the_weight(name: str) -> None:
         "lora", method_named("lora").configure({}), {f"{LAYER}.{k}": v for k, v in RELATIVES[name].items()}
     )
     other = tiny_base()
-    layer = other.unet.get_submodule(LAYER.removeprefix("unet."))
+    layer = other.denoiser.module.get_submodule(LAYER.removeprefix("unet."))
     with torch.no_grad():
         layer.weight += 0.5 * change_of("x", RELATIVES[name], layer.weight, 8.0)  # the alpha that is the default
     with above.apply(base, 0.5):
@@ -133,7 +133,7 @@ def test_broken_layers_are_named(leaves: dict[str, tuple[int, ...]], why: str, t
     base = tiny_base()
     with pytest.raises(TriptychError, match=why), open_artifact(path).apply(base):
         pass
-    assert not any(module._forward_hooks for module in base.unet.modules())
+    assert not any(module._forward_hooks for module in base.denoiser.module.modules())
 
 
 def test_lycoris_names_of_a_text_encoder(tmp_path: Path) -> None:

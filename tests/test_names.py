@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from tests.originals import listed, real_shapes
-from triptych.base.opening.names import SIDES, ema_key, family_of, origins, text_modules, unet_modules, vae_modules
-from triptych.base.opening.single import FAMILIES, configuration, shell
+from triptych.base.opening.names import denoiser_modules, ema_key, family_of, origins, text_modules, vae_modules
+from triptych.base.opening.single import configuration, shell
+from triptych.families import FOLDER as FAMILIES
+from triptych.families import family_named
 
 FAMILY = ("sd1", "sd2", "sdxl")
 UNREAD = ("position_ids", "logit_scale")
@@ -22,7 +24,7 @@ def shapes_of(family: str, part: str) -> dict[str, tuple[int, ...]]:
     config = configuration(FAMILIES / family, part)
     state = shell(part, config).state_dict()
     found = {}
-    for name, origin in origins(family, part, config, state).items():
+    for name, origin in origins(family_named(family), part, config, state).items():
         shape = tuple(state[name].shape)
         if origin.third is not None:
             shape = (3 * shape[0], *shape[1:])
@@ -32,7 +34,7 @@ def shapes_of(family: str, part: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-@pytest.mark.parametrize(("family", "part"), [(f, part) for f in FAMILY for part in ("unet", "vae", *SIDES[f])])
+@pytest.mark.parametrize(("family", "part"), [(f, part) for f in FAMILY for part in family_named(f).components])
 def test_every_key_of_the_list_and_no_other(family: str, part: str) -> None:
     expected = real_shapes(family)[part]
     unread = {key for key in expected if key.rpartition(".")[2] in UNREAD}
@@ -69,12 +71,15 @@ def test_unets_of_other_structures(config: dict[str, Any]) -> None:
 
     config = {**config, "norm_num_groups": 2, "attention_head_dim": 2, "cross_attention_dim": 6}
     module = shell("unet", config)
-    names = unet_modules(config)
+    names = denoiser_modules(config)
     assert names.keys() == own_parameters(module)
     assert len(set(names.values())) == len(names)
     defaults = {"class_embed_type": None, "addition_embed_type": None, **config}
     if isinstance(config["layers_per_block"], int):  # diffusers' converter knows no other
-        original = {origin.key: name for name, origin in origins("sd1", "unet", config, module.state_dict()).items()}
+        original = {
+            origin.key: name
+            for name, origin in origins(family_named("sd1"), "unet", config, module.state_dict()).items()
+        }
         assert all(name == theirs for theirs, name in convert_ldm_unet_checkpoint(original, defaults).items())
         assert len(convert_ldm_unet_checkpoint(original, defaults)) == len(module.state_dict())
 
@@ -87,15 +92,15 @@ def test_autoencoders_of_other_structures() -> None:
 
 @pytest.mark.parametrize("family", FAMILY)
 def test_text_encoders_have_every_module(family: str) -> None:
-    for part, side in SIDES[family].items():
-        config = configuration(FAMILIES / family, part)
-        own = {name.removeprefix("text_model.") for name in own_parameters(shell(part, config))}
+    for side in family_named(family).texts:
+        config = configuration(FAMILIES / family, side.component)
+        own = {name.removeprefix("text_model.") for name in own_parameters(shell(side.component, config))}
         assert text_modules(config, side).keys() == own
 
 
 @pytest.mark.parametrize("family", FAMILY)
 def test_family_is_told_by_structure(family: str) -> None:
-    assert family_of(configuration(FAMILIES / family, "unet")) == family
+    assert family_of(configuration(FAMILIES / family, "unet")).name == family
 
 
 def test_a_header_is_told_without_torch() -> None:

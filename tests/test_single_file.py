@@ -286,9 +286,9 @@ def test_families_are_told_by_the_header(family: str, tmp_path: Path) -> None:
     assert (whole.kind, whole.family, whole.variant, whole.ema) == ("checkpoint", family, "", False)
     assert whole.prediction == (None if family == "sd2" else "epsilon")
     unet = told(tmp_path / "b.safetensors", real(family, "unet"))
-    assert (unet.kind, unet.family) == ("unet", family)
+    assert (unet.kind, unet.family) == ("denoiser", family)
     bare = told(tmp_path / "c.safetensors", {k.removeprefix(UNET): s for k, s in real(family, "unet").items()})
-    assert (bare.kind, bare.family) == ("unet", family)
+    assert (bare.kind, bare.family) == ("denoiser", family)
     assert told(tmp_path / "d.safetensors", real(family, "vae")).kind == "vae"
 
 

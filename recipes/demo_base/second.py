@@ -79,7 +79,7 @@ def train(base: Path, out: Path, packs: Path, minutes: float) -> None:
 def build(out: Path) -> None:
     """Write demo-b as a diffusers folder, for other programs: triptych knows it by its name."""
     shutil.copytree(WORLD_FILE.parent, out, dirs_exist_ok=True)
-    Place("demo-b", "cpu", "fp16").open().unet.save_pretrained(out / "unet")
+    Place("demo-b", "cpu", "fp16").open().denoiser.module.save_pretrained(out / "unet")
 
 
 def main() -> None:

@@ -156,7 +156,7 @@ def parts_in(path: Path, call: Call) -> list[Part]:
 
 
 def _halves(artifact: Artifact, call: Call) -> list[Part]:
-    """One part where text encoders and UNet have the same strength, else two."""
+    """One part where text encoders and denoiser have the same strength, else two."""
     text = 1.0 if call.text is None else call.text
     unet = text if call.unet is None else call.unet
     if artifact.method != "lora":
@@ -165,9 +165,9 @@ def _halves(artifact: Artifact, call: Call) -> list[Part]:
         artifact = _fewer_ranks(artifact, call.ranks)
     if text == unet:
         return [Part(artifact, text)]
-    of_unet = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("unet.")}
-    of_text = {name: tensor for name, tensor in artifact.tensors.items() if name not in of_unet}
-    halves = ((of_text, text), (of_unet, unet))
+    of_text = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("text_encoder")}
+    of_denoiser = {name: tensor for name, tensor in artifact.tensors.items() if name not in of_text}
+    halves = ((of_text, text), (of_denoiser, unet))
     return [Part(replace(artifact, tensors=tensors), strength) for tensors, strength in halves if tensors]
 
 

@@ -1,15 +1,18 @@
 """Frozen Stable Diffusion models: what they are, how they are opened, whose rows a call has."""
 
 from .changes import Change, Changes
+from .denoiser import Denoiser, UNet
 from .description import Budget, Description, Drawing
 from .model import Base
 from .opening.loading import EMBEDDED, Place, open_base
+from .process import Ddpm, Flow, Process
 from .rows import Owner, Rows, Spans, spans
 from .seeds import generator
 from .text import Context, Text
 from .tiny import tiny_base
 
 __all__ = [
-    "EMBEDDED", "Base", "Budget", "Change", "Changes", "Context", "Description", "Drawing", "Owner", "Place", "Rows",
-    "Spans", "Text", "generator", "open_base", "spans", "tiny_base",
+    "EMBEDDED", "Base", "Budget", "Change", "Changes", "Context", "Ddpm", "Denoiser", "Description", "Drawing",
+    "Flow", "Owner", "Place", "Process", "Rows", "Spans", "Text", "UNet", "generator", "open_base", "spans",
+    "tiny_base",
 ]  # fmt: skip

@@ -9,11 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..errors import TriptychError, did_you_mean
+from ..families import FOLDER
 
 FILE = "triptych.toml"
 Value = str | int | float | bool
@@ -98,7 +98,7 @@ class Description:
 
 
 def _family_file(family: str) -> Path:
-    return Path(str(files(__package__) / "families" / f"{family}.toml"))
+    return FOLDER / f"{family}.toml"
 
 
 def _table(source: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Base is a frozen Stable Diffusion model: what a method may read, patch, and must give back unchanged."""
+"""A Base is a frozen diffusion model: what a method may read, patch, and must give back unchanged."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..families import VAE, Family
 from .changes import Changes
 from .clip import Clip, clips_of
+from .denoiser import Denoiser
 from .description import Description
+from .process import Process
 from .rows import Owner, Rows, spans
 from .text import Context, Text
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL
     from PIL.Image import Image
 
 
 @dataclass
 class Base:
-    """The parts of a Stable Diffusion model, none of which asks for a gradient.
+    """The components of a diffusion model, none of which asks for a gradient.
 
-    `texts` are its text encoders with their tokenizers: one, or two for SDXL. `encode` turns prompts into what the UNet
-    is told; it is a field, so that a patch may swap it.
+    `texts` are its text encoders with their tokenizers: one, or two for SDXL. `denoiser` predicts, and `process` says
+    what. `encode` turns prompts into what the denoiser reads; it is a field, so that a patch may swap it.
     """
 
     name: str
     texts: tuple[Text, ...]
     vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    schedule: DDPMScheduler
+    denoiser: Denoiser
+    process: Process
     description: Description
     resolution: int  # pixels, square
     folder: Path | None = None
@@ -45,7 +48,7 @@ class Base:
     pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
     identity: str = ""  # the fingerprint it was opened with; taken now where none is given
     _clips: tuple[Clip, ...] = ()
-    dtype: torch.dtype = field(init=False)  # what the UNet computes in, also while float32 masters are trained
+    dtype: torch.dtype = field(init=False)  # what the denoiser computes in, also while float32 masters are trained
     encode: Callable[[Sequence[str]], Context] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,24 +56,36 @@ class Base:
         self.changes = Changes(self.rows)
         for module in self.modules().values():
             module.eval().requires_grad_(False)
-        self.dtype = self.unet.dtype
+        self.dtype = self.denoiser.module.dtype
         self.identity = self.identity or self.fingerprint()
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.unet.device
+        device: torch.device = self.denoiser.module.device
         return device
 
+    @property
+    def family(self) -> Family:
+        """The family whose layout it has; what its files are made for is the family of its description."""
+        return self.denoiser.family
+
     def modules(self) -> dict[str, nn.Module]:
-        return {**{text.name: text.encoder for text in self.texts}, "vae": self.vae, "unet": self.unet}
+        """Its networks by the names of their components, which the names of their parameters begin with in files."""
+        encoders = {text.name: text.encoder for text in self.texts}
+        return {**encoders, VAE: self.vae, self.denoiser.name: self.denoiser.module}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one picture's latents."""
-        side = self.resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        side = self.resolution // self.pixels
         return self.vae.config.latent_channels, side, side
+
+    @property
+    def pixels(self) -> int:
+        """Of a picture's side, for one of its latents'."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def fingerprint(self) -> str:
         """16 hex digits over every weight and the vocabulary: equal before and after any patch."""
@@ -95,12 +110,9 @@ class Base:
 
     def _encode(self, prompts: Sequence[str]) -> Context:
         hidden, ends = zip(*(text.encode(prompts) for text in self.texts), strict=True)
-        return Context(torch.cat(hidden, dim=-1), self.texts[-1].project(ends[-1]) if self.reads_pooled else None)
-
-    @property
-    def reads_pooled(self) -> bool:
-        """Whether the UNet also reads a pooled state and the picture's size (arXiv:2307.01952, 2.2)."""
-        return bool(self.unet.config.addition_embed_type == "text_time")
+        return Context(
+            torch.cat(hidden, dim=-1), self.texts[-1].project(ends[-1]) if self.denoiser.reads_pooled else None
+        )
 
     def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Context:
         """One call of each text encoder for all owners, each owner's distinct prompts once.
@@ -122,7 +134,7 @@ class Base:
     # --- pictures ---------------------------------------------------------------------------------------------------
 
     def latents(self, pictures: Sequence[Image]) -> Tensor:
-        """Square RGB pictures as latents [pictures, channels, height, width], float32, scaled as the UNet wants them.
+        """Square RGB pictures as latents [pictures, channels, height, width], float32, as the denoiser reads them.
 
         The mean of the autoencoder's posterior is taken, not a sample: it can be computed once and kept.
         """
@@ -149,20 +161,10 @@ class Base:
         return [picture for part in parts for picture in self.decode(part)]
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, context: Context) -> Tensor:
-        """The UNet's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
+        """The denoiser's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
         context = context.map(lambda states: states.to(self.dtype))
-        more = {}
-        if context.pooled is not None:  # the size it was, where it was cropped, the size it is
-            size = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
-            time_ids = size.to(self.device, self.dtype).expand(len(noisy), -1)
-            more = {"added_cond_kwargs": {"text_embeds": context.pooled, "time_ids": time_ids}}
+        sizes = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
+        sizes = sizes.to(self.device).expand(len(noisy), -1)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
-            predicted: Tensor = self.unet(noisy.to(self.dtype), timesteps, context.hidden, **more).sample
+            predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, context, sizes)
         return predicted.to(noisy.dtype)
-
-    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What `denoise` should give: the noise, or the velocity of arXiv:2202.00512."""
-        if self.schedule.config.prediction_type == "v_prediction":
-            velocity: Tensor = self.schedule.get_velocity(latents, noise, timesteps)
-            return velocity
-        return noise

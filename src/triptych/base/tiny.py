@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from .denoiser import UNet
 from .description import Budget, Description, Drawing
 from .model import Base
+from .process import Ddpm
 from .text import Text
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32, kind: Kind = "s
     for module in (*(text.encoder for text in texts), vae, unet):
         torch.nn.Module.to(module, dtype)
     schedule = DDPMScheduler(prediction_type="v_prediction" if kind == "sd2" else "epsilon")
-    return Base("tiny", tuple(texts), vae, unet, schedule, description(), 16)
+    return Base("tiny", tuple(texts), vae, UNet(unet), Ddpm(schedule), description(), 16)
 
 
 def description() -> Description:

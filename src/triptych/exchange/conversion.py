@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError, did_you_mean
+from ..families import families
 from ..files.tensorfile import TensorFile
 from .formats import Format, artifact_in, formats, recognise
-from .metadata import ARCHITECTURES, architecture, metadata_of
+from .metadata import architecture, metadata_of
 from .saving import save
 
 if TYPE_CHECKING:
@@ -160,9 +161,9 @@ def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str
         return write_diffusers_folder(base, order.out, change, dtype=dtype)
     if order.out.suffix != ".safetensors":
         raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
-    family, prediction = base.description.family, base.schedule.config.prediction_type
+    family, prediction = base.description.family, base.process.prediction
     metadata = {**architecture(family, prediction), **told}
     lost = write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
-    known = family in ARCHITECTURES
+    known = family in families()
     note = "" if known else f"programs open such a file by Stable Diffusion's own sizes, which {family} has not"
     return "; ".join(filter(None, (lost, note)))

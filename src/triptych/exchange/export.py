@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from ..base import Base
 from ..base.description import FILE as DESCRIPTION
-from ..base.opening.names import Origin, ema_key, family_of, origins
-from ..base.opening.single import FAMILIES
+from ..base.opening.names import Origin, ema_key, origins
 from ..files.atomic import replacing_entries, write_text
-from ..files.checkpoint import EMA, NESTED, UNET, VAE
+from ..files.checkpoint import DENOISER, EMA, NESTED, VAE
 from ..files.streaming import DTYPES, Entry, Rounding, write_entries
 from ..files.tensorfile import TensorFile
 from ..patching.patch import check_fit
@@ -29,13 +28,12 @@ from ..patching.patch import check_fit
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
 INDEX = "model_index.json"
-LEFT_OUT = {"sd2": "the last block of its text encoder, which no picture depends on, is left out"}  # as diffusers does
 TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is added to a base's weights: `strength` times the differences, named "unet.<parameter>", ..."""
+    """What is added to a base's weights: `strength` times the differences, named "component.parameter"."""
 
     differences: Tensors = field(default_factory=dict)
     strength: float = 1.0
@@ -88,7 +86,7 @@ def write_single_file(
     ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
     if source is None:
         rounded = str(write_entries(path, ours, metadata or {}))
-        return "; ".join(filter(None, (rounded, LEFT_OUT.get(family_of(base.unet.config)))))
+        return "; ".join(filter(None, (rounded, base.family.left_out)))
     file = TensorFile.open(source)
     entries = dict(_kept(file, groups, change, dtype, ema))
     if bake_vae:
@@ -102,7 +100,7 @@ def _weights(base: Base) -> dict[str, Tensor]:
 
 def _groups(base: Base) -> dict[str, dict[str, Origin]]:
     """Key in the original layout -> the base's parameters that it holds."""
-    family = family_of(base.unet.config)
+    family = base.family
     groups: dict[str, dict[str, Origin]] = {}
     for part, module in base.modules().items():
         for name, origin in origins(family, part, _config(module), module.state_dict()).items():
@@ -137,7 +135,9 @@ def _kept(
     root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
     keys = [name.removeprefix(root) for name in file.layouts if name.startswith(root)]
     read = {
-        key: root + (ema_key(key) if ema and key.startswith(UNET) else key) for key in keys if not key.startswith(EMA)
+        key: root + (ema_key(key) if ema and key.startswith(DENOISER) else key)
+        for key in keys
+        if not key.startswith(EMA)
     }
     tensors = file.tensors(read.values())
     for key, name in read.items():
@@ -217,26 +217,30 @@ def _write_schedule(base: Base, folder: Path) -> str:
     """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
     import diffusers
 
-    family = FAMILIES / family_of(base.unet.config) / "scheduler" / "scheduler_config.json"
-    usual = json.loads(family.read_text(encoding="utf-8"))
+    family = base.family
+    usual = json.loads((family.configurations / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     name = str(usual.pop("_class_name"))
-    own = {entry: value for entry, value in base.schedule.config.items() if not entry.startswith("_")}
+    own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}
     getattr(diffusers, name).from_config({**usual, **own}).save_pretrained(folder / "scheduler")
     return name
+
+
+def _networks(base: Base) -> dict[str, object]:
+    """Component -> the library and class of its network."""
+    return {
+        name: [type(module).__module__.partition(".")[0], type(module).__name__]
+        for name, module in base.modules().items()
+    }
 
 
 def _index(base: Base, scheduler: str) -> dict[str, object]:
     import diffusers
 
     parts: dict[str, object] = {
-        "_diffusers_version": diffusers.__version__, "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", scheduler],
+        "_diffusers_version": diffusers.__version__, **_networks(base), "scheduler": ["diffusers", scheduler],
         "image_encoder": [None, None], "feature_extractor": [None, None],
     }  # fmt: skip
     for text in base.texts:
-        parts[text.name] = ["transformers", type(text.encoder).__name__]
         parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
-    if len(base.texts) == 2:
-        return {**parts, "_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True}
-    unchecked = {"safety_checker": [None, None], "requires_safety_checker": False}
-    return {**parts, "_class_name": "StableDiffusionPipeline", **unchecked}
+    family = base.family
+    return {**parts, "_class_name": family.pipeline, **dict(family.pipeline_entries)}

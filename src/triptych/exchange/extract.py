@@ -36,7 +36,7 @@ class Extracted:
 
 
 def extract_lora(difference: Mapping[str, Tensor], rank: int, *, energy: float | None = None) -> Extracted:
-    """Take the nearest LoRA out of a difference named "unet.<parameter>", "text_encoder.<parameter>", ...
+    """Take the nearest LoRA out of a difference named "component.parameter"
 
     Linear layers become [rank, in] and [out, rank], convolutions [rank, in, height, width] and [out, rank, 1, 1],
     in float32. A layer smaller than the rank is held whole, filled up with zeros.

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
-from ..files.checkpoint import CONTEXT_WIDTHS
+from ..families import by_context_width, by_metadata
 from ..patching.adapters import BIASES, Shaped, algorithm_of, rank_of
-from .metadata import VERSIONS as NAMES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +23,6 @@ WORDS = (  # the parts of module paths that have an underscore within
     "position_embedding", "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
     "skip_connection", "time_embed", "label_emb",
 )  # fmt: skip
-VERSIONS = {version: family for family, version in NAMES.items()} | {"sd_v2_v": "sd2"}
-ARCHITECTURES = {"stable-diffusion-v1": "sd1", "stable-diffusion-v2": "sd2", "stable-diffusion-xl": "sdxl"}
 INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
 KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes
 
@@ -50,12 +47,12 @@ def family_of(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str,
         if path.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
             width = _reads(leaves)
             if width is not None:
-                return CONTEXT_WIDTHS.get(width)
+                found = by_context_width(width)
+                return found.name if found else None
     if any(path.startswith(("text_encoder_2", "lora_te2_")) for path in layers):
         return "sdxl"
-    said = VERSIONS.get(metadata.get("ss_base_model_version", ""))
-    named = metadata.get("modelspec.architecture", "")
-    return said or next((family for start, family in ARCHITECTURES.items() if named.startswith(start)), None)
+    said = by_metadata(metadata)
+    return said.name if said else None
 
 
 def _reads(leaves: Mapping[str, Shaped]) -> int | None:

@@ -10,14 +10,12 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..families import families
+
 if TYPE_CHECKING:
     from .artifact import Artifact
 
-ARCHITECTURES = {
-    "sd1": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-512", "sdxl": "stable-diffusion-xl-v1-base",
-}  # fmt: skip  # ModelSpec's names; Stable Diffusion 2 at 768 px, which predicts velocity, has one of its own
-VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}  # ss_base_model_version
-STABILITY = "https://github.com/Stability-AI/generative-models"
+PREDICTIONS = {"v_prediction": "v"}  # diffusers' name -> ModelSpec's, where they differ
 THUMBNAIL = 256  # pixels, the larger side
 
 
@@ -43,15 +41,16 @@ def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -
 
 def architecture(family: str, prediction: str, suffix: str = "") -> dict[str, str]:
     """ModelSpec's entries on what a file is of: a base of this family, or, with a suffix, something to attach to it."""
-    by_velocity = prediction == "v_prediction"
-    name = ARCHITECTURES.get(family, f"triptych-{family}" if family else "unknown")
-    if family == "sd2" and by_velocity:
-        name = "stable-diffusion-v2-768-v"
+    by_velocity, known = prediction == "v_prediction", families().get(family)
+    if known is None:
+        name = f"triptych-{family}" if family else "unknown"
+    else:
+        name = known.by_velocity if by_velocity and known.by_velocity else known.architecture
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{name}/{suffix}".rstrip("/"),
-        "modelspec.implementation": STABILITY if family == "sdxl" else "diffusers",
-        "modelspec.prediction_type": "v" if by_velocity else "epsilon",
+        "modelspec.implementation": known.implementation if known else "diffusers",
+        "modelspec.prediction_type": PREDICTIONS.get(prediction, prediction),
     }
 
 
@@ -59,9 +58,9 @@ def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
     """The entries by which other programs label a file and show how it was trained."""
     told, settings = artifact.provenance, artifact.settings
     family = told.get("family", "")
-    version = VERSIONS.get(family, "")
+    version = _version(family, prediction)
     known = {
-        "base_model_version": f"{version}_v" if (version, prediction) == ("sd_v2", "v_prediction") else version,
+        "base_model_version": version,
         "v2": str(family == "sd2") if version else "",
         "sd_model_name": told.get("base", ""),
         "output_name": title,
@@ -79,6 +78,14 @@ def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
     if "seed" in told:  # settings of a file that was read say nothing of how it was trained
         known |= {name: str(getattr(settings, own)) for name, own in trained.items() if hasattr(settings, own)}
     return {f"ss_{name}": value for name, value in known.items() if value}
+
+
+def _version(family: str, prediction: str) -> str:
+    """kohya's name of the base that something was made for."""
+    known = families().get(family)
+    if known is None:
+        return ""
+    return f"{known.version}_v" if known.by_velocity and prediction == "v_prediction" else known.version
 
 
 def _data_url(picture: Path) -> str:

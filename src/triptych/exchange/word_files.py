@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
+from ..families import by_text_widths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,13 +20,16 @@ ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's
 SDXL = ("clip_l", "clip_g")
 KNOWN = (ROWS, "emp_params", "*")  # names that say nothing of the word
 LEFT_OUT = ("emp_params_out", "clip_l_out", "clip_g_out")  # OneTrainer's vectors at the encoder's output
-FAMILIES = {768: "sd1", 1024: "sd2"}  # by the width of the vectors
 BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
 MOST_VECTORS = 1024  # more than any prompt has room for
 
 
 def family_of(layouts: Mapping[str, Layout]) -> str | None:
-    return "sdxl" if set(layouts) == set(SDXL) else FAMILIES.get(layouts[ROWS].shape[-1])
+    """By the widths of its vectors; by the names of SDXL's two, whatever their widths."""
+    if set(layouts) == set(SDXL):
+        return "sdxl"
+    found = by_text_widths(layout.shape[-1] for layout in layouts.values())
+    return found.name if found else None
 
 
 def described(layouts: Mapping[str, Layout], values: Mapping[str, object]) -> dict[str, str | int | float]:

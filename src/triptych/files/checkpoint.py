@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, told by its header alone: parts, family, variant, and what its UNet predicts.
+"""What a checkpoint file holds, by its header alone: parts, family, variant, and what its denoiser predicts.
 
 The layout is the original one of Stable Diffusion ("LDM", and "sgm" for SDXL). Nothing here needs torch.
 """
@@ -10,21 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..families import VAE as VAE_PART
+from ..families import Family, by_structure, families, family_named
 from .tensorfile import TensorFile
 
-UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
-TEXTS: Mapping[str, Mapping[str, str]] = {
-    "sd1": {"text_encoder": "cond_stage_model.transformer.text_model."},
-    "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sdxl": {
-        "text_encoder": "conditioner.embedders.0.transformer.text_model.",
-        "text_encoder_2": "conditioner.embedders.1.model.",
-    },
-}
-CONTEXT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that a UNet's cross-attention reads
+DENOISER, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 OLD_TEXT = "cond_stage_model.transformer."  # files from before transformers had `text_model`
-REFINER_TEXT = "conditioner.embedders.0.model."
-VARIANTS = {4: "", 5: "depth", 7: "upscaler", 8: "instruct-pix2pix", 9: "inpainting"}  # by the channels the UNet reads
+REFINER_TEXT, REFINER_WIDTH = "conditioner.embedders.0.model.", 1280
+VARIANTS = {4: "", 5: "depth", 7: "upscaler", 8: "instruct-pix2pix", 9: "inpainting"}  # by the channels that are read
 NESTED = "state_dict."  # where pickles keep the tensors
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -33,40 +26,40 @@ Prediction = Literal["epsilon", "v_prediction"]
 class Contents:
     """A checkpoint's parts.
 
-    `kind` is "checkpoint" where there are a UNet and all text encoders, "unet" where texts are missing, "vae" where
-    there is nothing but an autoencoder. `parts` says what the names of each part ("unet", "vae", "text_encoder",
-    "text_encoder_2") begin with. `variant` is empty for a base that draws from a prompt alone.
+    `kind` is "checkpoint" where there are a denoiser and all text encoders, "denoiser" where texts are missing, "vae"
+    where there is nothing but an autoencoder. `parts` says what the names of each component begin with. `variant` is
+    empty for a base that draws from a prompt alone.
     """
 
-    kind: Literal["checkpoint", "unet", "vae"]
+    kind: Literal["checkpoint", "denoiser", "vae"]
     family: str | None
     parts: Mapping[str, str]
     variant: str = ""
     root: str = ""  # what every name begins with
-    ema: bool = False  # whether there is an averaged copy of the UNet
-    diffusers: bool = False  # whether the names are diffusers' own: a UNet or an autoencoder alone
+    ema: bool = False  # whether there is an averaged copy of the denoiser
+    diffusers: bool = False  # whether the names are diffusers' own: a denoiser or an autoencoder alone
     prediction: Prediction | None = None
     told_by: str = ""  # what says so
     zero_snr: bool = False  # trained to the very end of noise, arXiv:2305.08891
 
 
 def contents_of(file: TensorFile) -> Contents | None:
-    """What the file holds, None where it is neither a checkpoint, nor a UNet or autoencoder alone."""
+    """What the file holds, None where it is neither a checkpoint, nor a denoiser or autoencoder alone."""
     root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
-    unet = _first(file, root, (UNET, "diffusion_model.", ""), "input_blocks.0.0.weight")
+    denoiser = _first(file, root, (DENOISER, "diffusion_model.", ""), "input_blocks.0.0.weight")
     vae = _first(file, root, (VAE, ""), "encoder.down.0.block.0.conv1.weight")
-    if unet is None:
+    if denoiser is None:
         return _alone(file, root, vae)
     family, texts, refiner = _texts(file, root)
-    family = family or _family_of_unet(file, root + unet)
-    parts = {"unet": root + unet, **texts, **({} if vae is None else {"vae": root + vae})}
-    whole = not refiner and set(TEXTS[family]) <= set(parts)
+    family = family or _family_of_denoiser(file, root + denoiser)
+    parts = {family.denoiser: root + denoiser, **texts, **({} if vae is None else {VAE_PART: root + vae})}
+    whole = not refiner and {text.component for text in family.texts} <= set(parts)
     prediction, told_by = _prediction(file, root, family)
     return Contents(
-        kind="checkpoint" if whole or refiner else "unet",
-        family=family,
+        kind="checkpoint" if whole or refiner else "denoiser",
+        family=family.name,
         parts=parts,
-        variant=_variant(file, root, root + unet, family, refiner),
+        variant=_variant(file, root, root + denoiser, family, refiner),
         root=root,
         ema=any(name.startswith(root + EMA + "diffusion_model") for name in file.layouts),
         prediction=prediction,
@@ -80,7 +73,7 @@ def _first(file: TensorFile, root: str, prefixes: tuple[str, ...], name: str) ->
 
 
 def _alone(file: TensorFile, root: str, vae: str | None) -> Contents | None:
-    """An autoencoder without a UNet, or either of them under diffusers' names."""
+    """An autoencoder without a denoiser, or either of them under diffusers' names."""
     if vae is not None:
         return Contents("vae", None, {"vae": root + vae}, root=root)
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in file.layouts:
@@ -89,22 +82,22 @@ def _alone(file: TensorFile, root: str, vae: str | None) -> Contents | None:
         file.layouts
     ):
         linear = any(n.endswith(".proj_in.weight") and len(s.shape) == 2 for n, s in file.layouts.items())
-        family = "sdxl" if "add_embedding.linear_1.weight" in file.layouts else "sd2" if linear else "sd1"
+        family = by_structure(pooled="add_embedding.linear_1.weight" in file.layouts, linear=linear)
         variant = _by_channels(file, "conv_in.weight")
-        return Contents("unet", family, {"unet": ""}, variant, diffusers=True)
+        return Contents("denoiser", family.name, {family.denoiser: ""}, variant, diffusers=True)
     return None
 
 
-def _texts(file: TensorFile, root: str) -> tuple[str | None, dict[str, str], bool]:
+def _texts(file: TensorFile, root: str) -> tuple[Family | None, dict[str, str], bool]:
     """The family by its text encoders, what their names begin with, and whether they are the refiner's."""
-    for family, sides in TEXTS.items():
-        found = {part: root + prefix for part, prefix in sides.items() if _holds_text(file, root + prefix)}
-        if found and (family != "sdxl" or "text_encoder_2" in found):
+    for family in (known for known in families().values() if known.prefix):
+        found = {text.component: root + text.prefix for text in family.texts if _holds_text(file, root + text.prefix)}
+        if family.texts[-1].component in found:
             return family, found, False
     if _holds_text(file, root + REFINER_TEXT):
-        return "sdxl", {}, True
+        return family_named("sdxl"), {}, True
     if _holds_text(file, root + OLD_TEXT):
-        return "sd1", {"text_encoder": root + OLD_TEXT}, False
+        return family_named("sd1"), {"text_encoder": root + OLD_TEXT}, False
     return None, {}, False
 
 
@@ -112,23 +105,21 @@ def _holds_text(file: TensorFile, prefix: str) -> bool:
     return any(f"{prefix}{place}token_embedding.weight" in file.layouts for place in ("", "embeddings."))
 
 
-def _family_of_unet(file: TensorFile, unet: str) -> str:
-    """By structure, not sizes: only SDXL reads a pooled text, and only Stable Diffusion 1 projects by convolution."""
-    if f"{unet}label_emb.0.0.weight" in file.layouts:
-        return "sdxl"
+def _family_of_denoiser(file: TensorFile, prefix: str) -> Family:
     projections = (layout for name, layout in file.layouts.items() if name.endswith("1.proj_in.weight"))
     projection = next(projections, None)
-    return "sd2" if projection is not None and len(projection.shape) == 2 else "sd1"
+    linear = projection is not None and len(projection.shape) == 2
+    return by_structure(pooled=f"{prefix}label_emb.0.0.weight" in file.layouts, linear=linear)
 
 
-def _variant(file: TensorFile, root: str, unet: str, family: str, refiner: bool) -> str:
-    if refiner or (family == "sdxl" and _context_width(file, unet) == 1280):
+def _variant(file: TensorFile, root: str, denoiser: str, family: Family, refiner: bool) -> str:
+    if refiner or (family.pooled and _context_width(file, denoiser) == REFINER_WIDTH):
         return "refiner"
     if root + "edm_vpred.sigma_max" in file.layouts or root + "edm_mean" in file.layouts:
         return "EDM"  # noise by its own schedule, arXiv:2206.00364
-    if family == "sd2" and f"{unet}label_emb.0.0.weight" in file.layouts:
+    if not family.pooled and f"{denoiser}label_emb.0.0.weight" in file.layouts:
         return "unCLIP"
-    return _by_channels(file, f"{unet}input_blocks.0.0.weight")
+    return _by_channels(file, f"{denoiser}input_blocks.0.0.weight")
 
 
 def _by_channels(file: TensorFile, name: str) -> str:
@@ -137,15 +128,15 @@ def _by_channels(file: TensorFile, name: str) -> str:
     return VARIANTS.get(channels, f"{channels}-channel")
 
 
-def _context_width(file: TensorFile, unet: str) -> int:
+def _context_width(file: TensorFile, denoiser: str) -> int:
     for name, layout in file.layouts.items():
-        if name.startswith(unet) and name.endswith(".attn2.to_k.weight") and len(layout.shape) == 2:
+        if name.startswith(denoiser) and name.endswith(".attn2.to_k.weight") and len(layout.shape) == 2:
             return layout.shape[1]
     return 0
 
 
-def _prediction(file: TensorFile, root: str, family: str) -> tuple[Prediction | None, str]:
-    """What the UNet predicts, if the file, or a configuration beside it, says so; and what says it."""
+def _prediction(file: TensorFile, root: str, family: Family) -> tuple[Prediction | None, str]:
+    """What the denoiser predicts, if the file, or a configuration beside it, says so; and what says it."""
     spec = file.metadata.get("modelspec.prediction_type", "").lower()
     if spec:
         return ("v_prediction" if spec.startswith("v") else "epsilon"), "its modelspec.prediction_type"
@@ -162,4 +153,4 @@ def _prediction(file: TensorFile, root: str, family: str) -> tuple[Prediction | 
         return "v_prediction", "its tensor v_pred"
     if file.metadata.get("ss_base_model_version") == "sd_v2_v":
         return "v_prediction", "its ss_base_model_version"
-    return (None, "") if family == "sd2" else ("epsilon", "its family")
+    return ("epsilon", "its family") if family.prediction else (None, "")

@@ -138,7 +138,7 @@ class Method(Generic[S]):
         """Of several artifacts of this method, those with the lower number open first; equal ones as they are given."""
         return 0
 
-    def metadata(self, settings: S) -> dict[str, str]:
+    def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """What readers of other tools expect in the metadata of the file, beside the recipe."""
         return {}
 

@@ -1,4 +1,4 @@
-"""DreamBooth moves every weight of the UNet, while the base's own pictures of the class keep what its word meant.
+"""DreamBooth moves every weight of the denoiser, while the base's own pictures of the class keep what its word meant.
 
 arXiv:2208.12242. The artifact is the difference from the base. Training moves float32 masters, the difference is taken
 in float32 and kept in float16; it is attached as cast(base + strength x difference) and taken off by pointer.
@@ -63,7 +63,7 @@ class DreamBooth(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Moved]:
-        weights = {f"unet.{name}": parameter for name, parameter in base.unet.named_parameters()}
+        weights = base.denoiser.parameters()
         with moved(base, self.name, weights, tensors, strength, owner) as patch:
             yield patch
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
-from ..files.checkpoint import CONTEXT_WIDTHS
+from ..families import by_context_width
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
 from . import Depth, Method, Training
@@ -216,18 +216,18 @@ def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:
     """Every layer that makes keys or values of one of the widths, with its net's name: the width, and k or v."""
     return [
         (f"{layer.in_features}.{path[-1]}", layer)
-        for path, layer in base.unet.named_modules()
-        if path.endswith(("to_k", "to_v")) and layer.in_features in widths
+        for path, layer in base.denoiser.chosen(("to_k", "to_v"))
+        if layer.in_features in widths
     ]
 
 
 def _known(base: Base) -> set[int]:
     """The widths of context that the base's attention reads."""
-    return {layer.in_features for path, layer in base.unet.named_modules() if path.endswith(("to_k", "to_v"))}
+    return {layer.in_features for _, layer in base.denoiser.chosen(("to_k", "to_v"))}
 
 
 def _text_width(base: Base) -> int:
-    return int(base.unet.config.cross_attention_dim)
+    return base.denoiser.context_width
 
 
 def _width(name: str) -> int | None:
@@ -264,7 +264,7 @@ def _used(base: Base, tensors: Tensors) -> set[int]:
     strange = {width for width in widths if width is not None} - known
     if text in widths or not strange:
         return {width for width in known if width in widths} or known
-    theirs = max(strange & CONTEXT_WIDTHS.keys() or strange)
+    theirs = max({width for width in strange if by_context_width(width)} or strange)
     raise TriptychError(
         f"this hypernetwork was made for a base with text width {theirs}, this one has {text}: choose another base"
     )

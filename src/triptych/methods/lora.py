@@ -1,10 +1,10 @@
-"""LoRA adds a low-rank change to the attention layers of the UNet (arXiv:2106.09685).
+"""LoRA adds a low-rank change to the attention layers of the denoiser (arXiv:2106.09685).
 
 W x + strength (alpha / rank) B A x is one line over two plain tensors a layer, added by a hook; peft's layers would
 bring modules to take out again and a forward of their own that refuses rows while training. The names of the tensors
 and the metadata are peft's and diffusers', so diffusers loads the file.
 
-What is trained is LoRA. What can be attached is any of its relatives, on any layer of UNet and text encoders: the
+What is trained is LoRA. What can be attached is any of its relatives, on any layer of denoiser and text encoders: the
 tensors say which layers change, and how (`adapters.py`).
 """
 
@@ -23,15 +23,13 @@ from torch import Tensor, nn
 
 from ..base import Base, Change, Owner, generator
 from ..errors import OtherBaseError
+from ..families import by_context_width
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
 from . import Depth, Method, Training
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-MLP = ("ff.net.0.proj", "ff.net.2")
 CHANGEABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
-TARGETS = {"attention": ATTENTION, "attention+mlp": ATTENTION + MLP}
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Settings(Training):
     lr: float = setting(1e-4, "learning rate of AdamW", least=0)
     rank: int = setting(8, "rank of each layer's change", least=1)
     alpha: float = setting(8.0, "the change is scaled by alpha / rank", least=0)
-    targets: str = setting("attention", "which layers change", choices=tuple(TARGETS))
+    targets: str = setting("attention", "which layers change", choices=("attention", "attention+mlp"))
     identifier: str = setting("", "a rare word before the class word, such as 'sks'")
 
 
@@ -62,11 +60,16 @@ class Lora(Method[Settings]):
             for name, shape in _shapes(base, settings).items()
         }  # fmt: skip
 
-    def metadata(self, settings: Settings) -> dict[str, str]:
-        adapter = {
-            "unet.r": settings.rank, "unet.lora_alpha": settings.alpha,
-            "unet.target_modules": sorted(TARGETS[settings.targets]),
-        }  # fmt: skip
+    def metadata(self, settings: Settings, tensors: Tensors) -> dict[str, str]:
+        """peft's configuration of each component; the ends of paths are enough for it."""
+        layers: dict[str, list[str]] = {}
+        for path in by_layer(tensors):
+            component, _, inner = path.partition(".")
+            layers.setdefault(component, []).append(inner.removeprefix("text_model."))
+        adapter: dict[str, object] = {}
+        for component, inside in layers.items():
+            told = {"r": settings.rank, "lora_alpha": settings.alpha, "target_modules": sorted(inside)}
+            adapter |= {f"{component}.{name}": value for name, value in told.items()}
         return {"lora_adapter_metadata": json.dumps(adapter)}
 
     @contextmanager
@@ -145,7 +148,7 @@ def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None 
 
 
 def _changeable(base: Base) -> dict[str, nn.Module]:
-    """The base's layers that can be changed, by names such as `unet.mid_block...` or `text_encoder.text_model...`.
+    """The base's layers that can be changed, by names such as `text_encoder.text_model...`.
 
     Text encoders are named as files name them, with the `text_model` that transformers 5 left out of some.
     """
@@ -164,21 +167,21 @@ def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
 
 def _meant(base: Base, tensors: Tensors) -> str:
     """What the file was made for, where the width of the text that its layers read tells."""
-    names = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
-    own = int(base.unet.config.cross_attention_dim)
-    widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")}
-    made = next((names[width] for width in widths if width in names and width != own), None)
-    this = names.get(own, f"one that reads text of width {own}")
-    return f" (it is for {made}, and this base is {this})" if made else ""
+    own = base.denoiser.context_width
+    widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")} - {own}
+    made, this = next(filter(None, map(by_context_width, widths)), None), by_context_width(own)
+    named = this.title if this else f"one that reads text of width {own}"
+    return f" (it is for {made.title}, and this base is {named})" if made else ""
 
 
 def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:
-    return [(path, layer) for path, layer in base.unet.named_modules() if path.endswith(TARGETS[settings.targets])]
+    ends = [end for group in settings.targets.split("+") for end in base.denoiser.layers[group]]
+    return base.denoiser.chosen(tuple(ends))
 
 
 def _shapes(base: Base, settings: Settings) -> dict[str, torch.Size]:
-    shapes = {}
+    shapes, component = {}, base.denoiser.name
     for path, layer in _layers(base, settings):
-        shapes[f"unet.{path}.lora_A.weight"] = torch.Size([settings.rank, layer.in_features])
-        shapes[f"unet.{path}.lora_B.weight"] = torch.Size([layer.out_features, settings.rank])
+        shapes[f"{component}.{path}.lora_A.weight"] = torch.Size([settings.rank, layer.in_features])
+        shapes[f"{component}.{path}.lora_B.weight"] = torch.Size([layer.out_features, settings.rank])
     return shapes

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..base import Base, Drawing, Owner, generator, spans
+from ..base.sampler import Sampler
 from ..errors import TriptychError
-from .samplers import sampler_for, sampler_named
+from .samplers import SAMPLERS, sampler_named
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,12 +38,22 @@ def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
     """
     drawing = replace(base.description.drawing, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
     drawing = replace(drawing, sampler=sampler_named(drawing.sampler))
-    most = base.schedule.config.num_train_timesteps
+    most = base.process.length
     if not 1 <= drawing.steps <= most:
         raise TriptychError(f"pictures take 1 to {most} steps, not {drawing.steps}")
     if not 0 <= drawing.guidance <= GREATEST_GUIDANCE:
         raise TriptychError(f"guidance is a number from 0 to {GREATEST_GUIDANCE:g}, not {drawing.guidance}")
     return drawing
+
+
+def sampler_for(base: Base, drawing: Drawing) -> Sampler:
+    """A fresh sampler of this kind for the base's noise process, set to the number of steps.
+
+    Raises:
+        TriptychError: it cannot sample that process.
+    """
+    named = SAMPLERS[sampler_named(drawing.sampler)]
+    return base.process.sampler(named.scheduler, named.options, drawing.steps, base.device)
 
 
 def draw(
@@ -76,18 +87,13 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
     """Latents [pictures, channels, height, width] for requests of one seed each, those of one owner side by side."""
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
-    sampler = sampler_for(drawing.sampler, base.schedule.config, drawing.steps, base.device)
-    latents = torch.stack(noise).to(base.device) * float(sampler.init_noise_sigma)
+    sampler = sampler_for(base, drawing)
+    latents = sampler.first(torch.stack(noise).to(base.device))
     guide = _Guidance(base, singles, drawing.guidance)
-    extra = {"generator": randoms} if _takes_generator(sampler) else {}
-    for t in sampler.timesteps:
-        predicted = guide(sampler.scale_model_input(latents, t), t)
-        latents = sampler.step(predicted, t, latents, **extra).prev_sample
+    for t in sampler.times:
+        predicted = guide(sampler.scaled(latents, t), t)
+        latents = sampler.step(predicted, t, latents, randoms)
     return latents
-
-
-def _takes_generator(sampler: Any) -> bool:
-    return "generator" in type(sampler).step.__code__.co_varnames[: type(sampler).step.__code__.co_argcount]
 
 
 class _Guidance:

@@ -11,7 +11,7 @@ from ..errors import TriptychError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Sampler:
+class NamedSampler:
     """diffusers' class and what makes it this sampler; A1111's name of it and of its schedule; other spellings.
 
     `schedule`: A1111's "Schedule type", "" for its samplers that have but one. All of ours space their steps evenly and
@@ -28,24 +28,24 @@ class Sampler:
 EVEN, KARRAS = "SGM Uniform", "Karras"
 DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 
-SAMPLERS: dict[str, Sampler] = {
-    "ddim": Sampler("DDIMScheduler", {"clip_sample": False}, "DDIM"),
-    "euler": Sampler("EulerDiscreteScheduler", {}, "Euler", EVEN, ("k_euler",)),
-    "euler-a": Sampler(
+SAMPLERS: dict[str, NamedSampler] = {
+    "ddim": NamedSampler("DDIMScheduler", {"clip_sample": False}, "DDIM"),
+    "euler": NamedSampler("EulerDiscreteScheduler", {}, "Euler", EVEN, ("k_euler",)),
+    "euler-a": NamedSampler(
         "EulerAncestralDiscreteScheduler", {}, "Euler a", EVEN, ("euler_ancestral", "k_euler_a", "k_euler_ancestral")
     ),
-    "heun": Sampler("HeunDiscreteScheduler", {}, "Heun", EVEN, ("k_heun",)),
-    "dpm++": Sampler(
+    "heun": NamedSampler("HeunDiscreteScheduler", {}, "Heun", EVEN, ("k_heun",)),
+    "dpm++": NamedSampler(
         "DPMSolverMultistepScheduler", DPM, "DPM++ 2M", EVEN,
         ("dpmpp_2m", "k_dpmpp_2m", "dpmsolver++", "dpm++ 2m sgm uniform", "dpm++ 2m uniform"),
     ),
-    "dpm++-karras": Sampler(
+    "dpm++-karras": NamedSampler(
         "DPMSolverMultistepScheduler", DPM | {"use_karras_sigmas": True}, "DPM++ 2M", KARRAS,
         ("dpm++ 2m karras", "dpmpp_2m_karras", "k_dpmpp_2m_ka"),
     ),
-    "unipc": Sampler("UniPCMultistepScheduler", {}, "UniPC", "", ("uni_pc",)),
-    "lms": Sampler("LMSDiscreteScheduler", {}, "LMS", EVEN, ("k_lms",)),
-    "pndm": Sampler("PNDMScheduler", {"skip_prk_steps": True}, "PLMS", ""),
+    "unipc": NamedSampler("UniPCMultistepScheduler", {}, "UniPC", "", ("uni_pc",)),
+    "lms": NamedSampler("LMSDiscreteScheduler", {}, "LMS", EVEN, ("k_lms",)),
+    "pndm": NamedSampler("PNDMScheduler", {"skip_prk_steps": True}, "PLMS", ""),
 }  # fmt: skip
 
 
@@ -71,13 +71,3 @@ def _spellings() -> dict[str, str]:
 
 def _bare(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name.lower().removesuffix("scheduler"))
-
-
-def sampler_for(name: str, config: Any, steps: int, device: Any) -> Any:
-    """A fresh diffusers scheduler, set to the number of steps. Samplers keep state, so one serves one batch."""
-    import diffusers
-
-    sampler = SAMPLERS[sampler_named(name)]
-    made = getattr(diffusers, sampler.scheduler).from_config(config, timestep_spacing="trailing", **sampler.options)
-    made.set_timesteps(steps, device=device)
-    return made

@@ -175,7 +175,7 @@ def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, 
     return {
         "says": says, "base": Path(base.name).name, "family": base.description.family,
         "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed),
-        "prediction": str(base.schedule.config.prediction_type), "resolution": str(base.resolution),
+        "prediction": base.process.prediction, "resolution": str(base.resolution),
         "precision": str(base.dtype).removeprefix("torch."), "pictures_count": str(len(concept.pictures)),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "triptych_version": __version__, "torch": str(torch.__version__),

@@ -120,7 +120,7 @@ def _watched(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     if not trial.settings.fixed_every:
         return None
     phrase = trial.kind.phrase(trial.settings, trial.class_word)
-    batch = fixed_batch(trial.held_out or trial.examples, phrase, base.schedule.config.num_train_timesteps)
+    batch = fixed_batch(trial.held_out or trial.examples, phrase, base.process)
     return FixedLoss(batch, trial.settings, partial(_kept, patch))
 
 

@@ -19,7 +19,7 @@ from statistics import fmean
 
 import torch
 
-from ..base import generator
+from ..base import Process, generator
 from ..data.examples import Batch, Examples
 from ..errors import TriptychError
 from ..methods import Training
@@ -29,20 +29,19 @@ ROWS = 8  # of a fixed batch: with a look every 25 steps of 4 rows, some 3 % of 
 SMOOTHED = 3  # looks, this one and those before it, whose mean is compared
 
 
-def fixed_batch(examples: Examples, phrase: str, timesteps: int) -> Batch:
-    """`ROWS` rows: the pictures in turn, noise that depends on the row alone, timesteps in the middle of equal parts.
+def fixed_batch(examples: Examples, phrase: str, process: Process) -> Batch:
+    """`ROWS` rows: the pictures in turn, noise that depends on the row alone, times spread over the process.
 
     Args:
         examples: the pictures, held out of training where there are such.
         phrase: how the method names the concept.
-        timesteps: of the base's schedule.
+        process: the base's noise process.
     """
     latents, prompts = examples.latents, examples.prompts(phrase)
     chosen = [i % len(latents) for i in range(ROWS)]
     shape, dtype = latents.shape[1:], latents.dtype
     noise = [torch.randn(shape, generator=generator("fixed", row), dtype=dtype) for row in range(ROWS)]
-    times = torch.tensor([(2 * row + 1) * timesteps // (2 * ROWS) for row in range(ROWS)])
-    device = latents.device
+    times, device = process.spread(ROWS), latents.device
     return Batch(latents[chosen], torch.stack(noise).to(device), times.to(device), [prompts[i] for i in chosen])
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ..base import Owner, generator
+from ..base import Owner, Process, generator
 from ..data.examples import Batch, Source
 from ..methods import Training
 from .fixed_loss import FixedLoss
@@ -60,9 +60,9 @@ class Job:
         over = self.sent_away or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
         return step < self.training.steps and not over
 
-    def draw(self, step: int, timesteps: int) -> Batch:
+    def draw(self, step: int, process: Process) -> Batch:
         """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
-        drawn = [draw_rows(source, self.seed, step, timesteps) for source in self.sources]
+        drawn = [draw_rows(source, self.seed, step, process) for source in self.sources]
         return Batch(
             torch.cat([batch.latents for batch in drawn]), torch.cat([batch.noise for batch in drawn]),
             torch.cat([batch.timesteps for batch in drawn]), list(chain(*(batch.prompts for batch in drawn))),
@@ -118,8 +118,8 @@ def learning_rate(training: Training, step: int, rate: float | None = None) -> f
     return (training.lr if rate is None else rate) * rise * fall
 
 
-def draw_rows(source: Source, seed: int, step: int, timesteps: int) -> Batch:
-    """The rows a source gives at a step: its pictures in shuffled rounds, fresh noise, uniform timesteps."""
+def draw_rows(source: Source, seed: int, step: int, process: Process) -> Batch:
+    """The rows a source gives at a step: its pictures in shuffled rounds, fresh noise, times drawn by the process."""
     count, first = len(source.latents), step * source.batch
     rounds: dict[int, list[int]] = {}
     chosen = []
@@ -132,5 +132,5 @@ def draw_rows(source: Source, seed: int, step: int, timesteps: int) -> Batch:
     random = generator("train", source.purpose, seed, step)
     latents = source.latents[torch.tensor(chosen, device=source.latents.device)]
     noise = torch.randn(latents.shape, generator=random, dtype=latents.dtype)
-    times = torch.randint(0, timesteps, (source.batch,), generator=random)
+    times = process.times(source.batch, random)
     return Batch(latents, noise.to(latents.device), times.to(latents.device), [source.prompts[i] for i in chosen])

@@ -1,4 +1,4 @@
-"""The one training loop: a list of jobs, one call of the UNet a step over the stacked rows of them all."""
+"""The one training loop: a list of jobs, one call of the denoiser a step over the stacked rows of them all."""
 
 from __future__ import annotations
 
@@ -44,36 +44,27 @@ class Contexts:
         )
 
 
-def min_snr_weights(base: Base, timesteps: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for velocity (arXiv:2303.09556) [rows]."""
-    alphas = base.schedule.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = alphas / (1 - alphas)
-    by_velocity = base.schedule.config.prediction_type == "v_prediction"
-    weights: Tensor = snr.clamp(max=gamma) / (snr + 1 if by_velocity else snr)
-    return weights
-
-
 def squared_errors(
     base: Base, jobs: Sequence[Job], batches: Sequence[Batch], contexts: Contexts
 ) -> list[tuple[Tensor, Tensor]]:
-    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the UNet."""
+    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the denoiser."""
     latents, noise, timesteps = (
         torch.cat([getattr(batch, part) for batch in batches]) for part in ("latents", "noise", "timesteps")
     )
     context = contexts.of(jobs, batches)
     stated = spans((job.owner, len(batch.latents)) for job, batch in zip(jobs, batches, strict=True))
     with base.rows(stated):
-        predicted = base.denoise(base.schedule.add_noise(latents, noise, timesteps), timesteps, context)
-    squared = (predicted - base.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
+        predicted = base.denoise(base.process.noised(latents, noise, timesteps), timesteps, context)
+    squared = (predicted - base.process.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
     return [(squared[rows], timesteps[rows]) for rows in stated.values()]
 
 
 def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) -> Tensor:
     """The loss of each job [jobs]."""
-    batches = [job.draw(step, base.schedule.config.num_train_timesteps) for job in jobs]
+    batches = [job.draw(step, base.process) for job in jobs]
     errors = squared_errors(base, jobs, batches, contexts)
     return torch.stack([
-        job.loss(squared * min_snr_weights(base, timesteps, job.training.min_snr) if job.training.min_snr else squared)
+        job.loss(squared * base.process.weights(timesteps, job.training.min_snr) if job.training.min_snr else squared)
         for job, (squared, timesteps) in zip(jobs, errors, strict=True)
     ])  # fmt: skip
 

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import TriptychError, did_you_mean, first_line
+from ...families import Family, families
 from ...files.tensorfile import TensorFile
+from ..denoiser import UNet
 from ..description import Description
 from ..device import Precision, device_named, dtype_named
 from ..model import Base
+from ..process import Ddpm
 from ..text import Text
 from .difference import add
 from .identity import recall, record_of, remember
+from .names import family_of as family_of_config
 from .parts import Parts
 from .prediction import prediction_named
 from .single import base_in, open_single, open_vae, picture_dtype
@@ -30,9 +34,6 @@ HERE = Path(__file__).parents[1]  # the folder of `base`
 EMBEDDED = dict.fromkeys(("demo", "demo-b"), HERE / "demo")
 DIFFERENCES = {"demo-b": HERE / "demo-b.safetensors"}  # what another base has of its own, by name
 FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
-PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
-SECOND = ("tokenizer_2", "text_encoder_2")  # SDXL's
-EMBEDDINGS = ("clip_l", "clip_g")  # what the rows of an embedding are called where there are two text encoders
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def family_of(source: str) -> str:
     path = path_of(source)
     if path.is_file():
         return str(base_in(TensorFile.open(path), without_vae=True).family)
-    return Description.of(path, _family(path)).family
+    return Description.of(path, _family(path).name).family
 
 
 def _near(source: str) -> str:
@@ -105,7 +106,8 @@ def _download(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [f"{part}/*{suffix}" for part in PARTS + SECOND for suffix in (".json", ".txt", ".safetensors")]
+    parts = dict.fromkeys(part for family in families().values() for part in family.folders)
+    wanted = [f"{part}/*{suffix}" for part in parts for suffix in (".json", ".txt", ".safetensors")]
     try:
         return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -131,13 +133,13 @@ def _open(place: Place) -> Base:
     else:
         parts = _read_folder(path, _family(path), device, dtype, place)
     folder = path if path.is_dir() else None
-    description = Description.of(folder, parts.family)
+    description = Description.of(folder, parts.family.name)
     _make_fast(parts.unet, parts.vae, device)
     resolution = _resolution(place, description, parts)
     record = record_of(_sources(place, path), dtype, place.ema)
     base = Base(
-        place.source, _texts(parts), parts.vae, parts.unet, parts.schedule, description, resolution, folder, place.clip,
-        identity=recall(record),
+        place.source, _texts(parts), parts.vae, UNet(parts.unet), Ddpm(parts.schedule), description, resolution,
+        folder, place.clip, identity=recall(record),
     )  # fmt: skip
     remember(record, base.identity)
     return base
@@ -152,20 +154,19 @@ def _sources(place: Place, path: Path) -> Iterator[Path]:
         yield DIFFERENCES[place.source]
 
 
-def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
+def _read_folder(folder: Path, family: Family, device: torch.device, dtype: torch.dtype, place: Place) -> Parts:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     if place.ema:
         raise TriptychError(f"{folder} is a folder: only checkpoint files hold averaged weights beside the others")
     with _reading(folder):
-        tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer")]
-        encoders = [CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)]
-        if family == "sdxl":
-            tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2"))
-            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
-            encoders.append(second.to(device))
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device)
+        tokenizers = [CLIPTokenizer.from_pretrained(folder / text.tokenizer) for text in family.texts]
+        encoders = []
+        for text in family.texts:
+            kind = CLIPTextModelWithProjection if text.projected else CLIPTextModel
+            encoders.append(kind.from_pretrained(folder / text.component, dtype=dtype).to(device))
+        unet = UNet2DConditionModel.from_pretrained(folder / family.denoiser, torch_dtype=dtype).to(device)
         if place.source in DIFFERENCES:
             change = TensorFile.open(DIFFERENCES[place.source]).tensors()
             unet.load_state_dict(add(unet.state_dict(), {name: part.to(device) for name, part in change.items()}))
@@ -181,14 +182,9 @@ def _read_folder(folder: Path, family: str, device: torch.device, dtype: torch.d
 
 
 def _texts(parts: Parts) -> tuple[Text, ...]:
-    if len(parts.text_encoders) == 1:
-        return (Text("text_encoder", parts.tokenizers[0], parts.text_encoders[0]),)
-    names = ("text_encoder", "text_encoder_2")
     return tuple(
-        Text(name, tokenizer, encoder, embedding, penultimate=True)
-        for name, tokenizer, encoder, embedding in zip(
-            names, parts.tokenizers, parts.text_encoders, EMBEDDINGS, strict=True
-        )
+        Text(side.component, tokenizer, encoder, side.embedding, penultimate=side.penultimate)
+        for side, tokenizer, encoder in zip(parts.family.texts, parts.tokenizers, parts.text_encoders, strict=True)
     )
 
 
@@ -201,7 +197,7 @@ def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.dev
         unet.set_attn_processor(AttnProcessor())
 
 
-def _family(folder: Path) -> str:
+def _family(folder: Path) -> Family:
     """Which family a folder is of, by its configuration.
 
     Raises:
@@ -212,8 +208,8 @@ def _family(folder: Path) -> str:
         unet = json.loads((folder / "unet" / "config.json").read_text()) if (folder / "unet").is_dir() else {}
     if "text_encoder_2" in index and index.get("text_encoder", [None])[0] is None:
         raise TriptychError(f"{folder} is the SDXL refiner, which only finishes pictures: give the SDXL base")
-    family = "sdxl" if unet.get("addition_embed_type") else "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
-    missing = [part for part in PARTS + SECOND * (family == "sdxl") if not (folder / part).is_dir()]
+    family = family_of_config(unet)
+    missing = [part for part in family.folders if not (folder / part).is_dir()]
     if missing:
         raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
     if unet.get("in_channels") != 4:

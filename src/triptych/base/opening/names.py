@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...files.checkpoint import EMA, TEXTS, UNET, VAE
+from ...families import VAE as VAE_PART
+from ...families import Family, TextSide, by_structure
+from ...files.checkpoint import EMA, VAE
 
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
@@ -24,7 +26,7 @@ TRANSFORMER_BLOCK = (
 Pairs = Iterator[tuple[str, str]]
 
 
-def unet_modules(config: Mapping[str, Any]) -> dict[str, str]:
+def denoiser_modules(config: Mapping[str, Any]) -> dict[str, str]:
     """Module path in diffusers' `UNet2DConditionModel` of this configuration -> in the original `UNetModel`.
 
     Neither side has a prefix; a checkpoint puts `model.diffusion_model.` before the original one. The order is that of
@@ -160,26 +162,7 @@ OPENCLIP_ENDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Side:
-    """Where a checkpoint keeps a text encoder, and whose names it has there: transformers' or OpenCLIP's."""
-
-    prefix: str
-    openclip: bool = False
-    projected: bool = False  # whether the UNet reads it through its projection
-
-
-SIDES: Mapping[str, Mapping[str, Side]] = {
-    "sd1": {"text_encoder": Side(TEXTS["sd1"]["text_encoder"])},
-    "sd2": {"text_encoder": Side(TEXTS["sd2"]["text_encoder"], openclip=True)},
-    "sdxl": {
-        "text_encoder": Side(TEXTS["sdxl"]["text_encoder"]),
-        "text_encoder_2": Side(TEXTS["sdxl"]["text_encoder_2"], openclip=True, projected=True),
-    },
-}
-
-
-def text_modules(config: Mapping[str, Any], side: Side) -> dict[str, str]:
+def text_modules(config: Mapping[str, Any], side: TextSide) -> dict[str, str]:
     """Module path in transformers' `CLIPTextModel` (without `text_model.`) -> in the checkpoint, without the prefix.
 
     OpenCLIP holds queries, keys and values in one `attn.in_proj`, so three modules have that one name.
@@ -199,11 +182,10 @@ def text_modules(config: Mapping[str, Any], side: Side) -> dict[str, str]:
     }
 
 
-def family_of(unet: Mapping[str, Any]) -> str:
-    """The family whose layout a UNet of this configuration has: "sd1", "sd2" or "sdxl", whatever its sizes."""
-    if unet.get("addition_embed_type"):
-        return "sdxl"
-    return "sd2" if unet.get("use_linear_projection") else "sd1"
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The family whose layout a `UNet2DConditionModel` of this configuration has, whatever its sizes."""
+    pooled = config.get("addition_embed_type") == "text_time"
+    return by_structure(pooled=pooled, linear=bool(config.get("use_linear_projection")))
 
 
 @dataclass(frozen=True)
@@ -217,20 +199,21 @@ class Origin:
 
 
 def origins(
-    family: str, part: str, config: Mapping[str, Any], parameters: Iterable[str], prefix: str | None = None
+    family: Family | None, part: str, config: Mapping[str, Any], parameters: Iterable[str], prefix: str | None = None
 ) -> dict[str, Origin]:
-    """Where each parameter of a part ("unet", "vae", "text_encoder", "text_encoder_2") lies in a checkpoint.
+    """Where each parameter of a component lies in a checkpoint.
 
     Args:
+        family: that of the checkpoint; None for an autoencoder, since all families name it alike.
         parameters: the names in the module's state: "conv_in.weight".
         prefix: what the names in the checkpoint begin with; by default the usual one.
     """
-    if part == "unet":
-        usual, modules = UNET, unet_modules(config)
-    elif part == "vae":
+    if family is None or part == VAE_PART:
         usual, modules = VAE, vae_modules(config)
+    elif part == family.denoiser:
+        usual, modules = family.prefix, denoiser_modules(config)
     else:
-        side = SIDES[family][part]
+        side = family.text(part)
         usual, modules = side.prefix, text_modules(config, side)
     found = {}
     for name in parameters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...families import Family
 from ...files.checkpoint import Prediction
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class Parts:
     """What was opened. `ignored` are the names in the file that nothing reads; `told_by` says how the prediction is
     known."""
 
-    family: str
+    family: Family
     tokenizers: tuple[CLIPTokenizer, ...]
     text_encoders: tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]
     vae: AutoencoderKL

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TriptychError
+from ...families import family_named
 from ...files.checkpoint import Contents, Prediction, contents_of
 from ...files.tensorfile import TensorFile
-from .names import SIDES, Origin, ema_key, origins
+from .names import Origin, ema_key, origins
 from .parts import Parts
 from .prediction import asked, prediction_named
 from .tokenizer import clip_tokenizer
@@ -25,7 +26,6 @@ from .tokenizer import clip_tokenizer
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDPMScheduler
 
-FAMILIES = Path(__file__).parents[1] / "families"
 NOT_READ = ("position_ids", "logit_scale", "text_projection", "attn_mask")  # in text encoders, beside what is read
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of diffusers' autoencoders
 VELOCITY_SIDE = 96  # latents of Stable Diffusion 2 at 768 px, which predicts velocity
@@ -57,20 +57,21 @@ def open_single(
     file = TensorFile.open(path)
     contents = base_in(file, without_vae=vae is not None)
     said = prediction_named(prediction) if prediction else None
-    folder = configurations or FAMILIES / str(contents.family)
+    family = family_named(str(contents.family))
+    folder = configurations or family.configurations
     source = _Source(file, contents, dtype, device, ema)
-    unet = source.read("unet", folder)
-    texts = [source.read(part, folder) for part in SIDES[str(contents.family)]]
+    unet = source.read(family.denoiser, folder)
+    texts = [source.read(text.component, folder) for text in family.texts]
     autoencoder = _vae(source, vae, folder)
     known, told_by = (said, "the user") if said else (contents.prediction, contents.told_by)
     if known is None:
         known, cosine = asked(unet)
         told_by = f"what it makes of pure noise (cosine {cosine:.2f})"
-    if contents.family == "sd2" and known == "v_prediction" and configurations is None:
+    if family.by_velocity and known == "v_prediction" and configurations is None:
         unet.register_to_config(sample_size=VELOCITY_SIDE)
-    pads = ["!" if side.openclip else "<|endoftext|>" for side in SIDES[str(contents.family)].values()]
+    pads = ["!" if side.openclip else "<|endoftext|>" for side in family.texts]
     return Parts(
-        str(contents.family), tuple(map(clip_tokenizer, pads)), tuple(texts), autoencoder, unet,
+        family, tuple(map(clip_tokenizer, pads)), tuple(texts), autoencoder, unet,
         schedule(folder, known, contents.zero_snr), known, told_by, tuple(sorted(file.layouts.keys() - source.used)),
     )  # fmt: skip
 
@@ -92,7 +93,7 @@ def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
             "another way of drawing: give a plain base"
         )
     if contents.kind != "checkpoint":
-        what = {"unet": "a UNet without its text encoder", "vae": "an autoencoder alone, which --vae takes"}
+        what = {"denoiser": "a UNet without its text encoder", "vae": "an autoencoder alone, which --vae takes"}
         raise TriptychError(f"{file.path} holds {what[contents.kind]}: give a whole checkpoint")
     if "vae" not in contents.parts and not without_vae:
         raise TriptychError(f"{file.path} comes without an autoencoder: name a file that has one with --vae")
@@ -143,6 +144,7 @@ class _Source:
         if ema and not contents.ema:
             raise TriptychError(f"{file.path} has no averaged copy of its weights (its names begin with model_ema.)")
         self.file, self.contents, self.dtype, self.device, self.ema = file, contents, dtype, device, ema
+        self.family = None if contents.family is None else family_named(contents.family)
         self.used: set[str] = set()
 
     def read(self, part: str, folder: Path) -> Any:
@@ -167,10 +169,13 @@ class _Source:
     def _origins(self, part: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Origin]:
         if self.contents.diffusers:
             return {name: Origin(self._diffusers_name(name)) for name in state}
-        if part == "unet" and self.ema:
-            usual = origins(str(self.contents.family), part, config, state)
+        if self._is_averaged(part):
+            usual = origins(self.family, part, config, state)
             return {name: Origin(self.contents.root + ema_key(origin.key)) for name, origin in usual.items()}
-        return origins(str(self.contents.family), part, config, state, self.contents.parts[part])
+        return origins(self.family, part, config, state, self.contents.parts[part])
+
+    def _is_averaged(self, part: str) -> bool:
+        return self.ema and self.family is not None and part == self.family.denoiser
 
     def _diffusers_name(self, name: str) -> str:
         """Autoencoders that diffusers wrote long ago have other names in their attention."""
@@ -187,7 +192,7 @@ class _Source:
             given, needed = layouts[origin.key].shape, _shape_in_file(tuple(state[name].shape), origin)
             if _trimmed(given) != _trimmed(needed):
                 raise TriptychError(f"{self.file.path} does not fit: {origin.key} is {given}, where {needed} is due")
-        if part == "unet" and self.ema:
+        if self._is_averaged(part):
             return
         prefix = self.contents.parts[part]
         for key in layouts:

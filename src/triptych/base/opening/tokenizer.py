@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ...families import FOLDER
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-VOCABULARY = Path(__file__).parents[1] / "families" / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
+VOCABULARY = FOLDER / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 MERGES = 49152 - 256 - 2  # of the file's many lines, in their order, after the first
 POSITIONS = 77
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import TriptychError
-from ...files.checkpoint import CONTEXT_WIDTHS
+from ...families import by_context_width
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _widths(file: TensorFile) -> list[int]:
 
 def _family(widths: Sequence[int]) -> str | None:
     """By the width of text; none where the file has nets for several."""
-    found = {CONTEXT_WIDTHS[width] for width in widths if width in CONTEXT_WIDTHS}
+    found = {family.name for family in map(by_context_width, widths) if family}
     return found.pop() if len(found) == 1 else None
 
 

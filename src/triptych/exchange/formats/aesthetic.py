@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
+from ...families import by_projection
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
 
 MEAN = "mean_image_feature"
-FAMILIES = {768: "sd1"}  # the width of CLIP ViT-L/14's projection
 
 
 class Aesthetic(Format):
@@ -33,7 +33,8 @@ class Aesthetic(Format):
         if set(file.layouts) != {""} or len(file.layouts[""].shape) != 2 or file.layouts[""].shape[0] != 1:
             return None
         width = file.layouts[""].shape[1]
-        return Recognised(self.kind, self.name, FAMILIES.get(width), {"width": width})
+        family = by_projection(width)
+        return Recognised(self.kind, self.name, family.name if family else None, {"width": width})
 
     def read(self, file: TensorFile) -> Artifact:
         from ...methods import method_named

@@ -1,5 +1,5 @@
 """A whole base in one file of the original layout of Stable Diffusion ("LDM"; "sgm" for SDXL): what people call a
-checkpoint; and the UNet or the autoencoder out of one.
+checkpoint; and the denoiser or the autoencoder out of one.
 
 A checkpoint is a base, not something to attach. `triptych convert` writes one: a base with a change of its weights.
 """

@@ -1,8 +1,9 @@
 """LoRA as diffusers and peft keep it: full module paths, and alphas in the metadata, or beside the file.
 
-Four ways of naming are read: peft's (`unet.….to_q.lora_A.weight`), diffusers' of 2023 (`….to_q.lora.down.weight`, of
-text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight`), and files that
-peft itself saved (`base_model.model.…`, `adapter_config.json` beside them). Where nothing tells alpha, it is the rank.
+Four ways of naming are read: peft's (`component.….to_q.lora_A.weight`), diffusers' of 2023 (`….to_q.lora.down.weight`,
+of text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight`), and files
+that peft itself saved (`base_model.model.…`, `adapter_config.json` beside them). Where nothing tells alpha, it is the
+rank.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import TriptychError
+from ...families import VAE, families, family_named
 from ..lora_files import alphas_of, artifact_of, described, family_of, refuse_all_but_lora, settled, triggers_of
 from . import Format, Recognised
 
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
-PARTS = ("unet.", "text_encoder_2.", "text_encoder.")
+COMPONENTS = sorted({name for family in families().values() for name in family.components if name != VAE})
+PARTS = tuple(f"{name}." for name in COMPONENTS)
+DENOISER = family_named("sd1").denoiser  # of files from before there were others
 PEFT = "base_model.model."
-CONFIG = "lora_adapter_metadata"  # diffusers' metadata entry: JSON of "unet.r", "unet.lora_alpha", ...
+CONFIG = "lora_adapter_metadata"  # diffusers' metadata entry: JSON of "component.r", "component.lora_alpha", ...
 BESIDE = "adapter_config.json"  # peft's
 MAGNITUDE = "lora_magnitude_vector"
 FORMS = (  # endings of names -> ours
@@ -97,7 +101,7 @@ def _ours(name: str) -> str:
         name = re.sub(f"{form}$", replacement, name)
     if name.startswith(PEFT):
         inner = name.removeprefix(PEFT)
-        return f"text_encoder.{inner}" if inner.startswith("text_model.") else f"unet.{inner}"
+        return f"text_encoder.{inner}" if inner.startswith("text_model.") else f"{DENOISER}.{inner}"
     return name
 
 
@@ -108,7 +112,7 @@ def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
 
 
 def _config(file: TensorFile) -> dict[str, Any]:
-    """Ranks and alphas by part: `{"unet": {"r": 4, "lora_alpha": 8, ...}}`.
+    """Ranks and alphas by part: `{component: {"r": 4, "lora_alpha": 8, ...}}`.
 
     Raises:
         TriptychError: what should say them is not JSON.
@@ -117,14 +121,13 @@ def _config(file: TensorFile) -> dict[str, Any]:
     try:
         if CONFIG in file.metadata:
             flat = dict(json.loads(file.metadata[CONFIG]))
-            parts = [part.removesuffix(".") for part in PARTS]
             return {
                 part: {name[len(part) + 1 :]: value for name, value in flat.items() if name.startswith(f"{part}.")}
-                for part in parts
+                for part in COMPONENTS
             }
         if beside.is_file():
             told = dict(json.loads(beside.read_text(encoding="utf-8")))
-            return dict.fromkeys(("unet", "text_encoder"), told)
+            return dict.fromkeys(COMPONENTS, told)
     except (ValueError, TypeError, OSError) as error:
         raise TriptychError(f"what says the alphas of {file.path} cannot be read: {error}") from error
     return {}

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
+from ...families import by_text_widths
 from ...files.tensorfile import TensorFile
 from ..word_files import (
     BUNDLED,
-    FAMILIES,
     KNOWN,
     LEFT_OUT,
     ROWS,
@@ -77,7 +77,7 @@ def _names(file: TensorFile) -> dict[str, str] | None:
 
 def _is_rows(shape: tuple[int, ...]) -> bool:
     """[vectors, width]; or, in diffusers' oldest files, one vector alone, told by the width of a text encoder."""
-    return len(shape) == 2 or (len(shape) == 1 and shape[0] in FAMILIES)
+    return len(shape) == 2 or (len(shape) == 1 and by_text_widths(shape) is not None)
 
 
 def _is_word(name: str) -> bool:
@@ -150,4 +150,4 @@ def _second(file: TensorFile) -> TensorFile | None:
         return None
     first, other = file.layouts[names[0]].shape, second.layouts[names[0]].shape
     pair = len(first) == len(other) == 2 and first[0] == other[0] and first[1] != other[1]
-    return second if pair and other[1] not in FAMILIES else None
+    return second if pair and by_text_widths(other[1:]) is None else None

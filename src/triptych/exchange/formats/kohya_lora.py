@@ -1,17 +1,18 @@
 """LoRA and its relatives as kohya's trainer and LyCORIS name them, which A1111, Forge and ComfyUI read.
 
-A key is a prefix for the part (`lora_unet`, `lora_te`; for SDXL `lora_te1`, `lora_te2`), the module path with
-underscores, and the tensor: `lora_down.weight`, `lora_up.weight`, `alpha`, or LyCORIS's. For SDXL the UNet's modules
-have the names of the original layout. Every layer's alpha is written.
+A key is the prefix of its component, which the family has, the module path with underscores, and the tensor:
+`lora_down.weight`, `lora_up.weight`, `alpha`, or LyCORIS's. For SDXL the denoiser's modules have the names of the
+original layout. Every layer's alpha is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import TriptychError
+from ...families import KOHYA_DENOISER, families, family_named
 from ..lora_files import alphas_of, artifact_of, described, dotted, family_of, settled, triggers_of
 from ..word_files import BUNDLED, bundled_words
 from . import Format, Recognised
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
-PREFIXES = {
-    "lora_unet_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2", "lora_te_": "text_encoder",
-    "lycoris_": "unet",
-}  # fmt: skip
+LYCORIS = "lycoris_"  # of denoisers, and of text encoders whose paths say so
+TEXTS = {text.kohya: text.component for family in families().values() for text in family.texts}
+PREFIXES = (KOHYA_DENOISER, *TEXTS, LYCORIS)
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 LEAVES = {DOWN: "lora_A.weight", UP: "lora_B.weight", "lora_A.default.weight": "lora_A.weight",
           "lora_B.default.weight": "lora_B.weight"}  # fmt: skip  # the rest are called as LyCORIS calls them
@@ -36,13 +36,13 @@ T = TypeVar("T")
 class KohyaLora(Format):
     name = "kohya-lora"
     kind = "lora"
-    title = "LoRA, LoCon, LoHa, LoKr, GLoRA, IA3, DoRA, OFT, full changes and norms, on UNet and text encoders"
+    title = "LoRA, LoCon, LoHa, LoKr, GLoRA, IA3, DoRA, OFT, full changes and norms, on denoiser and text encoders"
     suffixes = (".safetensors", ".pt")
     readers = ("A1111", "Forge", "ComfyUI", "kohya", "diffusers")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         keys = [name for name in file.layouts if not name.startswith(BUNDLED)]
-        if not keys or not all(name.startswith(tuple(PREFIXES)) for name in keys):
+        if not keys or not all(name.startswith(PREFIXES) for name in keys):
             return None
         layers = _layers({name: file.layouts[name] for name in keys})
         details = described(layers, file.metadata)
@@ -57,8 +57,7 @@ class KohyaLora(Format):
         tensors = file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))
         layers = _layers(tensors)
         family = family_of(layers, file.metadata)
-        original = _original_names(family)
-        named = {_path(key, original): leaves for key, leaves in layers.items()}
+        named = {path: layers[key] for key, path in _paths(layers, family).items()}
         return artifact_of(*settled(named, {}), triggers_of(file.metadata), family)
 
     def write(
@@ -117,9 +116,24 @@ def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
     return found
 
 
-def _path(key: str, original: Mapping[str, str]) -> str:
-    """`lora_unet_..._to_q` -> `unet.....to_q`.
+def _paths(keys: Iterable[str], family: str | None) -> dict[str, str]:
+    """Each key with the path of its layer: "component.module".
 
+    Where the file does not tell its family, names of the original layout are SDXL's.
+    """
+    from ...base.opening.names import denoiser_modules
+    from ...base.opening.single import configuration
+
+    known = families().get(family or "", family_named("sdxl"))
+    original = {}
+    if known.prefix:
+        config = configuration(known.configurations, known.denoiser)
+        original = {theirs: ours for ours, theirs in denoiser_modules(config).items()}
+    return {key: _path(key, known.denoiser, original) for key in keys}
+
+
+def _path(key: str, denoiser: str, original: Mapping[str, str]) -> str:
+    """
     Raises:
         TriptychError: the key names no module.
     """
@@ -127,36 +141,24 @@ def _path(key: str, original: Mapping[str, str]) -> str:
     inner = dotted(key.removeprefix(prefix))
     if inner.startswith(("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")):
         if inner not in original:
-            raise TriptychError(f"the key {key} names no module of the UNet that it was made for")
+            raise TriptychError(f"the key {key} names no module of the base that it was made for")
         inner = original[inner]
-    part = "text_encoder" if inner.startswith("text_model.") and prefix == "lycoris_" else PREFIXES[prefix]
-    return f"{part}.{inner}"
-
-
-def _original_names(family: str | None) -> dict[str, str]:
-    """The original layout's modules -> diffusers', of a family's UNet; SDXL's where the file does not tell."""
-    from ...base.opening.names import unet_modules
-    from ...base.opening.single import FAMILIES, configuration
-
-    config = configuration(FAMILIES / (family or "sdxl"), "unet")
-    return {original: ours for ours, original in unet_modules(config).items()}
+    component = "text_encoder" if inner.startswith("text_model.") and prefix == LYCORIS else TEXTS.get(prefix, denoiser)
+    return f"{component}.{inner}"
 
 
 def _names(
     artifact: Artifact, layers: Mapping[str, Any], base: Base | None
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """How the UNet's layers are called where that is not as diffusers calls them, and the prefix of each part."""
-    from ...base.opening.names import family_of as family_of_config
-    from ...base.opening.names import unet_modules
-    from ...base.opening.single import FAMILIES, configuration
+    """The denoiser's layers that have other names there than in diffusers, and the prefix of each component."""
+    from ...base.opening.names import denoiser_modules
+    from ...base.opening.single import configuration
 
     if base is not None:
-        family, config = family_of_config(base.unet.config), dict(base.unet.config)
+        family, config = base.family, dict(base.denoiser.module.config)
     else:
         found = family_of(layers, {}) or artifact.provenance.get("family", "")
-        family = found if (FAMILIES / found / "unet").is_dir() else ""
-        config = configuration(FAMILIES / family, "unet") if family else {}
-    if family != "sdxl":
-        return {}, {"unet": "lora_unet_", "text_encoder": "lora_te_"}
-    names = {f"unet.{ours}": original for ours, original in unet_modules(config).items()}
-    return names, {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
+        family = families().get(found, family_named("sd1"))
+        config = configuration(family.configurations, family.denoiser) if family.original_lora else {}
+    original = denoiser_modules(config) if family.original_lora else {}
+    return {f"{family.denoiser}.{ours}": theirs for ours, theirs in original.items()}, family.kohya_prefixes

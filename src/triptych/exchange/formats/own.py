@@ -54,6 +54,10 @@ class Own(Format):
     ) -> str:
         from ...files.streaming import write_safetensors
 
-        known = {**(metadata or {}), RECIPE: recipe_of(artifact), **artifact.kind.metadata(artifact.settings)}
+        known = {
+            **(metadata or {}),
+            RECIPE: recipe_of(artifact),
+            **artifact.kind.metadata(artifact.settings, artifact.tensors),
+        }
         write_safetensors(path, artifact.tensors, known)
         return ""

@@ -1,0 +1,234 @@
+"""The noise process of a base: how noise is added, what the denoiser predicts, and how it is sampled.
+
+Training, the fixed-batch loss and sampling ask the base's `Process` and nothing else. Two kinds are here: `Ddpm`, the
+discrete process of arXiv:2006.11239, and `Flow`, the straight paths of rectified flow (arXiv:2209.03003).
+
+Letters: x is a clean latent, e the noise, t the time that the denoiser reads, from 0 (clean) to `length`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import TriptychError
+from .sampler import Sampler
+
+VELOCITY = "v_prediction"
+
+
+class Process(ABC):
+    """All that the noise process knows.
+
+    Latents are [rows, channels, height, width], times are [rows]. `schedule` is the diffusers scheduler whose
+    configuration a base folder keeps.
+    """
+
+    schedule: Any
+
+    @property
+    @abstractmethod
+    def prediction(self) -> str:
+        """What the denoiser predicts, as diffusers calls it: "epsilon", "v_prediction" or "flow_prediction"."""
+
+    @property
+    def length(self) -> int:
+        """The time of pure noise, which is also the most steps that sampling can take."""
+        return int(self.schedule.config.num_train_timesteps)
+
+    @abstractmethod
+    def times(self, rows: int, random: torch.Generator) -> Tensor:
+        """Times to train at [rows], drawn as the base was trained."""
+
+    @abstractmethod
+    def spread(self, rows: int) -> Tensor:
+        """Times in the middle of `rows` equal parts of the process [rows], the least noise first."""
+
+    @abstractmethod
+    def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Clean latents with noise added."""
+
+    @abstractmethod
+    def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """What the denoiser should predict."""
+
+    @abstractmethod
+    def clean(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        """The clean latents that a prediction stands for."""
+
+    @abstractmethod
+    def weights(self, times: Tensor, gamma: float) -> Tensor:
+        """Weights of the loss [rows] by min-SNR (arXiv:2303.09556): min(SNR, gamma) on the error of the clean latent,
+        converted to the error of what is predicted."""
+
+    @abstractmethod
+    def sigmas(self, steps: int) -> Tensor:
+        """Noise levels that `steps` steps of Euler's method pass [steps + 1], from the greatest to 0."""
+
+    @abstractmethod
+    def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
+        """A fresh sampler, set to its number of steps.
+
+        Args:
+            kind: the name of a diffusers scheduler class.
+            options: its arguments that differ from the base's own configuration.
+
+        Raises:
+            TriptychError: that scheduler cannot sample this process.
+        """
+
+
+class Ddpm(Process):
+    """The process of Stable Diffusion 1, 2 and XL: sqrt(a) x + sqrt(1 - a) e, where a falls with t.
+
+    A schedule with zero terminal SNR (arXiv:2305.08891) ends at a = 0, where only velocity says anything of x.
+
+    Args:
+        schedule: diffusers' `DDPMScheduler`.
+    """
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+
+    @property
+    def prediction(self) -> str:
+        return str(self.schedule.config.prediction_type)
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the last time is noise alone."""
+        return bool(self.schedule.config.get("rescale_betas_zero_snr", False))
+
+    def times(self, rows: int, random: torch.Generator) -> Tensor:
+        return torch.randint(0, self.length, (rows,), generator=random)
+
+    def spread(self, rows: int) -> Tensor:
+        return torch.tensor([(2 * row + 1) * self.length // (2 * rows) for row in range(rows)])
+
+    def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        noisy: Tensor = self.schedule.add_noise(clean, noise, times)
+        return noisy
+
+    def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """The noise, or the velocity sqrt(a) e - sqrt(1 - a) x (arXiv:2202.00512, appendix D)."""
+        if self.prediction == VELOCITY:
+            velocity: Tensor = self.schedule.get_velocity(clean, noise, times)
+            return velocity
+        return noise
+
+    def clean(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        kept = _over_pixels(self._kept(times), noisy)
+        if self.prediction == VELOCITY:
+            return kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
+        return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
+
+    def weights(self, times: Tensor, gamma: float) -> Tensor:
+        """min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for velocity (arXiv:2303.09556, 3.4)."""
+        kept = self._kept(times)
+        snr = (kept / (1 - kept)).clamp(min=torch.finfo(kept.dtype).tiny)  # 0 at the end of a zero terminal SNR
+        return snr.clamp(max=gamma) / (snr + 1 if self.prediction == VELOCITY else snr)
+
+    def sigmas(self, steps: int) -> Tensor:
+        """sqrt((1 - a) / a) at times that are spread evenly and end at the last one (arXiv:2305.08891, 3.3)."""
+        times = torch.arange(steps, 0, -1) * (self.length / steps)
+        kept = self._kept(times.round().long() - 1).clamp(min=2**-24)  # as diffusers has it where a is 0
+        return torch.cat([((1 - kept) / kept).sqrt(), torch.zeros(1)])
+
+    def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
+        import diffusers
+
+        known = {"timestep_spacing": "trailing", **options}
+        scheduler = getattr(diffusers, kind).from_config(self.schedule.config, **known)
+        scheduler.set_timesteps(steps, device=device)
+        return Sampler(scheduler)
+
+    def _kept(self, times: Tensor) -> Tensor:
+        kept: Tensor = self.schedule.alphas_cumprod.to(times.device)[times]
+        return kept
+
+
+class Flow(Process):
+    """Rectified flow: (1 - s) x + s e, and the denoiser predicts its derivative e - x; t is s times `length`.
+
+    Args:
+        schedule: diffusers' `FlowMatchEulerDiscreteScheduler`; its `shift` moves times towards noise.
+    """
+
+    SCHEDULERS: ClassVar[Mapping[str, str]] = {
+        "EulerDiscreteScheduler": "FlowMatchEulerDiscreteScheduler",
+        "HeunDiscreteScheduler": "FlowMatchHeunDiscreteScheduler",
+    }
+    BY_FLAG: ClassVar[tuple[str, ...]] = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+
+    @property
+    def prediction(self) -> str:
+        return "flow_prediction"
+
+    @property
+    def shift(self) -> float:
+        return float(self.schedule.config.shift)
+
+    def times(self, rows: int, random: torch.Generator) -> Tensor:
+        """Logit-normal (arXiv:2403.03206, 3.1), then shifted."""
+        return self._shifted(torch.randn(rows, generator=random).sigmoid()) * self.length
+
+    def spread(self, rows: int) -> Tensor:
+        return (2 * torch.arange(rows) + 1) / (2 * rows) * self.length
+
+    def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        return torch.lerp(clean, noise, self._level(times, clean))
+
+    def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        return noise - clean
+
+    def clean(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        return noisy - self._level(times, noisy) * predicted
+
+    def weights(self, times: Tensor, gamma: float) -> Tensor:
+        """s^2 min(SNR, gamma), since the error of x is s times that of the derivative; SNR is ((1 - s) / s)^2."""
+        level = times / self.length
+        return torch.minimum((1 - level).square(), gamma * level.square())
+
+    def sigmas(self, steps: int) -> Tensor:
+        """s, evenly from 1 and then shifted."""
+        return torch.cat([self._shifted(torch.linspace(1, 1 / steps, steps)), torch.zeros(1)])
+
+    def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
+        import diffusers
+
+        config = {"num_train_timesteps": self.length}
+        if kind in self.SCHEDULERS and not options:
+            scheduler = getattr(diffusers, self.SCHEDULERS[kind])(**config, shift=self.shift)
+            if kind == "EulerDiscreteScheduler":
+                scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), device=device)
+            else:
+                scheduler.set_timesteps(steps, device=device)
+        elif kind in self.BY_FLAG and not options.get("use_karras_sigmas"):
+            flow = {"use_flow_sigmas": True, "prediction_type": self.prediction, "flow_shift": self.shift}
+            scheduler = getattr(diffusers, kind)(**config, **options, **flow)
+            scheduler.set_timesteps(steps, device=device)
+        else:
+            raise TriptychError(
+                f"{kind.removesuffix('Scheduler')} with {dict(options) or 'its defaults'} does not sample a rectified "
+                "flow: take euler, heun, dpm++ or unipc"
+            )
+        return Sampler(scheduler)
+
+    def _shifted(self, level: Tensor) -> Tensor:
+        """arXiv:2403.03206, equation 23."""
+        return self.shift * level / (1 + (self.shift - 1) * level)
+
+    def _level(self, times: Tensor, latents: Tensor) -> Tensor:
+        return _over_pixels(times.to(latents.dtype) / self.length, latents)
+
+
+def _over_pixels(values: Tensor, latents: Tensor) -> Tensor:
+    """One value a row as [rows, 1, 1, 1]."""
+    return values.to(latents.dtype).reshape(-1, *[1] * (latents.dim() - 1))

@@ -1,0 +1,24 @@
+"""Stable Diffusion 1: one CLIP, cross-attention of width 768, noise predicted at 512 pixels (arXiv:2112.10752)."""
+
+from . import Family, TextSide
+
+FAMILY = Family(
+    name="sd1",
+    title="Stable Diffusion 1",
+    denoiser="unet",
+    texts=(
+        TextSide(
+            "text_encoder", 768, "emb_params", "lora_te_", "cond_stage_model.transformer.text_model.", projection=768
+        ),
+    ),
+    context_width=768,
+    process="ddpm",
+    prediction="epsilon",
+    resolution=512,
+    prefix="model.diffusion_model.",
+    architecture="stable-diffusion-v1",
+    architectures="stable-diffusion-v1",
+    version="sd_v1",
+    pipeline="StableDiffusionPipeline",
+    pipeline_entries=(("safety_checker", (None, None)), ("requires_safety_checker", False)),
+)
