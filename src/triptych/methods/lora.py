@@ -25,6 +25,7 @@ from ..base import Base, Change, Owner, generator
 from ..errors import OtherBaseError
 from ..families import by_context_width
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
+from ..patching.low_rank import low_rank
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
 from . import Depth, Method, Training
@@ -97,21 +98,14 @@ def _change(patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: 
     pair = leaves["lora_A.weight"], leaves["lora_B.weight"]
     if isinstance(layer, nn.Conv2d):
         return Change(owner, partial(_low_rank_convolution, layer), pair, lambda: patch.strength * scale)
-    return Change(owner, _low_rank, pair, lambda: patch.strength * scale, kind="lora")
+    if all(tensor.dim() == 2 for tensor in pair):
+        return Change(owner, low_rank, pair, lambda: patch.strength * scale, kind="lora")
+    return Change(owner, _flat_low_rank, pair, lambda: patch.strength * scale)
 
 
-def _low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """B A x, never B A itself: cheap, and what training goes through.
-
-    Args:
-        x: [..., in]; of several owners [owners, positions, in].
-        a: [rank, in]; of several owners [owners, rank, in]. In files of other tools also [rank, in, 1, 1].
-        b: [out, rank]; of several owners [owners, out, rank].
-    """
-    a, b = a.to(x.dtype), b.to(x.dtype)
-    if a.dim() == 3:
-        return torch.bmm(torch.bmm(x, a.mT), b.mT)
-    return F.linear(F.linear(x, a.flatten(1)), b.flatten(1))
+def _flat_low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """As `low_rank`; some tools keep a linear layer's pair as that of a convolution, [rank, in, 1, 1]."""
+    return low_rank(x, a.flatten(1), b.flatten(1))
 
 
 def _low_rank_convolution(layer: nn.Conv2d, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
