@@ -21,6 +21,7 @@ from triptych.methods import method_named, methods
 from triptych.sampling.generate import Request, draw
 from triptych.training.fit import Fitted, Trial, fit
 from triptych.training.loop import Progress
+from triptych.verdict.words import TITLES, title
 
 ALL = sorted(methods())
 TRAINED = [name for name in ALL if name != "aesthetic-gradients"]
@@ -252,4 +253,5 @@ def test_killed_and_resumed_equals_uninterrupted(base: Base, names: list[str], t
 def test_every_method_explains_itself() -> None:
     for name, one in methods().items():
         assert len(one.explanation) > 40, name
+        assert title(name) == one.title or name not in TITLES, "the verdict knows titles without importing methods"
         assert name in FAST

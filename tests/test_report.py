@@ -18,6 +18,7 @@ from triptych.report import build, plots, scatter
 from triptych.scores import BASE, Cost, Score, write_scores
 from triptych.verdict import judge
 from triptych.verdict.intervals import Interval
+from triptych.verdict.words import inside, title, titled
 
 FIDELITY = {"textual-inversion": 0.35, "hypernetwork": 0.55, "lora": 0.8, "aesthetic-gradients": 0.06}
 CALM = {"textual-inversion": 0.98, "hypernetwork": 0.71, "lora": 0.86, "aesthetic-gradients": 0.93}
@@ -224,6 +225,15 @@ def test_only_the_verdict_must_be_there(tmp_path: Path) -> None:
     assert "None of them" in build(tmp_path).read_text()
     with pytest.raises(TriptychError, match="finished"):
         build(tmp_path / "nothing")
+
+
+def test_a_method_of_another_package_has_its_own_title(tmp_path: Path) -> None:
+    with titled({"svd-lora": "SVD-LoRA"}):
+        verdict = judge([], [], failures={"svd-lora": "no picture"})
+    (tmp_path / "verdict.json").write_text(verdict.to_json())
+    (tmp_path / "study.toml").write_text('[study]\nmethods = ["svd-lora"]\ntitles = {svd-lora = "SVD-LoRA"}\n')
+    assert "SVD-LoRA" in build(tmp_path).read_text()
+    assert (title("svd-lora"), inside("lora")) == ("Svd lora", "LoRA")
 
 
 def test_a_spoilt_file_is_a_sentence(tmp_path: Path) -> None:

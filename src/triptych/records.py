@@ -128,5 +128,5 @@ def _write(path: Path, record: TrialRecord | SheetRecord) -> None:
 def _reading(path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise TriptychError(f"{path} cannot be read: {error}; delete it, and run the study again") from error

@@ -6,6 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..files.atomic import write_text
+from ..verdict.words import titled
 from .reading import read
 from .view import FILTERS, view
 
@@ -25,7 +26,9 @@ def build(study: Path) -> Path:
     )
     environment.filters.update(FILTERS)
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "page.js"))
-    page = environment.get_template("page.html.j2").render(view=view(read(study), study), style=style, script=script)
+    reading = read(study)
+    with titled(reading.study.titles):
+        page = environment.get_template("page.html.j2").render(view=view(reading, study), style=style, script=script)
     path = study / "report.html"
     write_text(path, page)
     return path

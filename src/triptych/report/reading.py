@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Study:
     resolution: int = 0
     pictures: int = 0
     methods: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)  # method -> its title
     held_out: tuple[str, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()  # file, reason
     drawing: tuple[tuple[str, str], ...] = ()  # setting, value
@@ -120,6 +121,7 @@ def _study(path: Path) -> Study:
         resolution=int(told.get("resolution", 0)),
         pictures=int(told.get("pictures", 0)),
         methods=tuple(told.get("methods", ())),
+        titles={str(name): str(title) for name, title in told.get("titles", {}).items()},
         held_out=tuple(told.get("held_out", ())),
         broken=tuple((str(one["file"]), str(one["reason"])) for one in told.get("broken", ())),
         drawing=_pairs(tables.get("drawing", {})),

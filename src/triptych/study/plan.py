@@ -185,6 +185,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
             "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
             "notes": lines(concept.notes),
+            "titles": {name: method_named(name).title for name in plan.chosen},
             "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         },
         "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},

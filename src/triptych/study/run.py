@@ -13,12 +13,13 @@ from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
 from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
-from ..methods import Training
+from ..methods import Training, method_named
 from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..training.reading import reading_of
 from ..verdict import Verdict, judge
+from ..verdict.words import titled
 from . import plan as plans
 from .costs import costs_of, prepare
 from .drawing import Sheet, draw_all, pictures, sheets
@@ -64,7 +65,8 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         progress.advance()
         drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
         costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
-        verdict = judge(scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed)
+        with titled({name: method_named(name).title for name in plan.chosen}):
+            verdict = judge(scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed)
         write_text(layout.verdict, verdict.to_json())
         _take_away(work, trained)
         report.build(out)

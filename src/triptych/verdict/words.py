@@ -1,6 +1,9 @@
 """Names and figures as a reader wants them; shared by the verdict's sentences and the report."""
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from ..scores import parts_of
 from .intervals import Interval
@@ -15,6 +18,19 @@ TITLES = {
 }
 
 
+_TITLES: ContextVar[Mapping[str, str]] = ContextVar("titles", default=TITLES)
+
+
+@contextmanager
+def titled(titles: Mapping[str, str]) -> Iterator[None]:
+    """Methods of other packages are called by their own titles (method -> title) for as long as the block lasts."""
+    token = _TITLES.set({**titles, **TITLES})
+    try:
+        yield
+    finally:
+        _TITLES.reset(token)
+
+
 def title(method: str) -> str:
     """A method's name; those of a combination are joined: `Textual inversion + LoRA`."""
     first, *others = parts_of(method)
@@ -22,7 +38,7 @@ def title(method: str) -> str:
 
 
 def _title(method: str) -> str:
-    return TITLES.get(method, method.replace("-", " ").capitalize())
+    return _TITLES.get().get(method, method.replace("-", " ").capitalize())
 
 
 def inside(method: str) -> str:
