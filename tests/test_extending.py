@@ -70,9 +70,9 @@ def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp
     with artifact.apply(bare):
         assert torch.equal(laws.look(folder), laws.look(bare))
     whole = load_file(tmp_path / "whole.safetensors")
-    changed = bare.unet.conv_in.bias + artifact.tensors["unet.conv_in.bias"].float()
+    changed = bare.denoiser.module.conv_in.bias + artifact.tensors["unet.conv_in.bias"].float()
     assert torch.equal(whole["model.diffusion_model.input_blocks.0.0.bias"], changed)
-    assert torch.equal(whole["model.diffusion_model.input_blocks.0.0.weight"], bare.unet.conv_in.weight)
+    assert torch.equal(whole["model.diffusion_model.input_blocks.0.0.weight"], bare.denoiser.module.conv_in.weight)
 
 
 def test_what_a_lora_has_no_place_for_is_said(base: Base, bitfit: str, tmp_path: Path) -> None:

@@ -71,5 +71,5 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 def test_it_is_of_the_bare_base_while_weights_are_moved(base: Base) -> None:
     before = base.identity
     with torch.no_grad():
-        base.unet.conv_in.bias.add_(1)
+        base.denoiser.module.conv_in.bias.add_(1)
     assert base.identity == before != base.fingerprint()

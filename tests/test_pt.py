@@ -26,6 +26,7 @@ from triptych.files.pt import write_pt
 from triptych.files.streaming import write_safetensors
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
+from triptych.prompt.calls import Call
 
 # The rule of the checker in A1111's web UI (modules/safe.py): these records and names, no others. Its later versions
 # take two records more, `byteorder` and `.data/serialization_id`, which its earlier ones refuse.
@@ -183,6 +184,6 @@ def test_a_load_reads_the_header_once_and_maps_the_file_once(tmp_path: Path, mon
             monkeypatch.setattr(Path, "open", counted)
             opened.clear()
             assert triptych.load(path).method == KINDS[name][0]
-            assert parts_in(path, (1.0,))[0].artifact.method == KINDS[name][0]
+            assert parts_in(path, Call("lora", name))[0].artifact.method == KINDS[name][0]
             assert opened == [path] * 4
             monkeypatch.undo()
