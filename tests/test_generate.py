@@ -9,7 +9,8 @@ import pytest
 
 from triptych.base import Base
 from triptych.errors import TriptychError
-from triptych.sampling.generate import SAMPLERS, Request, draw, settings_for
+from triptych.sampling.generate import Request, draw, settings_for
+from triptych.sampling.samplers import SAMPLERS
 
 
 def array(picture: object) -> np.ndarray:
