@@ -113,7 +113,7 @@ class Plan:
         prompts = self.own_prompts or base.description.prompts[concept.kind]
         return list(prompts)[: self.budget_of(base).prompts]
 
-    @cached_property
+    @property
     def _prompt_file(self) -> PromptFile:
         own = self.folder / "prompts.txt"
         return read_prompts(own) if own.is_file() else PromptFile(())
@@ -125,7 +125,8 @@ class Plan:
 
     def unused_prompts(self, base: Base) -> list[str]:
         """What of the folder's `prompts.txt` a study does not use, a sentence each."""
-        asked, notes = self._prompt_file.lines, list(self._prompt_file.notes)
+        read = self._prompt_file
+        asked, notes = read.lines, list(read.notes)
         nameless = [line for line in asked if "{}" not in line.prompt]
         notes += [f"{line.where} has no {{}} for the concept, and is left out" for line in nameless]
         notes += [
