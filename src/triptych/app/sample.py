@@ -167,8 +167,8 @@ def _say_what_is_read(base: Base, job: _Job, note: _Notes) -> None:
     for prompt in (job.prompt.text, job.drawing.negative):
         with base.rows({job.prompt.owner: slice(0, 1)}):
             count = len(text.spell([prompt])[0])
-        if count > text.room:
-            note(f"only the first {text.room} of {count} tokens of {prompt[:40]!r}... are read")
+        if count > text.limit:
+            note(f"only the first {text.limit} of {count} tokens of {prompt[:40]!r}... are read")
         if sentence := read_as_text(prompt):
             note(sentence)
 

@@ -1,6 +1,7 @@
 """Frozen Stable Diffusion models: what they are, how they are opened, whose rows a call has."""
 
 from .changes import Change, Changes
+from .conditioning import Conditioning
 from .denoiser import Denoiser, UNet
 from .description import Budget, Description, Drawing
 from .model import Base
@@ -8,11 +9,11 @@ from .opening.loading import EMBEDDED, Place, open_base
 from .process import Ddpm, Flow, Process
 from .rows import Owner, Rows, Spans, spans
 from .seeds import generator
-from .text import Context, Text
+from .text import Text
 from .tiny import tiny_base
 
 __all__ = [
-    "EMBEDDED", "Base", "Budget", "Change", "Changes", "Context", "Ddpm", "Denoiser", "Description", "Drawing",
+    "EMBEDDED", "Base", "Budget", "Change", "Changes", "Conditioning", "Ddpm", "Denoiser", "Description", "Drawing",
     "Flow", "Owner", "Place", "Process", "Rows", "Spans", "Text", "UNet", "generator", "open_base", "spans",
     "tiny_base",
 ]  # fmt: skip
