@@ -10,6 +10,7 @@ import torch
 from tests.worlds import learned, trial
 from triptych.base import Base, Conditioning, generator, tiny_base
 from triptych.base.tiny import Kind
+from triptych.data.examples import Examples
 from triptych.exchange.artifact import Part, compose
 from triptych.sampling.generate import Request, Schedule, sample
 from triptych.training.fit import fit
@@ -80,7 +81,10 @@ def test_two_lengths_are_trained_together_as_alone() -> None:
     long = trial("lora", "ann", steps=3)
 
     templates = [f"{LONG} and {{}}", "a {}"] * 2
-    long = replace(long, examples=replace(long.examples, templates=templates))
+    long = replace(
+        long,
+        examples=Examples(tuple(replace(e, template=t) for e, t in zip(long.examples.each, templates, strict=True))),
+    )
     short = trial("lora", "bob", seed=2, steps=3)
     together = fit(base, [long, short])
     for one, found in zip((long, short), together, strict=True):

@@ -53,7 +53,7 @@ def test_it_is_what_the_base_makes_of_the_held_out_pictures(base: Base) -> None:
     fitted = fit(base, [one])[0]
     noise = torch.stack([torch.randn(4, 8, 8, generator=generator("fixed", row)) for row in range(8)])
     times = torch.tensor([62, 187, 312, 437, 562, 687, 812, 937])
-    latents = HELD_OUT.latents.repeat(4, 1, 1, 1)
+    latents = torch.stack([example.latent for example in HELD_OUT.each] * 4)
     alphas = base.process.schedule.alphas_cumprod[times].view(-1, 1, 1, 1)
     noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
     with Artifact(one.method, one.settings, fitted.tensors).apply(base), torch.no_grad():

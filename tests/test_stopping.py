@@ -238,7 +238,9 @@ def test_train_tells_what_it_loaded(
 
 def shown_as(*templates: str) -> Examples:
     one = examples(len(templates))
-    return Examples(one.pictures, one.latents, templates, [f"{i}.png" for i in range(len(templates))])
+    return Examples.made(
+        one.pictures, [example.latent for example in one.each], templates, [f"{i}.png" for i in range(len(templates))]
+    )
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -289,7 +291,8 @@ def test_a_training_in_float16_learns(half: Base) -> None:
 @pytest.mark.parametrize("others", [False, True])
 def test_a_lost_loss_in_float16_is_a_failure_of_its_own(half: Base, others: bool) -> None:
     lost = trial("lora", "ann")
-    lost.examples.latents[:] = math.inf
+    for example in lost.examples.each:
+        example.latent[:] = math.inf
     sound = [trial("textual-inversion", "bob", seed=2)] if others else []
     fitted = fit(half, [lost, *sound])
     assert "stopped being a number at step 1" in str(fitted[0].failure)

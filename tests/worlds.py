@@ -39,7 +39,7 @@ def pictures(count: int, size: int = 16, seed: int = 0) -> list[Image.Image]:
 
 def examples(count: int, seed: int = 1, templates: tuple[str, ...] = ("a {}",)) -> Examples:
     latents = torch.randn(count, 4, 8, 8, generator=generator("test", seed), dtype=torch.get_default_dtype())
-    return Examples(pictures(count, seed=seed), latents, list(islice(cycle(templates), count)))
+    return Examples.made(pictures(count, seed=seed), latents, list(islice(cycle(templates), count)))
 
 
 def settings(name: str, **given: Any) -> Any:

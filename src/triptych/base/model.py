@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,15 @@ from .text import Text
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from PIL.Image import Image
+
+
+class Framing(NamedTuple):
+    """The size that a picture was, and where its crop begins, in pixels."""
+
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
 
 
 @dataclass
@@ -160,11 +169,26 @@ class Base:
         parts = self.latents(pictures).split(self.description.drawing.batch)
         return [picture for part in parts for picture in self.decode(part)]
 
-    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
+    def denoise(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        framings: Sequence[Framing | None] | None = None,
+    ) -> Tensor:
+        """The denoiser's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`.
+
+        Args:
+            framings: of each row, for denoisers that read sizes; None: the picture is whole.
+        """
         conditioning = conditioning.map(lambda states: states.to(self.dtype))
-        sizes = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
-        sizes = sizes.to(self.device).expand(len(noisy), -1)
+        sizes = self._sizes(noisy, framings or [None] * len(noisy)).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
             predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, conditioning, sizes)
         return predicted.to(noisy.dtype)
+
+    def _sizes(self, noisy: Tensor, framings: Sequence[Framing | None]) -> Tensor:
+        """The size each picture was, where it was cropped, and the size it is [rows, 6]."""
+        height, width = (side * self.pixels for side in noisy.shape[2:])
+        whole = Framing(height, width)
+        return torch.tensor([[*(framing or whole), height, width] for framing in framings])

@@ -1,14 +1,15 @@
-"""What training takes from the pictures: latents, prompts, and the rows of a step."""
+"""What training takes from the pictures: examples, prompts, and the rows of a step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
-from ..base import Base
+from ..base import Base, Framing
 from .concept import Concept, fill
 
 if TYPE_CHECKING:
@@ -16,16 +17,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """The training pictures, as latents [pictures, channels, height, width], and how each is described.
+class Example:
+    """A picture as training takes it.
 
-    A template has "{}" where the concept is named. The pictures themselves are there for methods that look at them.
+    Attributes:
+        latent: [channels, height, width]; examples of one training may differ in height and width.
+        template: how it is described, with "{}" where the concept is named.
+        picture: the picture itself, for methods that look at it.
+        name: of its file, where it is known.
+        framing: the size the picture was and where it was cropped. None: it is whole.
+        weights: of the squared errors of the latent's places in the loss [height, width], at least 0. None: all alike.
     """
 
-    pictures: Sequence[Image]
-    latents: Tensor
-    templates: Sequence[str]
-    names: Sequence[str] = ()  # of the pictures' files, where they are known
+    latent: Tensor
+    template: str = "{}"
+    picture: Image | None = None
+    name: str = ""
+    framing: Framing | None = None
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is None:
+            return
+        if self.weights.shape != self.latent.shape[1:]:
+            raise ValueError(f"weights of {tuple(self.weights.shape)} for a latent of {tuple(self.latent.shape)}")
+        if bool((self.weights < 0).any()) or not bool(self.weights.any()):
+            raise ValueError("weights of a loss are at least 0, and not all 0")
+
+    def to(self, device: torch.device | str) -> Example:
+        weights = None if self.weights is None else self.weights.to(device)
+        return replace(self, latent=self.latent.to(device), weights=weights)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The training pictures."""
+
+    each: tuple[Example, ...]
 
     @classmethod
     def of(cls, base: Base, concept: Concept, chosen: Sequence[int]) -> Examples:
@@ -34,28 +62,57 @@ class Examples:
         templates = concept.templates(base.description.captions[concept.kind])
         own = [pictures[i] for i in chosen]
         names = [concept.pictures[i].path.name for i in chosen]
-        return cls(own, base.latents(own), [templates[i] for i in chosen], names)
+        return cls.made(own, base.latents(own), [templates[i] for i in chosen], names)
+
+    @classmethod
+    def made(
+        cls, pictures: Sequence[Image], latents: Iterable[Tensor], templates: Sequence[str], names: Sequence[str] = ()
+    ) -> Examples:
+        """Pictures with their latents, each [channels, height, width], and how each is described."""
+        given = zip(pictures, latents, templates, names or [""] * len(pictures), strict=True)
+        return cls(tuple(Example(latent, template, picture, name) for picture, latent, template, name in given))
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    @property
+    def pictures(self) -> list[Image]:
+        return [example.picture for example in self.each if example.picture is not None]
+
+    @property
+    def templates(self) -> list[str]:
+        return [example.template for example in self.each]
+
+    @property
+    def names(self) -> list[str]:
+        return [example.name for example in self.each if example.name]
 
     def prompts(self, phrase: str) -> list[str]:
         return [fill(template, phrase) for template in self.templates]
 
+    def to(self, device: torch.device | str) -> Examples:
+        return Examples(tuple(example.to(device) for example in self.each))
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one job: latents, noise [rows, channels, height, width], timesteps [rows], prompts."""
+    """Rows of one job: examples, noise for each [channels, height, width], times [rows], prompts."""
 
-    latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-    prompts: list[str]
+    examples: Sequence[Example]
+    noise: Sequence[Tensor]
+    times: Tensor
+    prompts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.examples)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a job takes its rows from: latents, the prompt of each, rows a step, and the weight of their mean loss."""
+    """Where a job takes its rows from: examples, the prompt of each, rows a step, and the weight of their mean loss."""
 
     purpose: Literal["instance", "prior"]
-    latents: Tensor
+    examples: Sequence[Example]
     prompts: Sequence[str]
     batch: int
     weight: float = 1.0

@@ -114,7 +114,7 @@ class Method(Generic[S]):
     def sources(self, base: Base, settings: S, examples: Examples, class_word: str) -> list[Source]:
         """What the loop trains on; by default the pictures, named by `phrase`."""
         prompts = examples.prompts(self.phrase(settings, class_word))
-        return [Source("instance", examples.latents, prompts, settings.batch)]  # type: ignore[attr-defined]
+        return [Source("instance", examples.each, prompts, settings.batch)]  # type: ignore[attr-defined]
 
     def rates(self, settings: S) -> Mapping[str, float]:
         """The learning rates of those groups of the patch's parameters that do not learn at `settings.lr`."""

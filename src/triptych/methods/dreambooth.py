@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Owner
-from ..data.examples import Examples, Source
+from ..data.examples import Example, Examples, Source
 from ..files.atomic import cache_folder
 from ..files.streaming import write_safetensors
 from ..files.tensorfile import TensorFile
@@ -56,7 +56,8 @@ class DreamBooth(Method[Settings]):
         if not settings.prior_weight:
             return instance
         prompts = list(islice(cycle(examples.prompts(class_word)), settings.prior_pictures))
-        prior = Source("prior", prior_latents(base, prompts), prompts, settings.batch, settings.prior_weight)
+        latents = [Example(latent) for latent in prior_latents(base, prompts)]
+        prior = Source("prior", latents, prompts, settings.batch, settings.prior_weight)
         return [*instance, prior]
 
     @contextmanager

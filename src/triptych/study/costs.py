@@ -78,7 +78,7 @@ def measure_alone(work: Work, run: Run) -> Alone | None:
         "patience": 0,
     }  # what learning itself takes
     settings = replace(run.settings, **few) if run.steps else run.settings
-    cpu = replace(work.examples(run.train), latents=work.examples(run.train).latents.cpu())
+    cpu = work.examples(run.train).to("cpu")
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
     prepare()
     context = multiprocessing.get_context("forkserver")
@@ -114,7 +114,7 @@ def _answer(task: Task, connection: Connection) -> None:
 def _measure(task: Task) -> Alone:
     torch.set_num_threads(task.threads)
     base = task.place.open()
-    examples = replace(task.examples, latents=task.examples.latents.to(base.device))
+    examples = task.examples.to(base.device)
     moments: list[float] = []
     trial = Trial(task.method, task.settings, examples, task.class_word)
     with peak_memory(base.device) as peak:

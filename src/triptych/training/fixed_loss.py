@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 import torch
+from torch import Tensor
 
 from ..base import Process, generator
 from ..data.examples import Batch, Examples
@@ -37,12 +38,15 @@ def fixed_batch(examples: Examples, phrase: str, process: Process) -> Batch:
         phrase: how the method names the concept.
         process: the base's noise process.
     """
-    latents, prompts = examples.latents, examples.prompts(phrase)
-    chosen = [i % len(latents) for i in range(ROWS)]
-    shape, dtype = latents.shape[1:], latents.dtype
-    noise = [torch.randn(shape, generator=generator("fixed", row), dtype=dtype) for row in range(ROWS)]
-    times, device = process.spread(ROWS), latents.device
-    return Batch(latents[chosen], torch.stack(noise).to(device), times.to(device), [prompts[i] for i in chosen])
+    prompts = examples.prompts(phrase)
+    chosen = [i % len(examples) for i in range(ROWS)]
+    rows = [examples.each[i] for i in chosen]
+    noise = [_noise(row, example.latent) for row, example in enumerate(rows)]
+    return Batch(rows, noise, process.spread(ROWS).to(rows[0].latent.device), [prompts[i] for i in chosen])
+
+
+def _noise(row: int, latent: Tensor) -> Tensor:
+    return torch.randn(latent.shape, generator=generator("fixed", row), dtype=latent.dtype).to(latent.device)
 
 
 @dataclass

@@ -64,8 +64,8 @@ class Job:
         """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
         drawn = [draw_rows(source, self.seed, step, process) for source in self.sources]
         return Batch(
-            torch.cat([batch.latents for batch in drawn]), torch.cat([batch.noise for batch in drawn]),
-            torch.cat([batch.timesteps for batch in drawn]), list(chain(*(batch.prompts for batch in drawn))),
+            list(chain(*(batch.examples for batch in drawn))), list(chain(*(batch.noise for batch in drawn))),
+            torch.cat([batch.times for batch in drawn]), list(chain(*(batch.prompts for batch in drawn))),
         )  # fmt: skip
 
     def loss(self, squared: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def learning_rate(training: Training, step: int, rate: float | None = None) -> f
 
 def draw_rows(source: Source, seed: int, step: int, process: Process) -> Batch:
     """The rows a source gives at a step: its pictures in shuffled rounds, fresh noise, times drawn by the process."""
-    count, first = len(source.latents), step * source.batch
+    count, first = len(source.examples), step * source.batch
     rounds: dict[int, list[int]] = {}
     chosen = []
     for place in range(first, first + source.batch):
@@ -130,7 +130,10 @@ def draw_rows(source: Source, seed: int, step: int, process: Process) -> Batch:
             rounds[turn] = torch.randperm(count, generator=order).tolist()
         chosen.append(rounds[turn][position])
     random = generator("train", source.purpose, seed, step)
-    latents = source.latents[torch.tensor(chosen, device=source.latents.device)]
-    noise = torch.randn(latents.shape, generator=random, dtype=latents.dtype)
-    times = process.times(source.batch, random)
-    return Batch(latents, noise.to(latents.device), times.to(latents.device), [source.prompts[i] for i in chosen])
+    rows = [source.examples[i] for i in chosen]
+    first_latent = rows[0].latent
+    sizes = [row.latent.numel() for row in rows]
+    drawn = torch.randn(sum(sizes), generator=random, dtype=first_latent.dtype).to(first_latent.device).split(sizes)
+    noise = [part.view(row.latent.shape) for part, row in zip(drawn, rows, strict=True)]
+    times = process.times(source.batch, random).to(first_latent.device)
+    return Batch(rows, noise, times, [source.prompts[i] for i in chosen])

@@ -1,4 +1,4 @@
-"""The one training loop: a list of jobs, one call of the denoiser a step over the stacked rows of them all."""
+"""The one training loop: a list of jobs, one call of the denoiser a step over the rows of them all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..base import Base, Conditioning, Owner, spans
+from ..base import Base, Conditioning, Owner
 from ..data.examples import Batch
 from .crews import Crews, alike
 from .job import Job
+from .loss import squared_errors
 from .state import MadeFrom, load_state, save_state
 from .stopping import Stopped, deferred_interrupt
 
@@ -46,28 +47,13 @@ class Encodings:
         )
 
 
-def squared_errors(
-    base: Base, jobs: Sequence[Job], batches: Sequence[Batch], encodings: Encodings
-) -> list[tuple[Tensor, Tensor]]:
-    """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the denoiser."""
-    latents, noise, timesteps = (
-        torch.cat([getattr(batch, part) for batch in batches]) for part in ("latents", "noise", "timesteps")
-    )
-    conditioning = encodings.of(jobs, batches)
-    stated = spans((job.owner, len(batch.latents)) for job, batch in zip(jobs, batches, strict=True))
-    with base.rows(stated):
-        predicted = base.denoise(base.process.noised(latents, noise, timesteps), timesteps, conditioning)
-    squared = (predicted - base.process.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
-    return [(squared[rows], timesteps[rows]) for rows in stated.values()]
-
-
 def losses_of(base: Base, jobs: Sequence[Job], encodings: Encodings, step: int) -> Tensor:
     """The loss of each job [jobs]."""
     batches = [job.draw(step, base.process) for job in jobs]
-    errors = squared_errors(base, jobs, batches, encodings)
+    errors = squared_errors(base, [job.owner for job in jobs], batches, encodings.of(jobs, batches))
     return torch.stack([
-        job.loss(squared * base.process.weights(timesteps, job.training.min_snr) if job.training.min_snr else squared)
-        for job, (squared, timesteps) in zip(jobs, errors, strict=True)
+        job.loss(squared * base.process.weights(times, job.training.min_snr) if job.training.min_snr else squared)
+        for job, (squared, times) in zip(jobs, errors, strict=True)
     ])  # fmt: skip
 
 
@@ -77,7 +63,8 @@ def look(base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, leave
     due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
     if not due:
         return
-    errors = squared_errors(base, [job for job, _ in due], [fixed.batch for _, fixed in due], encodings)
+    watched, batches = [job for job, _ in due], [fixed.batch for _, fixed in due]
+    errors = squared_errors(base, [job.owner for job in watched], batches, encodings.of(watched, batches))
     for (_, fixed), (squared, _) in zip(due, errors, strict=True):
         fixed.note(done, float(squared.mean()))
     gone = leave(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if leave else ()
