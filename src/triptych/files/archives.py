@@ -1,4 +1,4 @@
-"""The two containers of `torch.save`, read without torch: the zip archive, and the stream that PyTorch wrote before 1.6.
+"""The two containers of `torch.save`, read without torch: the zip archive, and the stream of PyTorch before 1.6.
 
 An archive must have the layout that torch writes. Its entries are stored, not compressed, and lie in one folder without
 gaps. Each has the same name in its local header and in the central directory, and the central directory is at the very
@@ -146,9 +146,8 @@ def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
     if len(head) < LOCAL.size + len(name):
         raise RefusedError(f"holds entries that overlap or reach beyond its end ({shown(repr(entry.orig_filename))})")
     sign, _, flags, method, _, _, _, packed, size, letters, extra = LOCAL.unpack(head[: LOCAL.size])
-    sizes = {entry.file_size, 0xFFFFFFFF} | (
-        {0} if flags & 8 else set()
-    )  # the size is in the extra field, or after the data
+    # 0xFFFFFFFF: the size is in the extra field; 0 with flag 8: it follows the data.
+    sizes = {entry.file_size, 0xFFFFFFFF} | ({0} if flags & 8 else set())
     same = (sign, method, letters, head[LOCAL.size :]) == (b"PK\x03\x04", zipfile.ZIP_STORED, len(name), name)
     if not same or not {packed, size} <= sizes:
         raise RefusedError(f"says two things of its entry {shown(repr(entry.orig_filename))}")

@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _writing(path: Path, only: Path | None = None) -> Iterator[None]:
-    """Turn an OSError into "cannot write `path`". With `only`, do so only for errors of that path and of a full disk."""
+    """Turn an OSError into "cannot write `path`". With `only`: only errors of that path and of a full disk."""
     try:
         yield
     except OSError as error:

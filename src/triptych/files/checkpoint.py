@@ -23,7 +23,7 @@ VARIANTS = {
     7: "upscaler",
     8: "instruct-pix2pix",
     9: "inpainting",
-}  # input channels of the denoiser -> variant
+}  # by the denoiser's input channels
 NESTED = "state_dict."  # where pickles keep the tensors
 Prediction = Literal["epsilon", "v_prediction"]
 

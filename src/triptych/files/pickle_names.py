@@ -38,7 +38,7 @@ PLAIN = {"collections", "datetime", "decimal", "enum", "fractions", "numbers", "
          "uuid"}  # fmt: skip  # standard library modules whose classes only hold values
 PLAIN_CLASSES = {"argparse Namespace", "types SimpleNamespace"}
 GONE = {"asynchat", "asyncore", "cgi", "commands", "crypt", "distutils", "ihooks", "imp", "new", "nntplib", "pipes",
-        "popen2", "sets", "smtpd", "telnetlib", "user"}  # fmt: skip  # standard library modules that newer Pythons removed
+        "popen2", "sets", "smtpd", "telnetlib", "user"}  # fmt: skip  # modules that newer Pythons removed
 CODE = (  # other packages that load or run code, or use the network
     "cffi", "cloudpickle", "dill", "execnet", "fabric", "git", "httpx", "invoke", "IPython", "joblib", "jsonpickle",
     "numba", "numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.testing", "paramiko", "pexpect", "pip",
