@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.originals import UNET, small_checkpoint, small_configurations, small_shapes
 from triptych.base import Base, Ddpm, UNet
-from triptych.base.opening.names import family_of
+from triptych.base.opening.names import family_of_config
 from triptych.base.opening.single import open_single
 from triptych.base.text import Text
 from triptych.base.tiny import description
@@ -106,7 +106,7 @@ def test_rounding_is_stated(world: World, tmp_path: Path) -> None:
     path = tmp_path / "it.safetensors"
     said = write_single_file(world.base, path, world.change)
     assert "of their size" not in said
-    assert bool(said) == ("last block" in said) == (family_of(world.base.denoiser.module.config).name == "sd2")
+    assert bool(said) == ("last block" in said) == (family_of_config(world.base.denoiser.module.config).name == "sd2")
     exact = load_file(path)
     said = write_single_file(world.base, path, world.change, dtype=torch.float16)
     lost = sum(float((exact[k].double() - t.double()).square().sum()) for k, t in load_file(path).items())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.originals import listed, real_shapes
-from triptych.base.opening.names import denoiser_modules, ema_key, family_of, origins, text_modules, vae_modules
+from triptych.base.opening.names import denoiser_modules, ema_key, family_of_config, origins, text_modules, vae_modules
 from triptych.base.opening.single import configuration, shell
 from triptych.families import FOLDER as FAMILIES
 from triptych.families import family_named
@@ -100,7 +100,7 @@ def test_text_encoders_have_every_module(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILY)
 def test_family_is_told_by_structure(family: str) -> None:
-    assert family_of(configuration(FAMILIES / family, "unet")).name == family
+    assert family_of_config(configuration(FAMILIES / family, "unet")).name == family
 
 
 def test_a_header_is_told_without_torch() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.originals import UNET, VAE, Shapes, real_shapes, small_checkpoint, small_configurations, small_shapes, values
 from triptych.base.opening.parts import Parts
-from triptych.base.opening.prediction import asked
+from triptych.base.opening.prediction import probed
 from triptych.base.opening.single import open_single
 from triptych.base.opening.tokenizer import clip_tokenizer
 from triptych.errors import TriptychError
@@ -366,8 +366,8 @@ def test_a_trained_unet_is_asked() -> None:
     from triptych.base import EMBEDDED
 
     unet = UNet2DConditionModel.from_pretrained(EMBEDDED["demo"] / "unet", torch_dtype=torch.float32)
-    assert asked(unet)[0] == "v_prediction"
-    assert asked(Noisy(unet))[0] == "epsilon"  # type: ignore[arg-type]
+    assert probed(unet)[0] == "v_prediction"
+    assert probed(Noisy(unet))[0] == "epsilon"  # type: ignore[arg-type]
 
 
 class Noisy:

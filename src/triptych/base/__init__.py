@@ -1,4 +1,4 @@
-"""Frozen Stable Diffusion models: what they are, how they are opened, whose rows a call has."""
+"""Frozen diffusion models: their components, how they are opened, and which owner each row of a call belongs to."""
 
 from .changes import Change, Changes
 from .conditioning import Conditioning

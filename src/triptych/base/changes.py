@@ -1,7 +1,9 @@
-"""One hook a layer: what the patches of all owners add there, each to its owner's rows.
+"""One hook per layer side, which applies the changes of all open patches, each to its owner's rows.
 
-Adapters of equal shape whose owners have equally many rows, side by side, are applied as one batched product. So forty
-adapters cost what one costs, and their own arithmetic.
+Adapters of equal shape, whose owners have adjacent blocks of equally many rows, are applied as one batched product. So
+forty adapters take one call, plus their own arithmetic.
+
+Dimensions: R rows of the call, O owners in a batched product, W width of the layer's input.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ Side = Literal["receives", "gives"]
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What one patch adds, on its owner's rows, to what a layer receives or to what it gives.
+    """A term that one patch adds to the input or the output of a layer, on its owner's rows.
 
     Attributes:
-        owner: whose rows; None for all.
-        add: `add(x, *tensors)`, what is added, from what the layer receives, x [rows, ..., width].
-        tensors: the patch's own, also while they are being trained.
-        strength: multiplies what is added; asked at every call. At 0 the layer is left as it is, bit for bit.
-        kind: changes of one kind, with tensors of equal shapes, are also added for several owners at once, by
-            `add(x [owners, rows x ..., width], *tensors [owners, ...])`. None: for one owner at a time.
-        reused: layers that receive the same tensor have this same change, so it is computed once for all of them.
+        owner: the owner of the rows; None for all rows.
+        add: `add(x, *tensors)` returns the term, from the layer's input x [R, ..., W].
+        tensors: the patch's own, also while they are trained.
+        strength: returns the factor of the term; called at every call. At 0 the layer is unchanged, bit for bit.
+        kind: changes of one kind, with tensors of equal shapes, can be added for several owners at once, by
+            `add(x [O, R / O x ..., W], *tensors [O, ...])`. None: one owner at a time.
+        reused: several layers receive the same tensor and have this same change, so it is computed once for them all.
     """
 
     owner: Owner
@@ -40,14 +42,14 @@ class Change:
     strength: Callable[[], float]
     kind: Hashable = None
     reused: bool = False
-    alike: Hashable = field(init=False)  # what changes that are added at once have in common
+    alike: Hashable = field(init=False)  # equal for changes that can be batched
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alike", (self.kind, *(tensor.shape for tensor in self.tensors)))
 
 
 class _Part(NamedTuple):
-    """A change on the rows that it acts on in the present call."""
+    """A change and the rows that it acts on in the current call."""
 
     start: int
     stop: int
@@ -57,17 +59,17 @@ class _Part(NamedTuple):
 
 @dataclass
 class _Layer:
-    """The changes on one side of a layer, in the order in which they were opened."""
+    """The changes on one side of a layer, in the order of opening."""
 
     changes: list[Change]
     hook: RemovableHandle
 
 
 class Changes:
-    """All changes that are open on a base, by layer.
+    """All open changes of a base, by layer.
 
-    `stacks` has the tensors that live in a stack: by the id of the tensor, the stack [owners, ...] and the place in it.
-    While it is there, the stack and not the tensor is what gradients go to.
+    `stacks` maps the id of a tensor to the stack [O, ...] that holds it, and its index there. Gradients then go to the
+    stack, not to the tensor.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -77,24 +79,24 @@ class Changes:
 
     @contextmanager
     def on(self, layer: nn.Module, side: Side, change: Change) -> Iterator[None]:
-        """Add the change to what the layer receives or gives, for as long as the `with` block lasts.
+        """Apply the change to the layer's input ("receives") or output ("gives") inside the `with` block.
 
-        On the same rows, what a layer receives is changed by one after the other, in the order of opening; what it
-        gives is changed by the sum.
+        On the same rows, several changes of an input are applied one after the other, in the order of opening. Changes
+        of an output are summed.
         """
-        place = (layer, side)
-        if place not in self._layers:
-            self._layers[place] = self._hooked(layer, side)
-        self._layers[place].changes.append(change)
+        key = (layer, side)
+        if key not in self._layers:
+            self._layers[key] = self._hooked(layer, side)
+        self._layers[key].changes.append(change)
         try:
             yield
         finally:
-            self._layers[place].changes.remove(change)
-            if not self._layers[place].changes:
-                self._layers.pop(place).hook.remove()
+            self._layers[key].changes.remove(change)
+            if not self._layers[key].changes:
+                self._layers.pop(key).hook.remove()
 
     def kinds(self) -> dict[int, Hashable]:
-        """The kind of change that each tensor is part of, by its id: of those that are only in changes with a kind."""
+        """The kind of change that each tensor belongs to, by the tensor's id; without tensors of changes of no kind."""
         changes = [change for layer in self._layers.values() for change in layer.changes]
         alone = {id(tensor) for change in changes if change.kind is None for tensor in change.tensors}
         kinds = {id(tensor): change.kind for change in changes for tensor in change.tensors}
@@ -113,7 +115,7 @@ class Changes:
         return _Layer(changes, hook)
 
     def _changed(self, changes: Sequence[Change], y: Tensor | None, x: Tensor) -> Tensor:
-        """What the layer gives, `y` [rows, ...], or without it what it receives, `x`, with all changes added."""
+        """The layer's output `y` [R, ...] with all changes; if `y` is None, its input `x` [R, ..., W] with them."""
         parts = []
         for change in changes:
             if strength := change.strength():
@@ -125,38 +127,39 @@ class Changes:
         if y is None and all(part.change.reused for part in parts):
             strengths = tuple(part.strength for part in parts)
             of = (x, *(part.change for part in parts))
-            return self.rows.once(strengths, of, lambda: self._in_turn(parts, None, x))
-        return self._in_turn(parts, y, x)
+            return self.rows.once(strengths, of, lambda: self._apply(parts, None, x))
+        return self._apply(parts, y, x)
 
-    def _in_turn(self, parts: Sequence[_Part], y: Tensor | None, x: Tensor) -> Tensor:
-        for turn in _turns(parts, len(x)):
+    def _apply(self, parts: Sequence[_Part], y: Tensor | None, x: Tensor) -> Tensor:
+        for disjoint in _disjoint(parts, len(x)):
             if y is None:
-                x = self._at_once(turn, x, x)
+                x = self._apply_disjoint(disjoint, x, x)
             else:
-                y = self._at_once(turn, y, x)
+                y = self._apply_disjoint(disjoint, y, x)
         return x if y is None else y
 
-    def _at_once(self, parts: Sequence[_Part], y: Tensor, x: Tensor) -> Tensor:
-        """`y` with the changes of parts that share no rows; it is joined once, whatever their number."""
+    def _apply_disjoint(self, parts: Sequence[_Part], y: Tensor, x: Tensor) -> Tensor:
+        """`y` with the changes of parts that share no rows. All pieces are joined by one `torch.cat`."""
         groups = _groups(parts)
         if len(groups) == 1 and groups[0][-1].stop - groups[0][0].start == len(y):
             return self._added(groups[0], y, x)
-        sizes, wholes, end = list[int](), list[Sequence[_Part]](), 0
+        sizes, pieces, end = list[int](), list[Sequence[_Part]](), 0
         for group in [*groups, ()]:
             start = group[0].start if group else len(y)
             if start > end:
                 sizes.append(start - end)
-                wholes.append(())
+                pieces.append(())
             if group:
                 end = group[-1].stop
                 sizes.append(end - start)
-                wholes.append(group)
+                pieces.append(group)
         xs = x.split(sizes)
         ys = xs if x is y else y.split(sizes)
-        return torch.cat([self._added(*one) if one[0] else one[1] for one in zip(wholes, ys, xs, strict=True)])
+        changed = (self._added(group, y, x) if group else y for group, y, x in zip(pieces, ys, xs, strict=True))
+        return torch.cat(list(changed))
 
     def _added(self, group: Sequence[_Part], y: Tensor, x: Tensor) -> Tensor:
-        """`y` + strength x change, for one owner or for several at once; these are all the rows of `y` and `x`."""
+        """`y` + strength x change, for one owner or a batch of owners, whose rows are all rows of `y` and `x`."""
         change, strength = group[0].change, group[0].strength
         if len(group) == 1:
             return torch.add(y, change.add(x, *map(self._live, change.tensors)), alpha=strength)
@@ -168,38 +171,38 @@ class Changes:
         return torch.add(y, added.reshape(y.shape), alpha=strength)
 
     def _live(self, tensor: Tensor) -> Tensor:
-        stack, place = self.stacks.get(id(tensor), (None, 0))
-        return tensor if stack is None else stack[place]
+        stack, index = self.stacks.get(id(tensor), (None, 0))
+        return tensor if stack is None else stack[index]
 
     def _stack(self, tensors: Sequence[Tensor]) -> Tensor:
-        """The tensors of several owners as one [owners, ...]: without a copy where they live in one stack."""
+        """The tensors of several owners as one [O, ...]; without a copy if they are one whole stack."""
         stack, _ = self.stacks.get(id(tensors[0]), (None, 0))
         if stack is not None and len(stack) == len(tensors):
-            homes = [self.stacks.get(id(tensor), (None, 0)) for tensor in tensors]
-            if all(home is stack and place == i for i, (home, place) in enumerate(homes)):
+            found = [self.stacks.get(id(tensor), (None, 0)) for tensor in tensors]
+            if all(other is stack and index == i for i, (other, index) in enumerate(found)):
                 return stack
         return self.rows.once("stack", tensors, lambda: torch.stack([self._live(tensor) for tensor in tensors]))
 
 
-def _turns(parts: Sequence[_Part], count: int) -> list[list[_Part]]:
-    """The parts in as few turns as there must be, those of one turn on different rows, in the order of rows."""
-    turns, reached = list[list[_Part]](), dict[Owner, int]()
-    everyone = 0  # turns that a change of all rows has closed
+def _disjoint(parts: Sequence[_Part], count: int) -> list[list[_Part]]:
+    """Divide the parts into as few passes as possible. The parts of a pass share no rows and are sorted by row."""
+    passes, reached = list[list[_Part]](), dict[Owner, int]()
+    closed = 0  # passes up to the last change of all rows
     for part in parts:
         owner = part.change.owner
         if part.stop - part.start == count:
-            turn, everyone = len(turns), len(turns) + 1
+            index, closed = len(passes), len(passes) + 1
         else:
-            turn = max(everyone, reached.get(owner, 0))
-            reached[owner] = turn + 1
-        if turn == len(turns):
-            turns.append([])
-        turns[turn].append(part)
-    return [sorted(turn, key=lambda part: part.start) for turn in turns]
+            index = max(closed, reached.get(owner, 0))
+            reached[owner] = index + 1
+        if index == len(passes):
+            passes.append([])
+        passes[index].append(part)
+    return [sorted(own, key=lambda part: part.start) for own in passes]
 
 
 def _groups(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Neighbours that can be added at once, together."""
+    """Group adjacent parts that can be applied as one batched product."""
     groups: list[list[_Part]] = []
     for part in parts:
         last = groups[-1][-1] if groups else None

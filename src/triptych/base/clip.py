@@ -1,4 +1,4 @@
-"""The CLIP that a base's text encoder is the text tower of: what aesthetic gradients steer by."""
+"""The CLIP models whose text towers a base uses as text encoders. Aesthetic gradients need their image towers."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from .text import Text
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FOLDERS = ("clip", "clip_2")  # where a base folder keeps those of its text encoders
+FOLDERS = ("clip", "clip_2")  # the CLIP of each text encoder, in a base folder
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Image tower and the two projections; the text tower is the base's own text encoder."""
+    """The image tower and the two projections. The text tower is the base's own text encoder."""
 
     model: Any  # transformers' CLIPModel
     processor: Any  # its PIL image processor
 
     def images(self, pictures: Sequence[Image]) -> Tensor:
-        """Projected image features [pictures, projection width], float32, not normalised."""
+        """Projected image features [pictures, projection width], float32, not normalised to length 1."""
         pixels = self.processor(list(pictures), return_tensors="pt")["pixel_values"].to(self.model.device)
         with torch.inference_mode():
             pooled = self.model.vision_model(pixel_values=pixels).pooler_output
             return F.linear(pooled, self.model.visual_projection.weight).clone()
 
     def project(self, pooled: Tensor) -> Tensor:
-        """Pooled text states [prompts, width] in the space of `images`."""
+        """Projects pooled text states [prompts, width] to [prompts, projection width], the space of `images`."""
         return F.linear(pooled.float(), self.model.text_projection.weight)
 
 
 def clips_of(texts: Sequence[Text], source: str | None, folder: Path | None, base: str) -> tuple[Clip, ...]:
-    """The CLIP of each text encoder: of those that `source` names, separated by commas, or in the base's folder.
+    """Open the CLIP of each text encoder: from `source`, separated by commas, or else from the base's folder.
 
     Raises:
-        TriptychError: there is none, it cannot be read, or its text tower is not that text encoder.
+        TriptychError: a CLIP is missing or cannot be read, or its text tower is not that text encoder.
     """
     own = [str(folder / name) for name in FOLDERS[: len(texts)] if folder and (folder / name).is_dir()]
     places = source.split(",") if source else own

@@ -1,6 +1,6 @@
-"""What the denoiser reads of prompts.
+"""The conditioning of the denoiser: encoded prompts.
 
-Dimensions: R rows (one a prompt), P positions, W width of hidden states.
+Dimensions: R rows (one per prompt), P positions, W width of the hidden states, Q width of the pooled states.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Prompts as the denoiser reads them, each in a row.
+    """Encoded prompts as the denoiser reads them, one per row.
 
     Attributes:
-        hidden: [R, P, W].
-        pooled: [R, width of it], where the denoiser also reads one state a prompt.
-        mask: [R, P], true where a position is part of the row's prompt. None: everywhere.
+        hidden: hidden states [R, P, W].
+        pooled: one state per prompt [R, Q]; None if the denoiser does not read it.
+        mask: [R, P], true where a position belongs to the row's prompt. None: all positions do.
     """
 
     hidden: Tensor
@@ -31,7 +31,7 @@ class Conditioning:
         return len(self.hidden)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
-        """With its states changed."""
+        """The same with `change` applied to its states."""
         return Conditioning(change(self.hidden), None if self.pooled is None else change(self.pooled), self.mask)
 
     def rows(self, chosen: slice | Tensor) -> Conditioning:
@@ -45,12 +45,12 @@ class Conditioning:
         return [Conditioning(*row) for row in zip(self.hidden.split(sizes), pooled, mask, strict=True)]
 
     def lerp(self, other: Conditioning, weight: float) -> Conditioning:
-        """(1 - weight) x this + weight x the other, which is of the same prompts."""
+        """(1 - weight) x self + weight x other. Both are of the same prompts."""
         pooled = None if self.pooled is None or other.pooled is None else torch.lerp(self.pooled, other.pooled, weight)
         return Conditioning(torch.lerp(self.hidden, other.hidden, weight), pooled, self.mask)
 
     def padded(self, positions: int) -> Conditioning:
-        """With masked zeros up to so many positions."""
+        """The same, padded with masked zeros to `positions`."""
         missing = positions - self.hidden.shape[1]
         if not missing:
             return self
@@ -58,19 +58,19 @@ class Conditioning:
         return Conditioning(F.pad(self.hidden, (0, 0, 0, missing)), self.pooled, F.pad(mask, (0, missing)))
 
     def full_mask(self) -> Tensor:
-        """The mask, also where there is none [R, P]."""
+        """The mask [R, P]; all true if there is none."""
         if self.mask is not None:
             return self.mask
         return torch.ones(self.hidden.shape[:2], dtype=torch.bool, device=self.hidden.device)
 
     def unmasked(self) -> list[Tensor]:
-        """The states of each row's prompt alone [its positions, W]."""
+        """The hidden states of each row without padding [positions of the prompt, W]."""
         rows = list(self.hidden)
         return rows if self.mask is None else [row[mask] for row, mask in zip(rows, self.mask, strict=True)]
 
     @staticmethod
     def cat(parts: Iterable[Conditioning]) -> Conditioning:
-        """The rows of all of them; shorter ones are padded, and masked where they are."""
+        """Concatenate rows. Shorter parts are padded, and their padding is masked."""
         parts = list(parts)
         longest = max(part.hidden.shape[1] for part in parts)
         parts = [part.padded(longest) for part in parts]

@@ -1,4 +1,4 @@
-"""The network that predicts, behind one way to call it, whatever its architecture."""
+"""The denoiser: one interface to the network that predicts, whatever its architecture."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from ..families import Family
 from .conditioning import Conditioning
-from .opening.names import family_of
+from .opening.names import family_of_config
 from .text import Encoded, Text
 
 
 class Denoiser(ABC):
-    """A base's network that predicts, and what methods ask of it.
+    """The network of a base that predicts.
 
     Attributes:
-        module: of diffusers.
-        family: whose layout it has, whatever its sizes.
-        layers: ends of the paths of its layers, by what a method calls them: "attention", "mlp".
+        module: the network, of diffusers.
+        family: the family whose layout the network has, whatever its sizes.
+        layers: kind of layer ("attention", "mlp") -> path endings of these layers.
     """
 
     module: Any
@@ -30,50 +30,50 @@ class Denoiser(ABC):
 
     @property
     def name(self) -> str:
-        """Its component's name: what the names of its parameters begin with in files."""
+        """The component's name, which is the prefix of its parameters' names in files."""
         return self.family.denoiser
 
     @property
     def side(self) -> int:
-        """Of the square latents it was made for."""
+        """The side of the square latents that the network was trained on."""
         return int(self.module.config.sample_size)
 
     @property
     @abstractmethod
     def multiple(self) -> int:
-        """The sides of its latents must be multiples of this."""
+        """Height and width of latents must be multiples of this."""
 
     @property
     @abstractmethod
     def context_width(self) -> int:
-        """Width of the text that its cross-attention reads; 0 where text and picture share one attention."""
+        """Width of the hidden states that cross-attention reads; 0 if text and picture share one attention."""
 
     @abstractmethod
     def conditioning(self, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Conditioning:
-        """What it reads of prompts, from what each text encoder makes of them."""
+        """Combine the outputs of the text encoders into one conditioning."""
 
     @abstractmethod
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
-        """What the noise process asks for, of noisy latents [rows, channels, height, width] at times [rows].
+        """The prediction [rows, channels, height, width] for noisy latents of that shape at times [rows].
 
         Args:
-            sizes: the size each picture was, where it was cropped, the size it is, height before width, in pixels
+            sizes: original size, top left corner of the crop, and size of each picture, height before width, in pixels
                 [rows, 6].
         """
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Its parameters by their names in files: "component.parameter"."""
+        """The parameters by their names in files: "component.parameter"."""
         return {f"{self.name}.{name}": parameter for name, parameter in self.module.named_parameters()}
 
     def chosen(self, ends: tuple[str, ...]) -> list[tuple[str, nn.Linear]]:
-        """Its layers whose paths end so."""
+        """The linear layers whose paths end with one of `ends`."""
         return [(path, layer) for path, layer in self.module.named_modules() if path.endswith(ends)]
 
 
 class UNet(Denoiser):
     """diffusers' `UNet2DConditionModel`, which reads text by cross-attention (arXiv:2112.10752).
 
-    SDXL's also reads a pooled text and the sizes of the picture (arXiv:2307.01952, 2.2).
+    SDXL's also reads a pooled text state and the sizes of the picture (arXiv:2307.01952, section 2.2).
     """
 
     layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -82,7 +82,7 @@ class UNet(Denoiser):
     }
 
     def __init__(self, module: Any) -> None:
-        self.module, self.family = module, family_of(module.config)
+        self.module, self.family = module, family_of_config(module.config)
 
     @property
     def multiple(self) -> int:
@@ -94,11 +94,11 @@ class UNet(Denoiser):
 
     @property
     def reads_pooled(self) -> bool:
-        """Whether it also reads one state a prompt."""
+        """Whether the network also reads one pooled state per prompt."""
         return bool(self.module.config.addition_embed_type == "text_time")
 
     def conditioning(self, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Conditioning:
-        """The states of all text encoders side by side [R, P, sum of widths], and the last one's projected end."""
+        """The states of all text encoders, concatenated [R, P, sum of widths], and the last one's projected end."""
         pooled = texts[-1].project(encoded[-1].end) if self.reads_pooled else None
         if len(encoded) == 1:
             return Conditioning(encoded[0].hidden, pooled, encoded[0].mask)

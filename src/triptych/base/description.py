@@ -1,6 +1,6 @@
-"""What a base says of itself: the size it draws at, how it is asked, and what training on it needs by default.
+"""The defaults of a base: its resolution, how to sample from it, and the settings for training on it.
 
-A base folder may carry it as `triptych.toml`; for one that does not, the family's file in `families/` holds. Nothing
+A base folder may state them in `triptych.toml`. Without that file the family's file in `families/` applies. Nothing
 here is code for one base, and this module needs no torch.
 """
 
@@ -21,7 +21,7 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything a study takes."""
+    """The size of a study: trainings, steps, prompts, pictures."""
 
     training_seeds: int  # replicates of each training
     steps: float  # factor on each method's own number of steps
@@ -30,23 +30,23 @@ class Budget:
     unrelated: int  # prompts that do not name it, one picture each
     cost_steps: int  # training steps for which each method's cost is measured alone
     unrelated_steps: int = 0  # sampler steps of the pictures of those; 0: as many as of the others
-    together: Sequence[str] = ()  # combinations of methods that are drawn as rows of their own
+    together: Sequence[str] = ()  # combinations of methods, each a row of the report
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the base is asked for a picture."""
+    """The settings of sampling a picture."""
 
     sampler: str
     steps: int
     guidance: float  # classifier-free guidance scale, arXiv:2207.12598
     negative: str = ""
-    batch: int = 8  # pictures drawn at once
+    batch: int = 8  # pictures per batch of sampling
     rows: int = 12  # rows of a joint training pass
 
     @property
     def decides(self) -> dict[str, str | int | float]:
-        """What a picture depends on, for keys: all but how much is done at once, which memory decides."""
+        """The settings that a picture depends on, for cache keys: all except batch sizes."""
         return {name: value for name, value in asdict(self).items() if name not in ("batch", "rows")}
 
 
@@ -67,24 +67,24 @@ class Population:
 class Description:
     """A base's defaults."""
 
-    family: str  # what a file made for one base of it may be attached to
-    resolution: int  # pixels, square; 0: what the UNet was made for
+    family: str  # files made for one base of a family fit its other bases
+    resolution: int  # pixels, square; 0: what the denoiser was trained on
     drawing: Drawing
     captions: Mapping[str, str]  # kind of concept -> caption of a picture that has none, "{}" for the concept
     population: Population  # the prompts to judge by
     budgets: Mapping[str, Budget]
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
-    image_encoder: str  # what judges pictures unless the user names another: a known name, a folder or a hub id
-    text_encoder: str = ""  # what judges prompts; empty: the base's own `world.toml`
+    image_encoder: str  # the default image encoder: a known name, a folder or a hub id
+    text_encoder: str = ""  # the default encoder for prompt fidelity; empty: the base's own `world.toml`
     tuning_trials: Mapping[str, int] = field(default_factory=dict)  # method -> trainings that `methods` was chosen by
     tuning_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind -> prompts to choose settings by
 
     @classmethod
     def of(cls, folder: Path | None, family: str) -> Description:
-        """The folder's own description, or that of its family. A table with `like = "sd1"` says what differs from it.
+        """The folder's own description, or its family's. A table with `like = "sd1"` states only the differences.
 
         Raises:
-            TriptychError: the file is not TOML or lacks something.
+            TriptychError: the file is not TOML or lacks an entry.
         """
         own = folder / FILE if folder else None
         source = own if own and own.is_file() else _family_file(family)
@@ -120,7 +120,7 @@ def _table(source: Path) -> dict[str, Any]:
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, table by table."""
+    """Merge `above` over `below`, table by table."""
     laid = {
         name: _over(below[name], value) if isinstance(value, dict) and isinstance(below.get(name), dict) else value
         for name, value in above.items()

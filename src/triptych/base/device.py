@@ -1,4 +1,4 @@
-"""Where a base computes, and in which type."""
+"""The device and the data type that a base computes in."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def device_named(name: str) -> torch.device:
-    """The device that `name` means; "auto" is the best there is.
+    """The device called `name`; "auto" is the fastest available.
 
-    On CUDA, cuDNN's attention is switched off for the process: its backward pass gives NaN since torch 2.11 on Hopper
-    cards (pytorch issue 196678), in the demo base's UNet at the first step. The flash and the memory-efficient kernel,
-    which torch takes then, gave finite gradients of the same loss.
+    On CUDA, cuDNN's attention is switched off for the whole process. Since torch 2.11 its backward pass gives NaN on
+    Hopper cards (pytorch issue 196678), at the first step of the demo base's UNet. The flash and memory-efficient
+    kernels, which torch then uses, gave finite gradients of the same loss.
 
     Raises:
         TriptychError: there is no such device here.
@@ -34,10 +34,10 @@ def device_named(name: str) -> torch.device:
 
 
 def precision_named(name: str) -> Precision:
-    """The precision of that name.
+    """The precision called `name`.
 
     Raises:
-        TriptychError: there is none.
+        TriptychError: there is no such precision.
     """
     if name not in get_args(Precision):
         raise TriptychError(f"there is no precision {name!r}{did_you_mean(name, get_args(Precision))}")
@@ -45,7 +45,7 @@ def precision_named(name: str) -> Precision:
 
 
 def dtype_named(precision: str, device: torch.device) -> torch.dtype:
-    """The type that `precision` means; "auto" is bf16 where the device computes it natively, else fp32.
+    """The data type of a precision; "auto" is bf16 if the device computes it natively, else fp32.
 
     Raises:
         TriptychError: there is no such precision.

@@ -1,4 +1,4 @@
-"""A Base is a frozen diffusion model: what a method may read, patch, and must give back unchanged."""
+"""A `Base` is a frozen diffusion model. Methods read and patch it, and must restore it unchanged."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Framing(NamedTuple):
 
 @dataclass
 class Base:
-    """The components of a diffusion model, none of which asks for a gradient.
+    """The components of a diffusion model. None of them requires gradients.
 
-    `texts` are its text encoders with their tokenizers: one, or two for SDXL. `denoiser` predicts, and `process` says
-    what. `encode` turns prompts into what the denoiser reads; it is a field, so that a patch may swap it.
+    `texts` are the text encoders with their tokenizers: one, or two for SDXL. `process` defines what the `denoiser`
+    predicts. `encode` turns prompts into the denoiser's conditioning; it is a field, so that a patch can replace it.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Base:
     folder: Path | None = None
     clip_source: str | None = None
     rows: Rows = field(default_factory=Rows)
-    changes: Changes = field(init=False)  # what patches add to layers
-    pile: list[Any] = field(default_factory=list)  # the patches that lie on the weights, lowest first
-    identity: str = ""  # the fingerprint it was opened with; taken now where none is given
+    changes: Changes = field(init=False)  # the changes of layers that patches opened
+    pile: list[Any] = field(default_factory=list)  # the patches of weights, lowest first
+    identity: str = ""  # the fingerprint when opened; computed if not given
     _clips: tuple[Clip, ...] = ()
-    dtype: torch.dtype = field(init=False)  # what the denoiser computes in, also while float32 masters are trained
+    dtype: torch.dtype = field(init=False)  # of the denoiser's arithmetic, also while float32 masters are trained
     encode: Callable[[Sequence[str]], Conditioning] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,11 +80,11 @@ class Base:
 
     @property
     def family(self) -> Family:
-        """The family whose layout it has; what its files are made for is the family of its description."""
+        """The family whose layout the denoiser has. Files are made for the family of the description."""
         return self.denoiser.family
 
     def modules(self) -> dict[str, nn.Module]:
-        """Its networks by the names of their components, which the names of their parameters begin with in files."""
+        """The networks by component name, which is the prefix of their parameters' names in files."""
         encoders = {text.name: text.encoder for text in self.texts}
         return {**encoders, VAE: self.vae, self.denoiser.name: self.denoiser.module}
 
@@ -96,7 +96,7 @@ class Base:
 
     @property
     def pixels(self) -> int:
-        """Of a picture's side, for one of its latents'."""
+        """Pixels of a picture per latent, along one side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def fingerprint(self) -> str:
@@ -109,10 +109,10 @@ class Base:
         return digest.hexdigest()[:16]
 
     def clips(self) -> tuple[Clip, ...]:
-        """The CLIP of each text encoder: the one whose text tower it is.
+        """The CLIP of each text encoder.
 
         Raises:
-            TriptychError: none comes with the base, or it is the CLIP of another text encoder.
+            TriptychError: the base has none, or it is the CLIP of another text encoder.
         """
         if not self._clips:
             self._clips = clips_of(self.texts, self.clip_source, self.folder, self.name)
@@ -124,10 +124,10 @@ class Base:
         return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
     def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Conditioning:
-        """One call of each text encoder for all owners, each owner's distinct prompts once.
+        """Encode the prompts of all owners in one call of each text encoder. Each owner's prompts are encoded once.
 
         Returns:
-            A row for every prompt asked, in the order asked.
+            A row for every prompt, in the order given.
         """
         distinct = [(owner, list(dict.fromkeys(prompts))) for owner, prompts in asked]
         stated = spans((owner, len(prompts)) for owner, prompts in distinct)
@@ -143,9 +143,9 @@ class Base:
     # --- pictures ---------------------------------------------------------------------------------------------------
 
     def latents(self, pictures: Sequence[Image]) -> Tensor:
-        """Square RGB pictures as latents [pictures, channels, height, width], float32, as the denoiser reads them.
+        """Encode square RGB pictures to scaled latents [pictures, channels, height, width], float32.
 
-        The mean of the autoencoder's posterior is taken, not a sample: it can be computed once and kept.
+        These are the means of the autoencoder's posterior, not samples, so they can be computed once and cached.
         """
         pixels = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
@@ -155,7 +155,7 @@ class Base:
         return means.float().clone() * float(self.vae.config.scaling_factor)
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """Latents [pictures, channels, height, width] as RGB pictures."""
+        """Decode latents [pictures, channels, height, width] to RGB pictures."""
         import PIL.Image
 
         unscaled = latents.to(self.vae.dtype) / float(self.vae.config.scaling_factor)
@@ -165,7 +165,7 @@ class Base:
         return [PIL.Image.fromarray(array) for array in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
     def redraw(self, pictures: Sequence[Image]) -> list[Image]:
-        """Square RGB pictures through the autoencoder and back: the best that this base can draw of them."""
+        """Encode and decode square RGB pictures: the best that samples of this base can look like them."""
         parts = self.latents(pictures).split(self.description.drawing.batch)
         return [picture for part in parts for picture in self.decode(part)]
 
@@ -176,7 +176,7 @@ class Base:
         conditioning: Conditioning,
         framings: Sequence[Framing | None] | None = None,
     ) -> Tensor:
-        """The denoiser's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`.
+        """The denoiser's prediction [rows, channels, height, width] for `noisy` of that shape, in its data type.
 
         Args:
             framings: of each row, for denoisers that read sizes; None: the picture is whole.

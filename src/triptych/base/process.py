@@ -22,10 +22,10 @@ VELOCITY = "v_prediction"
 
 
 class Process(ABC):
-    """All that the noise process knows.
+    """A noise process: times, noise, targets, loss weights, samplers.
 
-    Latents are [rows, channels, height, width], times are [rows]. `schedule` is the diffusers scheduler whose
-    configuration a base folder keeps.
+    Latents are [rows, channels, height, width], times are [rows]. `schedule` is the diffusers scheduler of the base
+    folder.
     """
 
     schedule: Any
@@ -33,49 +33,49 @@ class Process(ABC):
     @property
     @abstractmethod
     def prediction(self) -> str:
-        """What the denoiser predicts, as diffusers calls it: "epsilon", "v_prediction" or "flow_prediction"."""
+        """The prediction type, as diffusers calls it: "epsilon", "v_prediction" or "flow_prediction"."""
 
     @property
     def length(self) -> int:
-        """The time of pure noise, which is also the most steps that sampling can take."""
+        """The time of pure noise, and the largest number of sampling steps."""
         return int(self.schedule.config.num_train_timesteps)
 
     @abstractmethod
     def times(self, rows: int, random: torch.Generator) -> Tensor:
-        """Times to train at [rows], drawn as the base was trained."""
+        """Random training times [rows], from the distribution that the base was trained with."""
 
     @abstractmethod
     def spread(self, rows: int) -> Tensor:
-        """Times in the middle of `rows` equal parts of the process [rows], the least noise first."""
+        """Times [rows] in the middle of `rows` equal parts of the process, least noise first."""
 
     @abstractmethod
     def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Clean latents with noise added."""
+        """Add noise to clean latents."""
 
     @abstractmethod
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """What the denoiser should predict."""
+        """The target of the denoiser's prediction."""
 
     @abstractmethod
     def clean(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
-        """The clean latents that a prediction stands for."""
+        """The clean latents that a prediction implies."""
 
     @abstractmethod
     def weights(self, times: Tensor, gamma: float) -> Tensor:
-        """Weights of the loss [rows] by min-SNR (arXiv:2303.09556): min(SNR, gamma) on the error of the clean latent,
-        converted to the error of what is predicted."""
+        """Loss weights [rows] by min-SNR (arXiv:2303.09556): min(SNR, gamma) on the error of the clean latent,
+        converted to the error of the prediction."""
 
     @abstractmethod
     def sigmas(self, steps: int) -> Tensor:
-        """Noise levels that `steps` steps of Euler's method pass [steps + 1], from the greatest to 0."""
+        """Noise levels [steps + 1] of `steps` Euler steps, from the largest to 0."""
 
     @abstractmethod
     def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
-        """A fresh sampler, set to its number of steps.
+        """A new sampler with `steps` steps.
 
         Args:
             kind: the name of a diffusers scheduler class.
-            options: its arguments that differ from the base's own configuration.
+            options: arguments that override the base's own configuration.
 
         Raises:
             TriptychError: that scheduler cannot sample this process.
@@ -85,7 +85,8 @@ class Process(ABC):
 class Ddpm(Process):
     """The process of Stable Diffusion 1, 2 and XL: sqrt(a) x + sqrt(1 - a) e, where a falls with t.
 
-    A schedule with zero terminal SNR (arXiv:2305.08891) ends at a = 0, where only velocity says anything of x.
+    `a` is the cumulative product of diffusers' `alphas_cumprod` (arXiv:2006.11239, equation 4). A schedule with zero
+    terminal SNR (arXiv:2305.08891) ends at a = 0, where only a predicted velocity depends on x.
 
     Args:
         schedule: diffusers' `DDPMScheduler`.
@@ -100,7 +101,7 @@ class Ddpm(Process):
 
     @property
     def zero_terminal_snr(self) -> bool:
-        """Whether the last time is noise alone."""
+        """Whether the last time is pure noise."""
         return bool(self.schedule.config.get("rescale_betas_zero_snr", False))
 
     def times(self, rows: int, random: torch.Generator) -> Tensor:
@@ -129,13 +130,13 @@ class Ddpm(Process):
     def weights(self, times: Tensor, gamma: float) -> Tensor:
         """min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for velocity (arXiv:2303.09556, 3.4)."""
         kept = self._kept(times)
-        snr = (kept / (1 - kept)).clamp(min=torch.finfo(kept.dtype).tiny)  # 0 at the end of a zero terminal SNR
+        snr = (kept / (1 - kept)).clamp(min=torch.finfo(kept.dtype).tiny)  # 0 at zero terminal SNR
         return snr.clamp(max=gamma) / (snr + 1 if self.prediction == VELOCITY else snr)
 
     def sigmas(self, steps: int) -> Tensor:
         """sqrt((1 - a) / a) at times that are spread evenly and end at the last one (arXiv:2305.08891, 3.3)."""
         times = torch.arange(steps, 0, -1) * (self.length / steps)
-        kept = self._kept(times.round().long() - 1).clamp(min=2**-24)  # as diffusers has it where a is 0
+        kept = self._kept(times.round().long() - 1).clamp(min=2**-24)  # diffusers' value where a is 0
         return torch.cat([((1 - kept) / kept).sqrt(), torch.zeros(1)])
 
     def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
@@ -152,10 +153,10 @@ class Ddpm(Process):
 
 
 class Flow(Process):
-    """Rectified flow: (1 - s) x + s e, and the denoiser predicts its derivative e - x; t is s times `length`.
+    """Rectified flow: (1 - s) x + s e. The denoiser predicts the derivative e - x; t is s times `length`.
 
     Args:
-        schedule: diffusers' `FlowMatchEulerDiscreteScheduler`; its `shift` moves times towards noise.
+        schedule: diffusers' `FlowMatchEulerDiscreteScheduler`. Its `shift` moves times towards noise.
     """
 
     SCHEDULERS: ClassVar[Mapping[str, str]] = {
@@ -192,12 +193,12 @@ class Flow(Process):
         return noisy - self._level(times, noisy) * predicted
 
     def weights(self, times: Tensor, gamma: float) -> Tensor:
-        """s^2 min(SNR, gamma), since the error of x is s times that of the derivative; SNR is ((1 - s) / s)^2."""
+        """s^2 min(SNR, gamma), where SNR = ((1 - s) / s)^2: the error of x is s times that of the derivative."""
         level = times / self.length
         return torch.minimum((1 - level).square(), gamma * level.square())
 
     def sigmas(self, steps: int) -> Tensor:
-        """s, evenly from 1 and then shifted."""
+        """Values of s, evenly spaced from 1, then shifted."""
         return torch.cat([self._shifted(torch.linspace(1, 1 / steps, steps)), torch.zeros(1)])
 
     def sampler(self, kind: str, options: Mapping[str, Any], steps: int, device: torch.device) -> Sampler:
@@ -230,5 +231,5 @@ class Flow(Process):
 
 
 def _over_pixels(values: Tensor, latents: Tensor) -> Tensor:
-    """One value a row as [rows, 1, 1, 1]."""
+    """Reshape values [rows] to [rows, 1, 1, 1]."""
     return values.to(latents.dtype).reshape(-1, *[1] * (latents.dim() - 1))

@@ -1,4 +1,10 @@
-"""Rows by owner: which rows of a call a patch may change, so that many patches share one pass over one frozen base."""
+"""Rows by owner: the rows of a call that a patch may change. So many patches share one pass over one frozen base.
+
+The code that calls a network states the owner of each row; patches ask for their owner's rows.
+
+Dimensions: a call has R rows, of which each owner has one contiguous block. A text encoder may read a long prompt in
+several chunks; then its call has one row per chunk, C in all.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +16,13 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.checkpoint import checkpoint
 
-Owner = str | None  # a patch whose owner is None acts on every row, whatever is stated
+Owner = str | None  # a patch whose owner is None acts on every row
 Spans = dict[Owner, slice]
 T = TypeVar("T")
 
 
 def spans(counts: Iterable[tuple[Owner, int]]) -> Spans:
-    """The rows of each owner when `(owner, rows)` are stacked in this order.
+    """The block of rows of each owner, for `(owner, rows)` stacked in this order.
 
     Raises:
         ValueError: an owner comes twice, or one of several parts has no owner.
@@ -32,7 +38,7 @@ def spans(counts: Iterable[tuple[Owner, int]]) -> Spans:
 
 
 class _Statement:
-    """The owners of one call's rows, and what was computed once for that call."""
+    """The owners of one call's rows, and results that were computed once for that call."""
 
     def __init__(self, spans: Mapping[Owner, slice]) -> None:
         self.spans = spans
@@ -41,9 +47,10 @@ class _Statement:
 
 
 class Rows:
-    """The owners of the rows of the present call of a text encoder or the denoiser, stated by the code that calls it.
+    """The owners of the rows of the current call of a text encoder or the denoiser.
 
-    `with base.rows({"ann": slice(0, 4)}): ...` gives rows 0 to 3 to ann. Without a statement every row is everybody's.
+    The calling code states them: `with base.rows({"ann": slice(0, 4)}): ...` gives rows 0 to 3 to ann. Without a
+    statement every patch acts on every row.
     """
 
     def __init__(self) -> None:
@@ -58,10 +65,10 @@ class Rows:
             self._stated = before
 
     def of(self, owner: Owner, count: int) -> range:
-        """The owner's rows of a call that has `count` rows.
+        """The owner's rows of a call with `count` rows.
 
         Raises:
-            ValueError: the statement is for a call of another size.
+            ValueError: the statement is for a different number of rows.
         """
         stated = self._stated
         if stated is not None and stated.end not in (count, None):
@@ -73,40 +80,40 @@ class Rows:
         return range(count)[stated.spans.get(owner, slice(0, 0))]
 
     def once(self, what: Hashable, of: Sequence[object], make: Callable[[], T]) -> T:
-        """`make()`, computed once while the present statement holds; without a statement, at every call.
+        """`make()`, cached while the current statement holds. Without a statement it is computed at every call.
 
         Args:
-            what: names the computation.
-            of: the objects that it is made of, compared by identity and not to be changed while the statement holds.
-            make: computes it.
+            what: the name of the computation.
+            of: its inputs, compared by identity. They must not change while the statement holds.
+            make: computes the result.
         """
         if self._stated is None:
             return make()
-        kept, place = self._stated.kept, (what, torch.is_grad_enabled(), *map(id, of))
-        if place not in kept:
-            kept[place] = (of, make())  # `of` is kept too, so that no other object takes an id
-        made: T = kept[place][1]
+        kept, key = self._stated.kept, (what, torch.is_grad_enabled(), *map(id, of))
+        if key not in kept:
+            kept[key] = (of, make())  # `of` is kept too, so that no other object gets the same id
+        made: T = kept[key][1]
         return made
 
     def only(self, row: int) -> AbstractContextManager[None]:
-        """The present statement as a call sees it that is made for one row of this one."""
+        """The current statement for a call with one row, namely `row` of this call."""
         if self._stated is None:
             return nullcontext()
         spans = self._stated.spans
         return self({owner: slice(0, 1) for owner, rows in spans.items() if rows.start <= row < rows.stop})
 
     def folded(self, counts: Sequence[int]) -> AbstractContextManager[None]:
-        """The present statement for a call that has `counts[row]` rows for each row of this one, side by side."""
+        """The current statement for a call with C rows: `counts[row]` adjacent chunks for each of the R rows."""
         if self._stated is None or all(count == 1 for count in counts):
             return nullcontext()
         ends = [0, *accumulate(counts)]
         return self({owner: slice(ends[rows.start], ends[rows.stop]) for owner, rows in self._stated.spans.items()})
 
     def checkpoint(self, block: Callable[..., Any], *args: Any) -> Any:
-        """Gradient checkpointing for a model under rows.
+        """Gradient checkpointing that keeps the statement of rows.
 
-        Backward comes after the `with` has been left, so the block is run again under the statement it first had. Both
-        runs compute for themselves what is computed once, so that both save the same tensors.
+        The backward pass runs after the `with` block has ended, so the block is recomputed under its first statement.
+        Each run has its own cache of `once`, so that both save the same tensors.
         """
         stated = None if self._stated is None else self._stated.spans
         return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (self(stated), self(stated)))

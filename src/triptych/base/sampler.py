@@ -1,4 +1,4 @@
-"""One way to call any diffusers scheduler."""
+"""One interface to all diffusers schedulers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Sampler:
-    """A diffusers scheduler that is set to its steps. It keeps state, so one serves one batch of pictures."""
+    """A diffusers scheduler with its timesteps set. It has state, so every batch needs a new one."""
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
@@ -19,22 +19,22 @@ class Sampler:
 
     @property
     def times(self) -> Tensor:
-        """The times of its calls of the denoiser, in order [calls]."""
+        """The times at which the denoiser is called, in order [calls]."""
         times: Tensor = self.scheduler.timesteps
         return times
 
     def first(self, noise: Tensor) -> Tensor:
-        """Standard normal noise as the latents that the first step takes."""
+        """The initial latents, from standard normal noise."""
         return noise * float(getattr(self.scheduler, "init_noise_sigma", 1.0))
 
     def scaled(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Latents as the denoiser reads them."""
+        """Latents scaled for the denoiser's input."""
         scale = getattr(self.scheduler, "scale_model_input", None)
         scaled: Tensor = scale(latents, time) if scale else latents
         return scaled
 
     def step(self, predicted: Tensor, time: Tensor, latents: Tensor, randoms: Sequence[torch.Generator]) -> Tensor:
-        """The latents after one step; `randoms` are the generators of its rows, for schedulers that add noise."""
+        """The latents after one step. `randoms` has a generator per row, for schedulers that add noise."""
         extra = {"generator": list(randoms)} if self._takes_generator else {}
         stepped: Tensor = self.scheduler.step(predicted, time, latents, **extra).prev_sample
         return stepped

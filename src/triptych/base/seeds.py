@@ -1,4 +1,4 @@
-"""Randomness that depends on what it is for and on nothing drawn before."""
+"""Random generators that depend on their purpose alone, not on earlier random numbers."""
 
 import hashlib
 
@@ -8,7 +8,8 @@ import torch
 def generator(*purpose: object) -> torch.Generator:
     """A CPU generator seeded by its purpose: `generator("train", seed, step)`, `generator("draw", seed)`.
 
-    The parts are hashed, because torch's CPU generator keeps 32 bits of a seed and near seeds must not give near noise.
+    The purpose is hashed, since torch's CPU generator keeps 32 bits of a seed, and similar seeds must not give similar
+    noise.
     """
     return torch.Generator().manual_seed(_hashed(*purpose))
 

@@ -1,4 +1,4 @@
-"""How a base reads prompts: by text encoders with their tokenizers, one for Stable Diffusion 1 and 2, two for SDXL."""
+"""Text encoders with their tokenizers: one for Stable Diffusion 1 and 2, two for SDXL."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """Prompts as one text encoder reads them.
+    """The output of one text encoder.
 
     Attributes:
-        hidden: [prompts, positions, width].
-        end: the state at the end of each prompt [prompts, width], of the last layer, normed. Of a prompt in several
-            chunks it is the end of the first.
-        mask: [prompts, positions], true where a position is part of the prompt. None: everywhere.
+        hidden: hidden states [prompts, positions, width].
+        end: the state of each prompt's end token [prompts, width], of the last layer, after the final norm. For a
+            prompt in several chunks, it is the first chunk's.
+        mask: [prompts, positions], true where a position belongs to the prompt. None: all positions do.
     """
 
     hidden: Tensor
@@ -34,21 +34,23 @@ class Encoded(NamedTuple):
 
 @dataclass
 class Text:
-    """A tokenizer and the text encoder that reads its ids.
+    """A tokenizer and its text encoder.
 
-    `spell` gives the token ids of prompts without start and end; it is a field, so that a patch may swap it.
+    Attributes:
+        name: of the component, as diffusers calls it: "text_encoder", "text_encoder_2".
+        embedding: the name of this encoder's vectors in embedding files; SDXL has "clip_l" and "clip_g".
+        penultimate: the denoiser reads the states before the last layer, without the final norm, as SDXL's does.
+        most_chunks: a prompt is read in at most so many chunks; the rest is cut.
+        spell: returns the token ids of prompts without start and end tokens. It is a field, so that a patch can
+            replace it.
     """
 
-    name: str  # as diffusers calls it: text_encoder, text_encoder_2
+    name: str
     tokenizer: CLIPTokenizer
     encoder: CLIPTextModel | CLIPTextModelWithProjection
-    embedding: str = (
-        "emb_params"  # what an embedding's rows for this side are called in files: SDXL has clip_l and clip_g
-    )
-    penultimate: bool = (
-        False  # the denoiser reads the states before the last layer, as SDXL's does, without the last norm
-    )
-    most_chunks: int = 1  # a longer prompt is cut
+    embedding: str = "emb_params"
+    penultimate: bool = False
+    most_chunks: int = 1
     rows: Rows = field(default_factory=Rows)  # the base's
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 
@@ -64,23 +66,23 @@ class Text:
 
     @property
     def room(self) -> int:
-        """How many tokens of a prompt the encoder reads at once."""
+        """Tokens of a prompt that fit into one chunk."""
         return int(self.encoder.config.max_position_embeddings) - 2
 
     @property
     def limit(self) -> int:
-        """How many tokens of a prompt are read; what comes after is not."""
+        """Tokens of a prompt that are read; the rest is cut."""
         return self.room * self.most_chunks
 
     def chunks(self, prompts: Sequence[str]) -> list[list[list[int]]]:
-        """Token ids of each prompt in chunks of `room`, as many as `most_chunks` allows and at least one."""
+        """Token ids of each prompt in chunks of `room`: at least one chunk, at most `most_chunks`."""
         return [
             [ids[first : first + self.room] for first in range(0, max(len(ids), 1), self.room)][: self.most_chunks]
             for ids in self.spell(prompts)
         ]
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [chunks of all prompts, positions] with start, end and padding; what is too long is cut."""
+        """Token ids [chunks of all prompts, positions] with start, end and padding tokens. Long prompts are cut."""
         return self._ids([chunk for own in self.chunks(prompts) for chunk in own])
 
     def _ids(self, chunks: Sequence[Sequence[int]]) -> Tensor:
@@ -89,10 +91,10 @@ class Text:
         return torch.tensor([row + [pad] * (self.room + 2 - len(row)) for row in rows], device=self.encoder.device)
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """Prompts through the encoder, each chunk in a row of the call; rows of chunks have the owner of their prompt.
+        """Encode prompts. Each chunk is a row of the call and has the owner of its prompt.
 
-        Where a prompt ends is counted, not searched for: a learned word's id may be the largest of all, and padding may
-        be the end token too.
+        The place of the end token is counted, not searched for: a learned word may have a larger id, and the padding
+        token may be the end token.
         """
         chunks = self.chunks(prompts)
         counts = [len(own) for own in chunks]
@@ -102,25 +104,25 @@ class Text:
         last: Tensor = read.last_hidden_state
         firsts = torch.tensor([0, *accumulate(counts)][:-1], device=last.device)
         end = last[firsts, torch.tensor([1 + len(own[0]) for own in chunks], device=last.device)]
-        hidden, mask = _unfolded(read.hidden_states[-2] if self.penultimate else last, counts)
+        hidden, mask = _join_chunks(read.hidden_states[-2] if self.penultimate else last, counts)
         return Encoded(hidden, end, mask)
 
     def project(self, end: Tensor) -> Tensor:
-        """States at the end of prompts through the encoder's own projection, as SDXL's denoiser reads them."""
+        """Project end states [prompts, width] by the encoder's own projection, for SDXL's denoiser."""
         return F.linear(end, self.encoder.text_projection.weight)
 
     @property
     def table(self) -> torch.nn.Module:
-        """What turns ids into vectors."""
+        """The token embedding: ids to vectors."""
         embedding: torch.nn.Module = self.encoder.get_input_embeddings()
         return embedding
 
 
-def _unfolded(hidden: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-    """The chunks of each prompt one after the other: from [chunks of all prompts, positions, width].
+def _join_chunks(hidden: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """Concatenate the chunks of each prompt, from [chunks of all prompts, positions, width].
 
     Returns:
-        Hidden states [prompts, positions of the longest, width], and the mask where prompts differ in length.
+        Hidden states [prompts, positions of the longest prompt, width], and a mask if prompts differ in length.
     """
     if max(counts) == 1:
         return hidden, None

@@ -1,4 +1,4 @@
-"""A real Stable Diffusion model, random and very small: what every test and example can run on in milliseconds."""
+"""A very small Stable Diffusion model with random weights. Tests run on it in milliseconds."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ UNETS: dict[Kind, dict[str, Any]] = {
 
 
 def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32, kind: Kind = "sd1") -> Base:
-    """A base with random weights from `seed`, drawing 16 x 16 pixels, built as the family `kind` is.
+    """A base of 16 x 16 pixels with random weights from `seed` and the structure of the family `kind`.
 
-    Its text is 12 wide (SDXL's second 20) and its blocks are 8 and 16, so that self- and cross-attention cannot be
-    mistaken. The global random state of torch is left as it was.
+    Text has width 12 (SDXL's second encoder 20) and blocks have 8 and 16 channels, so that self- and cross-attention
+    cannot be confused. torch's global random state is not changed.
     """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -74,7 +74,7 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32, kind: Kind = "s
 
 
 def description() -> Description:
-    """What the tiny base says of itself."""
+    """The defaults of the tiny base."""
     return Description(
         family="tiny",
         resolution=16,
@@ -114,7 +114,7 @@ def _text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
 
 
 def _letters(pad: str) -> CLIPTokenizer:
-    """A CLIP tokenizer whose vocabulary is letters, inside and at the end of a word."""
+    """A CLIP tokenizer whose vocabulary is single letters, inside and at the end of a word."""
     from transformers import CLIPTokenizer
 
     letters = string.ascii_lowercase + string.digits + "<>-,"

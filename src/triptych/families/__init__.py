@@ -1,7 +1,7 @@
-"""What is known of each family of bases: one record, one file a family, and no torch.
+"""The families of bases: one record and one file per family. This package needs no torch.
 
-A file `NAME.py` in this folder with a `FAMILY` is a family. Beside it lie `NAME.toml`, the defaults of its bases, and
-where whole bases of it come in one file, `NAME/` with the configuration of each component.
+A file `NAME.py` in this folder defines `FAMILY`. `NAME.toml` has the defaults of its bases. If checkpoints of the
+family come in one file, the folder `NAME/` has the configuration of each component.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 from ..errors import TriptychError, did_you_mean
 
 FOLDER = Path(__file__).parent
-VAE = "vae"  # the component that every family has under one name
+VAE = "vae"  # the autoencoder's component name in every family
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class TextSide:
 
     Attributes:
         component: its name in a base and in a diffusers folder.
-        width: of its vectors and hidden states.
-        embedding: what files of embeddings call the vectors that are for it.
-        kohya: what the keys of its layers begin with in kohya's LoRA files.
-        prefix: what its names begin with in a checkpoint of the original layout.
-        openclip: a checkpoint has its parameters under OpenCLIP's names; such a tokenizer pads with "!".
+        width: of its token vectors and hidden states.
+        embedding: the name of its vectors in embedding files.
+        kohya: the prefix of its layers in kohya's LoRA files.
+        prefix: of its names in a checkpoint of the original layout.
+        openclip: checkpoints use OpenCLIP's names for its parameters; its tokenizer pads with "!".
         penultimate: the denoiser reads the states before its last layer.
-        projected: the denoiser also reads its projected end of the prompt.
-        projection: width of the CLIP features it shares with pictures; 0 where it is of no CLIP.
+        projected: the denoiser also reads its projected end state.
+        projection: width of the CLIP features that it shares with pictures; 0 if it is not of a CLIP.
     """
 
     component: str
@@ -48,32 +48,35 @@ class TextSide:
 
     @property
     def tokenizer(self) -> str:
-        """Its tokenizer's name in a diffusers folder."""
+        """The name of its tokenizer in a diffusers folder."""
         return self.component.replace("text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of bases: what a file that is made for one of them can be attached to.
+    """A family of bases. A file made for one base of a family fits its other bases.
 
     Attributes:
-        name: as descriptions and headers have it; title: for people.
+        name: in descriptions and headers.
+        title: in sentences and tables.
         denoiser: the component that predicts.
-        texts: its text encoders, in the order in which the denoiser reads them.
-        context_width: of the text that cross-attention reads; 0 where text and picture share one attention.
-        process: the kind of its noise process.
-        prediction: what its denoiser predicts, as diffusers calls it; empty where bases of the family differ.
-        pooled: the denoiser also reads one state a prompt.
-        linear: the denoiser projects into its transformers by linear layers, not by 1 x 1 convolutions.
-        resolution: pixels, of the square pictures it was trained on.
-        prefix: what the denoiser's names begin with in a checkpoint of the original layout; empty: there is no such.
-        original_lora: kohya's LoRA files name the denoiser's layers as the original layout does.
-        architecture: ModelSpec's name of it; `by_velocity` that of its bases which predict velocity; `architectures`
-            what all ModelSpec names of it begin with.
-        version: kohya's name of it, `ss_base_model_version`.
-        implementation: ModelSpec's, of the code its checkpoints are for.
-        pipeline: the diffusers class, and the entries of `model_index.json` that only its pipelines have.
-        left_out: what a checkpoint that is written lacks, as a clause.
+        texts: the text encoders, in the order in which the denoiser reads them.
+        context_width: of the hidden states that cross-attention reads; 0 if text and picture share one attention.
+        process: the noise process.
+        prediction: the prediction type, as diffusers calls it; empty if bases of the family differ.
+        resolution: side of the square pictures that it was trained on, in pixels.
+        pooled: the denoiser also reads one pooled state per prompt.
+        linear: the denoiser's transformers have linear input projections, not 1 x 1 convolutions.
+        prefix: of the denoiser's names in a checkpoint of the original layout; empty if there is no such layout.
+        original_lora: kohya's LoRA files use the original layout's names for the denoiser's layers.
+        architecture: ModelSpec's name.
+        by_velocity: ModelSpec's name of its bases that predict velocity.
+        architectures: the prefix of all its ModelSpec names.
+        version: kohya's name, `ss_base_model_version`.
+        implementation: ModelSpec's name of the code that its checkpoints are for.
+        pipeline: the diffusers pipeline class.
+        pipeline_entries: entries of `model_index.json` that only its pipelines have.
+        left_out: what an exported checkpoint lacks, as a clause.
     """
 
     name: str
@@ -99,12 +102,12 @@ class Family:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """The networks of a base, by name."""
+        """The component names of a base's networks."""
         return (*(text.component for text in self.texts), VAE, self.denoiser)
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """What a diffusers folder of it must have."""
+        """The folders that a diffusers folder of this family must have."""
         tokenizers = (text.tokenizer for text in self.texts)
         return (*tokenizers, *self.components, "scheduler")
 
@@ -115,14 +118,14 @@ class Family:
 
     @property
     def kohya_prefixes(self) -> dict[str, str]:
-        """Component -> what the keys of its layers begin with in kohya's LoRA files."""
+        """Component -> prefix of its layers in kohya's LoRA files."""
         return {self.denoiser: KOHYA_DENOISER, **{text.component: text.kohya for text in self.texts}}
 
     def text(self, component: str) -> TextSide:
         return next(text for text in self.texts if text.component == component)
 
 
-KOHYA_DENOISER = "lora_unet_"  # also where the denoiser is a transformer
+KOHYA_DENOISER = "lora_unet_"  # kohya's prefix, also for transformer denoisers
 
 
 @cache
@@ -133,9 +136,10 @@ def families() -> Mapping[str, Family]:
 
 
 def family_named(name: str) -> Family:
-    """
+    """The family called `name`.
+
     Raises:
-        TriptychError: there is none of that name.
+        TriptychError: there is no such family.
     """
     if name not in families():
         raise TriptychError(f"there is no family of bases {name!r}{did_you_mean(name, families())}")
@@ -146,15 +150,15 @@ def by_structure(*, pooled: bool, linear: bool) -> Family:
     """The family whose layout a denoiser with cross-attention has, whatever its sizes.
 
     Args:
-        pooled: it also reads one state a prompt.
-        linear: it projects into its transformers by linear layers.
+        pooled: the denoiser also reads one pooled state per prompt.
+        linear: its transformers have linear input projections.
     """
     known = (family for family in families().values() if family.context_width)
     return next(family for family in known if family.pooled == pooled and (pooled or family.linear == linear))
 
 
 def by_context_width(width: int) -> Family | None:
-    """The family whose cross-attention reads text of this width."""
+    """The family whose cross-attention reads hidden states of this width."""
     return next((family for family in families().values() if family.context_width == width != 0), None)
 
 
@@ -165,13 +169,13 @@ def by_text_widths(widths: Iterable[int]) -> Family | None:
 
 
 def by_projection(width: int) -> Family | None:
-    """The family with one text encoder, whose CLIP has features of this width."""
+    """The family with one text encoder whose CLIP features have this width."""
     found = (f for f in families().values() if [text.projection for text in f.texts] == [width])
     return next(found, None)
 
 
 def by_metadata(metadata: Mapping[str, str]) -> Family | None:
-    """The family that a header names, by kohya's entry or ModelSpec's."""
+    """The family that a file's metadata name, by kohya's entry or ModelSpec's."""
     version, named = metadata.get("ss_base_model_version", ""), metadata.get("modelspec.architecture", "")
     for family in families().values():
         if family.version and version in (family.version, f"{family.version}_v"):

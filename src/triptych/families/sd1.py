@@ -1,4 +1,4 @@
-"""Stable Diffusion 1: one CLIP, cross-attention of width 768, noise predicted at 512 pixels (arXiv:2112.10752)."""
+"""Stable Diffusion 1: CLIP's text encoder of width 768. It predicts noise at 512 pixels (arXiv:2112.10752)."""
 
 from . import Family, TextSide
 

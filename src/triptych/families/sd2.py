@@ -1,4 +1,4 @@
-"""Stable Diffusion 2: OpenCLIP's text encoder of width 1024; noise predicted at 512 pixels, velocity at 768."""
+"""Stable Diffusion 2: OpenCLIP's text encoder of width 1024. It predicts noise at 512 pixels, velocity at 768."""
 
 from . import Family, TextSide
 

@@ -1,4 +1,4 @@
-"""SDXL: two text encoders, whose states lie side by side, and a pooled text; 1024 pixels (arXiv:2307.01952)."""
+"""SDXL: two text encoders with concatenated states, and a pooled text state; 1024 pixels (arXiv:2307.01952)."""
 
 from . import Family, TextSide
 

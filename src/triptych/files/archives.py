@@ -1,8 +1,8 @@
-"""The two containers of `torch.save`, looked at without torch: the zip archive, and the stream of before PyTorch 1.6.
+"""The two containers of `torch.save`, read without torch: the zip archive, and the stream of PyTorch before 1.6.
 
-An archive must be as torch writes it (stored, not compressed; one folder; one record behind the other, under the same
-name in both places that say it; the list of records at its very end), so that every reader of zip archives finds the
-same bytes in it. What it would build is read by `pickles`.
+An archive must have the layout that torch writes. Its entries are stored, not compressed, and lie in one folder without
+gaps. Each has the same name in its local header and in the central directory, and the central directory is at the very
+end. So every zip reader finds the same bytes in it. `pickles` reads what the archive would build.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from .pickles import run
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value of the old stream
 MOST_ENTRIES = 50_000  # of an archive
 LONGEST_LIST = 8_000_000  # bytes of an archive's list of entries
-LOCAL = struct.Struct("<4s5H3I2H")  # what stands before an entry's bytes, then its name and an extra field
-END, END64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q")  # what stands at the end of an archive
-LOCATOR = 20  # bytes between the two
+LOCAL = struct.Struct("<4s5H3I2H")  # an entry's local header; its name and an extra field follow
+END, END64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q")  # the end of central directory record, and ZIP64's
+LOCATOR = 20  # bytes of the ZIP64 locator, which lies between the two
 
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file that torch wrote holds.
+    """The content of a file that torch wrote.
 
-    `items` are names and values, tensors as `pickle_values.Tensor`; `starts` says at which byte of the file each
-    storage begins; `left_out` counts what is neither tensor nor plain value, by what it is.
+    Attributes:
+        items: names and values; a tensor is a `pickle_values.Tensor`.
+        starts: the byte of the file at which each storage begins.
+        left_out: counts of what is neither a tensor nor a plain value, by type.
     """
 
     items: list[tuple[str, Any]]
@@ -45,10 +47,10 @@ class Content:
 
 
 def content(file: BinaryIO, name: str) -> Content:
-    """What `file` holds; `name` is what errors call it.
+    """Read the content of `file`. Errors call the file `name`.
 
     Raises:
-        TriptychError: it is damaged, could do harm, or asks for more than a file of tensors needs.
+        TriptychError: the file is damaged, could do harm, or asks for more than a file of tensors needs.
     """
     try:
         file.seek(0)
@@ -89,9 +91,10 @@ def _archive(file: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
 
 
 def _directory(file: BinaryIO) -> int:
-    """Where the list of entries begins. It ends where the records of the archive's end begin, and those end the file.
+    """The byte at which the central directory begins.
 
-    Looked at before the list is read, which could be as long as the file.
+    The central directory must end where the end records begin, and the end records must end the file. This is checked
+    before the directory is read, since it could be as long as the file.
     """
     length = file.seek(0, io.SEEK_END)
     tail = END.size + LOCATOR + END64.size
@@ -114,7 +117,7 @@ def _directory(file: BinaryIO) -> int:
 
 
 def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, directory: int) -> dict[str, int]:
-    """The byte at which each entry begins. Names that differ in capitals alone are the same, as torch compares them."""
+    """The byte at which each entry begins. Names that differ in case alone count as the same, as they do for torch."""
     names, begins, end = set[str](), dict[str, int](), 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         name = shown(repr(entry.orig_filename))
@@ -136,14 +139,15 @@ def _check_entries(file: BinaryIO, entries: list[zipfile.ZipInfo], root: str, di
 
 
 def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
-    """Where an entry's bytes begin, by what stands before them."""
+    """The byte at which an entry's data begin, by its local header."""
     name = entry.orig_filename.encode("utf-8" if entry.flag_bits & 0x800 else "cp437")
     file.seek(entry.header_offset)
     head = file.read(LOCAL.size + len(name))
     if len(head) < LOCAL.size + len(name):
         raise RefusedError(f"holds entries that overlap or reach beyond its end ({shown(repr(entry.orig_filename))})")
     sign, _, flags, method, _, _, _, packed, size, letters, extra = LOCAL.unpack(head[: LOCAL.size])
-    sizes = {entry.file_size, 0xFFFFFFFF} | ({0} if flags & 8 else set())  # in the extra field, or behind the bytes
+    # 0xFFFFFFFF: the size is in the extra field; 0 with flag 8: it follows the data.
+    sizes = {entry.file_size, 0xFFFFFFFF} | ({0} if flags & 8 else set())
     same = (sign, method, letters, head[LOCAL.size :]) == (b"PK\x03\x04", zipfile.ZIP_STORED, len(name), name)
     if not same or not {packed, size} <= sizes:
         raise RefusedError(f"says two things of its entry {shown(repr(entry.orig_filename))}")
@@ -165,9 +169,10 @@ def _check_storages(storages: Mapping[str, Storage], sizes: Mapping[str, int]) -
 
 
 class _Bounded:
-    """A file of which no more is read than a pickle may have: a length that lies would be allocated before it is read.
+    """A file that reads no more bytes than a pickle may have.
 
-    `file` stands where the first of the pickles begins; `length` is that of the whole file.
+    Python allocates the length that a pickle claims before it reads, so a false length must be refused first.
+    `file` is at the start of the first pickle; `length` is that of the whole file.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -192,7 +197,7 @@ class _Bounded:
 
 
 def _stream(opened: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
-    """The old container: four pickles, the last of them the value; then the keys of the storages and their bytes."""
+    """Read the old container: four pickles, the last of which is the value, then the storages' keys and bytes."""
     file = _Bounded(opened)
     if run(Machine(), file) != MAGIC:
         raise RefusedError("is a pickle, but not a file that torch wrote")
@@ -209,7 +214,7 @@ def _stream(opened: BinaryIO) -> tuple[Machine, Any, dict[str, int]]:
 
 
 def _skip(file: BinaryIO, storage: Storage, length: int) -> int:
-    """Over a storage's count of numbers and its bytes; returns where these begin."""
+    """Skip a storage's count and its bytes; return the byte at which the bytes begin."""
     begin = file.tell()
     there, needed = length - begin, 8 + storage.bytes
     if there < needed:

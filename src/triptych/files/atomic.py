@@ -1,4 +1,4 @@
-"""Writing so that nothing that existed is lost: to a temporary name in the same folder, then rename."""
+"""Atomic writing: to a temporary name in the same folder, then rename. What existed before is not lost."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..shell import writable
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` that no other write has, and that is short however long the name of `path` is."""
+    """A short name beside `path` that no other write uses."""
     return path.with_name(f".{uuid4().hex[:16]}.tmp")
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # of a write that names no file
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors of a write that do not name a file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary path beside `path`. It replaces `path` when the block succeeds, and is deleted when it fails.
 
-    Each call has a path of its own, so writers of one file do not meet: the last to end wins, whole.
+    Each call uses its own temporary path, so two writers of one file do not mix their bytes. The last one wins.
 
     Raises:
-        TriptychError: the folder cannot be made or written, or the disk is full. Errors of the block that do not come
-            from writing there pass unchanged.
+        TriptychError: the folder cannot be made or written, or the disk is full. Other errors of the block pass
+            unchanged.
     """
     temporary = temporary_name(path)
     try:
@@ -41,13 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
         with _writing(path):
             temporary.replace(path)
     finally:
-        with suppress(OSError):  # where its folder is gone or is none
+        with suppress(OSError):  # its folder may be gone, or not a folder
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def _writing(path: Path, only: Path | None = None) -> Iterator[None]:
-    """Turn an OSError into "cannot write `path`"; with `only`, if it is about that place or a full disk."""
+    """Turn an OSError into "cannot write `path`". With `only`: only errors of that path and of a full disk."""
     try:
         yield
     except OSError as error:
@@ -67,10 +67,10 @@ def _concerns(error: OSError, place: Path) -> bool:
 
 @contextmanager
 def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
-    """A temporary folder whose entries take their places in `folder`, each whole, when the block ends well.
+    """Yield a temporary folder. When the block succeeds, its entries are moved into `folder`, one rename each.
 
-    What is in `folder` under other names stays. The file called `last` says that a folder is whole: an old one goes
-    before anything is replaced, the new one comes when all else is there.
+    Other entries of `folder` stay. The file `last` marks a complete folder: an old one is deleted before anything is
+    replaced, and the new one is moved last.
 
     Raises:
         TriptychError: the folder cannot be made or written, or the disk is full.
@@ -79,7 +79,7 @@ def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
     try:
         with _writing(folder):
             if folder.exists():
-                folder.mkdir(exist_ok=True)  # which a file refuses, before long work begins
+                folder.mkdir(exist_ok=True)  # fails at once where a file of that name exists
             temporary.mkdir(parents=True)
         with _writing(folder, temporary):
             yield temporary
@@ -96,7 +96,7 @@ def replacing_entries(folder: Path, last: str) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make sure, before long work begins, that its result can be written.
+    """Make the folder and check that it can be written, before long work begins.
 
     Raises:
         TriptychError: the folder cannot be made, or nothing can be written in it.
@@ -111,7 +111,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Make sure, before long work begins, that a file can be written at `path`, over an old one if there is one.
+    """Check that a file can be written at `path`, before long work begins. It may replace an old one.
 
     Raises:
         TriptychError: its name or path is too long, it is a folder, or nothing can be written beside it.
@@ -131,7 +131,7 @@ def check_place(path: Path) -> None:
 
 
 def shortened(name: str, most: int = 200) -> str:
-    """The name, cut to so many bytes: file systems take 255 in all."""
+    """The name, cut to `most` bytes. File systems allow 255."""
     return os.fsencode(name)[:most].decode("utf-8", "ignore")
 
 
@@ -146,7 +146,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: `TRIPTYCH_CACHE`, or `triptych` in the user's cache folder."""
+    """The cache folder: `TRIPTYCH_CACHE`, or `triptych` in the user's cache folder. Its files can be made again."""
     own = os.environ.get("TRIPTYCH_CACHE")
     if own:
         return Path(own)

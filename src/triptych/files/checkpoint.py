@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, by its header alone: parts, family, variant, and what its denoiser predicts.
+"""What a checkpoint file contains, by its header alone: components, family, variant, and prediction type.
 
 The layout is the original one of Stable Diffusion ("LDM", and "sgm" for SDXL). Nothing here needs torch.
 """
@@ -15,36 +15,44 @@ from ..families import Family, by_structure, families, family_named
 from .tensorfile import TensorFile
 
 DENOISER, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
-OLD_TEXT = "cond_stage_model.transformer."  # files from before transformers had `text_model`
+OLD_TEXT = "cond_stage_model.transformer."  # in files older than the `text_model` of transformers
 REFINER_TEXT, REFINER_WIDTH = "conditioner.embedders.0.model.", 1280
-VARIANTS = {4: "", 5: "depth", 7: "upscaler", 8: "instruct-pix2pix", 9: "inpainting"}  # by the channels that are read
+VARIANTS = {
+    4: "",
+    5: "depth",
+    7: "upscaler",
+    8: "instruct-pix2pix",
+    9: "inpainting",
+}  # by the denoiser's input channels
 NESTED = "state_dict."  # where pickles keep the tensors
 Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A checkpoint's parts.
+    """The components of a checkpoint.
 
-    `kind` is "checkpoint" where there are a denoiser and all text encoders, "denoiser" where texts are missing, "vae"
-    where there is nothing but an autoencoder. `parts` says what the names of each component begin with. `variant` is
-    empty for a base that draws from a prompt alone.
+    Attributes:
+        kind: "checkpoint" for a denoiser with all text encoders, "denoiser" where text encoders are missing, "vae" for
+            an autoencoder alone.
+        parts: component -> prefix of its names.
+        variant: empty for a base that samples from a prompt alone.
     """
 
     kind: Literal["checkpoint", "denoiser", "vae"]
     family: str | None
     parts: Mapping[str, str]
     variant: str = ""
-    root: str = ""  # what every name begins with
-    ema: bool = False  # whether there is an averaged copy of the denoiser
-    diffusers: bool = False  # whether the names are diffusers' own: a denoiser or an autoencoder alone
+    root: str = ""  # the prefix of all names
+    ema: bool = False  # whether the file has an averaged copy of the denoiser
+    diffusers: bool = False  # diffusers' names: a denoiser or an autoencoder alone
     prediction: Prediction | None = None
-    told_by: str = ""  # what says so
-    zero_snr: bool = False  # trained to the very end of noise, arXiv:2305.08891
+    told_by: str = ""  # where `prediction` comes from
+    zero_snr: bool = False  # zero terminal SNR, arXiv:2305.08891
 
 
 def contents_of(file: TensorFile) -> Contents | None:
-    """What the file holds, None where it is neither a checkpoint, nor a denoiser or autoencoder alone."""
+    """The components in the file; None if it is no checkpoint, denoiser or autoencoder."""
     root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
     denoiser = _first(file, root, (DENOISER, "diffusion_model.", ""), "input_blocks.0.0.weight")
     vae = _first(file, root, (VAE, ""), "encoder.down.0.block.0.conv1.weight")
@@ -73,7 +81,7 @@ def _first(file: TensorFile, root: str, prefixes: tuple[str, ...], name: str) ->
 
 
 def _alone(file: TensorFile, root: str, vae: str | None) -> Contents | None:
-    """An autoencoder without a denoiser, or either of them under diffusers' names."""
+    """The contents of a file with one network: an autoencoder, or a denoiser or autoencoder with diffusers' names."""
     if vae is not None:
         return Contents("vae", None, {"vae": root + vae}, root=root)
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in file.layouts:
@@ -89,7 +97,7 @@ def _alone(file: TensorFile, root: str, vae: str | None) -> Contents | None:
 
 
 def _texts(file: TensorFile, root: str) -> tuple[Family | None, dict[str, str], bool]:
-    """The family by its text encoders, what their names begin with, and whether they are the refiner's."""
+    """The family by its text encoders, the prefixes of their names, and whether they are the refiner's."""
     for family in (known for known in families().values() if known.prefix):
         found = {text.component: root + text.prefix for text in family.texts if _holds_text(file, root + text.prefix)}
         if family.texts[-1].component in found:
@@ -116,7 +124,7 @@ def _variant(file: TensorFile, root: str, denoiser: str, family: Family, refiner
     if refiner or (family.pooled and _context_width(file, denoiser) == REFINER_WIDTH):
         return "refiner"
     if root + "edm_vpred.sigma_max" in file.layouts or root + "edm_mean" in file.layouts:
-        return "EDM"  # noise by its own schedule, arXiv:2206.00364
+        return "EDM"  # it has its own noise schedule, arXiv:2206.00364
     if not family.pooled and f"{denoiser}label_emb.0.0.weight" in file.layouts:
         return "unCLIP"
     return _by_channels(file, f"{denoiser}input_blocks.0.0.weight")
@@ -136,7 +144,7 @@ def _context_width(file: TensorFile, denoiser: str) -> int:
 
 
 def _prediction(file: TensorFile, root: str, family: Family) -> tuple[Prediction | None, str]:
-    """What the denoiser predicts, if the file, or a configuration beside it, says so; and what says it."""
+    """The prediction type that the file or a configuration beside it states (or None), and which of them states it."""
     spec = file.metadata.get("modelspec.prediction_type", "").lower()
     if spec:
         return ("v_prediction" if spec.startswith("v") else "epsilon"), "its modelspec.prediction_type"

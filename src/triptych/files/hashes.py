@@ -1,4 +1,4 @@
-"""The hashes by which files of models are known: SHA-256 of the file, and the two short forms that sites show."""
+"""The hashes that identify model files: SHA-256 of the file, and the two short forms that sites show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Hashes:
 
 
 def hashes_of(path: Path, header: int = 0) -> Hashes:
-    """Read the file once. `header`: bytes before the tensors of a safetensors file, 0 for other containers."""
+    """Hash the file in one pass. `header`: bytes before the tensors of a safetensors file; 0 for other containers."""
     whole, tensors = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
         whole.update(file.read(header))
@@ -38,10 +38,10 @@ def hashes_of(path: Path, header: int = 0) -> Hashes:
 
 
 def known_hashes(path: Path) -> Hashes:
-    """Those of a file of tensors, from the cache where it has been hashed before and has not changed since.
+    """The hashes of a file of tensors, from the cache if the file has not changed since it was hashed.
 
     Raises:
-        TriptychError: it cannot be read.
+        TriptychError: the file cannot be read.
     """
     try:
         stat = path.stat()
@@ -52,6 +52,6 @@ def known_hashes(path: Path) -> Hashes:
         hashes = hashes_of(path, TensorFile.open(path).data)
     except OSError as error:
         raise TriptychError(f"{path} cannot be read: {error.strerror or error}") from error
-    with suppress(TriptychError):  # a cache that cannot be written costs time, nothing else
+    with suppress(TriptychError):  # without a cache the file is hashed again
         write_text(record, json.dumps(asdict(hashes)))
     return hashes

@@ -1,4 +1,4 @@
-"""The kinds of numbers that files hold, by their safetensors names: F32, F16, BF16, I64, ..."""
+"""The data types of tensors in files, by their safetensors names: F32, F16, BF16, I64, ..."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """`bytes` of one number, torch's name of its dtype, and how the name of torch's storage begins, if it has one."""
+    """A data type: `bytes` of one number, torch's name for it, and the prefix of torch's storage class, if any."""
 
     bytes: int
     torch: str

@@ -1,4 +1,4 @@
-"""What a header says of one tensor: kind, shape, and where its numbers lie."""
+"""What a header states about one tensor: data type, shape, and the place of its numbers in the file."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from math import prod
 
 @dataclass(frozen=True)
 class View:
-    """Where a tensor's numbers lie.
+    """The place of a tensor's numbers.
 
-    `begin`: the byte of the file at which its storage begins. `offset` and `stride` are in numbers, within that
-    storage; `stride` is None where the numbers lie one behind the other. `inline`: the numbers themselves, where a
-    pickle holds them.
+    Attributes:
+        begin: the byte of the file at which the storage begins.
+        offset: of the first number in the storage, in numbers.
+        stride: in numbers; None for a contiguous tensor.
+        numbers: of the storage; None if the storage holds this tensor alone.
+        inline: the bytes of the numbers, if the pickle itself holds them.
     """
 
     begin: int
     offset: int = 0
     stride: tuple[int, ...] | None = None
-    numbers: int | None = None  # of the storage; None: those of the tensor alone
+    numbers: int | None = None
     inline: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`dtype` is a name of safetensors: F32, F16, BF16, I64, ... `view` is None where the numbers are in no file."""
+    """`dtype` is the safetensors name: F32, F16, BF16, I64, ... `view` is None if the numbers are in no file."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -1,6 +1,6 @@
-"""Folders of files as A1111 and ComfyUI keep them, and the names by which prompts call them: their stems.
+"""Library folders in the layouts of A1111 and ComfyUI. Prompts call a file by its stem.
 
-Sidecars beside a file (`name.json` of A1111, `name.civitai.info`, `name.preview.png`) say how to use it.
+A sidecar beside a file (`name.json` of A1111, `name.civitai.info`, `name.preview.png`) says how to use it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ COMFY: Mapping[str, Kind] = {
     "loras": "lora", "hypernetworks": "hypernet", "embeddings": "embedding", "checkpoints": "checkpoint", "vae": "vae",
 }  # fmt: skip  # the names of extra_model_paths.yaml
 SUFFIXES = (".safetensors", ".pt", ".ckpt", ".bin", ".pth")
-PICTURES = (".png", ".webp")  # of embeddings that a picture carries
+PICTURES = (".png", ".webp")  # suffixes of pictures that carry an embedding
 PREVIEWS = (".preview.png", ".preview.jpeg", ".preview.jpg", ".preview.webp", ".png", ".jpeg", ".jpg", ".webp")
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What lies beside a file: how strongly it is used, what to say, what it is, how it looks."""
+    """The files beside a model file: preferred strength, trigger words, description, preview picture."""
 
     strength: float | None = None
     triggers: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Sidecar:
 
 @dataclass(frozen=True)
 class Library:
-    """A folder laid out as A1111's, as ComfyUI's (also by its `extra_model_paths.yaml`), or with files side by side."""
+    """A folder in the layout of A1111 or ComfyUI (also by `extra_model_paths.yaml`), or one flat folder of files."""
 
     folder: Path
 
@@ -57,7 +57,7 @@ class Library:
 
     @cached_property
     def places(self) -> dict[Kind, list[Path]]:
-        """The folders of each kind; a folder without any of them holds files of all kinds side by side."""
+        """The folders of each kind. A folder without such subfolders holds files of all kinds."""
         found: dict[Kind, list[Path]] = {kind: [] for kind in PLACES}
         for kind, names in PLACES.items():
             found[kind] += [self.folder / name for name in names if (self.folder / name).is_dir()]
@@ -66,7 +66,7 @@ class Library:
         return found if any(found.values()) else {kind: [self.folder] for kind in PLACES}
 
     def _elsewhere(self) -> Iterator[tuple[Kind, Path]]:
-        """What ComfyUI's `extra_model_paths.yaml` points to: for each program a base path, and folders by kind."""
+        """The folders that ComfyUI's `extra_model_paths.yaml` names: a base path per program, and folders by kind."""
         file = self.folder / "extra_model_paths.yaml"
         if not file.is_file():
             return
@@ -82,7 +82,7 @@ class Library:
 
     @cached_property
     def _paths(self) -> list[Path]:
-        """Every file that may hold something, of all places, in their order; each folder is read once."""
+        """Every candidate file of all folders, in order. Each folder is read once."""
         roots = dict.fromkeys(place for places in self.places.values() for place in places)
         return [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
 
@@ -99,9 +99,9 @@ class Library:
         return found
 
     def files(self, kind: Kind) -> Mapping[str, list[Path]]:
-        """Where files of one kind may lie, by the names that prompts call them by: their stems.
+        """Candidate files of one kind, by stem, which is the name that prompts use.
 
-        Several files may have one name; where files of all kinds lie side by side, some of them are of another kind.
+        Several files may share a stem. In a flat folder some of them may be of another kind.
         """
         return self._by_kind[kind]
 
@@ -110,10 +110,10 @@ class Library:
         return {path: name for path in self._paths if path.suffix == ".safetensors" and (name := _own_name(path))}
 
     def find(self, kind: Kind, name: str) -> list[Path]:
-        """The files that `name` calls: by their stem, or its other case, or the name that their training gave them.
+        """The files called `name`: by stem, by stem in another case, or by the `ss_output_name` in the file.
 
         Raises:
-            TriptychError: there is none.
+            TriptychError: no file has that name.
         """
         known = self.files(kind)
         found = known.get(name) or [
@@ -127,9 +127,10 @@ class Library:
         raise TriptychError(f"the library {self.folder} has no {what} called {name!r}{did_you_mean(name, known)}")
 
     def words(self, prompt: str, holds_word: Callable[[Path], bool]) -> dict[str, list[Path]]:
-        """The embeddings that a prompt spells, by name, the longer name first: what it has of a prompt is its own.
+        """The embeddings whose names a prompt contains, by name, the longest name first.
 
-        `holds_word` says whether a file is an embedding; only files are asked whose name the prompt has.
+        A part of the prompt that a longer name matched is not matched again. `holds_word` returns whether a file is an
+        embedding; it is called only for files whose name the prompt contains.
         """
         found: dict[str, list[Path]] = {}
         low = prompt.lower()
@@ -144,7 +145,7 @@ class Library:
 
 
 def sidecar(path: Path) -> Sidecar:
-    """What lies beside a file; an unreadable note counts as none."""
+    """Read the files beside a model file. Unreadable ones are ignored."""
     own = _json(path.with_suffix(".json"))
     civitai = _json(path.with_suffix(".civitai.info"))
     trained = civitai.get("trainedWords")
@@ -160,7 +161,7 @@ def sidecar(path: Path) -> Sidecar:
 
 
 def _own_name(path: Path) -> str | None:
-    """The name that its training gave it; a damaged file has none."""
+    """The `ss_output_name` in the file's metadata; None if it has none or the file is damaged."""
     try:
         return TensorFile.open(path).metadata.get("ss_output_name")
     except TriptychError:
@@ -176,7 +177,7 @@ def _json(path: Path) -> dict[str, object]:
 
 
 def _is_preview(path: Path) -> bool:
-    """A picture that only shows what a file beside it is."""
+    """Whether a file is the preview picture of a model file beside it."""
     if path.suffix.lower() not in PICTURES:
         return False
     stem = path.stem.removesuffix(".preview")

@@ -1,7 +1,7 @@
-"""Tensors made from the bytes of a file that lie where its header says; nothing of the file is interpreted here.
+"""Tensors from a memory-mapped file, at the places that its header states.
 
-The file is mapped into memory privately: nothing is read before it is needed, and what is written to a tensor never
-reaches the file.
+The mapping is private (copy on write): pages are read when they are used, and writing to a tensor does not change the
+file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-CHUNK = 1 << 22  # numbers looked at together
+CHUNK = 1 << 22  # numbers checked at once
 
 
 def mapped(file: BinaryIO) -> mmap:
@@ -25,10 +25,10 @@ def mapped(file: BinaryIO) -> mmap:
 
 
 def tensors_in(data: mmap, layouts: Mapping[str, Layout]) -> dict[str, Tensor]:
-    """The tensors of these layouts; those of one storage share it.
+    """The tensors of these layouts. Tensors of one storage share memory.
 
     Raises:
-        AttributeError: a kind of number that this version of torch does not have.
+        AttributeError: this version of torch lacks a data type.
     """
     import torch
 
@@ -55,7 +55,7 @@ def tensors_in(data: mmap, layouts: Mapping[str, Layout]) -> dict[str, Tensor]:
 
 
 def _storage(data: Any, begin: int, numbers: int, kind: str, dtype: torch.dtype) -> Tensor:
-    """[numbers]; a copy where the bytes do not begin at a multiple of a number's size."""
+    """The storage as a flat tensor [numbers]; a copy if its bytes are not aligned."""
     import torch
 
     width = KINDS[kind].bytes
@@ -65,7 +65,7 @@ def _storage(data: Any, begin: int, numbers: int, kind: str, dtype: torch.dtype)
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether all values are numbers: a sum of what is not finite is not finite. No copy of the whole is made."""
+    """Whether all values are finite, checked in chunks: the sum of a chunk with NaN or infinity is not finite."""
     import torch
 
     if tensor.is_complex():
@@ -73,6 +73,6 @@ def finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return True
     wide = torch.float64 if tensor.dtype is torch.float64 else torch.float32
-    axes = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # as it lies, so that nothing is copied
+    axes = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)  # memory order, so that nothing is copied
     parts: Iterator[torch.Tensor] = iter(tensor.permute(axes).reshape(-1).split(CHUNK))
     return all(bool(p.to(wide).sum().isfinite()) or bool(p.to(wide).isfinite().all()) for p in parts)

@@ -1,4 +1,4 @@
-"""The nested value of a pickle as one table: names joined by dots, and a count of what is left out."""
+"""Flattens the nested value of a pickle into one table: names joined by dots, and a count of what is left out."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from ..errors import shown
 from .pickle_values import DEEPEST, Global, RefusedError, Storage, Stub, Tensor
 
-SHORT = 64  # values of a list that is kept as a value
-MOST_LETTERS = 4_000_000  # of all names together, each counted as fifty more than it has
-INNER = (dict, list, tuple, Tensor, Stub, Global, Storage, bytes)  # what a list of plain values has none of
+SHORT = 64  # most values of a list that is kept
+MOST_LETTERS = 4_000_000  # of all names together; each name counts as its length plus 50
+INNER = (dict, list, tuple, Tensor, Stub, Global, Storage, bytes)  # types that make a list not plain
 
 
 @dataclass
 class Flat:
-    """Values by name: `string_to_param.*`, `768.0.linear.0.weight`; a value that is not nested is called "".
+    """Values by name: `string_to_param.*`, `768.0.linear.0.weight`. The name of a value that is not nested is "".
 
-    Lists of a few plain values are kept whole, longer ones passed over. `left_out` counts what is neither tensor nor
-    plain value, by what it is.
+    Short lists of plain values are kept whole; longer ones are dropped. `left_out` counts by type what is neither a
+    tensor nor a plain value.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
@@ -29,8 +29,8 @@ class Flat:
     def items(self, value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
         """
         Raises:
-            RefusedError: it is nested too deeply, or has too many names.
-            UnicodeEncodeError: a text that is no Unicode.
+            RefusedError: the value is nested too deeply, or has too many names.
+            UnicodeEncodeError: a text is not valid Unicode.
         """
         self.left -= 50 + len(name) + (len(value) if isinstance(value, str | list | tuple) else 0)
         if depth > DEEPEST or self.left < 0:
@@ -40,18 +40,18 @@ class Flat:
         if isinstance(value, Tensor | str | int | float | None):
             (name + value if isinstance(value, str) else name).encode()
             yield name, value
-        elif isinstance(value, list | tuple) and not any(issubclass(one, INNER) for one in set(map(type, value))):
+        elif isinstance(value, list | tuple) and not any(issubclass(kind, INNER) for kind in set(map(type, value))):
             if len(value) <= SHORT:
                 yield name, list(value)
         elif isinstance(value, dict | list | tuple):
-            for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-                yield from self.items(one, f"{name}.{key}" if name else str(key), depth + 1)
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from self.items(inner, f"{name}.{key}" if name else str(key), depth + 1)
         else:
             self.left_out[what(value)] += 1
 
 
 def what(value: Any) -> str:
-    """What a value that is left out is, for the user."""
+    """The type of a value that is left out, as the user reads it."""
     if isinstance(value, Global | Stub):
         return shown(value.name.replace(" ", ".", 1))
     return {bytes: "bytes", Storage: "a storage without a tensor"}.get(type(value), type(value).__name__)

@@ -1,6 +1,6 @@
-"""The machine that follows a pickle: a stack, a memo, and what calls come to. It imports and calls nothing.
+"""The machine that interprets a pickle with a stack and a memo. It imports and calls nothing.
 
-What builds tensors, tables, modules and NumPy's numbers is understood; objects of other classes become stubs.
+It understands the calls that build tensors, dicts, modules and NumPy numbers. Objects of other classes become stubs.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from .pickle_values import (
 )
 
 LONGEST_PICKLE = 16_000_000  # bytes of opcodes: a checkpoint of thousands of tensors needs a few hundred thousand
-MOST_COPIES = 1_000_000  # values that a pickle may copy from one list or table into another
+MOST_COPIES = 1_000_000  # values that a pickle may copy from one list or dict into another
 STORAGES = {f"{kind.storage}Storage": name for name, kind in KINDS.items() if kind.storage}
 DTYPES = {f"torch {kind.torch}": name for name, kind in KINDS.items()}
-UNTYPED = ("torch.storage UntypedStorage", "torch.storage _UntypedStorage")  # bytes; the tensor says of what kind
-PARAMETERS = ("_parameters", "_buffers", "_modules")  # of a module's state
+UNTYPED = ("torch.storage UntypedStorage", "torch.storage _UntypedStorage")  # bytes; the tensor states the data type
+PARAMETERS = ("_parameters", "_buffers", "_modules")  # keys of a module's state
 
 
 @dataclass
 class Machine:
-    """A pickle's stack and memo, and what its calls and states come to; `pickles.run` leads it through the opcodes.
+    """The stack and the memo of a pickle. `pickles.run` feeds it the opcodes.
 
-    `left_out` counts the table entries that were dropped for their keys, by what the keys are. What a damaged pickle
-    does (a stack that is empty, a text for a number) shows as a ValueError, TypeError, IndexError or the like.
+    `left_out` counts dict entries that were dropped because of their keys, by the key's type. A damaged pickle (an
+    empty stack, a text where a number belongs) raises ValueError, TypeError, IndexError or similar.
     """
 
     stack: list[Any] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Machine:
     encoded: int = 0
 
     def marked(self) -> list[Any]:
-        """What lies above the last mark, taken off with it."""
+        """Pop everything above the last mark, and the mark."""
         below = self.marks.pop()
         above, self.stack = self.stack, below
         return above
@@ -71,7 +71,7 @@ class Machine:
         self.stack.append(screened(f"{module} {name}"))
 
     def call(self) -> None:
-        """REDUCE: of a name with the values it is given."""
+        """REDUCE: call a name with a tuple of arguments."""
         given, asked = self.stack.pop(), self.stack.pop()
         if not isinstance(given, tuple):
             raise RefusedError("calls something with what are no values")
@@ -85,13 +85,13 @@ class Machine:
         return Stub(asked.name) if build is None else build(self, given)
 
     def new(self, values: int) -> None:
-        """NEWOBJ: an object of a class, without a call of its own. `values`: what stands above the class."""
+        """NEWOBJ: make an object of a class. `values`: how many stack entries are above the class."""
         for _ in range(values):
             self.stack.pop()
         self.stack.append(object_of(self.stack.pop()))
 
     def state(self) -> None:
-        """BUILD: what an object holds. Of an OrderedDict's or a tensor's attributes nothing is needed."""
+        """BUILD: set an object's state. The attributes of an OrderedDict or a tensor are not needed."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Stub):
             if target.name in (pickled_numpy.DTYPE, pickled_numpy.ARRAY):
@@ -119,7 +119,7 @@ class Machine:
             raise RefusedError("copies more values than any file of tensors")
 
     def copy(self, given: tuple[Any, ...]) -> list[Any]:
-        """The values of the one list or tuple that a call is given, or of none."""
+        """The values of the one list or tuple in a call's arguments; empty without arguments."""
         if not given:
             return []
         if len(given) > 1 or not isinstance(given[0], list | tuple):
@@ -132,11 +132,11 @@ class Machine:
         if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise RefusedError("builds a table from what are no pairs")
         table: dict[Any, Any] = {}
-        self.fill(table, [one for pair in pairs for one in pair])
+        self.fill(table, [value for pair in pairs for value in pair])
         return table
 
     def fill(self, target: Any, pairs: Sequence[Any]) -> None:
-        """Set entries of a table, or of an object that may be one. Keys that are no texts or numbers are left out."""
+        """Set entries of a dict, or of a stub of a dict. Entries whose keys are not texts or numbers are left out."""
         if isinstance(target, Stub):
             target.content = {} if target.content is None else target.content
             target = target.content
@@ -149,14 +149,14 @@ class Machine:
                 self.left_out[what(key)] += 1
 
     def extend(self, target: Any, items: list[Any]) -> None:
-        """Append to a list; what an object is given in this way is dropped with it."""
+        """Append to a list. What is appended to a stub is dropped."""
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Stub):
             raise RefusedError("appends to something that is no list")
 
     def text_as_bytes(self, given: tuple[Any, ...]) -> bytes:
-        """`_codecs.encode(text, "latin1")`: how bytes are kept in pickles of protocol 2."""
+        """`_codecs.encode(text, "latin1")`: how pickles of protocol 2 store bytes."""
         if len(given) != 2 or not isinstance(given[0], str) or given[1] not in ("latin1", "latin-1"):
             raise RefusedError("encodes what is no text of bytes")
         self.encoded += len(given[0])
@@ -165,10 +165,10 @@ class Machine:
         return given[0].encode("latin-1")
 
     def persistent(self) -> None:
-        """`("storage", kind, key, device, numbers)`, which stands for bytes that lie elsewhere in the file.
+        """BINPERSID: `("storage", kind, key, device, numbers)` stands for bytes elsewhere in the file.
 
-        Streams have a sixth, for views of storages as PyTorch knew them before 0.4; it is None since. They also name
-        classes of modules so, `("module", class, file, source)`, of which the class's name is taken.
+        In streams the tuple has a sixth entry, for the storage views of PyTorch before 0.4; since then it is None.
+        Streams also name module classes, as `("module", class, file, source)`; the class's name is taken.
         """
         given = self.stack.pop()
         if isinstance(given, tuple) and given[:1] == ("module",) and len(given) == 4 and isinstance(given[1], Global):
@@ -203,7 +203,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any) -> Tensor:
 
 
 def _seen_as(storage: Any, asked: Any) -> Storage:
-    """Untyped bytes as numbers of a kind."""
+    """An untyped storage, read as numbers of the asked data type."""
     dtype = DTYPES.get(asked.name) if isinstance(asked, Global) else None
     if not isinstance(storage, Storage) or dtype is None or storage.dtype != "U8":
         raise RefusedError("builds a tensor of a kind that is not known")
@@ -211,14 +211,14 @@ def _seen_as(storage: Any, asked: Any) -> Storage:
 
 
 def _same(machine: Machine, given: tuple[Any, ...]) -> Any:
-    """A tensor that is wrapped: as a parameter, or for a device. A stub stays one."""
+    """The tensor that a call wraps, as a parameter or for a device. A stub stays a stub."""
     if given and (isinstance(given[0], Stub | Tensor)):
         return given[0]
     raise RefusedError("wraps as a tensor what is none")
 
 
 def _typed(machine: Machine, given: tuple[Any, ...]) -> Any:
-    """`(builder, class, values, attributes)`: a tensor with attributes or of a class of its own."""
+    """`(builder, class, arguments, attributes)`: a tensor of a subclass, or with attributes."""
     if len(given) != 4 or not isinstance(given[2], tuple):
         raise RefusedError("builds a tensor from what is none")
     return machine.called(given[0], given[2])
@@ -233,7 +233,7 @@ def object_of(asked: Any) -> Stub:
 
 
 Build = Callable[[Machine, tuple[Any, ...]], Any]
-BUILD: dict[str, Build] = {  # what calls of these names give
+BUILD: dict[str, Build] = {  # name -> what a call of it returns
     "collections OrderedDict": Machine.table,
     "torch Size": lambda m, x: tuple(m.copy(x)),
     **dict.fromkeys(

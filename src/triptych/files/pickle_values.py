@@ -1,4 +1,4 @@
-"""What a pickle's values become when they are read: plain values, tensors described, and inert stubs for the rest."""
+"""The values that reading a pickle gives: plain values, descriptions of tensors, and inert stubs for the rest."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from .kinds import KINDS
 
-DEEPEST = 32  # of nested tables and lists, and of a tensor's shape
-LARGEST = 2**61 - 1  # of sizes, steps and keys: up to here different whole numbers have different hashes
+DEEPEST = 32  # most levels of nested dicts and lists, and most dimensions of a tensor
+LARGEST = 2**61 - 1  # of sizes, strides and keys: integers up to here have distinct hashes
 
 
 class RefusedError(Exception):
-    """The rest of a sentence that begins with the file's name."""
+    """A pickle is refused. The message is the rest of a sentence that begins with the file's name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A name that the pickle asks for, `module name`. It stands for a class or a function, and is neither."""
+    """A name in the pickle, `module name`, of a class or a function. It is never imported."""
 
     name: str
 
@@ -28,10 +28,10 @@ class Global:
 
 @dataclass(eq=False)
 class Stub:
-    """An object that the pickle would make of the class `name`. Nothing of that class is imported or called.
+    """Stands for an object of the class `name`. The class is never imported or called.
 
-    `content` is what is understood of it: the entries that are set on it (a table), the parameters of a module (a
-    table), the numbers of an array (a tensor), or None. Everything else that the pickle gives it is dropped.
+    `content` is what triptych understands: the entries set on it (a dict), the parameters of a module (a dict), the
+    numbers of an array (a tensor), or None. All other state is dropped.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stub:
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes elsewhere in the file: `numbers` of this kind."""
+    """Bytes elsewhere in the file: `numbers` of this data type."""
 
     dtype: str
     key: str
@@ -53,25 +53,25 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor that would be built: a view of a storage, or of bytes that lie in the pickle itself."""
+    """The description of a tensor: a view of a storage, or of bytes in the pickle itself."""
 
     dtype: str
     shape: tuple[int, ...]
-    stride: tuple[int, ...]  # in numbers, as `offset`
+    stride: tuple[int, ...]  # in numbers, like `offset`
     offset: int
     source: Storage | bytes
 
 
 def is_count(number: Any) -> bool:
-    """Whether it is a number of things or bytes that a machine can have."""
+    """Whether it is an integer from 0 to `LARGEST`."""
     return type(number) is int and 0 <= number < LARGEST
 
 
 def is_key(key: Any) -> bool:
-    """Whether a table may have it: a text or a whole number. Nothing else is ever hashed or compared."""
+    """Whether it may be a dict's key: a text or an integer. Nothing else is hashed or compared."""
     return type(key) is str or (isinstance(key, int) and abs(key) < LARGEST)
 
 
 def content_of(value: Any) -> Any:
-    """The value, or what is understood of it where it is a stub."""
+    """The value; of a stub, its content."""
     return value.content if isinstance(value, Stub) else value

@@ -1,6 +1,6 @@
-"""What NumPy pickles, read without NumPy: kinds of numbers, single numbers, arrays.
+"""Reads pickled NumPy dtypes, scalars and arrays without NumPy.
 
-Tensors that were saved from an Apple GPU by the PyTorch of 2022 are arrays in the pickle itself.
+PyTorch of 2022 stored tensors of Apple GPUs as arrays in the pickle itself.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ DTYPE, ARRAY, SCALAR = "numpy dtype", "numpy ndarray", "numpy scalar"
 
 
 def dtype(given: tuple[Any, ...]) -> Stub:
-    """`numpy.dtype(code, ...)`: a stub whose content is the kind of number, where it is one of ours."""
+    """`numpy.dtype(code, ...)`: a stub whose content is the data type, if it is known."""
     code = given[0] if given and isinstance(given[0], str) else ""
     return Stub(DTYPE, CODES.get(code.lstrip("<|=")))
 
 
 def scalar(given: tuple[Any, ...]) -> Any:
-    """`scalar(dtype, bytes)`: the number, or a stub where its kind is not known."""
+    """`scalar(dtype, bytes)`: the number, or a stub if the data type is unknown."""
     kind = given[0].content if given and isinstance(given[0], Stub) and given[0].name == DTYPE else None
     data = given[1] if len(given) == 2 else None
     if kind is None or not isinstance(data, bytes) or len(data) != KINDS[kind].bytes:
@@ -37,8 +37,8 @@ def scalar(given: tuple[Any, ...]) -> Any:
 
 
 def set_state(stub: Stub, state: Any) -> None:
-    """What BUILD sets on a dtype, `(version, order of bytes, ...)`, or an array, `(version, shape, dtype, by columns,
-    bytes)`. What is not understood leaves the stub without content."""
+    """Set the state of a dtype, `(version, byte order, ...)`, or an array, `(version, shape, dtype, Fortran order,
+    bytes)`. An unknown state leaves the stub without content."""
     if stub.name == DTYPE:
         if not (isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", "|", "=")):
             stub.content = None

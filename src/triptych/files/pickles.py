@@ -1,13 +1,13 @@
-"""What a pickle that torch wrote would build, read from its opcodes: nothing is imported, called or allocated.
+"""Reads a pickle that torch wrote from its opcodes. Nothing is imported, called or allocated.
 
-The pickle is walked opcode by opcode (`pickletools`) with a stack and a memo of its own. Tensors come out as
-descriptions of where their numbers lie, tables, lists, numbers and texts as themselves. Objects of other classes become
-inert stubs (`pickle_values.Stub`): their class is never looked up, and of what the pickle gives them only entries and
-parameters are kept. What could do harm in a program that unpickles the file is refused by name (`pickle_names`).
+The pickle is interpreted opcode by opcode (`pickletools`) with its own stack and memo. Tensors become descriptions of
+where their numbers are. Dicts, lists, numbers and texts stay themselves. Objects of other classes become inert stubs
+(`pickle_values.Stub`): their class is never imported, and only their entries and parameters are kept. Names that could
+do harm in a program that unpickles the file are refused (`pickle_names`).
 
-This is the only reader of pickles: tensors are made from its descriptions (`mapped`), so that no other reader can
-understand the file in another way. All work is bounded by what is read, not by what is claimed: values that a pickle
-shares or copies many times over are counted each time.
+This is the only reader of pickles. `mapped` makes tensors from its descriptions, so no second reader can understand
+the file differently. Work is bounded by the bytes that are read, not by the sizes that the file claims. Values that a
+pickle shares or copies are counted each time.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from .pickle_machine import Machine, object_of
 from .pickle_names import screened
 from .pickle_values import RefusedError, Stub
 
-MOST_OPCODES = 1_000_000  # some forty a tensor
+MOST_OPCODES = 1_000_000  # a tensor takes about forty
 
 
 def run(machine: Machine, data: Any) -> Any:
-    """The value that a pickle would leave.
+    """The value that a pickle describes.
 
     Args:
-        machine: a new one; afterwards it has the storages that the pickle names, and a count of what was left out.
-        data: bytes, or a file that stands where the pickle begins, and is left where it ends.
+        machine: a new one. Afterwards it has the storages that the pickle names, and a count of what was left out.
+        data: bytes, or a file at the start of the pickle. The file is left at the pickle's end.
 
     Raises:
-        RefusedError: it could do harm, or asks for more than a file of tensors needs.
+        RefusedError: the pickle could do harm, or asks for more than a file of tensors needs.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > MOST_OPCODES:
@@ -74,7 +74,7 @@ def _table_marked(machine: Machine) -> None:
 
 
 def _instance(machine: Machine, asked: Any = None) -> None:
-    """INST and OBJ: an object of protocol 0 or 1, of the class named, or of the first value above the mark."""
+    """INST and OBJ of protocols 0 and 1: an object of the named class, or of the first value above the mark."""
     given = machine.marked()
     machine.stack.append(object_of(given[0] if asked is None else screened(asked)))
 

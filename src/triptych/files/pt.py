@@ -1,8 +1,8 @@
-"""The writer of `.pt` files: the zip archive that torch 1.13 wrote, which every reader since takes.
+"""Writes `.pt` files as torch 1.13 did: a zip archive that every later reader accepts.
 
-Newer versions of torch add records that the checker of A1111's web UI refuses (`.format_version`, `.data/...`), and put
-the name of the file into it. Here an archive holds one folder, `archive`, with `data.pkl`, the storages `data/0`,
-`data/1`, ... and `version`, and nothing else. The same content gives the same bytes.
+Newer versions of torch add records that A1111's checker refuses (`.format_version`, `.data/...`), and store the file's
+name. This writer makes one folder, `archive`, with only `data.pkl`, the storages `data/0`, `data/1`, ... and `version`.
+The same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .atomic import write_bytes
 STORAGES = {
     torch.float64: torch.DoubleStorage, torch.float32: torch.FloatStorage, torch.float16: torch.HalfStorage,
     torch.int64: torch.LongStorage, torch.int32: torch.IntStorage, torch.uint8: torch.ByteStorage,
-}  # fmt: skip  # the kinds that A1111's checker allows
-GLOBALS = (OrderedDict, torch._utils._rebuild_tensor_v2, *STORAGES.values())  # all that a file asks for
+}  # fmt: skip  # the data types that A1111's checker allows
+GLOBALS = (OrderedDict, torch._utils._rebuild_tensor_v2, *STORAGES.values())  # all names that a file imports
 FOLDER, VERSION = "archive", b"3\n"
 DATE = (1980, 1, 1, 0, 0, 0)  # of every record
-ALIGNED = 64  # bytes: where records begin, so that storages can be mapped
-EXTRA = b"FB\0\0"  # the name and length of the extra field that pads
+ALIGNED = 64  # bytes; the data of records begin at multiples of it, so that storages can be mapped
+EXTRA = b"FB\0\0"  # the name and length of the extra field used as padding
 LOCAL_HEADER = 30  # bytes of a zip record before its name
 
 
 def write_pt(path: Path, content: Any) -> None:
-    """Write nested tables, lists and tuples of tensors and plain values, whole or not at all.
+    """Write nested dicts, lists and tuples of tensors and plain values atomically.
 
-    Each tensor has a storage of its own. Kinds of numbers that A1111 does not read become float32.
+    Each tensor has its own storage. Data types that A1111 does not read become float32.
 
     Raises:
-        TriptychError: the place cannot be written.
-        TypeError: the content has something else in it.
+        TriptychError: the file cannot be written.
+        TypeError: the content has a value of another type.
     """
     buffer = io.BytesIO()
     writer = _Writer(buffer)
@@ -54,18 +54,18 @@ def write_pt(path: Path, content: Any) -> None:
 
 
 class _Writer(pickle.Pickler):
-    """Pickles by protocol 2, with tensors as torch.save has them; `tensors` are their numbers, flat."""
+    """Pickles with protocol 2, and tensors as `torch.save` does. `tensors` collects the contiguous tensors."""
 
     def __init__(self, buffer: io.BytesIO) -> None:
         super().__init__(buffer, protocol=2)
-        self.fast = True  # no memo: what a memo holds depends on which equal texts are one object
+        self.fast = True  # no memo: its content would depend on which equal texts are the same object
         self.tensors: list[Tensor] = []
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             return self._tensor(value)
-        if isinstance(value, OrderedDict) or any(value is one for one in GLOBALS):
-            return NotImplemented  # as pickle does it
+        if isinstance(value, OrderedDict) or any(value is known for known in GLOBALS):
+            return NotImplemented  # pickle's own way
         raise TypeError(f"a .pt file cannot hold a {type(value).__name__}")
 
     def _tensor(self, value: Tensor) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ class _Storage:
 
 
 def _add(file: zipfile.ZipFile, archive: io.BytesIO, name: str, data: bytes) -> None:
-    """A record whose bytes begin at a multiple of `ALIGNED`, by an extra field such as torch writes."""
+    """Add a record whose data begin at a multiple of `ALIGNED`. An extra field pads it, as in torch's files."""
     entry = zipfile.ZipInfo(f"{FOLDER}/{name}", DATE)
     entry.create_system = 0  # the same on every system
     begin = archive.tell() + LOCAL_HEADER + len(entry.filename) + len(EXTRA)

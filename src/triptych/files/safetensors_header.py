@@ -13,12 +13,12 @@ from .layout import Layout, View
 from .pickle_values import DEEPEST, is_count
 
 LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors library
-MOST_PARTS = 2_000_000  # of a header: of signs that begin a table or list, or part its members
+MOST_PARTS = 2_000_000  # of a header: characters that begin a JSON object or array, or separate its members
 
 
 @dataclass(frozen=True)
 class Header:
-    """`data`: the byte at which the tensors begin."""
+    """A parsed header. `data`: the byte at which the tensors begin."""
 
     layouts: Mapping[str, Layout]
     metadata: Mapping[str, str]
@@ -26,15 +26,18 @@ class Header:
 
 
 def begins_safetensors(first: bytes) -> bool:
-    """A length that is one, then a table in JSON. One length in 32 begins with the byte that pickles begin with."""
+    """Whether the bytes are a plausible length and the start of a JSON object.
+
+    The first byte alone does not tell: one length in 32 begins with the byte that pickles begin with.
+    """
     return int.from_bytes(first[:8], "little") <= LONGEST_HEADER and first[8:9] == b"{"
 
 
 def read_header(file: BinaryIO, name: str, size: int) -> Header:
-    """The header of the open `file` of `size` bytes; `name` is what errors call it.
+    """Read the header of the open `file` of `size` bytes. Errors call the file `name`.
 
     Raises:
-        TriptychError: it is not a safetensors file, cut off, damaged, or holds no tensors.
+        TriptychError: it is not a safetensors file, is cut off or damaged, or contains no tensors.
     """
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -52,7 +55,7 @@ def read_header(file: BinaryIO, name: str, size: int) -> Header:
 
 
 def _table(name: str, data: bytes) -> dict[str, Any]:
-    """A header's JSON, which is parsed only if it has no more parts than a file of tensors needs."""
+    """The header's JSON. It is parsed only if it has no more parts than a file of tensors needs."""
     if data.count(b",") > MOST_PARTS or data.count(b"[") + data.count(b"{") > MOST_PARTS // 4:
         raise TriptychError(f"{name} has a header of more parts than any file of tensors")
     try:
@@ -68,7 +71,7 @@ def _table(name: str, data: bytes) -> dict[str, Any]:
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
-        (key + value if isinstance(value, str) else key).encode()  # raises what json lets pass: half a letter
+        (key + value if isinstance(value, str) else key).encode()  # raises for lone surrogates, which json accepts
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("it names something twice")
@@ -76,7 +79,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _layouts(name: str, header: Mapping[str, Any], begin: int, size: int) -> dict[str, Layout]:
-    """Tensors whose bytes lie one behind the other, without a gap, from `begin` up to the end of the file."""
+    """The layouts of all tensors. Their bytes must fill the file from `begin` to its end without a gap."""
     layouts: dict[str, Layout] = {}
     places: dict[str, tuple[int, int]] = {}
     for tensor, entry in header.items():

@@ -1,6 +1,6 @@
-"""The writer of safetensors files: one tensor after the other, so that gigabytes pass through without being held.
+"""Writes safetensors files one tensor at a time, so that gigabytes are never in memory at once.
 
-The same tensors and metadata give the same bytes: tensors and entries lie in a fixed order.
+The same tensors and metadata give the same bytes, since tensors and metadata have a fixed order.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .atomic import replacing
 from .kinds import KINDS
 
 DTYPES = {getattr(torch, kind.torch): name for name, kind in KINDS.items() if hasattr(torch, kind.torch)}
-HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # entry -> what stands before the hash over all tensors
+HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # metadata entry -> prefix of the hash over all tensors
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to be written: `make` gives it, when its turn has come, in float32 or better where it was computed."""
+    """A tensor to write. `make` returns it when it is written, in float32 or better if it was computed."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass
 class Rounding:
-    """What casting to the precision of the file lost, over all tensors written."""
+    """The error of casting to the file's precision, over all tensors written."""
 
     squares: float = 0.0
     lost: float = 0.0
@@ -54,26 +54,26 @@ class Rounding:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors as they are; otherwise as `write_entries`."""
-    write_entries(path, {name: _as_it_is(tensor) for name, tensor in tensors.items()}, metadata)
+    """Write tensors in their own precision; see `write_entries`."""
+    write_entries(path, {name: _entry(tensor) for name, tensor in tensors.items()}, metadata)
 
 
-def _as_it_is(tensor: Tensor) -> Entry:
+def _entry(tensor: Tensor) -> Entry:
     return Entry(tensor.dtype, tuple(tensor.shape), lambda: tensor)
 
 
 def write_entries(
     path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], rounding: Rounding | None = None
 ) -> Rounding:
-    """Write them, whole or not at all; wide types come first, so that every tensor is aligned.
+    """Write a file atomically. Wide data types come first, so that every tensor is aligned.
 
-    Where the metadata has ModelSpec entries, the hash over the tensors' bytes joins them under its two names.
+    If the metadata has ModelSpec entries, the hash over the tensors' bytes is added under its two names.
 
     Returns:
-        What casting lost; added to `rounding` where one is given.
+        The rounding error; added to `rounding` if that is given.
 
     Raises:
-        TriptychError: the place cannot be written, or a value is too large for the precision of the file.
+        TriptychError: the file cannot be written, or a value is too large for its precision.
     """
     order = sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name))
     entries = {name: entries[name] for name in order}
@@ -96,7 +96,7 @@ def write_entries(
 
 
 def _header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
-    """The length of the JSON in eight bytes, and the JSON, filled up with spaces to a multiple of eight."""
+    """The length of the JSON in eight bytes, then the JSON, padded with spaces to a multiple of eight."""
     table: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
     for name, entry in entries.items():

@@ -1,6 +1,6 @@
-"""A file of named tensors, whatever holds them: looked at by its header, read tensor by tensor where it is needed.
+"""A file of named tensors in any container. Opening reads the header; tensors are read when they are asked for.
 
-Importing this and looking at a header needs no torch, and takes no longer for gigabytes than for kilobytes.
+Opening a file needs no torch, and takes no longer for gigabytes than for kilobytes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,29 @@ from .safetensors_header import begins_safetensors, read_header
 if TYPE_CHECKING:
     from torch import Tensor
 
-FIRST = 512  # bytes by which a file is told
+FIRST = 512  # bytes by which a container is recognised
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")
-OPTIMISERS = ("optimizer_state_dict.", "optimizer_states.", "optimizer.", "optim.")  # how names of its state begin
-NAMED = 3  # things left out that a sentence names
+OPTIMISERS = ("optimizer_state_dict.", "optimizer_states.", "optimizer.", "optim.")  # prefixes of an optimiser's state
+NAMED = 3  # types left out that a message names
 
 Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """One file's header.
+    """The header of one file.
 
-    `layouts` has every tensor by name; in a pickle nested names are joined by dots ("string_to_param.*",
-    "768.0.linear.0.weight"), and a tensor that is the whole pickle is called "". `metadata` is the text that
-    safetensors files carry, `values` the plain numbers, texts and short lists beside the tensors of a pickle. A picture
-    has neither: what it may carry is for the format of embeddings in pictures to find. `data` is where the tensors of a
-    safetensors file begin. `left_out` counts the objects in a pickle that are not read, by what they are; `optimiser`
-    are the tensors of an optimiser's state, which are not either.
+    A picture has no layouts, metadata or values; the format of embeddings in pictures reads what it carries.
+
+    Attributes:
+        layouts: every tensor by name. In a pickle nested names are joined by dots ("string_to_param.*",
+            "768.0.linear.0.weight"), and the name of a tensor that is the whole pickle is "".
+        metadata: the texts in a safetensors file.
+        values: the plain numbers, texts and short lists beside the tensors of a pickle.
+        data: the byte at which the tensors of a safetensors file begin.
+        left_out: counts of the objects in a pickle that are not read, by type.
+        optimiser: the number of tensors of an optimiser's state, which are not read.
+        stamp: identifies the file and its last change.
     """
 
     path: Path
@@ -54,14 +59,14 @@ class TensorFile:
     data: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     optimiser: int = 0
-    stamp: Stamp | None = None  # which file it was, and when it was last written
+    stamp: Stamp | None = None
 
     @classmethod
     def open(cls, path: Path) -> TensorFile:
-        """Read the header; what the file is, is told by its content, whatever it is called.
+        """Read the header. The container is recognised by its content, not by its suffix.
 
         Raises:
-            TriptychError: there is no such file, it holds no tensors, its header lies, or it could do harm.
+            TriptychError: the file does not exist, contains no tensors, is damaged, or could do harm.
         """
         try:
             if path.is_dir():
@@ -75,7 +80,7 @@ class TensorFile:
 
     @property
     def missing_parts(self) -> str:
-        """What is left out of a pickle, or ""."""
+        """What is left out of a pickle, as a clause, or ""."""
         parts = [f"the state of its optimiser ({self.optimiser} tensors)"] if self.optimiser else []
         if self.left_out:
             names = [f"{name} ({count})" for name, count in Counter(self.left_out).most_common()]
@@ -88,8 +93,8 @@ class TensorFile:
         """The tensors of these names (all by default), mapped into memory.
 
         Raises:
-            TriptychError: one is missing or holds values that are not finite numbers, or the file has changed since
-                its header was read.
+            TriptychError: a tensor is missing or has values that are not finite, or the file has changed since its
+                header was read.
         """
         wanted = list(self.layouts if names is None else names)
         for name in wanted:

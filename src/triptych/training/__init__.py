@@ -1,1 +1,1 @@
-"""The training loop, the fixed-batch loss, and the function that fits trials."""
+"""The training loop, the fixed-batch loss, and `fit`, which trains artifacts."""

@@ -1,4 +1,4 @@
-"""From trials to artifacts: each starts from its seed, all that share a frozen base learn in one pass."""
+"""Trains trials. Each starts from its own seed, and all that share a frozen base train in one pass."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..methods import Method, method_named
 from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
-from .loop import Leave, Progress, train
+from .loop import Progress, StopEarly, train
 from .reading import refuse_cut_words
 from .state import MadeFrom
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One method to be taught one concept once.
+    """One training of one method on one concept.
 
-    The fixed-batch loss is taken on the pictures `held_out` of training, or on the training pictures where there are
-    none: then it tells when the noise of training has settled, but not when the pictures begin to be learned by heart.
+    The fixed-batch loss is computed on the pictures in `held_out`, or on the training pictures if there are none. On
+    training pictures it shows when the loss has settled, but not when the method begins to memorise them.
     """
 
     method: str
@@ -44,13 +44,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a trial: its tensors, or why there are none."""
+    """The result of a trial: its tensors, or the reason why it failed."""
 
     tensors: Tensors
     losses: list[float] = field(default_factory=list)  # of each step
     fixed: list[tuple[int, float]] = field(default_factory=list)  # steps done, fixed-batch loss
-    kept_step: int = 0  # the steps done when the tensors were as they are
-    seconds: float = 0.0  # of the whole pass it was trained in
+    kept_step: int = 0  # steps done when the tensors were taken
+    seconds: float = 0.0  # of the whole pass that it was trained in
     failure: str | None = None
 
 
@@ -62,14 +62,15 @@ def fit(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    leave: Leave | None = None,
+    leave: StopEarly | None = None,
 ) -> list[Fitted]:
-    """Learn one concept or forty in one pass; each comes out as if it had been alone.
+    """Train all trials in one pass. The result of each is as if it had been trained alone.
 
-    `leave` is told of every look at fixed-batch losses, by owner, and says who is to leave the pass.
+    `leave` is called with every evaluation of fixed-batch losses, by owner, and returns the owners that stop early. For
+    `state`, `made_from`, `every` and `progress` see `train`.
 
     Raises:
-        TriptychError: a trial cannot start (a bad setting, a word the base already has, no class pictures).
+        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
     """
     began = time.perf_counter()
     computed = {}
@@ -77,19 +78,19 @@ def fit(
         tensors = trial.kind.compute(base, trial.settings, trial.examples)
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
-    learning = [trial for i, trial in enumerate(trials) if i not in computed]
-    learned = iter(_learn(base, learning, state, made_from, every, progress, leave) if learning else ())
-    return [computed[i] if i in computed else next(learned) for i in range(len(trials))]
+    others = [trial for i, trial in enumerate(trials) if i not in computed]
+    trained = iter(_train(base, others, state, made_from, every, progress, leave) if others else ())
+    return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
 
 
-def _learn(
+def _train(
     base: Base,
     trials: Sequence[Trial],
     state: Path | None,
     made_from: MadeFrom | None,
     every: int,
     progress: Progress | None,
-    leave: Leave | None,
+    stop_early: StopEarly | None,
 ) -> list[Fitted]:
     for trial in trials:
         refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
@@ -100,8 +101,8 @@ def _learn(
     began = time.perf_counter()
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
     with compose(base, *parts) as patches:
-        jobs = [_job(base, *one) for one in zip(trials, patches, sources, strict=True)]
-        train(base, jobs, state=state, made_from=made_from, every=every, progress=progress, leave=leave)
+        jobs = [_job(base, *args) for args in zip(trials, patches, sources, strict=True)]
+        train(base, jobs, state=state, made_from=made_from, every=every, progress=progress, stop_early=stop_early)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
 
@@ -110,12 +111,12 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
     return Job(
         trial.owner, patch.parameters(), sources, trial.settings, trial.seed,
         text_is_fixed=not trial.kind.changes_text(trial.settings),
-        fixed=_watched(base, trial, patch),
+        fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
     )  # fmt: skip
 
 
-def _watched(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
+def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     check(trial.settings, trial.method)
     if not trial.settings.fixed_every:
         return None

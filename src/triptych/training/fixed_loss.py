@@ -1,13 +1,14 @@
-"""The loss on one fixed batch: what training does not see, with the same noise and timesteps at every look.
+"""The fixed-batch loss: the loss on pictures, noise and times that stay the same during a training.
 
-The training loss says little, because what it is drawn from (pictures, noise, timesteps) differs more from step to step
-than learning changes it. On a fixed batch the change shows, and that is what a training is stopped by and what its best
-moment is chosen by (DVAR, "Is This Loss Informative?", arXiv:2302.04841). The rows are the same for every method that
-learns one concept, but for the words that name it, and are not weighted: their curves can be laid on each other.
+The training loss shows little, since its random pictures, noise and times vary more from step to step than learning
+changes it. On a fixed batch the change is visible. It can stop a training early or choose its best step (DVAR, "Is This
+Loss Informative?", arXiv:2302.04841). Except for the words that name the concept, the rows are the same for all methods
+that learn it, and they are not weighted, so the curves of methods can be compared.
 
-By default nothing is chosen by it (`keep` is "last", `patience` 0). A schedule that ends at a rate of 0 is meant to be
-run to its end; the loss is lowest before a concept is learned best, since it counts every pixel and not the likeness;
-and in a study a method that chooses learns from fewer pictures, since those it chooses by neither train nor judge.
+By default the fixed-batch loss decides nothing (`keep` is "last", `patience` is 0), for three reasons. A schedule that
+ends at a learning rate of 0 is meant to run to its end. The loss is lowest before a concept is learned best, since it
+counts pixels and not likeness. And in a study, a method that chooses by it trains on fewer pictures, since the pictures
+to choose by neither train nor judge.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from ..errors import TriptychError
 from ..methods import Training
 from ..patching.patch import Tensors
 
-ROWS = 8  # of a fixed batch: with a look every 25 steps of 4 rows, some 3 % of the time that training takes
-SMOOTHED = 3  # looks, this one and those before it, whose mean is compared
+ROWS = 8  # of a fixed batch; evaluated every 25 steps of 4 rows, it takes about 3 % of the training time
+SMOOTHED = 3  # evaluations whose mean is compared: the current one and those before it
 
 
 def fixed_batch(examples: Examples, phrase: str, process: Process) -> Batch:
-    """`ROWS` rows: the pictures in turn, noise that depends on the row alone, times spread over the process.
+    """A batch of `ROWS` rows: the pictures in turn, noise that depends on the row alone, times spread over the process.
 
     Args:
-        examples: the pictures, held out of training where there are such.
+        examples: the pictures; held out of training, if there are any.
         phrase: how the method names the concept.
         process: the base's noise process.
     """
@@ -51,11 +52,12 @@ def _noise(row: int, latent: Tensor) -> Tensor:
 
 @dataclass
 class FixedLoss:
-    """The fixed-batch loss of one job: its curve, and what it decides.
+    """The fixed-batch loss of one job, and the decisions by it.
 
-    `curve` has a point (steps done, mean squared error) for the start, for every `training.fixed_every` steps and for
-    the end. `best` are the tensors of the best look, where `training.keep` asks for them: one copy of what the artifact
-    keeps, in its type (for DreamBooth the difference in float16), beside what is being trained.
+    Attributes:
+        curve: points (steps done, mean squared error) at the start, every `training.fixed_every` steps, and at the end.
+        best: the tensors at the best evaluation, if `training.keep` is "best": a copy of what the artifact keeps, in
+            its data type (for DreamBooth the float16 difference).
     """
 
     batch: Batch
@@ -65,7 +67,7 @@ class FixedLoss:
     best: Tensors = field(default_factory=dict)
 
     def due(self, done: int) -> bool:
-        """Whether to look after so many steps."""
+        """Whether to evaluate the loss after `done` steps."""
         return done % self.training.fixed_every == 0 or done == self.training.steps
 
     def note(self, done: int, loss: float) -> None:
@@ -75,25 +77,26 @@ class FixedLoss:
 
     @property
     def best_step(self) -> int:
-        """The look with the lowest smoothed loss, as the steps done by then; the start is none, for it learned nothing.
+        """The steps done at the evaluation with the lowest smoothed loss; the start does not count.
 
-        Smoothed: the mean over the last `SMOOTHED` looks.
+        The smoothed loss is the mean of the last `SMOOTHED` evaluations.
         """
-        looks = [(done, loss if math.isfinite(loss) else math.inf) for done, loss in self.curve if done]
-        means = [fmean(loss for _, loss in looks[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(looks))]
-        return looks[means.index(min(means))][0] if looks else 0
+        points = [(done, loss if math.isfinite(loss) else math.inf) for done, loss in self.curve if done]
+        means = [fmean(loss for _, loss in points[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(points))]
+        return points[means.index(min(means))][0] if points else 0
 
     @property
     def is_over(self) -> bool:
-        """Whether the loss has not fallen for `training.patience` looks."""
+        """Whether the loss has not fallen for `training.patience` evaluations."""
         since = sum(done > self.best_step for done, _ in self.curve)
         return 0 < self.training.patience <= since
 
 
 def check(training: Training, method: str) -> None:
-    """
+    """Check that settings which decide by the fixed-batch loss also compute it.
+
     Raises:
-        TriptychError: the settings choose by a loss that they do not look at.
+        TriptychError: they do not.
     """
     if training.chooses and not training.fixed_every:
         raise TriptychError(

@@ -1,4 +1,4 @@
-"""One patch in training: what it draws at each step, its loss, its optimiser and its learning rate."""
+"""A job: one patch in training, with its random draws, its loss, its optimiser and its learning rates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from .fixed_loss import FixedLoss
 
 @dataclass
 class Job:
-    """One patch in training: its parameters, its own optimiser, its own draws, its own schedule.
+    """One patch in training.
 
-    `groups` are its parameters by the name of their group; `rates` gives some groups a learning rate of their own.
+    Attributes:
+        groups: the parameters by the name of their group.
+        sources: what training samples its rows from.
+        text_is_fixed: the patch does not change how prompts are encoded, so each is encoded once.
+        fixed: the fixed-batch loss, if it is computed.
+        rates: group -> learning rate, for groups that do not use `training.lr`.
+        losses: of each step done.
+        failure: why the job failed.
+        stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
     owner: Owner
@@ -28,12 +36,12 @@ class Job:
     sources: Sequence[Source]
     training: Training
     seed: int
-    text_is_fixed: bool = True  # the patch leaves the encoding of prompts alone, so each is encoded once
+    text_is_fixed: bool = True
     fixed: FixedLoss | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     failure: str | None = None
-    sent_away: bool = False  # by whoever watches the pass
+    stopped_early: bool = False
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -52,16 +60,16 @@ class Job:
 
     @property
     def prompts(self) -> list[str]:
-        """All it may ever show, each once."""
+        """All distinct prompts that the job can use."""
         fixed = self.fixed.batch.prompts if self.fixed else []
         return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed)))
 
     def runs_at(self, step: int) -> bool:
-        over = self.sent_away or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
+        over = self.stopped_early or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
         return step < self.training.steps and not over
 
     def draw(self, step: int, process: Process) -> Batch:
-        """A step's rows: a function of the seed and the step, not of the method or of who else is in the pass."""
+        """Draw the rows of a step. They depend on the seed and the step alone, not on the method or on other jobs."""
         drawn = [draw_rows(source, self.seed, step, process) for source in self.sources]
         return Batch(
             list(chain(*(batch.examples for batch in drawn))), list(chain(*(batch.noise for batch in drawn))),
@@ -69,13 +77,13 @@ class Job:
         )  # fmt: skip
 
     def loss(self, squared: Tensor) -> Tensor:
-        """The sum over sources of weight x mean, of this job's squared errors [rows]."""
+        """The sum over the sources of weight x mean squared error, from this job's squared errors [rows]."""
         parts = squared.split([source.batch for source in self.sources])
         means = [source.weight * part.mean() for source, part in zip(self.sources, parts, strict=True)]
         return torch.stack(means).sum()
 
     def step(self, step: int, loss: float, scaler: torch.amp.GradScaler) -> None:
-        """Clip and move, unless the loss is no longer a number."""
+        """Clip the gradients and update the parameters. If the loss is not finite, record a failure instead."""
         if math.isfinite(loss):
             self.set_rates(self.optimizer, step)
             scaler.unscale_(self.optimizer)
@@ -87,13 +95,13 @@ class Job:
         self.losses.append(loss)
 
     def set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Give the optimiser, whose groups are called as this job's, the learning rates of a step."""
+        """Set the learning rates of a step. The optimiser's groups have the names of this job's groups."""
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.training, step, self.rates.get(group["name"]))
 
 
 def adamw(groups: Mapping[str, Sequence[Tensor]], training: Training) -> torch.optim.AdamW:
-    """AdamW over named groups of parameters, in one fused call a group where the device has it."""
+    """AdamW over named groups of parameters, fused if the device supports it."""
     first = next(iter(chain(*groups.values())))
     return torch.optim.AdamW(
         [{"params": list(group), "name": name} for name, group in groups.items()],
@@ -104,7 +112,7 @@ def adamw(groups: Mapping[str, Sequence[Tensor]], training: Training) -> torch.o
 
 
 def clip(parameters: Iterable[Tensor], most: float) -> None:
-    """Scale the gradients so that their norm is at most `most`; leave them alone where it is."""
+    """Scale the gradients so that their total norm is at most `most`. Gradients below it are not touched."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if not bool(most / (norm + 1e-6) >= 1):
@@ -112,23 +120,26 @@ def clip(parameters: Iterable[Tensor], most: float) -> None:
 
 
 def learning_rate(training: Training, step: int, rate: float | None = None) -> float:
-    """Linear warm-up to `rate` (default: `training.lr`), then constant or half a cosine to zero (arXiv:1608.03983)."""
+    """The learning rate of a step: linear warm-up times a constant or a cosine to zero (arXiv:1608.03983, equation 5).
+
+    `rate` is the peak; by default `training.lr`.
+    """
     rise = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
     fall = 0.5 + 0.5 * math.cos(math.pi * step / training.steps) if training.schedule == "cosine" else 1.0
     return (training.lr if rate is None else rate) * rise * fall
 
 
 def draw_rows(source: Source, seed: int, step: int, process: Process) -> Batch:
-    """The rows a source gives at a step: its pictures in shuffled rounds, fresh noise, times drawn by the process."""
+    """Draw the rows of a source at a step: pictures in shuffled epochs, new noise, times by the noise process."""
     count, first = len(source.examples), step * source.batch
-    rounds: dict[int, list[int]] = {}
+    orders: dict[int, list[int]] = {}
     chosen = []
     for place in range(first, first + source.batch):
-        turn, position = divmod(place, count)
-        if turn not in rounds:
-            order = generator("order", source.purpose, seed, turn)
-            rounds[turn] = torch.randperm(count, generator=order).tolist()
-        chosen.append(rounds[turn][position])
+        epoch, position = divmod(place, count)
+        if epoch not in orders:
+            random = generator("order", source.purpose, seed, epoch)
+            orders[epoch] = torch.randperm(count, generator=random).tolist()
+        chosen.append(orders[epoch][position])
     random = generator("train", source.purpose, seed, step)
     rows = [source.examples[i] for i in chosen]
     first_latent = rows[0].latent

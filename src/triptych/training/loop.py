@@ -1,4 +1,7 @@
-"""The one training loop: a list of jobs, one call of the denoiser a step over the rows of them all."""
+"""The training loop: each step calls the denoiser once, with the rows of all jobs.
+
+Dimensions: J jobs, R rows of all jobs together, C channels, H and W height and width of latents.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from torch import Tensor
 
 from ..base import Base, Conditioning, Owner
 from ..data.examples import Batch
-from .crews import Crews, alike
 from .job import Job
 from .loss import squared_errors
+from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
 from .stopping import Stopped, deferred_interrupt
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
-Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
+StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
 
 class Encodings:
-    """The text of each step: encoded once where training cannot change it, anew at each step where it can."""
+    """The conditioning of each step. Text that training cannot change is encoded once, other text at every step."""
 
     def __init__(self, base: Base, jobs: Sequence[Job]) -> None:
         fixed = [(job, job.prompts) for job in jobs if job.text_is_fixed]
@@ -36,19 +39,22 @@ class Encodings:
             self.cached = {job.owner: {prompt: next(single) for prompt in prompts} for job, prompts in fixed}
 
     def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Conditioning:
-        """The text of all rows, in the order of the jobs."""
-        moving = [(job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed]
-        live = iter(self.base.encode_for(moving).split([len(prompts) for _, prompts in moving])) if moving else iter(())
+        """The conditioning of all rows [R, ...], in the order of the jobs."""
+        trained = [
+            (job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed
+        ]
+        sizes = [len(prompts) for _, prompts in trained]
+        encoded = iter(self.base.encode_for(trained).split(sizes)) if trained else iter(())
         return Conditioning.cat(
             Conditioning.cat(self.cached[job.owner][prompt] for prompt in batch.prompts)
             if job.text_is_fixed
-            else next(live)
+            else next(encoded)
             for job, batch in zip(jobs, batches, strict=True)
         )
 
 
 def losses_of(base: Base, jobs: Sequence[Job], encodings: Encodings, step: int) -> Tensor:
-    """The loss of each job [jobs]."""
+    """The loss of each job [J]."""
     batches = [job.draw(step, base.process) for job in jobs]
     errors = squared_errors(base, [job.owner for job in jobs], batches, encodings.of(jobs, batches))
     return torch.stack([
@@ -58,8 +64,10 @@ def losses_of(base: Base, jobs: Sequence[Job], encodings: Encodings, step: int) 
 
 
 @torch.no_grad()
-def look(base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, leave: Leave | None) -> None:
-    """The fixed-batch losses of the jobs for which it is time after so many steps; training draws nothing from it."""
+def evaluate_fixed(
+    base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, stop_early: StopEarly | None
+) -> None:
+    """Compute the fixed-batch losses that are due after `done` steps. The random draws of training do not change."""
     due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
     if not due:
         return
@@ -67,24 +75,24 @@ def look(base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, leave
     errors = squared_errors(base, [job.owner for job in watched], batches, encodings.of(watched, batches))
     for (_, fixed), (squared, _) in zip(due, errors, strict=True):
         fixed.note(done, float(squared.mean()))
-    gone = leave(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if leave else ()
+    stopped = stop_early(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if stop_early else ()
     for job, _ in due:
-        job.sent_away = job.owner in gone
+        job.stopped_early = job.owner in stopped
 
 
 def train_step(
     base: Base,
     active: Sequence[Job],
     encodings: Encodings,
-    crews: Crews,
+    stacks: JobStacks,
     scaler: torch.amp.GradScaler,
     step: int,
 ) -> None:
-    """One step of the jobs that still run. Where no loss is a number, none moves and there is no scale to update."""
-    crews.arrange(active)
+    """One step of the active jobs. If no loss is finite, no job moves and the gradient scale is not updated."""
+    stacks.arrange(active)
     losses = losses_of(base, active, encodings, step)
     scaler.scale(losses.sum()).backward()
-    crews.step(losses.tolist(), step, scaler)
+    stacks.step(losses.tolist(), step, scaler)
     if any(job.failure is None for job in active):
         scaler.update()
 
@@ -97,34 +105,37 @@ def train(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    leave: Leave | None = None,
+    stop_early: StopEarly | None = None,
 ) -> None:
-    """Runs every job to the end of its own steps; a job that has ended, failed or stopped early leaves the batch.
+    """Train every job for its own number of steps. Jobs that have ended, failed or stopped early leave the batch.
 
-    With `state`, everything needed to go on is written there every `every` steps and at Ctrl-C, and read from there if
-    it exists, so that a run that was stopped ends bit for bit as one that was not (same machine, threads and
-    precision). A state whose `made_from` is another is refused. `leave` is called with every look at fixed-batch
-    losses, and returns whose training is not worth going on with.
+    A resumed run ends bit for bit like an uninterrupted one (same machine, threads and precision).
+
+    Args:
+        state: a file for the training state. It is written every `every` steps and at Ctrl-C, and read if it exists.
+        made_from: all that the training depends on. A state made from something else is refused.
+        progress: called after every step with the steps done and the steps in all.
+        stop_early: called after each evaluation of fixed-batch losses; returns the owners whose jobs stop now.
 
     Raises:
-        TriptychError: the state cannot be gone on from.
-        Stopped: at Ctrl-C, when the step is done and its state is saved.
+        TriptychError: the state cannot be resumed.
+        Stopped: at Ctrl-C, after the step is done and its state is saved.
     """
-    jobs = list(chain(*alike(jobs, base.changes)))  # the rows of jobs that can be one product lie side by side
+    jobs = list(chain(*alike(jobs, base.changes)))  # rows of jobs that share a batched product must be adjacent
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
     first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
-    encodings, crews = Encodings(base, jobs), Crews(base.changes, together=not scaler.is_enabled())
+    encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
     if first == 0:
-        look(base, jobs, encodings, 0, leave)
+        evaluate_fixed(base, jobs, encodings, 0, stop_early)
     try:
         with deferred_interrupt() if state else nullcontext(bool) as is_stopped:
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:
                     break
-                train_step(base, active, encodings, crews, scaler, step)
-                look(base, active, encodings, step + 1, leave)
+                train_step(base, active, encodings, stacks, scaler, step)
+                evaluate_fixed(base, active, encodings, step + 1, stop_early)
                 stops = is_stopped()
                 if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})
@@ -133,4 +144,4 @@ def train(
                 if stops:
                     raise Stopped(step + 1, last)
     finally:
-        crews.dissolve()
+        stacks.dissolve()

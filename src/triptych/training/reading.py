@@ -1,4 +1,4 @@
-"""How much of the captions a text encoder reads: what lies beyond its positions is cut, the concept's word included."""
+"""Reports how much of the captions a text encoder reads. Tokens beyond its positions are cut."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ..data.examples import Examples
 from ..errors import TriptychError, shown
 from ..methods import method_named
 
-WORST = 5  # captions that a line names
+WORST = 5  # captions that a message names
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A caption that is longer than what is read, by `tokens`; `word` tells whether the concept's word is cut too."""
+    """A caption that is `tokens` too long. `word`: whether the concept's word is cut too."""
 
-    place: str  # the picture's file, or the caption where that is not known
+    place: str  # the picture's file, or the caption if the file is unknown
     tokens: int
     word: bool
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of a concept's captions: the tokens of a prompt that are, and the captions that have more."""
+    """How many tokens of a caption are read (`room`), and the captions that are longer."""
 
     room: int
     captions: int
     cut: tuple[Cut, ...]
 
     def __str__(self) -> str:
-        """A line for the user; "" where nothing is cut."""
+        """A line for the user; "" if nothing is cut."""
         if not self.cut:
             return ""
         worst = sorted(self.cut, key=lambda cut: -cut.tokens)
@@ -47,9 +47,9 @@ class Reading:
 def reading_of(
     base: Base, method: str, settings: Any, class_word: str, templates: Sequence[str], names: Sequence[str] = ()
 ) -> Reading:
-    """What is read of captions, given as templates with "{}" where the method's phrase stands.
+    """Count the tokens of captions, given as templates with "{}" in place of the method's phrase.
 
-    Where a base has several text encoders, the one that reads least counts.
+    If a base has several text encoders, the one that cuts most tokens counts.
     """
     cuts: dict[int, Cut] = {}
     for text in base.texts:
@@ -63,10 +63,10 @@ def reading_of(
 
 
 def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, examples: Examples) -> None:
-    """
+    """Check that the concept's word is read in every caption. Without it the method would learn nothing.
+
     Raises:
-        TriptychError: a phrase does not fit into a prompt, or is cut off in the caption of a picture: the method would
-            learn nothing of it.
+        TriptychError: a phrase does not fit into a prompt, or is cut off in the caption of a picture.
     """
     kind, phrase = method_named(method), method_named(method).phrase(settings, class_word)
     room = min(text.limit for text in base.texts)
@@ -87,7 +87,7 @@ def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, ex
 
 
 def _lengths(text: Text, templates: Sequence[str]) -> list[tuple[int, int]]:
-    """Tokens before and after the phrase, of each template."""
+    """The number of tokens before and after the phrase, for each template."""
     parts = [template.partition("{}") for template in templates]
     before = text.spell([first for first, _, _ in parts])
     after = text.spell([last for _, _, last in parts])

@@ -1,4 +1,4 @@
-"""The state of a training on disk: with it, one that was stopped ends bit for bit as one that was not."""
+"""The state of a training on disk. A training resumed from it ends bit for bit like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..files.atomic import replacing
 if TYPE_CHECKING:
     from .job import Job
 
-MadeFrom = Mapping[str, str]  # what a training depends on, by the names that the user knows
+MadeFrom = Mapping[str, str]  # all that a training depends on, by names that the user knows
 
 
 def environment(base: Base) -> dict[str, str]:
-    """What exact equality between two runs depends on."""
+    """The environment that bit-exact equality of two runs depends on."""
     return {
         "device": str(base.device), "dtype": str(base.dtype), "threads": str(torch.get_num_threads()),
         "torch": str(torch.__version__), "machine": platform.machine() + " " + str(os.cpu_count()),
@@ -32,7 +32,7 @@ def environment(base: Base) -> dict[str, str]:
 def save_state(
     path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, step: int, made_from: MadeFrom
 ) -> None:
-    """Write everything that is needed to go on after `step` steps, whole or not at all."""
+    """Write all that is needed to resume after `step` steps, atomically."""
     kept: dict[str, Any] = {
         "step": step,
         "made_from": dict(made_from),
@@ -42,7 +42,7 @@ def save_state(
             {
                 "parameters": [parameter.detach() for parameter in job.parameters],
                 "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
-                "sent_away": job.sent_away,
+                "stopped_early": job.stopped_early,
                 "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
             }
             for job in jobs
@@ -53,7 +53,7 @@ def save_state(
 
 
 def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.GradScaler, made_from: MadeFrom) -> int:
-    """Bring the jobs to where the state was written; returns the steps done by then.
+    """Restore the jobs from a state. Returns the steps done.
 
     Raises:
         TriptychError: the file is damaged, or of a training with other arguments.
@@ -65,13 +65,13 @@ def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.Gr
             for parameter, value in zip(job.parameters, own["parameters"], strict=True):
                 parameter.data.copy_(value)
             job.optimizer.load_state_dict(own["optimizer"])
-            job.losses, job.failure, job.sent_away = list(own["losses"]), own["failure"], own["sent_away"]
+            job.losses, job.failure, job.stopped_early = list(own["losses"]), own["failure"], own["stopped_early"]
             if job.fixed:
                 job.fixed.curve, job.fixed.best = [(done, loss) for done, loss in own["curve"]], dict(own["best"])
         scaler.load_state_dict(kept["scaler"])
     except TriptychError:
         raise
-    except Exception as error:  # whatever a damaged or foreign file makes torch raise
+    except Exception as error:  # torch raises many types for damaged or foreign files
         raise TriptychError(
             f"{path} cannot be resumed from; delete it to start again ({type(error).__name__})"
         ) from error
@@ -83,9 +83,10 @@ def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.Gr
 
 
 def _compare(path: Path, before: MadeFrom, now: MadeFrom) -> None:
-    """
+    """Check that two trainings are made from the same things.
+
     Raises:
-        TriptychError: the two differ, with what differs.
+        TriptychError: they differ; the message names the differences.
     """
     differing = [
         f"{name} was {before.get(name, 'not set')} and is {now.get(name, 'not set')}"

@@ -1,4 +1,4 @@
-"""Ctrl-C during a training: the first one is kept for the end of the step, the second one acts at once."""
+"""Ctrl-C during a training: the first one takes effect at the end of the step, the second one at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """A training was stopped by Ctrl-C, and can be gone on with. `step` steps of `last` are done."""
+    """A training was stopped by Ctrl-C and can be resumed. `step` of `last` steps are done."""
 
     def __init__(self, step: int, last: int) -> None:
         super().__init__(f"stopped after step {step} of {last}, which is saved")
@@ -21,9 +21,9 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C was pressed; it raises nothing inside the block unless it is pressed twice.
+    """Defer Ctrl-C inside the block, and yield a function that returns whether it was pressed. A second one raises.
 
-    Only where Ctrl-C would raise `KeyboardInterrupt` here: in the main thread, with Python's own handler.
+    It applies only where Ctrl-C would raise `KeyboardInterrupt`: in the main thread, with Python's own handler.
     """
     pressed = threading.Event()
     before = signal.getsignal(signal.SIGINT)
@@ -34,7 +34,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         pressed.set()
-        with contextlib.suppress(RuntimeError):  # pressed while a line was being printed
+        with contextlib.suppress(RuntimeError):  # Ctrl-C came while a line was being printed
             print("stopping when this step is done and saved; Ctrl-C again stops at once", file=sys.stderr)
 
     signal.signal(signal.SIGINT, handle)

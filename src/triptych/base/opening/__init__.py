@@ -1,1 +1,1 @@
-"""Opening a base: from a name to networks, from the embedded demo, a folder, a checkpoint file or a hub id."""
+"""Opening a base: the embedded demo, a diffusers folder, a checkpoint file or a hub id."""

@@ -1,7 +1,6 @@
-"""What separates two checkpoints of one architecture, kept small.
+"""The difference between two checkpoints of one architecture, compressed to low rank.
 
-The best approximation of a matrix by one of low rank is its truncated singular value decomposition
-(Eckart and Young, 1936).
+The best low-rank approximation of a matrix is its truncated singular value decomposition (Eckart and Young, 1936).
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ import torch
 from torch import Tensor
 
 UP, DOWN, WHOLE = ".up", ".down", ".whole"
-NOTHING = 1e-13  # of the largest squared singular value: below it there is only the rounding of float64
+NOTHING = 1e-13  # times the largest squared singular value; smaller ones are float64 rounding
 
 
 def nearest_of_rank(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The matrix of this rank that is nearest to a change of weights, as a product B A, in float64.
+    """The nearest matrix of rank `rank` to a change of weights, as a product B A, in float64.
 
-    By the eigenvectors of the smaller of the two products with the transpose: many times faster than a singular value
-    decomposition, and as good for the first values.
+    It uses the eigenvectors of the smaller Gram matrix, which is many times faster than a singular value decomposition
+    and as accurate for the largest values.
 
     Args:
-        change: [out, in], or [out, in, height, width], which is [out, in * height * width].
+        change: [out, in], or [out, in, height, width], which is read as [out, in * height * width].
 
     Returns:
         A [up to rank, in], B [out, up to rank], and the squares of the singular values of their product.
@@ -34,14 +33,17 @@ def nearest_of_rank(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     else:
         a, b = vectors.T, matrix @ vectors
     squares = squares * (squares > NOTHING * squares[0])
-    size = torch.where(squares > 0, squares, 1) ** (0.25 if wide else -0.25)  # shared, so that neither is very small
+    size = torch.where(squares > 0, squares, 1) ** (0.25 if wide else -0.25)  # the same scale for A and B
     there = (squares > 0).double()
     return a * (there / size)[:, None], b * (there * size), squares
 
 
 def compress(before: dict[str, Tensor], after: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """The differences after - before in half precision: matrices (a convolution is one, [out, in * kernel]) at `rank`
-    as up [out, rank] and down [rank, in * kernel], vectors whole."""
+    """The differences after - before, in half precision.
+
+    A matrix is stored as up [out, rank] and down [rank, in * kernel]; a convolution counts as a matrix [out, in *
+    kernel]. A vector is stored whole.
+    """
     kept = {}
     for name, old in before.items():
         change = after[name].float() - old.float()
@@ -54,7 +56,7 @@ def compress(before: dict[str, Tensor], after: dict[str, Tensor], rank: int) -> 
 
 
 def add(before: dict[str, Tensor], difference: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that `compress` was given as `after`, as nearly as its rank allows, in the precision of `before`."""
+    """Reconstruct the `after` of `compress`, up to its rank, in the precision of `before`."""
     after = {}
     for name, old in before.items():
         if name + WHOLE in difference:
@@ -66,7 +68,7 @@ def add(before: dict[str, Tensor], difference: dict[str, Tensor]) -> dict[str, T
 
 
 def energy(before: dict[str, Tensor], after: dict[str, Tensor], difference: dict[str, Tensor]) -> float:
-    """How much of the squared change, 0 to 1, the compressed difference keeps."""
+    """The share of the squared change, 0 to 1, that the compressed difference keeps."""
     near = add({name: old.float() for name, old in before.items()}, difference)
     lost = sum(float((after[name].float() - near[name]).square().sum()) for name in before)
     whole = sum(float((after[name].float() - old.float()).square().sum()) for name, old in before.items())

@@ -1,7 +1,7 @@
-"""The fingerprint of a base's weights, remembered for the files that they came from.
+"""A cache of the fingerprints of bases.
 
-Hashing all weights of a large base takes many seconds, and reading a few dates takes none. So it is done once for each
-state of the files: their paths, sizes and times of change, and the precision in which they were opened.
+Hashing all weights of a large base takes many seconds. So a fingerprint is cached for the state of the files: their
+paths, sizes and modification times, and the precision in which they were opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 
 def record_of(sources: Iterable[Path], *how: object) -> Path:
-    """Where the fingerprint is remembered of a base from these files and folders, opened as `how` says."""
+    """The cache file of a base's fingerprint, for these files and folders and the options `how` of opening them."""
     files = [file.resolve() for source in sources for file in _files(source)]
     states = [(str(file), (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
     digest = hashlib.sha256(repr((SCHEMA, states, how)).encode()).hexdigest()
@@ -32,7 +32,7 @@ def _files(source: Path) -> Iterator[Path]:
 
 
 def recall(record: Path) -> str:
-    """The fingerprint that is remembered; empty where there is none."""
+    """The cached fingerprint, or ""."""
     try:
         text = record.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
@@ -41,7 +41,7 @@ def recall(record: Path) -> str:
 
 
 def remember(record: Path, fingerprint: str) -> None:
-    """Keep it for the next time; where nothing can be written, it is taken again."""
+    """Cache the fingerprint. If the cache cannot be written, the fingerprint is computed again next time."""
     if recall(record) != fingerprint:
         with suppress(TriptychError, OSError):
             write_text(record, fingerprint)

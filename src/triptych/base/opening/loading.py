@@ -1,4 +1,4 @@
-"""From a name to a `Base`: the embedded demo, a diffusers folder, a checkpoint file, or a hub id."""
+"""Opens a `Base` by name: the embedded demo, a diffusers folder, a checkpoint file, or a hub id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..process import Ddpm
 from ..text import Text
 from .difference import add
 from .identity import recall, record_of, remember
-from .names import family_of as family_of_config
+from .names import family_of_config
 from .parts import Parts
 from .prediction import prediction_named
 from .single import base_in, open_single, open_vae, picture_dtype
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parents[1]  # the folder of `base`
 EMBEDDED = dict.fromkeys(("demo", "demo-b"), HERE / "demo")
-DIFFERENCES = {"demo-b": HERE / "demo-b.safetensors"}  # what another base has of its own, by name
-FEW_TOKENS = 1024  # up to so many, plain attention goes back faster on a CPU than the fused kernel, which saves memory
+DIFFERENCES = {"demo-b": HERE / "demo-b.safetensors"}  # bases stored as a difference from the demo
+FEW_TOKENS = 1024  # up to here, plain attention has a faster backward pass on a CPU than the fused kernel
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a base comes from and how it shall be held: all that is needed to open it again in another process."""
+    """The source and the options of a base: all that is needed to open it, also in another process."""
 
     source: str = "demo"  # "demo", "demo-b", a folder, a checkpoint file, or a hub id
     device: str = "auto"
@@ -46,14 +46,14 @@ class Place:
     resolution: int = 0  # 0: the base's own
     clip: str | None = None
     vae: str = ""  # a file with another autoencoder
-    ema: bool = False  # of a checkpoint file: the averaged copy of its weights
-    prediction: str = ""  # "epsilon" or "v", where the base is wrong about it or does not say
+    ema: bool = False  # use the averaged copy of the weights in a checkpoint file
+    prediction: str = ""  # "epsilon" or "v", if the base does not state it or states it wrongly
 
     def open(self) -> Base:
         """The base, frozen, on its device.
 
         Raises:
-            TriptychError: no such base, none of a family that is known, or no such device or precision.
+            TriptychError: there is no such base, device or precision, or the base's family is unknown.
         """
         return _open(self)
 
@@ -86,10 +86,10 @@ def path_of(source: str) -> Path:
 
 
 def family_of(source: str) -> str:
-    """The family of the base that `source` names, by its configuration or header alone.
+    """The name of the family of the base `source`, by its configuration or header alone.
 
     Raises:
-        TriptychError: no such base, or none of a family that is known.
+        TriptychError: there is no such base, or its family is unknown.
     """
     path = path_of(source)
     if path.is_file():
@@ -116,7 +116,7 @@ def _download(source: str) -> Path:
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Turns what the libraries raise over a bad folder into one sentence."""
+    """Turn the exceptions of other libraries over a bad folder into a `TriptychError`."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
@@ -189,7 +189,7 @@ def _texts(parts: Parts) -> tuple[Text, ...]:
 
 
 def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.device) -> None:
-    """Same arithmetic, better suited: measured by `python -m benchmarks.kernels`."""
+    """Choose the faster kernels and memory layout, by the measurements of `python -m benchmarks.kernels`."""
     from diffusers.models.attention_processor import AttnProcessor
 
     vae.to(memory_format=torch.channels_last)
@@ -198,10 +198,10 @@ def _make_fast(unet: UNet2DConditionModel, vae: AutoencoderKL, device: torch.dev
 
 
 def _family(folder: Path) -> Family:
-    """Which family a folder is of, by its configuration.
+    """The family of a folder, by its configuration.
 
     Raises:
-        TriptychError: it is not whole, or a kind of base that pictures cannot be drawn with from a prompt alone.
+        TriptychError: the folder is incomplete, or its base does not sample from a prompt alone.
     """
     with _reading(folder):
         index = json.loads((folder / "model_index.json").read_text())
@@ -220,7 +220,7 @@ def _family(folder: Path) -> Family:
 
 
 def _resolution(place: Place, description: Description, parts: Parts) -> int:
-    """What is asked for, or what the base says of itself, or what its UNet was made for."""
+    """The resolution that the user gave, or the base's default, or the one that its UNet was trained on."""
     halvings = len(parts.vae.config.block_out_channels) - 1
     own = description.resolution or parts.unet.config.sample_size * 2**halvings
     resolution, step = place.resolution or own, 2 ** (halvings + len(parts.unet.config.block_out_channels) - 1)

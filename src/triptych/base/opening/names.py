@@ -1,8 +1,8 @@
-"""Names of parametrised modules in the original ("LDM", "sgm") layout of Stable Diffusion, told by configuration.
+"""Names of modules in the original ("LDM", "sgm") layout of Stable Diffusion, derived from the configuration.
 
-diffusers numbers blocks and layers within blocks; the original code numbers all layers of the way down and of the way
-up in one row each, so a name on one side follows from the shape of the network. What is said here is structure (CompVis
-`openaimodel.py` and `model.py`, Stability AI's `sgm`, OpenCLIP's `transformer.py`), not a list. It needs no torch.
+diffusers numbers blocks, and layers within blocks. The original code numbers all layers of the down path in one
+sequence, and all of the up path in another. So names follow from the network's structure (CompVis `openaimodel.py` and
+`model.py`, Stability AI's `sgm`, OpenCLIP's `transformer.py`). This module needs no torch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Pairs = Iterator[tuple[str, str]]
 def denoiser_modules(config: Mapping[str, Any]) -> dict[str, str]:
     """Module path in diffusers' `UNet2DConditionModel` of this configuration -> in the original `UNetModel`.
 
-    Neither side has a prefix; a checkpoint puts `model.diffusion_model.` before the original one. The order is that of
-    the computation.
+    Neither path has a prefix; in a checkpoint the original path has the prefix `model.diffusion_model.`. The modules
+    are in the order of computation.
     """
     return dict(_unet(config))
 
@@ -165,7 +165,7 @@ OPENCLIP_ENDS = {
 def text_modules(config: Mapping[str, Any], side: TextSide) -> dict[str, str]:
     """Module path in transformers' `CLIPTextModel` (without `text_model.`) -> in the checkpoint, without the prefix.
 
-    OpenCLIP holds queries, keys and values in one `attn.in_proj`, so three modules have that one name.
+    OpenCLIP stores queries, keys and values in one `attn.in_proj`, so three modules map to that name.
     """
     layers = range(int(config["num_hidden_layers"]))
     if not side.openclip:
@@ -182,7 +182,7 @@ def text_modules(config: Mapping[str, Any], side: TextSide) -> dict[str, str]:
     }
 
 
-def family_of(config: Mapping[str, Any]) -> Family:
+def family_of_config(config: Mapping[str, Any]) -> Family:
     """The family whose layout a `UNet2DConditionModel` of this configuration has, whatever its sizes."""
     pooled = config.get("addition_embed_type") == "text_time"
     return by_structure(pooled=pooled, linear=bool(config.get("use_linear_projection")))
@@ -190,23 +190,23 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint keeps a parameter."""
+    """The place of a parameter in a checkpoint."""
 
     key: str
     third: int | None = None  # which third of the rows of `key`
     transposed: bool = False
-    pointwise: bool = False  # a linear layer kept as a 1 x 1 convolution
+    pointwise: bool = False  # a linear layer stored as a 1 x 1 convolution
 
 
 def origins(
     family: Family | None, part: str, config: Mapping[str, Any], parameters: Iterable[str], prefix: str | None = None
 ) -> dict[str, Origin]:
-    """Where each parameter of a component lies in a checkpoint.
+    """The place of each parameter of a component in a checkpoint.
 
     Args:
-        family: that of the checkpoint; None for an autoencoder, since all families name it alike.
-        parameters: the names in the module's state: "conv_in.weight".
-        prefix: what the names in the checkpoint begin with; by default the usual one.
+        family: of the checkpoint; None for an autoencoder, whose names are the same in all families.
+        parameters: names in the module's state dict: "conv_in.weight".
+        prefix: of the names in the checkpoint; by default the usual one.
     """
     if family is None or part == VAE_PART:
         usual, modules = VAE, vae_modules(config)
@@ -234,5 +234,5 @@ def _origin(module: str, original: str, leaf: str) -> Origin:
 
 
 def ema_key(key: str) -> str:
-    """What the averaged copy of a UNet's `key` is called in a checkpoint that has one."""
+    """The name of the averaged copy of a UNet's `key` in a checkpoint."""
     return EMA + key.removeprefix("model.").replace(".", "")

@@ -1,4 +1,4 @@
-"""What a Stable Diffusion model is made of, wherever it was read from."""
+"""The parts of an opened Stable Diffusion model, whatever they were read from."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """What was opened. `ignored` are the names in the file that nothing reads; `told_by` says how the prediction is
-    known."""
+    """An opened model. `ignored` are the tensor names in the file that were not used; `told_by` is the source of the
+    prediction type, as a clause."""
 
     family: Family
     tokenizers: tuple[CLIPTokenizer, ...]

@@ -1,4 +1,4 @@
-"""What a UNet predicts, noise or velocity, where nothing beside its weights says so: asked of the UNet itself."""
+"""The prediction type of a UNet, noise or velocity. If no metadata states it, one forward pass finds it out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 SAID: dict[str, Prediction] = {"epsilon": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
-LAST = 999  # of 1000 timesteps: nearly nothing but noise
-ALIKE = 0.6  # trained models: above 0.99 where noise is predicted, below 0.3 where velocity is
+LAST = 999  # of 1000 timesteps: almost pure noise
+ALIKE = 0.6  # trained models have a cosine above 0.99 if they predict noise, below 0.3 if velocity
 
 
 def prediction_named(name: str) -> Prediction:
-    """What a user's word stands for.
+    """The prediction type called `name`.
 
     Raises:
-        TriptychError: there is no such prediction.
+        TriptychError: there is no such prediction type.
     """
     if name not in SAID:
         raise TriptychError(f"there is no prediction {name!r}{did_you_mean(name, SAID)}")
@@ -29,14 +29,14 @@ def prediction_named(name: str) -> Prediction:
 
 
 @torch.no_grad()
-def asked(unet: UNet2DConditionModel) -> tuple[Prediction, float]:
-    """One pass over pure noise at the last timestep.
+def probed(unet: UNet2DConditionModel) -> tuple[Prediction, float]:
+    """Find the prediction type by one forward pass on pure noise at the last timestep.
 
-    There the noise is the input, so a model that predicts it gives its input back; the velocity there is the picture,
-    negated (arXiv:2202.00512), which has little to do with the input.
+    There a model that predicts noise returns its input. The velocity there is the negated picture (arXiv:2202.00512,
+    appendix D), which hardly depends on the input.
 
     Returns:
-        The prediction, and the cosine between input and output that tells.
+        The prediction type, and the cosine between input and output.
     """
     side = 2 ** len(unet.config.block_out_channels)
     noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0)).to(unet.device, unet.dtype)

@@ -1,7 +1,7 @@
-"""Bases in one file of the original layout, opened without a network: configurations and vocabulary come along.
+"""Opens bases in one file of the original layout, offline: configurations and vocabulary are part of the package.
 
-Modules are built without storage and are given the file's memory-mapped tensors, so where the file's precision is the
-one asked for nothing is copied; elsewhere one tensor is converted at a time.
+Modules are built without storage and get the file's memory-mapped tensors. If the file has the precision that is asked
+for, nothing is copied; otherwise one tensor is converted at a time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ...files.checkpoint import Contents, Prediction, contents_of
 from ...files.tensorfile import TensorFile
 from .names import Origin, ema_key, origins
 from .parts import Parts
-from .prediction import asked, prediction_named
+from .prediction import prediction_named, probed
 from .tokenizer import clip_tokenizer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDPMScheduler
 
-NOT_READ = ("position_ids", "logit_scale", "text_projection", "attn_mask")  # in text encoders, beside what is read
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of diffusers' autoencoders
+NOT_READ = ("position_ids", "logit_scale", "text_projection", "attn_mask")  # tensors of text encoders that are not used
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of old autoencoders
 VELOCITY_SIDE = 96  # latents of Stable Diffusion 2 at 768 px, which predicts velocity
 
 
@@ -44,15 +44,15 @@ def open_single(
     """The base in a checkpoint file.
 
     Args:
-        dtype: of UNet and text encoders; in float16 autoencoders overflow, so theirs is float32 then.
+        dtype: of UNet and text encoders. With float16 the autoencoder is float32, since it would overflow.
         vae: a file with another autoencoder, in the original layout or diffusers'.
-        ema: take the averaged copy of the UNet's weights, which some files have.
-        prediction: "epsilon" or "v", where the file is wrong about it or does not say.
+        ema: use the averaged copy of the UNet's weights, which some files have.
+        prediction: "epsilon" or "v", if the file does not state it or states it wrongly.
         configurations: a folder with the configuration of each part, as in a diffusers folder; by default the family's.
 
     Raises:
-        TriptychError: it is no base that draws from a prompt alone, or a tensor is missing, superfluous, of another
-            shape than the configuration says, or not finite.
+        TriptychError: the file is not a base that samples from a prompt alone, or a tensor is missing, superfluous, not
+            finite, or of another shape than the configuration states.
     """
     file = TensorFile.open(path)
     contents = base_in(file, without_vae=vae is not None)
@@ -65,7 +65,7 @@ def open_single(
     autoencoder = _vae(source, vae, folder)
     known, told_by = (said, "the user") if said else (contents.prediction, contents.told_by)
     if known is None:
-        known, cosine = asked(unet)
+        known, cosine = probed(unet)
         told_by = f"what it makes of pure noise (cosine {cosine:.2f})"
     if family.by_velocity and known == "v_prediction" and configurations is None:
         unet.register_to_config(sample_size=VELOCITY_SIDE)
@@ -77,10 +77,10 @@ def open_single(
 
 
 def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
-    """What the file holds, if that is a base that draws from a prompt alone.
+    """The contents of a file with a base that samples from a prompt alone.
 
     Raises:
-        TriptychError: it is something else.
+        TriptychError: the file is something else.
     """
     contents = contents_of(file)
     if contents is None:
@@ -101,13 +101,13 @@ def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
 
 
 def configuration(folder: Path, part: str) -> dict[str, Any]:
-    """The configuration of a part, from `folder/part/config.json`."""
+    """Read the configuration of a part from `folder/part/config.json`."""
     found: dict[str, Any] = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
     return found
 
 
 def schedule(folder: Path, prediction: Prediction, zero_snr: bool) -> DDPMScheduler:
-    """The noise schedule of a family, for what a model of it predicts."""
+    """The noise schedule of a family, with the prediction type of one model."""
     from diffusers import DDPMScheduler
 
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def shell(part: str, config: Mapping[str, Any]) -> nn.Module:
 
 
 class _Source:
-    """A checkpoint file being read, one part after the other."""
+    """A checkpoint file that is being read part by part."""
 
     def __init__(
         self, file: TensorFile, contents: Contents, dtype: torch.dtype, device: torch.device, ema: bool
@@ -148,7 +148,7 @@ class _Source:
         self.used: set[str] = set()
 
     def read(self, part: str, folder: Path) -> Any:
-        """A part, with its weights.
+        """Read a part with its weights.
 
         Raises:
             TriptychError: a tensor is missing, superfluous, of another shape, or not finite.
@@ -160,7 +160,7 @@ class _Source:
         self._check(part, config, state, wanted)
         self.used |= {origin.key for origin in wanted.values()}
         module.load_state_dict(dict(self._tensors(state, wanted)), assign=True)
-        for inner in module.modules():  # the only buffer that is not in the state
+        for inner in module.modules():  # the only buffer outside the state dict
             positions = getattr(inner, "position_ids", None)
             if isinstance(positions, Tensor):
                 inner.position_ids = torch.arange(positions.shape[-1], device=self.device)[None]
@@ -178,7 +178,7 @@ class _Source:
         return self.ema and self.family is not None and part == self.family.denoiser
 
     def _diffusers_name(self, name: str) -> str:
-        """Autoencoders that diffusers wrote long ago have other names in their attention."""
+        """The name as old versions of diffusers wrote it: autoencoders had other names in their attention."""
         old = next((name.replace(new, old) for old, new in OLD_ATTENTION.items() if f".{new}." in name), name)
         return old if name not in self.file.layouts and old in self.file.layouts else name
 
@@ -211,7 +211,7 @@ class _Source:
 
 
 def _needless(part: str, name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a tensor within a part's names is known to be read by nobody."""
+    """Whether a tensor of a part is known to be unused."""
     if part == "unet":
         return False
     if part == "vae":
@@ -227,7 +227,7 @@ def _shape_in_file(shape: tuple[int, ...], origin: Origin) -> tuple[int, ...]:
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A 1 x 1 convolution and a linear layer are the same numbers."""
+    """The shape without a 1 x 1 kernel: a 1 x 1 convolution and a linear layer have the same numbers."""
     return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
 
 
@@ -242,10 +242,10 @@ def _vae(source: _Source, path: Path | None, folder: Path) -> AutoencoderKL:
 
 
 def open_vae(path: Path, folder: Path, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
-    """The autoencoder in a file, in the original layout or diffusers', of the configuration in `folder/vae`.
+    """Open the autoencoder in a file, in the original layout or diffusers', with the configuration in `folder/vae`.
 
     Raises:
-        TriptychError: the file holds none, or one of another size.
+        TriptychError: the file has no autoencoder, or one of another size.
     """
     file = TensorFile.open(path)
     contents = contents_of(file)
@@ -256,5 +256,5 @@ def open_vae(path: Path, folder: Path, dtype: torch.dtype, device: torch.device)
 
 
 def picture_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What an autoencoder computes in beside a UNet of this precision: they overflow in float16."""
+    """The autoencoder's data type for a UNet of this data type: float16 becomes float32, since it would overflow."""
     return torch.float32 if dtype is torch.float16 else dtype

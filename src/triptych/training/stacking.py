@@ -1,8 +1,10 @@
-"""Jobs of equal shape as one: their parameters lie in one storage, so that one product and one step of AdamW serve all.
+"""Batches jobs of equal shapes: their parameters share one storage, so one product and one AdamW step serve them all.
 
-A parameter of each job is a view of its row in a stack [jobs, ...]. The stack is what the pass differentiates, so no
-tensor is copied and no gradient is gathered. Each job keeps its optimiser (whose state are views too), its schedule,
-its clipping and its draws: where the jobs' rates differ, each steps by itself on its views.
+Each parameter of a job is a view of its row in a stack [J, ...]. Autograd sees the stack, so no tensor is copied and no
+gradient is gathered. Each job keeps its own optimiser (whose state are views too), schedule, gradient clipping and
+random draws. If the learning rates of the jobs differ, each job steps by itself on its views.
+
+Dimensions: J jobs of a stack.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from ..base import Changes
 from .job import Job, adamw
 
 
-class Crew:
-    """Jobs that have parameters of equal shapes and equally many rows.
+class StackedJobs:
+    """Jobs with parameters of equal shapes and equally many rows.
 
     Attributes:
-        stacks: for each parameter in turn, that of all jobs [jobs, ...]; what gradients go to.
-        alike: whether all jobs step by the same rates, so that one step of AdamW on the stacks moves them all.
+        stacks: for each parameter, the stack of all jobs [J, ...]. Gradients go to the stacks.
+        alike: whether all jobs have the same learning rates, so that one AdamW step on the stacks moves them all.
     """
 
     def __init__(self, jobs: Sequence[Job], together: bool = True) -> None:
@@ -40,9 +42,9 @@ class Crew:
             stack.requires_grad_(True)
 
     def _stack_state(self, stack: Tensor, column: Sequence[Tensor]) -> None:
-        """AdamW's state of one parameter as stacks too, each job's its rows of it; one count of steps if all are alike.
+        """Stack AdamW's state of one parameter; each job's state are views of its rows.
 
-        A count of its own for each job otherwise, since AdamW counts in place.
+        Jobs that are alike share one step count. Other jobs need their own, since AdamW counts in place.
         """
         states = [job.optimizer.state[tensor] for job, tensor in zip(self.jobs, column, strict=True)]
         first = {"step": torch.zeros((), device=stack.device), "exp_avg": None, "exp_avg_sq": None}
@@ -51,12 +53,12 @@ class Crew:
             whole[name] = torch.stack([state[name] if state else torch.zeros_like(stack[0]) for state in states])
         steps = [state.get("step", first["step"]) for state in states]
         whole["step"] = steps[0].clone()
-        for place, state in enumerate(states):
-            state["step"] = whole["step"] if self.alike else steps[place].clone()
-            state["exp_avg"], state["exp_avg_sq"] = whole["exp_avg"][place], whole["exp_avg_sq"][place]
+        for index, state in enumerate(states):
+            state["step"] = whole["step"] if self.alike else steps[index].clone()
+            state["exp_avg"], state["exp_avg_sq"] = whole["exp_avg"][index], whole["exp_avg_sq"][index]
 
     def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
-        """As `Job.step` of each job with its loss, all of them in one where that is the same."""
+        """Do `Job.step` for each job with its loss; in one AdamW step if the jobs are alike and all losses finite."""
         if self.alike and all(map(math.isfinite, losses)):
             clip_rows([stack.grad for stack in self.stacks if stack.grad is not None], self.jobs)
             self.jobs[0].set_rates(self.optimizer, step)
@@ -64,76 +66,75 @@ class Crew:
             for job, loss in zip(self.jobs, losses, strict=True):
                 job.losses.append(loss)
         else:
-            self._part()
+            self._separate()
             for job, loss in zip(self.jobs, losses, strict=True):
                 job.step(step, loss, scaler)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _part(self) -> None:
-        """Give each job its gradients, and from now on a count of steps of its own."""
-        for place, job in enumerate(self.jobs):
+    def _separate(self) -> None:
+        """Give each job its gradients and, from now on, its own step count."""
+        for index, job in enumerate(self.jobs):
             for tensor, stack in zip(job.parameters, self.stacks, strict=True):
-                tensor.grad = None if stack.grad is None else stack.grad[place]
+                tensor.grad = None if stack.grad is None else stack.grad[index]
                 if self.alike:
                     job.optimizer.state[tensor]["step"] = job.optimizer.state[tensor]["step"].clone()
         self.alike = False
 
     def dissolve(self) -> None:
-        """Give each job a storage of its own again."""
+        """Give each job its own storage again."""
         for job in self.jobs:
             for tensor in job.parameters:
                 tensor.data = tensor.data.clone()
 
 
-class Crews:
-    """The jobs of a pass: those that can, in crews; arranged anew when a job leaves."""
+class JobStacks:
+    """The active jobs of a pass, stacked where possible. They are arranged again when a job ends."""
 
     def __init__(self, changes: Changes, together: bool) -> None:
-        """`together` false: every job steps by itself, as a scaler of losses needs it."""
+        """`together`: false if every job must step by itself, as a gradient scaler requires."""
         self.changes, self.together = changes, together
         self.jobs: list[Job] = []
-        self.crews: list[Crew] = []
+        self.stacked: list[StackedJobs] = []
 
     def arrange(self, jobs: Sequence[Job]) -> None:
-        """Have gradients asked for the parameters of these jobs, and of no others."""
+        """Require gradients for the parameters of these jobs, and of no others."""
         if [id(job) for job in jobs] == [id(job) for job in self.jobs]:
             return
         self.dissolve()
         self.jobs = list(jobs)
         for group in alike(self.jobs, self.changes):
             if len(group) > 1:
-                crew = Crew(group, self.together)
-                self.crews.append(crew)
-                for column, stack in zip(
-                    zip(*(job.parameters for job in group), strict=True), crew.stacks, strict=True
-                ):
-                    self.changes.stacks |= {id(tensor): (stack, place) for place, tensor in enumerate(column)}
+                stacked = StackedJobs(group, self.together)
+                self.stacked.append(stacked)
+                columns = zip(*(job.parameters for job in group), strict=True)
+                for column, stack in zip(columns, stacked.stacks, strict=True):
+                    self.changes.stacks |= {id(tensor): (stack, index) for index, tensor in enumerate(column)}
             else:
                 for tensor in group[0].parameters:
                     tensor.requires_grad_(True)
 
     def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
-        """Every job by its loss, in the order of `arrange`."""
+        """Do a step of every job. `losses` are in the order of `arrange`."""
         by_job = dict(zip(map(id, self.jobs), losses, strict=True))
-        for crew in self.crews:
-            crew.step([by_job.pop(id(job)) for job in crew.jobs], step, scaler)
+        for stacked in self.stacked:
+            stacked.step([by_job.pop(id(job)) for job in stacked.jobs], step, scaler)
         for job in self.jobs:
             if id(job) in by_job:
                 job.step(step, by_job[id(job)], scaler)
 
     def dissolve(self) -> None:
-        """Leave every parameter with a storage of its own and without a gradient."""
-        for crew in self.crews:
-            crew.dissolve()
+        """Give every parameter its own storage again, without a gradient."""
+        for stacked in self.stacked:
+            stacked.dissolve()
         for job in self.jobs:
             for tensor in job.parameters:
                 tensor.requires_grad_(False).grad = None
-        self.jobs, self.crews = [], []
+        self.jobs, self.stacked = [], []
         self.changes.stacks.clear()
 
 
 def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
-    """The jobs, those together whose parameters can be stacked, in the order of the first of each."""
+    """Group the jobs whose parameters can be stacked, in the order of each group's first job."""
     kinds, groups = changes.kinds(), dict[Hashable, list[Job]]()
     for job in jobs:
         tensors = job.parameters
@@ -146,7 +147,7 @@ def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
 
 
 def clip_rows(gradients: Sequence[Tensor], jobs: Sequence[Job]) -> None:
-    """Scale the gradients [jobs, ...] of each job in place, so that their norm is at most that job's `clip`."""
+    """Scale the gradients [J, ...] of each job in place, so that their norm is at most that job's `clip`."""
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
     most = torch.tensor([job.training.clip for job in jobs], dtype=norms.dtype, device=norms.device)
     scales = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
@@ -156,7 +157,7 @@ def clip_rows(gradients: Sequence[Tensor], jobs: Sequence[Job]) -> None:
 
 
 def _pace(job: Job) -> Hashable:
-    """What a job's rates and count of steps follow from."""
+    """All that a job's learning rates and step count depend on."""
     counts = {float(state["step"]) for state in job.optimizer.state.values()}
     training = job.training
     rates = tuple(sorted(job.rates.items()))
