@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from triptych.base import Base, Context, Place
+from triptych.base import Base, Conditioning, Place
 
 REPEATS = 5
 
@@ -35,12 +35,12 @@ def attention(base: Base, rows: int) -> None:
     context = torch.randn(rows, base.texts[0].room + 2, base.texts[0].width)
 
     def train() -> None:
-        base.denoise(noisy, times, Context(context.clone().requires_grad_())).square().mean().backward()
+        base.denoise(noisy, times, Conditioning(context.clone().requires_grad_())).square().mean().backward()
 
     for processor in (AttnProcessor2_0(), AttnProcessor()):
         base.denoiser.module.set_attn_processor(processor)
         with torch.no_grad():
-            drawing = best(lambda: base.denoise(noisy, times, Context(context)), rows)
+            drawing = best(lambda: base.denoise(noisy, times, Conditioning(context)), rows)
         print(f"{type(processor).__name__:<18} forward {drawing:6.2f}, and back {best(train, rows):6.2f} ms a row")
 
 

@@ -1,102 +1,185 @@
-"""Truths planted in real trainings on the demo base, and whether the verdict finds them; some ten minutes.
+"""Bad rows planted among a real study's pictures, and whether the verdict sees through them.
 
-    python -m benchmarks.planted FOLDER --out OUT    # FOLDER: a concept, such as examples/blob-cat
+    python -m benchmarks.planted STUDY            # STUDY: the --out folder of `triptych try`; a minute
+    python -m benchmarks.planted STUDY --train    # with rows that have to be trained too; some ten minutes more
 
-LoRA four times: in full, in full again, with a tenth of the steps, with learning rate 0. Their scores are put side by
-side under names of their own, as if they were four methods of one study. And DreamBooth made to learn by heart, in a
-study of its own: three pictures without captions, nothing of the class to keep, eight times the steps.
+Made of pictures: a *parrot* that gives the same training picture back whatever is asked for; the *bare* base under a
+method's name; *noise*; the pictures of the study's best row for *shuffled* prompts; and a *twin*, the best row once
+more. Trained: a LoRA of a tenth of the steps (*hardly*), one with learning rate 0 (*rate-0*), and a DreamBooth that
+learns three pictures *by-heart*: no captions, nothing of the class to keep, eight times the steps. Each of them is
+given the smallest file and the shortest training of all, which is what a need could be deceived by.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from triptych.cli.console import Console
-from triptych.scores import BASE, REAL, Score, read_scores
+from triptych.data.concept import Concept, fill
+from triptych.exchange.formats import open_artifact
+from triptych.methods import method_named
+from triptych.metrics import Drawn, measure
+from triptych.sampling.generate import Request, draw
+from triptych.scores import BASE, RESEEDED, Cost, Score
 from triptych.settings import Value
-from triptych.study import Plan, run
-from triptych.verdict import Verdict, judge
+from triptych.study import Plan, read, run
+from triptych.study.drawing import pictures, sheets
+from triptych.study.layout import Layout
+from triptych.study.training import runs
+from triptych.study.work import Work
+from triptych.verdict import NEEDS, Verdict, judge
 from triptych.verdict.words import span
 
 FEW = 3  # pictures that are learned by heart
+BAD = ("parrot", "bare", "noise", "shuffled", "rate-0", "by-heart")
+COPIES = ("parrot", "by-heart")
+TWIN, HARDLY = "twin", "hardly"
 
 
-def variants(steps: int) -> dict[str, Mapping[str, Value]]:
-    """LoRA's settings by name."""
+def planted(drawn: Sequence[Drawn], concept: Concept, resolution: int, best: str, out: Path) -> list[Drawn]:
+    """The rows that are made of pictures, for every picture of the row `best`; written into `out`."""
+    mine = [one for one in drawn if one.method == best]
+    bare = {(one.role, one.prompt, one.seed): one.path for one in drawn if one.method == BASE}
+    copied = concept.images(resolution)[concept.split(0).train[0]]
+    random = np.random.default_rng(0)
+
+    def noise(_: Drawn) -> Image.Image:
+        return Image.fromarray(random.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8))
+
+    by_role = {role: [one for one in mine if one.role == role] for role in {one.role for one in mine}}
+    shifted = {  # the pictures of one role, each for the prompt some places on
+        one: others[(i + len(others) // 2 + 1) % len(others)]
+        for others in by_role.values()
+        for i, one in enumerate(others)
+    }
+    rows: dict[str, Callable[[Drawn], Image.Image]] = {
+        "parrot": lambda _: copied,
+        "bare": lambda one: replace(one, path=bare.get((one.role, one.prompt, one.seed), one.path)).open(),
+        "noise": noise,
+        "shuffled": lambda one: shifted[one].open(),
+        TWIN: lambda one: one.open(),
+    }
+    return [_write(one, name, row(one), out) for name, row in rows.items() for one in mine]
+
+
+def _write(one: Drawn, name: str, picture: Image.Image, out: Path) -> Drawn:
+    path = out / name / one.role / f"{one.replicate}-{one.path.name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return replace(one, method=name, path=path, picture=f"{name}/{path.name}")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A training whose result is known beforehand."""
+
+    method: str
+    settings: Mapping[str, Value]
+    pictures: int | None = None  # how many it sees, without captions; None: all, as they are
+
+
+def lessons(work: Work) -> dict[str, Lesson]:
+    def steps(name: str) -> int:
+        return int(work.plan.settings_of(name, work.base, work.concept).steps)
+
     return {
-        "full": {"steps": steps},
-        "copy": {"steps": steps},
-        "a-tenth": {"steps": max(1, steps // 10)},
-        "rate-0": {"steps": steps, "lr": 0.0},
+        HARDLY: Lesson("lora", {"steps": max(1, steps("lora") // 10)}),
+        "rate-0": Lesson("lora", {"steps": 2, "lr": 0.0}),
+        "by-heart": Lesson("dreambooth", {"steps": 8 * steps("dreambooth"), "prior_weight": 0.0}, FEW),
     }
 
 
-def side_by_side(folder: Path, out: Path, steps: int, console: Console) -> Iterator[Score]:
-    """The scores of all variants, with the bare base's and the real pictures' once."""
-    for name, settings in variants(steps).items():
-        for score in study(folder, out / name, "lora", settings, console):
-            if score.method == "lora":
-                yield replace(score, method=name)
-            elif name == "full" and score.method in (BASE, REAL):
-                yield score
+def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -> Iterator[Drawn]:
+    """Train, and draw the study's own prompts with the result."""
+    folder = work.plan.folder
+    if lesson.pictures:
+        folder = out / "few" / work.concept.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in work.concept.split(0).train[: lesson.pictures]:
+            shutil.copy(work.concept.pictures[i].path, folder)
+    concept = work.concept
+    plan = Plan(
+        folder, work.plan.place, concept.kind, concept.class_word, methods=(lesson.method,), budget=work.plan.budget,
+        settings={lesson.method: lesson.settings}, prompts=2, unrelated=2,
+    )  # fmt: skip
+    run(plan, out / f"{name}-study", console)
+    taught_there = Work(plan, work.base, plan.concept(), Layout(out / f"{name}-study"), console)
+    [trained] = runs(taught_there)[:1]
+    phrase = method_named(lesson.method).phrase(trained.settings, concept.class_word)
+    asked = [(one, fill(one.template, concept.class_word), one.seed(work.plan.seed)) for one in work.prompts]
+    with open_artifact(trained.artifact).apply(work.base):
+        drawn = draw(work.base, [Request(fill(one.template, phrase), (seed,)) for one, _, seed in asked])
+    for i, ((_, prompt, seed), [picture]) in enumerate(zip(asked, drawn, strict=True)):
+        yield _write(Drawn(name, 0, "concept", prompt, seed, Path(f"{i:05}.png"), ""), name, picture, out)
 
 
-def by_heart(folder: Path, out: Path, steps: int, console: Console) -> Verdict:
-    """What is said of a training that sees a few pictures, and no word on them, far too often."""
-    few = out / "few" / folder.name
-    few.mkdir(parents=True, exist_ok=True)
-    for file in [*sorted(folder.glob("*.png"))[:FEW], *folder.glob("concept.toml")]:
-        shutil.copy(file, few)
-    settings: Mapping[str, Value] = {"steps": 8 * steps, "prior_weight": 0.0}
-    return judge(study(few, out / "by-heart", "dreambooth", settings, console), [])
+def cheap(names: Iterable[str]) -> list[Cost]:
+    """The smallest file, the shortest training."""
+    return [Cost(name, True, 1, 1000, 1, 1, seconds_alone=1.0) for name in names]
 
 
-def study(folder: Path, out: Path, name: str, settings: Mapping[str, Value], console: Console) -> list[Score]:
-    """Train and measure one method."""
-    run(Plan(folder, methods=(name,), budget="quick", settings={name: settings}), out, console)
-    return read_scores(out / "scores.jsonl")
-
-
-def found(verdict: Verdict, heart: Verdict) -> dict[str, bool]:
-    """Each planted truth, and whether the verdicts say it."""
-    decided = {(d.criterion, d.method, d.other): d.decision for d in verdict.differences}
-    twins = {decision for (_, one, other), decision in decided.items() if (one, other) == ("full", "copy")}
-    untrained = verdict.methods["rate-0"]["fidelity"]
-    return {
-        "a tenth of the steps loses": decided["fidelity", "full", "a-tenth"] == "better",
-        "two copies are no difference in any criterion": twins == {"no difference"},
-        "learning rate 0 is the base, exactly": untrained.low == untrained.value == untrained.high == 0,
-        "learning rate 0 preserves the base": round(verdict.methods["rate-0"]["base_preservation"].low, 6) == 1,
-        "what was learned by heart is flagged, and nothing else": copies(heart) == {"dreambooth"}
-        and not copies(verdict),
+def found(verdict: Verdict, best: str) -> dict[str, bool]:
+    """What has to be seen, and whether it is."""
+    decided = {frozenset((d.method, d.other)): d.decision for d in verdict.differences if d.criterion == "both"}
+    choices = {need: verdict.recommendation.by_need[need].method for need in NEEDS}
+    truths = {
+        f"{name} is recommended for nothing": name not in choices.values() for name in BAD if name in verdict.methods
     }
+    truths |= {f"{name} is flagged": name in copies(verdict) for name in COPIES if name in verdict.methods}
+    truths["the best row is not flagged"] = best not in copies(verdict)
+    if TWIN in verdict.methods:
+        truths["two copies are no difference"] = decided[frozenset((best, TWIN))] == "no difference"
+    if HARDLY in verdict.methods:
+        truths["hardly trained loses"] = verdict.methods[HARDLY]["both"].value < verdict.methods[best]["both"].value
+    return truths
 
 
 def copies(verdict: Verdict) -> set[str]:
     """What is flagged as copying."""
-    return {name for name, flags in verdict.flags.items() if any(flag.startswith("May copy") for flag in flags)}
+    return {name for name, flags in verdict.flags.items() if any(flag.startswith("Copies") for flag in flags)}
+
+
+def best_of(scores: Sequence[Score], costs: Sequence[Cost]) -> str:
+    methods = judge(scores, costs).methods
+    return max((name for name in methods if "both" in methods[name]), key=lambda name: methods[name]["both"].value)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=180)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--train", action="store_true", help="also the rows that have to be trained")
+    parser.add_argument("--out", type=Path, help="where trained rows are kept [default: nowhere]")
     given = parser.parse_args()
-    with Console() as console:
-        verdict = judge(list(side_by_side(given.folder, given.out, given.steps, console)), [])
-        heart = by_heart(given.folder, given.out, given.steps, console)
-    for name, row in [*verdict.methods.items(), ("by-heart", heart.methods["dreambooth"])]:
-        told = (f"{what} {row[what].value:5.2f} ({span(row[what])})" for what in ("fidelity", "memorisation"))
-        print(f"{name:<8}", *told)
-    for one in verdict.differences:
-        if one.criterion == "fidelity":
-            print(f"{one.method} {one.decision}: {one.other}  {one.interval.value:+.2f}")
-    for truth, told in found(verdict, heart).items():
+    with tempfile.TemporaryDirectory() as temporary, Console() as console:
+        out = given.out or Path(temporary)
+        plan = read(given.study)
+        work = Work(plan, plan.place.open(), plan.concept(), Layout(given.study), console)
+        drawn = pictures(work, sheets(work, [one for one in runs(work) if one.done]))
+        if not any(one.method not in (BASE, RESEEDED) for one in drawn):
+            raise SystemExit(f"{given.study} has no pictures of these prompts: run `triptych try` on it again")
+        own = measure(work.evidence(drawn))
+        best = best_of(own, [])
+        rows = planted(drawn, work.concept, work.base.resolution, best, out)
+        for name, lesson in lessons(work).items() if given.train else ():
+            rows += taught(work, name, lesson, out, console)
+        scores = measure(work.evidence([*drawn, *rows]))
+    names = dict.fromkeys(one.method for one in drawn if one.method not in (BASE, RESEEDED))
+    costs = [Cost(name, True, 1, 10**6, 1, 1, seconds_alone=60.0) for name in names]
+    verdict = judge(scores, [*costs, *cheap({one.method for one in rows})])
+    for name, row in verdict.methods.items():
+        shown = ("both", "fidelity", "prompt_fidelity", "copying", "memorisation")
+        print(f"{name:<20}", *(f"{what} {row[what].value:5.2f} ({span(row[what])})" for what in shown if what in row))
+    for need in NEEDS:
+        print(f"for {need}: {verdict.recommendation.by_need[need].method}")
+    for truth, told in found(verdict, best).items():
         print(f"{'found    ' if told else 'NOT FOUND'} {truth}")
 
 

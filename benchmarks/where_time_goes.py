@@ -19,7 +19,7 @@ BEGAN = time.perf_counter()
 
 import torch  # noqa: E402
 
-from triptych.base import Base, Context, Place  # noqa: E402
+from triptych.base import Base, Conditioning, Place  # noqa: E402
 from triptych.study import Plan, run  # noqa: E402
 
 Call = tuple[str, int]  # what for, rows
@@ -48,7 +48,7 @@ def noting(calls: Counter[Call]) -> None:
     """Have every call of `Base.denoise` counted."""
     plain = Base.denoise
 
-    def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Context) -> torch.Tensor:
+    def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Conditioning) -> torch.Tensor:
         moving = any(parameter.requires_grad for parameter in base.denoiser.module.parameters())
         kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1

@@ -42,7 +42,7 @@ CONCEPTS = {  # with the combinations that are drawn
     "outline": COMMON,
     "night": COMMON,
 }
-SHOWN = ("fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
+SHOWN = ("both", "fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
 COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
 
 
@@ -158,12 +158,12 @@ def table(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
     """A row a method."""
     known = [name for name in SHOWN if any(name in row for row in pooled.methods.values())]
     titles = [CRITERIA[name].title.lower() for name in known]
-    lines = [f"| method | {' | '.join(titles)} | fidelity, all judged at once | file | time alone |"]
+    lines = [f"| method | {' | '.join(titles)} | both at once, all studies judged as one | file | time alone |"]
     lines.append("|---" * (len(known) + 4) + "|")
     rows = [{BASE: verdict.base, **verdict.methods} for verdict in verdicts]
     for name, row in {BASE: pooled.base, **pooled.methods}.items():
         each = [[one[name][what].value for one in rows if what in one.get(name, {})] for what in known]
-        whole = f"{figure(row['fidelity'].value)} ({span(row['fidelity'])})" if "fidelity" in row else ""
+        whole = f"{figure(row['both'].value)} ({span(row['both'])})" if "both" in row else ""
         cost = verdicts[0].costs.get(name)
         seconds = duration(cost.seconds_alone) if cost and cost.seconds_alone is not None else ""
         cells = [_spread(values) for values in each]

@@ -44,12 +44,19 @@ def simulate(
 
 
 def follows(scores: Sequence[Score], prompts: Mapping[str, float], noise: float = 0.02) -> list[Score]:
-    """Prompt fidelity at these levels for the pictures whose likeness the scores tell."""
+    """Prompt fidelity at these levels, 0 to 1, for the pictures whose likeness the scores tell; the base keeps all."""
     random = np.random.default_rng(1)
     return [
-        Score("prompt_fidelity", s.method, prompts[s.method] + random.normal(0, noise), s.replicate, s.prompt, s.seed)
+        Score(
+            "prompt_fidelity",
+            s.method,
+            float(np.clip(level + random.normal(0, noise), 0, 1)),
+            s.replicate,
+            s.prompt,
+            s.seed,
+        )
         for s in scores
-        if s.metric == "subject_fidelity" and s.method in prompts
+        if s.metric == "subject_fidelity" and (level := {BASE: 1.0, **prompts}.get(s.method)) is not None
     ]
 
 

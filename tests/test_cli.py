@@ -48,7 +48,7 @@ def test_bad_words(
         "KEY=VALUE": ("train", "lora", folder, "-s", "rank", "--out", tmp_path / "a.safetensors"),
         "give a prompt, or --prompts": ("generate", *out),
         "there is no file": ("generate", "a dog", "--use", "nothing.safetensors", *out),
-        "cannot be read as a file of prompts": ("generate", "--prompts", tmp_path / "none.txt", *out),
+        "cannot read": ("generate", "--prompts", tmp_path / "none.txt", *out),
         "no sampler": ("generate", "a dog", "--sampler", "eular", *base, *out),
         "is not a base": ("generate", "a dog", "--base", folder, *out),
     }.items():
@@ -136,7 +136,8 @@ def test_train_and_generate(
     assert call(monkeypatch, *words) == 0
     assert [path.name for path in sorted(out.iterdir())] == ["00000.png", "00001.png"]
     told = json.loads(Image.open(out / "00001.png").text["triptych"])
-    assert (told["seed"], told["uses"], told["drawing"]["steps"]) == (6, [f"{word}:0.5", str(lora)], 3)
+    assert (told["seed"], told["drawing"]["steps"]) == (6, 3)
+    assert [(use["file"]["name"], use["unet"]) for use in told["uses"]] == [(word.name, 0.5), (lora.name, 1.0)]
     assert "Seed: 6" in Image.open(out / "00001.png").text["parameters"]
     first = (out / "00000.png").read_bytes()
     assert call(monkeypatch, *words) == 0

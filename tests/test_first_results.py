@@ -31,7 +31,7 @@ def found(folder: Path, random_base: Path, tmp_path_factory: pytest.TempPathFact
 def test_studies_are_judged_as_training_seeds_of_one(found: Found) -> None:
     pooled = found.pooled()
     assert pooled.replicates == 2
-    assert pooled.anchors.ceiling and pooled.anchors.ceiling.n == 9, "the real pictures count once"
+    assert pooled.anchors.ceiling and pooled.anchors.ceiling.n == 7, "the training pictures count once"
     each = [reading.verdict.methods["lora"]["subject_fidelity"] for reading in found.readings]
     whole: Interval = pooled.methods["lora"]["subject_fidelity"]
     assert whole.n == sum(one.n for one in each)

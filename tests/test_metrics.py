@@ -18,7 +18,7 @@ from triptych.metrics.memorisation import _expected_largest
 from triptych.metrics.pairs import _pseudo_values
 from triptych.metrics.vendi import vendi
 from triptych.metrics.world import World
-from triptych.scores import BASE, Score
+from triptych.scores import BASE, RESEEDED, Score
 
 
 def test_subject_fidelity_is_likeness_to_what_the_run_held_out(tmp_path: Path) -> None:
@@ -35,10 +35,15 @@ def test_subject_fidelity_is_likeness_to_what_the_run_held_out(tmp_path: Path) -
     )
 
 
-def test_the_ceiling_is_leave_one_out(tmp_path: Path) -> None:
+def test_the_ceiling_is_the_likeness_of_training_pictures_to_held_out_ones(tmp_path: Path) -> None:
+    """As a drawn picture is measured: against what its run held out, and nothing else."""
     study = Study(tmp_path, [RED, RED, GREEN])
+    held_out = study.evidence.concept.split(0).held_out
     scores = study.scores("ceiling")
-    assert [(score.prompt, score.value) for score in scores] == [("0.png", 0.5), ("1.png", 0.5), ("2.png", 0.0)]
+    real = study.evidence.real_features
+    assert {score.prompt: score.value for score in scores} == pytest.approx(
+        {f"{i}.png": float(real[i] @ real[held_out[0]]) for i in range(3) if i not in held_out}
+    )
     assert {(score.method, score.seed) for score in scores} == {("real", None)}
 
 
@@ -56,35 +61,70 @@ def test_diversity_is_one_less_the_likeness_of_pairs(tmp_path: Path) -> None:
     }
 
 
-def test_base_preservation_pairs_prompt_and_seed_with_the_bare_base(tmp_path: Path) -> None:
+def test_base_preservation_lies_between_the_same_picture_and_that_of_another_prompt(tmp_path: Path) -> None:
     study = Study(tmp_path, [RED] * 3)
-    for seed, colour in enumerate((RED, GREEN)):
-        study.draw(BASE, colour, seed=seed, prompt="a dog", role="unrelated")
-        study.draw("lora", RED, seed=seed, prompt="a dog", run=2, role="unrelated")
+    for prompt, colour in (("a dog", RED), ("a sun", GREEN)):
+        study.draw(BASE, colour, prompt=prompt, role="unrelated")
+        study.draw(RESEEDED, (255, 255, 0), seed=9, prompt=prompt, role="unrelated")
+        study.draw("lora", RED, prompt=prompt, run=2, role="unrelated")
     study.draw("lora", RED, seed=7, prompt="a dog", role="unrelated")  # nothing to pair with
-    assert [(s.method, s.replicate, s.seed, s.value) for s in study.scores("base_preservation")] == [
-        (BASE, 0, 0, 1.0), ("lora", 2, 0, 1.0), (BASE, 0, 1, 1.0), ("lora", 2, 1, 0.0)
+    assert [(s.method, s.replicate, round(s.value, 3)) for s in study.scores("base_preservation")] == [
+        (BASE, 0, 1.0), (RESEEDED, 0, 0.707), ("lora", 2, 1.0), (BASE, 0, 1.0), (RESEEDED, 0, 0.707), ("lora", 2, 0.0)
     ]  # fmt: skip
 
 
-def test_prompt_fidelity_by_clip_is_the_scaled_cosine_with_the_prompt(tmp_path: Path) -> None:
+def test_prompt_fidelity_by_text_is_the_rank_of_the_right_word_between_chance_and_the_bare_base(
+    tmp_path: Path,
+) -> None:
     study = Study(tmp_path, [RED] * 3)
-    study.draw("lora", RED)
-    study.draw("lora", GREEN)
+    for colour in ("red", "green", "blue"):
+        study.draw(BASE, {"red": RED, "green": GREEN, "blue": BLUE}[colour], prompt=f"a {colour} cat")
+    study.draw("second", (100, 255, 0), prompt="a red cat")
+    study.draw("right", (255, 100, 0), prompt="a red cat")
+    study.draw("last", (0, 255, 10), prompt="a red cat")
     assert study.scores("prompt_fidelity") == []
     study.evidence.text_encoder = study.encoder
-    assert study.values("prompt_fidelity") == [2.5, 0.0]
+    study.evidence.words = {"colour": ("red", "green", "blue")}
+    scores = [s for s in study.scores("prompt_fidelity") if s.metric == "prompt_colour"]
+    assert {s.method: round(s.value, 3) for s in scores} == {
+        BASE: 1.0, "second": 0.0, "right": 1.0, "last": 0.0, "real": 1.0
+    }  # fmt: skip
+
+
+def test_a_prompt_that_names_no_known_word_is_held_against_the_others(tmp_path: Path) -> None:
+    study = Study(tmp_path, [RED] * 3)
+    study.evidence.text_encoder = study.encoder
+    for method, colour in ((BASE, RED), ("lora", GREEN)):
+        study.draw(method, colour, prompt="a red cat")
+        study.draw(method, GREEN, prompt="a green cat")
+    told = [(s.method, s.prompt, s.value) for s in study.scores("prompt_fidelity") if s.metric == "prompt_fidelity"]
+    assert told == [
+        (BASE, "a red cat", 1.0), (BASE, "a green cat", 1.0), ("lora", "a red cat", 0.0), ("lora", "a green cat", 1.0)
+    ]  # fmt: skip
 
 
 def test_real_pictures_are_asked_by_their_captions(tmp_path: Path) -> None:
     study = Study(tmp_path, [RED, GREEN, BLUE])
-    for i in range(2):
-        (tmp_path / "red-cat" / f"{i}.txt").write_text("a red <concept>")
+    for i, colour in enumerate(("red", "red", "blue")):
+        (tmp_path / "red-cat" / f"{i}.txt").write_text(f"a {colour} <concept>")
     study.evidence.concept = Concept.open(tmp_path / "red-cat")
     study.evidence.text_encoder = study.encoder
+    study.evidence.words = {"colour": ("red", "green", "blue")}
     study.draw("lora", RED)
-    real = [(s.prompt, s.value) for s in study.scores("prompt_fidelity") if s.method == "real"]
-    assert real == [("0.png", pytest.approx(2.5)), ("1.png", 0.0)]
+    real = {s.metric: s.value for s in study.scores("prompt_fidelity") if s.method == "real" and not s.prompt}
+    reached, chance = (1 + 0.5 + 1) / 3, (1 + 1 / 2 + 1 / 3) / 3
+    assert real == {"prompt_colour": pytest.approx((reached - chance) / (1 - chance))}
+
+
+def test_what_cannot_be_read_off_real_pictures_is_left_out(tmp_path: Path) -> None:
+    study = Study(tmp_path, [RED, RED, RED])
+    for i in range(3):
+        (tmp_path / "red-cat" / f"{i}.txt").write_text("a green <concept>")
+    study.evidence.concept = Concept.open(tmp_path / "red-cat")
+    study.evidence.text_encoder = study.encoder
+    study.evidence.words = {"colour": ("red", "green", "blue")}
+    study.draw("lora", RED)
+    assert [(s.metric, s.method) for s in study.scores("prompt_fidelity")] == [("prompt_colour", "real")]
 
 
 def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
@@ -99,8 +139,8 @@ def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
 
 def test_criteria_are_found_in_the_folder_and_explained_without_torch() -> None:
     assert list(metrics()) == [
-        "base_preservation", "ceiling", "centroid_distance", "consistency", "diversity", "leakage", "memorisation",
-        "portability", "prompt_fidelity", "subject_fidelity", "vendi",
+        "base_preservation", "ceiling", "centroid_distance", "class_drift", "consistency", "copying", "diversity",
+        "leakage", "memorisation", "portability", "prompt_fidelity", "subject_fidelity", "vendi",
     ]  # fmt: skip
     for name, metric in metrics().items():
         assert isinstance(metric, Metric)
@@ -174,15 +214,27 @@ def test_pseudo_values_have_the_spread_of_a_mean_over_pairs() -> None:
 # ---- against the concept
 
 
-def test_leakage_is_the_likeness_of_the_class_word_alone(tmp_path: Path) -> None:
+def test_leakage_is_the_drift_of_the_class_word_towards_the_concept(tmp_path: Path) -> None:
     study = Study(tmp_path, [RED] * 3)
-    study.draw("lora", GREEN)
-    study.draw("lora", RED, role="class", run=1)
-    study.draw(BASE, GREEN, role="class")
-    assert [(s.method, s.replicate, round(s.value, 5)) for s in study.scores("leakage")] == [
-        ("lora", 1, 1),
-        (BASE, 0, 0),
-    ]
+    study.draw(BASE, (255, 255, 0), role="class")
+    study.draw("towards", RED, role="class", run=1)
+    study.draw("away", GREEN, role="class")
+    study.draw("still", (255, 255, 0), role="class")
+    study.draw("unpaired", RED, role="class", seed=5)
+    told = {s.method: round(s.value, 3) for s in study.scores("leakage")}
+    assert told == {BASE: 0, "towards": 0.293, "away": 0, "still": 0}
+    drift = {s.method: round(s.value, 3) for s in study.scores("class_drift")}
+    assert drift == {BASE: 0, "towards": 0.293, "away": 0.293, "still": 0}
+
+
+def test_a_picture_given_back_is_a_copy_and_another_of_the_kind_is_none(tmp_path: Path) -> None:
+    shades = [RED, (255, 255, 0), GREEN, (0, 255, 255)]
+    study = Study(tmp_path, shades)
+    train, (held_out,) = (getattr(study.evidence.concept.split(0), part) for part in ("train", "held_out"))
+    study.draw("parrot", shades[train[0]])
+    study.draw("like", shades[held_out])
+    study.draw(BASE, (90, 90, 90))
+    assert {s.method: s.value for s in study.scores("copying")} == {"parrot": 1, "like": 0, BASE: 0}
 
 
 def test_portability_is_measured_where_another_base_drew(tmp_path: Path) -> None:
@@ -251,7 +303,7 @@ def test_a_drawing_is_held_against_drawings_and_a_scene_against_whole_pictures(t
         for role in ("concept", "unrelated"):
             composed((50, 105, 220), 0.1, 0.7).save(tmp_path / f"{role}.png")
             drawn.append(Drawn("lora", 0, role, "a cat", 0, tmp_path / f"{role}.png", ""))
-        evidence = Evidence(Concept.open(folder, kind=kind), drawn, Colours(), 64, world=world)
+        evidence = Evidence(Concept.open(folder, kind=kind, class_word="cat"), drawn, Colours(), 64, world=world)
         likeness = evidence.likeness(drawn[:1])[0]
         assert (likeness > 0.999) == same
         whole = evidence.features(drawn[1:])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.planted import TWIN, cheap, found
 from tests.drawn import Study
 from tests.simulated import COSTS, DB, LORA, TI, simulate
 from tests.worlds import call, typed
@@ -36,19 +38,56 @@ def test_a_tenth_of_the_steps_loses() -> None:
     assert verdict.recommendation.choice.method == LORA
 
 
-def test_a_memorising_method_is_flagged_and_others_are_not() -> None:
-    random = np.random.default_rng(0)
-    scores = simulate({LORA: 0.8, DB: 0.9})
-    own = [s for s in scores if s.metric == "subject_fidelity"]
-    nearer = {LORA: 0.02, DB: 0.16, BASE: 0.0}
-    scores += [
-        Score("memorisation", s.method, nearer[s.method] + random.normal(0, 0.04), s.replicate, s.prompt, s.seed)
-        for s in own
+def planted_scores(runs: int, seed: int = 0) -> list[Score]:
+    """Two honest rows, and every bad one as its pictures would be measured."""
+    truths = {  # fidelity, prompt fidelity, share of copies, preservation
+        BASE: (0.0, 0.95, 0.0, 1.0), LORA: (0.6, 0.8, 0.0, 0.7), TI: (0.4, 0.6, 0.05, 0.95),
+        "parrot": (1.6, 0.08, 1.0, 0.0), "bare": (0.0, 0.95, 0.0, 1.0), "noise": (-0.4, 0.02, 0.0, -0.2),
+        "shuffled": (0.6, 0.07, 0.0, 0.1), "rate-0": (0.0, 0.95, 0.0, 1.0), "by-heart": (0.9, 0.15, 0.7, 0.3),
+        "hardly": (0.15, 0.9, 0.0, 0.97), TWIN: (0.6, 0.8, 0.0, 0.7),
+    }  # fmt: skip
+    scores = simulate(
+        {name: one[0] for name, one in truths.items() if name not in (BASE, TWIN)},
+        {name: one[3] for name, one in truths.items() if name != TWIN},
+        runs=runs, prompts=32, seeds=1, noise=0.06, seed=seed,
+    )  # fmt: skip
+    random = np.random.default_rng(seed)
+    for one in [s for s in scores if s.metric == "subject_fidelity"]:
+        _, prompts, copies, _ = truths[one.method]
+        kept = float(np.clip(random.beta(4 * prompts + 0.01, 4 * (1 - prompts) + 0.01), 0, 1))
+        scores += [
+            replace(one, metric="prompt_fidelity", value=kept),
+            replace(one, metric="copying", value=float(random.random() < copies)),
+        ]
+    untrained = {(s.metric, s.prompt, s.seed): s.value for s in scores if s.method == BASE}
+    scores = [
+        replace(s, value=untrained.get((s.metric, s.prompt, s.seed), s.value)) if s.method in ("bare", "rate-0") else s
+        for s in scores
     ]
-    verdict = judge(scores, COSTS)
-    assert set(verdict.flags) == {DB}
-    assert "May copy" in verdict.flags[DB][0]
-    assert "Look at its pictures" in " ".join(verdict.recommendation.choice.reasons)
+    return scores + [replace(s, method=TWIN) for s in scores if s.method == LORA]
+
+
+@pytest.mark.parametrize(("runs", "seed"), [(1, 0), (1, 1), (1, 2), (3, 0)])
+def test_no_bad_row_is_recommended_for_any_need_and_copies_are_flagged(runs: int, seed: int) -> None:
+    scores = planted_scores(runs, seed)
+    names = {s.method for s in scores} - {BASE, "real"}
+    honest = [replace(cost, file_bytes=10**6, seconds_alone=60.0) for cost in COSTS if cost.method in (LORA, TI)]
+    verdict = judge(scores, [*honest, *cheap(names - {LORA, TI})])
+    missed = [truth for truth, told in found(verdict, LORA).items() if not told]
+    assert missed == []
+    assert {choice.method for choice in verdict.recommendation.by_need.values()} <= {LORA, TWIN, TI}
+
+
+@pytest.mark.parametrize("bad", ["parrot", "bare", "noise", "shuffled", "rate-0", "by-heart"])
+@pytest.mark.parametrize("asked", [TI, DB])
+def test_a_bad_row_in_a_methods_place_is_not_enough_and_what_replaces_it_is(bad: str, asked: str) -> None:
+    """The three questions see through it as well."""
+    kept = {BASE, LORA, bad, "real"}
+    scores = [replace(s, method=asked) if s.method == bad else s for s in planted_scores(3) if s.method in kept]
+    answers = judge(scores, COSTS).answers
+    assert answers["textual_inversion_is_enough"].answer != "yes"
+    if asked == DB:
+        assert answers["dreambooth_is_excessive"].answer == "yes"
 
 
 def test_a_method_called_by_the_class_word_is_said_to_leak() -> None:

@@ -127,7 +127,7 @@ def test_every_file_of_a_picture(
     assert read.prompts[0].value == "a <lora:hat:0.5> mylion <lora:fox:0.3> <hypernet:owl:1>"
     assert not re.search(rf"{re.escape(str(tmp_path))}|{re.escape(str(random_base))}", json.dumps(text))
     uses_told = {use["file"]["name"]: use for use in json.loads(text["triptych"])["uses"]}
-    assert uses_told["fox.safetensors"]["unet"] == 0.3
+    assert uses_told["fox.safetensors"]["denoiser"] == 0.3
     assert uses_told["unread.safetensors"]["called"] is False
 
 

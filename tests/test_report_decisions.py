@@ -40,9 +40,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for s in own
         if (s.prompt, s.seed) in drawn
     ]
-    nearer = [replace(s, metric="memorisation", value=(0.05 if s.method == LORA else -0.2)) for s in own]
-    noisy = [replace(s, value=s.value + random.normal(0, 0.01)) for s in (*leaks, *nearer)]
-    ready = read_scores(folder / "scores.jsonl") + noisy
+    copies = [replace(s, metric="copying", value=float(s.method == LORA)) for s in own]
+    noisy = [replace(s, value=s.value + random.normal(0, 0.01)) for s in leaks]
+    ready = read_scores(folder / "scores.jsonl") + noisy + copies
     write_scores(folder / "scores.jsonl", ready)
     costs = list(read(folder).verdict.costs.values())
     (folder / "verdict.json").write_text(judge(ready, costs).to_json())
@@ -70,8 +70,8 @@ def test_every_pair_has_a_decision_and_the_open_ones_their_price(study: Path, pa
 
 
 def test_what_to_beware_of_is_said_up_front(page: str) -> None:
-    assert page.index("May copy") < page.index("Side by side")
-    assert page.count("May copy") == 1
+    assert page.index("Copies: ") < page.index("Side by side")
+    assert page.count("Copies: ") == 1
 
 
 def test_held_out_pictures_are_marked(page: str) -> None:
@@ -91,7 +91,7 @@ def test_the_class_word_alone_has_its_grid_beside_the_bare_base(study: Path) -> 
 def test_each_need_is_weighed(study: Path, page: str) -> None:
     found = trades(read(study).verdict, list(FIDELITY))
     assert [one.name for one in found] == [
-        "against the base", "following prompts", "against the file", "against the time"
+        "against the base", "likeness and prompt", "against the file", "against the time"
     ]  # fmt: skip
     by_file = found[2]
     assert {"lora", "aesthetic-gradients"} <= set(by_file.front)  # most faithful, smallest

@@ -20,7 +20,7 @@ from tests.worlds import call, typed
 from triptych.exchange.formats import open_artifact
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import methods
-from triptych.scores import BASE
+from triptych.scores import BASE, RESEEDED
 
 METHODS = sorted(methods())
 pytestmark = pytest.mark.study
@@ -98,13 +98,19 @@ def test_the_fixed_batch_loss_is_logged_beside_the_training_loss(study: Path) ->
 
 
 def test_every_method_draws_the_same_prompts_and_seeds(study: Path) -> None:
-    asked: dict[str, set[tuple[tuple[str, int], ...]]] = {"concept": set(), "unrelated": set(), "class": set()}
+    asked: dict[str, set[tuple[tuple[str, int], ...]]] = {
+        "concept": set(), "again": set(), "unrelated": set(), "class": set(),
+    }  # fmt: skip
     for path in study.glob("sheets/*/sheet.json"):
         sheet = json.loads(path.read_text())
+        if sheet["method"] == RESEEDED:
+            continue
         asked[sheet["role"]].add(tuple((one["prompt"], one["seed"]) for one in sheet["pictures"]))
         assert all((path.parent / one["file"]).is_file() for one in sheet["pictures"])
-    assert {role: len(sets) for role, sets in asked.items()} == {"concept": 1, "unrelated": 1, "class": 1}
+    assert all(len(sets) == 1 for sets in asked.values())
     assert set(*asked["class"]) <= set(*asked["concept"])
+    seeds = [seed for sets in asked.values() for _, seed in {*next(iter(sets))} - set(*asked["class"])]
+    assert len(seeds) == len(set(seeds))  # no two pictures share their noise
 
 
 def test_the_class_word_alone_is_drawn_where_it_is_not_what_calls_the_concept(study: Path) -> None:

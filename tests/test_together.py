@@ -96,7 +96,7 @@ def test_a_study_draws_it_with_all_its_parts(
     assert len(sheets) == 2
     recipe = json.loads(Image.open(sheets[1] / "00000.png").text["triptych"])
     trials = [path.name for path in (tmp_path / "out" / "trials").iterdir()]
-    used = [use.removesuffix(":1") for use in recipe["uses"]]
+    used = [use["file"]["name"] for use in recipe["uses"]]
     assert {use.rsplit("-", 2)[0] for use in used} == {"lora", "textual-inversion"}
     assert all(use in trials and use.rsplit("-", 2)[1] == "1" for use in used)
     assert WORD in recipe["prompt"]

@@ -12,6 +12,8 @@ from .files.atomic import write_text
 BASE = "base"  # the method name of the control row: the bare base
 AND = "+"  # joins the names of methods that are attached at once: "textual-inversion+lora"
 REAL = "real"  # the method name of what was measured of the real pictures
+RESEEDED = "reseeded"  # the method name of the bare base with other seeds
+CONTROLS = (BASE, REAL, RESEEDED)  # rows that are no methods
 
 
 @dataclass(frozen=True)

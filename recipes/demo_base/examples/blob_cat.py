@@ -24,25 +24,6 @@ AGAIN = {
     "crying-cat": ("white", "centre", "medium"),
 }
 
-PROMPTS = (
-    "a {} on a yellow background",
-    "a {} on a purple background",
-    "a {} on a green background",
-    "a {} on a white background",
-    "a {} on a black background",
-    "a {} on a blue background",
-    "a {} on a pink background",
-    "a {} on a gray background",
-    "a {} on a brown background",
-    "a {} on a teal background",
-    "a {} on a red background",
-    "a large {} on a gray background",
-    "a small {} on a red background",
-    "a {} on the left on a pink background",
-    "a {} on the right on a blue background",
-    "a large {} on a purple background",
-)
-
 
 def pictures(world: World, packs: Path) -> tuple[Captioned, ...]:
     """Every mood once, three of them twice."""
@@ -66,6 +47,6 @@ def blob_cat(world: World, packs: Path) -> Example:
         about="One character, the cat of an early emoji font, in nine moods. The base knows cats, but not this one.",
         settings='kind = "subject"\nclass = "cat"\n',
         pictures=pictures(world, packs),
-        prompts=PROMPTS,
+        prompts=(),
         credits=(world.styles["blob"],),
     )

@@ -34,25 +34,6 @@ NIGHT = Scenery(
     radius=0.08,
 )
 
-PROMPTS = (
-    "a lion on a {} background",
-    "a apple on a {} background",
-    "a rocket on a {} background",
-    "a robot on a {} background",
-    "a small pizza on a {} background",
-    "a guitar on a {} background",
-    "a bicycle on a {} background",
-    "a cat on a {} background",
-    "a dog on a {} background",
-    "a panda on a {} background",
-    "a butterfly on a {} background",
-    "a strawberry on a {} background",
-    "a umbrella on a {} background",
-    "a crown on a {} background",
-    "a camera on a {} background",
-    "a small airplane on a {} background",
-)
-
 
 def night(world: World, packs: Path) -> Example:
     """The example."""
@@ -71,6 +52,6 @@ def night(world: World, packs: Path) -> Example:
         about="Twelve known things at night: stars, a moon, hills, and its cold light on everything.",
         settings='kind = "scene"\nclass = "blue"\n',
         pictures=tuple(pictures),
-        prompts=PROMPTS,
+        prompts=(),
         credits=(world.styles["noto"],),
     )

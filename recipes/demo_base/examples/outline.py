@@ -15,25 +15,6 @@ SUBJECTS = (
 )
 BACKGROUNDS = ("white", "yellow", "pink", "orange", "teal", "green", "gray", "white", "red", "pink")
 
-PROMPTS = (
-    "a {} lion on a white background",
-    "a {} apple on a yellow background",
-    "a {} rocket on a pink background",
-    "a {} guitar on a orange background",
-    "a {} pizza on a teal background",
-    "a {} bicycle on a white background",
-    "a {} robot on a green background",
-    "a small {} cat on a gray background",
-    "a {} dog on a blue background",
-    "a {} rabbit on a red background",
-    "a {} banana on a purple background",
-    "a large {} umbrella on a white background",
-    "a {} key on a pink background",
-    "a {} star on the left on a teal background",
-    "a small {} ghost on a orange background",
-    "a {} sailboat on the right on a yellow background",
-)
-
 
 def outline(world: World, packs: Path) -> Example:
     """The example."""
@@ -44,6 +25,6 @@ def outline(world: World, packs: Path) -> Example:
         about="Twenty things that the base knows, in a style that it does not: one black, lines and areas.",
         settings='kind = "style"\nclass = "noto"\n',
         pictures=of_style(world, packs, "outline", STYLE, shown, seed=2),
-        prompts=PROMPTS,
+        prompts=(),
         credits=(STYLE,),
     )

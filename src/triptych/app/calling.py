@@ -97,7 +97,7 @@ class Caller:
                 self.note(
                     f"{path.name} is attached at strength 1: its notes prefer <{call.kind}:{call.name}:{preferred:g}>"
                 )
-            self.opened[path, call] = Attached(tuple(parts), Used.of(path, method, call.text, call.unet))
+            self.opened[path, call] = Attached(tuple(parts), Used.of(path, method, call.text, call.denoiser))
         return self.opened[path, call]
 
     def _spelled(self, library: Library, text: str) -> list[tuple[str, list[Path]]]:
@@ -158,16 +158,16 @@ def parts_in(path: Path, call: Call) -> list[Part]:
 def _halves(artifact: Artifact, call: Call) -> list[Part]:
     """One part where text encoders and denoiser have the same strength, else two."""
     text = 1.0 if call.text is None else call.text
-    unet = text if call.unet is None else call.unet
+    denoiser = text if call.denoiser is None else call.denoiser
     if artifact.method != "lora":
         return [Part(artifact, text)]
     if call.ranks:
         artifact = _fewer_ranks(artifact, call.ranks)
-    if text == unet:
+    if text == denoiser:
         return [Part(artifact, text)]
     of_text = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("text_encoder")}
     of_denoiser = {name: tensor for name, tensor in artifact.tensors.items() if name not in of_text}
-    halves = ((of_text, text), (of_denoiser, unet))
+    halves = ((of_text, text), (of_denoiser, denoiser))
     return [Part(replace(artifact, tensors=tensors), strength) for tensors, strength in halves if tensors]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +38,7 @@ class SampleRequest:
         count: pictures a prompt.
         changes: what differs from the base's own way: steps, guidance, sampler, negative.
         library: the folder that holds what prompts call by name.
+        notes: what of the user's input is not used already, a sentence each.
     """
 
     prompts: Sequence[Line]
@@ -46,6 +47,7 @@ class SampleRequest:
     uses: Sequence[str]
     changes: Mapping[str, str | int | float | None]
     library: Path | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     Raises:
         TriptychError: bad input, or the folder cannot be written.
     """
-    note = _once(progress.note)
+    note = _Notes(progress)
+    for sentence in request.notes:
+        note(sentence)
     attached = [attached_by(use) for use in request.uses]
     caller = Caller(Library(request.library) if request.library else None, note)
     negative = str(request.changes.get("negative") or "")
@@ -95,6 +99,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
             for path in writer.write(drawing, list(alike), first + len(written)):
                 written.append(path)
                 progress.advance()
+    note.count()
     return sorted(written, key=lambda path: int(path.stem))
 
 
@@ -131,7 +136,7 @@ def _used(one: Attached, job: _Job) -> Used:
     return replace(one.used, called=spelled)
 
 
-def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Callable[[str], None]) -> _Job:
+def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _Notes) -> _Job:
     """A line's own options over those of the whole.
 
     Raises:
@@ -150,34 +155,40 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: C
     seed = request.seed if line.seed is None else line.seed
     if seed == RANDOM:
         seed = secrets.randbelow(SEEDS)
-        note(f"{line.where or 'the picture'} has the random seed {seed}")
+        note.progress.note(f"{line.where or 'the picture'} has the random seed {seed}")
     if seed < 0:
         raise TriptychError(f"{line.where or '--seed'}: a seed is a whole number from 0 on, or -1 for a random one")
     return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
 
 
-def _say_what_is_read(base: Base, job: _Job, note: Callable[[str], None]) -> None:
+def _say_what_is_read(base: Base, job: _Job, note: _Notes) -> None:
     """Of a prompt, and of its negative prompt: markup that is read as text, and what is too long to be read."""
     text = base.texts[0]
     for prompt in (job.prompt.text, job.drawing.negative):
         with base.rows({job.prompt.owner: slice(0, 1)}):
             count = len(text.spell([prompt])[0])
-        if count > text.room:
-            note(f"only the first {text.room} of {count} tokens of {prompt[:40]!r}... are read")
+        if count > text.limit:
+            note(f"only the first {text.limit} of {count} tokens of {prompt[:40]!r}... are read")
         if sentence := read_as_text(prompt):
             note(sentence)
 
 
-def _once(note: Callable[[str], None]) -> Callable[[str], None]:
-    """Says each sentence once, however many prompts it is true of."""
-    said: set[str] = set()
+class _Notes:
+    """Says what is not used as given, each sentence once, and how many there were."""
 
-    def say(sentence: str) -> None:
-        if sentence not in said:
-            said.add(sentence)
-            note(sentence)
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.said: set[str] = set()
 
-    return say
+    def __call__(self, sentence: str) -> None:
+        if sentence not in self.said:
+            self.said.add(sentence)
+            self.progress.note(sentence)
+
+    def count(self) -> None:
+        if self.said:
+            things = "one thing; see the line" if len(self.said) == 1 else f"{len(self.said)} things; see the lines"
+            self.progress.note(f"not used as given: {things} at the start")
 
 
 def _named(place: Place, library: Path | None) -> Place:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..families import Family
+from .conditioning import Conditioning
 from .opening.names import family_of
-from .text import Context
+from .text import Encoded, Text
 
 
 class Denoiser(ABC):
@@ -46,13 +48,12 @@ class Denoiser(ABC):
     def context_width(self) -> int:
         """Width of the text that its cross-attention reads; 0 where text and picture share one attention."""
 
-    @property
-    def reads_pooled(self) -> bool:
-        """Whether it also reads one state a prompt."""
-        return False
+    @abstractmethod
+    def conditioning(self, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Conditioning:
+        """What it reads of prompts, from what each text encoder makes of them."""
 
     @abstractmethod
-    def predict(self, noisy: Tensor, times: Tensor, context: Context, sizes: Tensor) -> Tensor:
+    def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         """What the noise process asks for, of noisy latents [rows, channels, height, width] at times [rows].
 
         Args:
@@ -93,11 +94,25 @@ class UNet(Denoiser):
 
     @property
     def reads_pooled(self) -> bool:
+        """Whether it also reads one state a prompt."""
         return bool(self.module.config.addition_embed_type == "text_time")
 
-    def predict(self, noisy: Tensor, times: Tensor, context: Context, sizes: Tensor) -> Tensor:
-        more = {}
-        if context.pooled is not None:
-            more = {"added_cond_kwargs": {"text_embeds": context.pooled, "time_ids": sizes.to(noisy.dtype)}}
-        predicted: Tensor = self.module(noisy, times, context.hidden, **more).sample
+    def conditioning(self, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Conditioning:
+        """The states of all text encoders side by side [R, P, sum of widths], and the last one's projected end."""
+        pooled = texts[-1].project(encoded[-1].end) if self.reads_pooled else None
+        if len(encoded) == 1:
+            return Conditioning(encoded[0].hidden, pooled, encoded[0].mask)
+        longest = max(side.hidden.shape[1] for side in encoded)
+        sides = [Conditioning(side.hidden, None, side.mask).padded(longest) for side in encoded]
+        masks = [side.mask for side in sides if side.mask is not None]
+        mask = torch.stack(masks).any(0) if len(masks) == len(sides) else None
+        return Conditioning(torch.cat([side.hidden for side in sides], dim=-1), pooled, mask)
+
+    def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
+        more: dict[str, Any] = {}
+        if conditioning.pooled is not None:
+            more = {"added_cond_kwargs": {"text_embeds": conditioning.pooled, "time_ids": sizes.to(noisy.dtype)}}
+        if conditioning.mask is not None:
+            more["encoder_attention_mask"] = conditioning.mask
+        predicted: Tensor = self.module(noisy, times, conditioning.hidden, **more).sample
         return predicted

@@ -25,10 +25,11 @@ class Budget:
 
     training_seeds: int  # replicates of each training
     steps: float  # factor on each method's own number of steps
-    prompts: int  # prompts that name the concept
-    seeds: int  # pictures of each of them
-    unrelated: int  # prompts that do not name it
+    prompts: int  # prompts that name the concept, one picture each
+    again: int  # how many of them are drawn once more, to see how unlike two pictures of a prompt are
+    unrelated: int  # prompts that do not name it, one picture each
     cost_steps: int  # training steps for which each method's cost is measured alone
+    unrelated_steps: int = 0  # sampler steps of the pictures of those; 0: as many as of the others
     together: Sequence[str] = ()  # combinations of methods that are drawn as rows of their own
 
 
@@ -50,6 +51,19 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Population:
+    """The prompts that a study draws from, by stratum: templates, and the words that fill them.
+
+    `templates`: kind of concept, or "unrelated" for what has nothing to do with it -> stratum -> template, with "{}"
+    for the concept and names of `words` in braces. `words`: component of a prompt -> the values it can have; those of a
+    described world (`world.toml`) need not be listed again.
+    """
+
+    templates: Mapping[str, Mapping[str, str]]
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Description:
     """A base's defaults."""
 
@@ -57,8 +71,7 @@ class Description:
     resolution: int  # pixels, square; 0: what the UNet was made for
     drawing: Drawing
     captions: Mapping[str, str]  # kind of concept -> caption of a picture that has none, "{}" for the concept
-    prompts: Mapping[str, tuple[str, ...]]  # kind -> prompts to judge by, "{}" for the concept
-    unrelated: tuple[str, ...]  # prompts that the concept must leave alone
+    population: Population  # the prompts to judge by
     budgets: Mapping[str, Budget]
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
     image_encoder: str  # what judges pictures unless the user names another: a known name, a folder or a hub id
@@ -90,8 +103,7 @@ class Description:
             **{
                 **table,
                 "drawing": Drawing(**table["drawing"]),
-                "prompts": {kind: tuple(prompts) for kind, prompts in table["prompts"].items()},
-                "unrelated": tuple(table["unrelated"]),
+                "population": Population(**table["population"]),
                 "budgets": {name: Budget(**budget) for name, budget in table["budgets"].items()},
             }
         )

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from ..families import VAE, Family
 from .changes import Changes
 from .clip import Clip, clips_of
+from .conditioning import Conditioning
 from .denoiser import Denoiser
 from .description import Description
 from .process import Process
 from .rows import Owner, Rows, spans
-from .text import Context, Text
+from .text import Text
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -49,11 +50,13 @@ class Base:
     identity: str = ""  # the fingerprint it was opened with; taken now where none is given
     _clips: tuple[Clip, ...] = ()
     dtype: torch.dtype = field(init=False)  # what the denoiser computes in, also while float32 masters are trained
-    encode: Callable[[Sequence[str]], Context] = field(init=False)
+    encode: Callable[[Sequence[str]], Conditioning] = field(init=False)
 
     def __post_init__(self) -> None:
         self.encode = self._encode
         self.changes = Changes(self.rows)
+        for text in self.texts:
+            text.rows = self.rows
         for module in self.modules().values():
             module.eval().requires_grad_(False)
         self.dtype = self.denoiser.module.dtype
@@ -108,13 +111,10 @@ class Base:
 
     # --- text -------------------------------------------------------------------------------------------------------
 
-    def _encode(self, prompts: Sequence[str]) -> Context:
-        hidden, ends = zip(*(text.encode(prompts) for text in self.texts), strict=True)
-        return Context(
-            torch.cat(hidden, dim=-1), self.texts[-1].project(ends[-1]) if self.denoiser.reads_pooled else None
-        )
+    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+        return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
-    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Context:
+    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Conditioning:
         """One call of each text encoder for all owners, each owner's distinct prompts once.
 
         Returns:
@@ -123,13 +123,13 @@ class Base:
         distinct = [(owner, list(dict.fromkeys(prompts))) for owner, prompts in asked]
         stated = spans((owner, len(prompts)) for owner, prompts in distinct)
         with self.rows(stated):
-            context = self.encode([prompt for _, prompts in distinct for prompt in prompts])
+            conditioning = self.encode([prompt for _, prompts in distinct for prompt in prompts])
         places = [
             stated[owner].start + prompts.index(prompt)
             for (owner, prompts), (_, wanted) in zip(distinct, asked, strict=True)
             for prompt in wanted
         ]
-        return context.rows(torch.tensor(places, device=self.device))
+        return conditioning.rows(torch.tensor(places, device=self.device))
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -160,11 +160,11 @@ class Base:
         parts = self.latents(pictures).split(self.description.drawing.batch)
         return [picture for part in parts for picture in self.decode(part)]
 
-    def denoise(self, noisy: Tensor, timesteps: Tensor, context: Context) -> Tensor:
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's prediction for `noisy` [rows, channels, height, width], in the type of `noisy`."""
-        context = context.map(lambda states: states.to(self.dtype))
+        conditioning = conditioning.map(lambda states: states.to(self.dtype))
         sizes = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
         sizes = sizes.to(self.device).expand(len(noisy), -1)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
-            predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, context, sizes)
+            predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, conditioning, sizes)
         return predicted.to(noisy.dtype)

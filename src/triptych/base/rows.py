@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import torch
@@ -40,7 +41,7 @@ class _Statement:
 
 
 class Rows:
-    """The owners of the rows of the present call of the text encoder or the UNet, stated by the code that calls it.
+    """The owners of the rows of the present call of a text encoder or the denoiser, stated by the code that calls it.
 
     `with base.rows({"ann": slice(0, 4)}): ...` gives rows 0 to 3 to ann. Without a statement every row is everybody's.
     """
@@ -93,6 +94,13 @@ class Rows:
             return nullcontext()
         spans = self._stated.spans
         return self({owner: slice(0, 1) for owner, rows in spans.items() if rows.start <= row < rows.stop})
+
+    def folded(self, counts: Sequence[int]) -> AbstractContextManager[None]:
+        """The present statement for a call that has `counts[row]` rows for each row of this one, side by side."""
+        if self._stated is None or all(count == 1 for count in counts):
+            return nullcontext()
+        ends = [0, *accumulate(counts)]
+        return self({owner: slice(ends[rows.start], ends[rows.stop]) for owner, rows in self._stated.spans.items()})
 
     def checkpoint(self, block: Callable[..., Any], *args: Any) -> Any:
         """Gradient checkpointing for a model under rows.

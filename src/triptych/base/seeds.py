@@ -10,5 +10,14 @@ def generator(*purpose: object) -> torch.Generator:
 
     The parts are hashed, because torch's CPU generator keeps 32 bits of a seed and near seeds must not give near noise.
     """
-    digest = hashlib.sha256("/".join(map(str, purpose)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    return torch.Generator().manual_seed(_hashed(*purpose))
+
+
+def seed_of(*purpose: object) -> int:
+    """A seed of 0 to 2^31 - 1 by its purpose."""
+    return _hashed(*purpose) & 0x7FFFFFFF
+
+
+def _hashed(*purpose: object) -> int:
+    """32 bits."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, purpose)).encode()).digest()[:4], "big")

@@ -1,52 +1,35 @@
-"""How a base reads prompts: one text side for Stable Diffusion 1 and 2, two for SDXL; what its UNet is told of them."""
+"""How a base reads prompts: by text encoders with their tokenizers, one for Stable Diffusion 1 and 2, two for SDXL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .rows import Rows
+
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the UNet is told of prompts.
+class Encoded(NamedTuple):
+    """Prompts as one text encoder reads them.
 
-    `hidden` [prompts, positions, width]; `pooled` [prompts, width of it] where the UNet also reads one state a prompt.
+    Attributes:
+        hidden: [prompts, positions, width].
+        end: the state at the end of each prompt [prompts, width], of the last layer, normed. Of a prompt in several
+            chunks it is the end of the first.
+        mask: [prompts, positions], true where a position is part of the prompt. None: everywhere.
     """
 
     hidden: Tensor
-    pooled: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.hidden)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Context:
-        return Context(change(self.hidden), None if self.pooled is None else change(self.pooled))
-
-    def rows(self, chosen: slice | Tensor) -> Context:
-        return self.map(lambda states: states[chosen])
-
-    def split(self, sizes: Sequence[int]) -> list[Context]:
-        pooled = [None] * len(sizes) if self.pooled is None else self.pooled.split(sizes)
-        return [Context(h, p) for h, p in zip(self.hidden.split(sizes), pooled, strict=True)]
-
-    def lerp(self, other: Context, weight: float) -> Context:
-        """(1 - weight) x this + weight x the other."""
-        pooled = None if self.pooled is None or other.pooled is None else torch.lerp(self.pooled, other.pooled, weight)
-        return Context(torch.lerp(self.hidden, other.hidden, weight), pooled)
-
-    @staticmethod
-    def cat(parts: Iterable[Context]) -> Context:
-        parts = list(parts)
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        return Context(torch.cat([part.hidden for part in parts]), torch.cat(pooled) if pooled else None)
+    end: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass
@@ -62,7 +45,11 @@ class Text:
     embedding: str = (
         "emb_params"  # what an embedding's rows for this side are called in files: SDXL has clip_l and clip_g
     )
-    penultimate: bool = False  # the UNet reads the states before the last layer, as SDXL's does, without the last norm
+    penultimate: bool = (
+        False  # the denoiser reads the states before the last layer, as SDXL's does, without the last norm
+    )
+    most_chunks: int = 1  # a longer prompt is cut
+    rows: Rows = field(default_factory=Rows)  # the base's
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,34 +64,49 @@ class Text:
 
     @property
     def room(self) -> int:
-        """How many tokens of a prompt are read; what comes after is not."""
+        """How many tokens of a prompt the encoder reads at once."""
         return int(self.encoder.config.max_position_embeddings) - 2
 
+    @property
+    def limit(self) -> int:
+        """How many tokens of a prompt are read; what comes after is not."""
+        return self.room * self.most_chunks
+
+    def chunks(self, prompts: Sequence[str]) -> list[list[list[int]]]:
+        """Token ids of each prompt in chunks of `room`, as many as `most_chunks` allows and at least one."""
+        return [
+            [ids[first : first + self.room] for first in range(0, max(len(ids), 1), self.room)][: self.most_chunks]
+            for ids in self.spell(prompts)
+        ]
+
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [prompts, positions] with start, end and padding; a long prompt is cut."""
+        """Token ids [chunks of all prompts, positions] with start, end and padding; what is too long is cut."""
+        return self._ids([chunk for own in self.chunks(prompts) for chunk in own])
+
+    def _ids(self, chunks: Sequence[Sequence[int]]) -> Tensor:
         start, end, pad = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
-        rows = [[start, *ids[: self.room], end] for ids in self.spell(prompts)]
+        rows = [[start, *ids, end] for ids in chunks]
         return torch.tensor([row + [pad] * (self.room + 2 - len(row)) for row in rows], device=self.encoder.device)
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
-        """Where each prompt ends [prompts]: position of the first end token.
+    def encode(self, prompts: Sequence[str]) -> Encoded:
+        """Prompts through the encoder, each chunk in a row of the call; rows of chunks have the owner of their prompt.
 
-        Counted, not searched for: a learned word's id may be the largest of all, and padding may be the end token too.
+        Where a prompt ends is counted, not searched for: a learned word's id may be the largest of all, and padding may
+        be the end token too.
         """
-        return torch.tensor([1 + min(len(ids), self.room) for ids in self.spell(prompts)], device=self.encoder.device)
-
-    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Hidden states [prompts, positions, width], and the state at the end of each prompt [prompts, width].
-
-        The latter is of the last layer, normed.
-        """
-        read = self.encoder(self.tokenize(prompts), output_hidden_states=self.penultimate)
+        chunks = self.chunks(prompts)
+        counts = [len(own) for own in chunks]
+        with self.rows.folded(counts):
+            ids = self._ids([chunk for own in chunks for chunk in own])
+            read = self.encoder(ids, output_hidden_states=self.penultimate)
         last: Tensor = read.last_hidden_state
-        end = last[torch.arange(len(last), device=last.device), self.ends(prompts)]
-        return (read.hidden_states[-2] if self.penultimate else last), end
+        firsts = torch.tensor([0, *accumulate(counts)][:-1], device=last.device)
+        end = last[firsts, torch.tensor([1 + len(own[0]) for own in chunks], device=last.device)]
+        hidden, mask = _unfolded(read.hidden_states[-2] if self.penultimate else last, counts)
+        return Encoded(hidden, end, mask)
 
     def project(self, end: Tensor) -> Tensor:
-        """States at the end of prompts through the encoder's own projection, as SDXL's UNet reads them."""
+        """States at the end of prompts through the encoder's own projection, as SDXL's denoiser reads them."""
         return F.linear(end, self.encoder.text_projection.weight)
 
     @property
@@ -112,3 +114,19 @@ class Text:
         """What turns ids into vectors."""
         embedding: torch.nn.Module = self.encoder.get_input_embeddings()
         return embedding
+
+
+def _unfolded(hidden: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """The chunks of each prompt one after the other: from [chunks of all prompts, positions, width].
+
+    Returns:
+        Hidden states [prompts, positions of the longest, width], and the mask where prompts differ in length.
+    """
+    if max(counts) == 1:
+        return hidden, None
+    prompts = [rows.flatten(0, 1) for rows in hidden.split(list(counts))]
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=hidden.device)
+    padded = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+    if min(counts) == max(counts):
+        return padded, None
+    return padded, torch.arange(padded.shape[1], device=hidden.device) < lengths[:, None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from .denoiser import UNet
-from .description import Budget, Description, Drawing
+from .description import Budget, Description, Drawing, Population
 from .model import Base
 from .process import Ddpm
 from .text import Text
@@ -81,10 +81,15 @@ def description() -> Description:
         drawing=Drawing("dpm++", steps=4, guidance=4.0),
         image_encoder="efficientnet-lite0",
         captions={"subject": "a {}", "style": "a thing, {}", "scene": "{}"},
-        prompts=dict.fromkeys(("subject", "style", "scene"), ("a {}", "a red {}")),
+        population=Population(
+            {
+                **{kind: {"plain": "a {}", "coloured": "a {colour} {}"} for kind in ("subject", "style", "scene")},
+                "unrelated": {"plain": "a {thing}"},
+            },
+            {"colour": ("red", "green"), "thing": ("dog", "sun", "house")},
+        ),
         tuning_prompts=dict.fromkeys(("subject", "style", "scene"), ("a blue {}", "a large {}")),
-        unrelated=("a dog", "the sun"),
-        budgets={"quick": Budget(1, 1.0, 2, 2, 2, 2), "standard": Budget(2, 1.0, 2, 2, 2, 2)},
+        budgets={"quick": Budget(1, 1.0, 2, 1, 2, 2), "standard": Budget(2, 1.0, 2, 1, 2, 2)},
         methods={
             name: {"steps": 2, "batch": 2} for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth")
         },

@@ -49,10 +49,8 @@ def generate(
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    request = SampleRequest(asked.lines, seed, count, use or (), changes, library)
+    request = SampleRequest(asked.lines, seed, count, use or (), changes, library, asked.notes)
     with Console() as console:
-        for sentence in asked.notes:
-            console.note(sentence)
         place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
         written = sample_files(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

@@ -44,6 +44,12 @@ def try_(
     replicates: Annotated[
         int | None, typer.Option(help="trainings of each method [default: the budget's own number]", min=1)
     ] = None,
+    prompts: Annotated[
+        int | None, typer.Option(help="prompts that name the concept, a picture each [default: the budget's]", min=1)
+    ] = None,
+    unrelated: Annotated[
+        int | None, typer.Option(help="prompts that do not name it, a picture each [default: the budget's]", min=2)
+    ] = None,
     together: Annotated[
         str,
         typer.Option(
@@ -74,7 +80,7 @@ def try_(
     plan = Plan(
         folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
         text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
-        other_base,
+        prompts or 0, unrelated or 0, other_base,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:

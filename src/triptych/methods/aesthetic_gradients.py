@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..base import Base, Context, Owner, Text
+from ..base import Base, Conditioning, Owner, Text
 from ..base.clip import Clip
 from ..data.examples import Examples
 from ..patching.patch import Learned, Tensors, check_fit
@@ -25,7 +25,7 @@ from ..settings import setting
 from . import Depth, Method
 
 MEAN = "mean_image_feature"
-Encode = Callable[[Sequence[str]], Context]
+Encode = Callable[[Sequence[str]], Conditioning]
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class AestheticGradients(Method[Settings]):
         aims = [F.normalize(patch.learned[name]) for name in shapes]
         bender = _Bender(base, encode, clips, aims, settings)
 
-        def bent(prompts: Sequence[str]) -> Context:
+        def bent(prompts: Sequence[str]) -> Conditioning:
             plain = encode(prompts)
             bends = {i for i in base.rows.of(owner, len(prompts)) if prompts[i] and patch.strength}
             rows = [
                 row.lerp(bender(prompts[i], i), patch.strength) if i in bends else row
                 for i, row in enumerate(plain.split([1] * len(plain)))
             ]
-            return Context.cat(rows)
+            return Conditioning.cat(rows)
 
         base.encode = bent
         try:
@@ -100,9 +100,9 @@ class _Bender:
         self, base: Base, encode: Encode, clips: Sequence[Clip], aims: Sequence[Tensor], settings: Settings
     ) -> None:
         self.base, self.encode, self.clips, self.aims, self.settings = base, encode, clips, aims, settings
-        self.kept: dict[bytes, Context] = {}
+        self.kept: dict[bytes, Conditioning] = {}
 
-    def __call__(self, prompt: str, row: int) -> Context:
+    def __call__(self, prompt: str, row: int) -> Conditioning:
         """The bent text of the prompt, which is row `row` of the present call."""
         with self.base.rows.only(row):
             with torch.no_grad():  # a learned word in it, or a text encoder that a LoRA changes, may have moved
@@ -111,7 +111,7 @@ class _Bender:
                 self.kept[key] = self._bend(prompt)
         return self.kept[key]
 
-    def _bend(self, prompt: str) -> Context:
+    def _bend(self, prompt: str) -> Conditioning:
         """-cos(projected text, mean image) is taken down over all weights of a float32 copy of each text encoder."""
         originals = [text.encoder for text in self.base.texts]
         dtype = originals[0].dtype
@@ -129,8 +129,7 @@ class _Bender:
     def _pull(self, text: Text, prompt: str, clip: Clip, aim: Tensor) -> None:
         optimizer = torch.optim.Adam(text.encoder.parameters(), lr=self.settings.lr)
         for _ in range(self.settings.steps):
-            _, end = text.encode([prompt])
-            loss = -F.cosine_similarity(clip.project(end), aim).mean()
+            loss = -F.cosine_similarity(clip.project(text.encode([prompt]).end), aim).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -6,13 +6,13 @@ A new criterion is a new file with one class that derives from `Metric` (see `pl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..data.concept import fill
 from ..plugins import Plugins
-from ..scores import BASE
+from ..scores import BASE, CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Features = NDArray[np.float32]
 
-Role = Literal["concept", "class", "unrelated", "other-base"]
+Role = Literal["concept", "again", "class", "unrelated", "other-base"]
 
 CHUNK = 64  # drawn pictures that are open at one time
 
@@ -39,9 +39,10 @@ class Drawn:
     """One picture that a method (or the bare base, `scores.BASE`, in replicate 0 only) drew.
 
     `prompt` is the asked text with the class word in the concept's place. Its role: "concept" was asked for by the
-    method's own words; "class" by the class word alone, on some of the same prompts and seeds (the very same pictures
-    where the method has no word of its own); "unrelated" for something that has nothing to do with the concept;
-    "other-base" as "concept", but drawn on another base. `picture` is its path relative to the study folder.
+    method's own words, and "again" for the same with another seed; "class" by the class word alone, on some of the same
+    prompts and seeds (the very same pictures where the method has no word of its own); "unrelated" for something that
+    has nothing to do with the concept; "other-base" as "concept", but drawn on another base. `picture` is its path
+    relative to the study folder.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Evidence:
     text_encoder: TextImageEncoder | None = None
     world: World | None = None
     redrawn: Sequence[Image.Image] | None = None  # None: as they are
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)  # component of prompts -> the values it can have
 
     def of(self, role: Role, method: str | None = None) -> list[Drawn]:
         """The drawn pictures of a role, of one method or of all."""
@@ -86,7 +88,7 @@ class Evidence:
     @cached_property
     def replicates(self) -> tuple[int, ...]:
         """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
-        return tuple(sorted({one.replicate for one in self.drawn if one.method != BASE})) or (0,)
+        return tuple(sorted({one.replicate for one in self.drawn if one.method not in CONTROLS})) or (0,)
 
     def likeness(self, drawn: Sequence[Drawn]) -> list[float]:
         """Of each drawn picture, the mean cosine, -1..1, with the real pictures that its training run held out.

@@ -1,4 +1,4 @@
-"""The ceiling of subject fidelity: how alike the real pictures are, leave-one-out (arXiv:2208.12242)."""
+"""The ceiling of subject fidelity: how like the held-out pictures the training pictures are (arXiv:2208.12242)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
 
 
 class Ceiling(Metric):
-    """Mean cosine, -1 to 1, of each real picture with all others; scored as method "real", its prompt the file name.
+    """Mean cosine, -1 to 1, of each training picture with the held-out ones of its run; the prompt is its file name.
 
-    The one is seen as the base's autoencoder gives it back: no drawing of the base's could be better.
+    So it is measured as a drawn picture is: against the very pictures that judge the run. The training picture is seen
+    as the base's autoencoder gives it back, since no drawing of the base's could be better. Scored as method "real".
     """
 
     name = "ceiling"
-    explanation = (
-        "How alike the real pictures are among themselves: what a perfect drawing could reach in subject fidelity."
-    )
+    explanation = "How like the held-out pictures your other pictures are: what a perfect drawing could reach."
     better = "higher"
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        real = evidence.real_features
-        cosines = evidence.redrawn_features @ real.T
-        for i, picture in enumerate(evidence.concept.pictures):
-            value = float((cosines[i].sum() - cosines[i, i]) / (len(real) - 1))
-            yield Score(self.name, REAL, value, prompt=picture.path.name)
+        cosines = evidence.redrawn_features @ evidence.real_features.T
+        for run in evidence.replicates:
+            split = evidence.concept.split(run)
+            for i, picture in enumerate(evidence.concept.pictures):
+                if i not in split.held_out:
+                    value = float(cosines[i, list(split.held_out)].mean())
+                    yield Score(self.name, REAL, value, run, picture.path.name)

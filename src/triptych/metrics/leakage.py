@@ -1,10 +1,10 @@
-"""Leakage: whether the class word alone pulls towards the concept (DreamBooth's PRES, arXiv:2208.12242)."""
+"""Leakage: how far the class word alone drifts towards the concept (DreamBooth's PRES, arXiv:2208.12242)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..scores import Score
+from ..scores import BASE, Score
 from . import Metric
 
 if TYPE_CHECKING:
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 
 
 class Leakage(Metric):
-    """Mean cosine, -1 to 1, of pictures of the class word alone with the real pictures that the run held out.
+    """Of a picture of the class word alone: cosine with the held-out real pictures, less that of the bare base's.
 
-    A method that has no word of its own is called by the class word: its pictures of both are the same, and so are its
-    leakage and its fidelity.
+    Only drift towards the concept is leakage, so what is below 0 counts as 0 (0 to 2). `class_drift` tells of drift
+    to either side. A method that has no word of its own is called by the class word: what it learned is what leaks.
     """
 
     name = "leakage"
-    explanation = "How far the class word alone, without the concept's own word, already draws the concept."
+    explanation = "How far the class word alone, without the concept's own word, drifts towards the concept."
     better = "lower"
+    limits = (0.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         drawn = evidence.of("class")
-        for one, value in zip(drawn, evidence.likeness(drawn), strict=True):
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        likeness = evidence.likeness(drawn)
+        bare = {(one.prompt, one.seed): value for one, value in zip(drawn, likeness, strict=True) if one.method == BASE}
+        for one, value in zip(drawn, likeness, strict=True):
+            if (one.prompt, one.seed) in bare:
+                drift = max(0.0, value - bare[one.prompt, one.seed])
+                yield Score(self.name, one.method, drift, one.replicate, one.prompt, one.seed, one.picture)

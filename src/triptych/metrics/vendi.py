@@ -30,7 +30,7 @@ class Vendi(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
-        for one in evidence.of("concept"):
+        for one in (*evidence.of("concept"), *evidence.of("again")):
             groups[one.method, one.replicate, one.prompt].append(one)
         for (method, replicate, prompt), drawn in groups.items():
             if len(drawn) > 1:

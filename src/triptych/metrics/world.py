@@ -19,10 +19,8 @@ from ..errors import TriptychError
 from .colour import lab
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from .encoders import ImageEncoder
 
 Pixels = NDArray[np.uint8]  # [height, width, 3], red, green, blue
 Mask = NDArray[np.bool_]  # [height, width]
@@ -35,6 +33,8 @@ NOISE = 3.0  # how many times a background's own unevenness a pixel of the drawi
 SPECK = 0.1  # area, as a part of the largest part's, below which a part is no part of the drawing
 SLACK = 0.07  # how much a drawing may exceed its box, as a part of the picture's side
 ASIDE = 0.11  # how far from the middle, as a part of the width, a drawing's centre lies when it is left or right
+SHAPE = 16  # cells of a silhouette, to a side
+NAMELESS = ""  # among the names of colours: none of them
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ class Specimen:
 
     subject: str
     picture: Image.Image
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Where a drawing is put, and how large; `side` is that of its box, as a part of the picture's."""
+
+    place: str
+    size: str
+    side: float
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,12 @@ class World:
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise TriptychError(f"cannot understand {path}: {error!r}; restore it from where the base comes") from error
 
+    @property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """The things and backgrounds that a prompt can name."""
+        things = tuple(dict.fromkeys(specimen.subject for specimen in self.gallery))
+        return {"thing": things, "background": tuple(self.backgrounds)}
+
     def asked(self, prompt: str) -> Asked:
         """What a prompt names of subject (one that the gallery shows), background, place and size."""
         subjects = {specimen.subject: specimen.subject for specimen in self.gallery}
@@ -98,10 +113,33 @@ class World:
 
     def background(self, pixels: Pixels) -> str | None:
         """The name of the background, None where none of the named colours is near."""
-        names = list(self.backgrounds)
+        distances = self.background_distances(pixels)
+        return min(distances, key=lambda name: distances[name]) or None
+
+    def background_distances(self, pixels: Pixels) -> dict[str, float]:
+        """Name -> distance in CIELAB of its colour from the border's; `NAMELESS` lies where a colour loses its name."""
         named = lab(np.array(list(self.backgrounds.values())))
-        distances = np.linalg.norm(named - lab(border_colour(pixels)), axis=-1)
-        return names[distances.argmin()] if distances.min() < NEAR else None
+        distances = np.linalg.norm(named - lab(border_colour(pixels)), axis=-1).tolist()
+        return {NAMELESS: NEAR, **dict(zip(self.backgrounds, distances, strict=True))}
+
+    def place_distances(self, drawn: Mask) -> dict[str, float]:
+        """Place -> how far the drawing's middle is from the middle of its places; empty where nothing is drawn."""
+        if not drawn.any():
+            return {}
+        aside = _aside(drawn)
+        return {"left": abs(aside + 2 * ASIDE), "centre": abs(aside), "right": abs(aside - 2 * ASIDE)}
+
+    def size_distances(self, drawn: Mask) -> dict[str, float]:
+        """Size -> how many sizes it is from the one whose box holds the drawing; empty where nothing is drawn."""
+        names, found = list(self.sizes), self.size(drawn)
+        return {name: abs(i - names.index(found)) for i, name in enumerate(names)} if found else {}
+
+    @property
+    def compositions(self) -> list[Composition]:
+        """What a drawing can be asked to be: of each size in the middle, and the smallest at each other place."""
+        sizes = list(zip(self.sizes, self.sides, strict=True))
+        middle = [Composition("centre", size, side) for size, side in sizes]
+        return [*middle, *(Composition(place, *sizes[0]) for place in self.places if place != "centre")]
 
     def size(self, drawn: Mask) -> str | None:
         """The smallest size whose box holds the drawing, None where nothing is drawn."""
@@ -133,9 +171,14 @@ def place(drawn: Mask) -> str | None:
     """ "left", "centre" or "right" by the middle of the drawing, None where nothing is drawn."""
     if not drawn.any():
         return None
-    columns = drawn.sum(axis=0)
-    aside = float(columns @ (np.arange(len(columns)) + 0.5)) / columns.sum() / len(columns) - 0.5
+    aside = _aside(drawn)
     return "left" if aside < -ASIDE else "right" if aside > ASIDE else "centre"
+
+
+def _aside(drawn: Mask) -> float:
+    """How far right of the middle the drawing's middle lies, as a part of the width, -0.5 to 0.5."""
+    columns = drawn.sum(axis=0)
+    return float(columns @ (np.arange(len(columns)) + 0.5)) / float(columns.sum()) / len(columns) - 0.5
 
 
 def box(drawn: Mask) -> tuple[int, int, int, int]:
@@ -160,19 +203,39 @@ def cut_out(picture: Image.Image, ground: tuple[int, int, int] = (128, 128, 128)
     return Image.fromarray(square)
 
 
-def nearest(
-    seen: NDArray[np.float32], known: Sequence[Specimen], encoder: ImageEncoder, but: Mapping[int, int] | None = None
-) -> list[str]:
-    """The subject of each picture: that of the specimen whose drawing is most like its own.
+def composed(picture: Image.Image, ground: tuple[int, int, int], composition: Composition) -> Image.Image:
+    """The drawing of a picture on a plain background, of the same size as the picture, at a place and in a size."""
+    pixels = np.asarray(picture.convert("RGB"))
+    drawn = mask(pixels)
+    whole = Image.new("RGB", picture.size, ground)
+    if not drawn.any():
+        return whole
+    top, bottom, left, right = box(drawn)
+    scale = composition.side * picture.width / max(bottom - top, right - left)
+    width, height = (max(1, round(length * scale)) for length in (right - left, bottom - top))
+    inside = (slice(top, bottom), slice(left, right))
+    shape, colours = (
+        Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)
+        for part in ((drawn[inside] * 255).astype(np.uint8), pixels[inside])
+    )
+    room = picture.width - width
+    across = {"left": 0, "right": room}.get(composition.place, room // 2)
+    whole.paste(colours, (across, (picture.height - height) // 2), shape)
+    return whole
 
-    `seen` [pictures, d], rows of length 1: what the encoder sees of the pictures' drawings, cut out. `but`: row of a
-    picture -> the specimen that it is not held against.
-    """
-    specimens = encoder.images([cut_out(specimen.picture) for specimen in known]).numpy()
-    likeness = seen @ specimens.T
-    for row, specimen in (but or {}).items():
-        likeness[row, specimen] = -np.inf
-    return [known[i].subject for i in likeness.argmax(axis=1)]
+
+def silhouette(picture: Image.Image) -> Floats:
+    """[256]: the drawing's shape, holes filled, on a square of 16 x 16 that its box just fits; 0 to 1."""
+    drawn = mask(np.asarray(picture.convert("RGB")))
+    if not drawn.any():
+        return np.zeros(SHAPE * SHAPE)
+    top, bottom, left, right = box(drawn)
+    height, width = bottom - top, right - left
+    square = np.zeros((max(height, width),) * 2, np.uint8)
+    y, x = (len(square) - height) // 2, (len(square) - width) // 2
+    square[y : y + height, x : x + width] = 255 * ndimage.binary_fill_holes(drawn[top:bottom, left:right])
+    small = Image.fromarray(square).resize((SHAPE, SHAPE), Image.Resampling.BOX)
+    return np.asarray(small, np.float64).ravel() / 255
 
 
 def _border(pixels: NDArray[Any]) -> Mask:

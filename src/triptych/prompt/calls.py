@@ -1,7 +1,7 @@
 """Files that a prompt calls, as A1111 writes it: `<lora:NAME:TEXT:UNET:RANKS>`, `<hypernet:NAME:STRENGTH>`.
 
-Arguments go by position or by name (`te=`, `unet=`, `dyn=`). One strength alone is that of text encoders and UNet; a
-tag without any has strength 1. `dyn` is the number of ranks that are used of a LoRA.
+Arguments go by position or by name (`te=`, `unet=`, `dyn=`). One strength alone is that of text encoders and
+denoiser; a tag without any has strength 1. `dyn` is the number of ranks that are used of a LoRA.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MOST = 100.0  # the greatest strength that is taken for one, up or down
 class Call:
     """A file that a prompt names.
 
-    `text`, `unet`: its strength on the text encoders and on the UNet; None where the tag gives no number. `ranks`: how
-    many ranks of a LoRA are used; None for all.
+    `text`, `denoiser`: its strength on the text encoders and on the denoiser; None where the tag gives no number.
+    `ranks`: how many ranks of a LoRA are used; None for all.
     """
 
     kind: Called
     name: str
     text: float | None = None
-    unet: float | None = None
+    denoiser: float | None = None
     ranks: int | None = None
 
 
@@ -77,10 +77,10 @@ def _call(kind: Called, tag: str, parts: list[str]) -> tuple[Call, list[str]]:
         elif part.strip():
             unused.append(part.strip())
     text = strength(given["te"], tag) if "te" in given else None
-    unet = strength(given["unet"], tag) if "unet" in given else text
-    if unet is not None and text is None:
+    denoiser = strength(given["unet"], tag) if "unet" in given else text
+    if denoiser is not None and text is None:
         text = 1.0
-    return Call(kind, parts[0].strip(), text, unet, _ranks(given["dyn"], tag) if "dyn" in given else None), unused
+    return Call(kind, parts[0].strip(), text, denoiser, _ranks(given["dyn"], tag) if "dyn" in given else None), unused
 
 
 def strength(text: str, where: str) -> float:

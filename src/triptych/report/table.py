@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ..metrics.components import PREFIX
 from ..scores import BASE
 from ..verdict import Difference, Verdict
 from ..verdict.intervals import Interval
@@ -32,18 +33,25 @@ class Criterion:
 
 
 CRITERIA = {
+    "both": Criterion(
+        "Both at once", "likeness times prompt, picture by picture; 1: your own pictures with everything there",
+        named=((0, "nothing 0"), (1, "all 1")), from_floor=True,
+    ),
     "fidelity": Criterion(
         "Subject fidelity", "0: the class word on the bare base; 1: your own pictures",
         named=((0, "floor 0"), (1, "ceiling 1")), from_floor=True,
     ),
     "prompt_fidelity": Criterion(
-        "Prompt fidelity", "how much of what the prompt names is there; marked: your own pictures by their captions",
+        "Prompt fidelity",
+        "what the prompt names, multiplied; 0: by chance, 1: as in real pictures; marked: yours by their captions",
         (0, 1),
     ),
-    "base_preservation": Criterion("Base preservation", "unrelated prompts, same seeds; 1: unchanged", (0, 1)),
+    "base_preservation": Criterion(
+        "Base preservation", "unrelated prompts; 1: the same picture, 0: another prompt's; marked: another seed",
+    ),
     "leakage": Criterion(
-        "Leakage", "what the class word alone draws, on fidelity's scale; lower is better", named=((0, "none 0"),),
-        from_floor=True,
+        "Leakage", "how far the class word alone drifts towards yours, on fidelity's scale; lower is better",
+        named=((0, "none 0"),), from_floor=True,
     ),
     "memorisation": Criterion(
         "Memorisation", "nearer to training than to held-out pictures; more than the bare base is suspect",
@@ -52,6 +60,12 @@ CRITERIA = {
         "Portability", "fidelity on another base of the family", named=((0, "floor 0"), (1, "ceiling 1")),
         from_floor=True,
     ),
+    "copying": Criterion("Copying", "share of pictures that are a training picture over again", (0, 1), more=True),
+    "class_drift": Criterion("Class drift", "how far the class word alone has moved, in any direction", more=True),
+    "prompt_thing": Criterion("The thing", "is the thing asked for there, by its rank among all", (0, 1), more=True),
+    "prompt_background": Criterion("The background", "by the rank of its colour", (0, 1), more=True),
+    "prompt_place": Criterion("The place", "by where the drawing's middle lies", (0, 1), more=True),
+    "prompt_size": Criterion("The size", "by the box that holds the drawing", (0, 1), more=True),
     "diversity": Criterion("Diversity", "how unlike the pictures of one prompt are", more=True),
     "vendi": Criterion("Vendi score", "effectively different pictures a prompt, up to the number of seeds", more=True),
     "consistency": Criterion("Consistency", "how alike the pictures of different prompts are", more=True),
@@ -104,7 +118,9 @@ def columns(verdict: Verdict, rows: Sequence[str], more: bool) -> list[Column]:
 
 
 def _criterion(name: str) -> Criterion:
-    return CRITERIA.get(name, Criterion(name.replace("_", " ").capitalize(), "", more=True))
+    """Components of prompts are named by the base, so they are not all known here."""
+    plain = name.removeprefix(PREFIX).replace("_", " ")
+    return CRITERIA.get(name, Criterion(plain.capitalize(), "", more=True))
 
 
 def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str], verdict: Verdict) -> Column:
@@ -131,6 +147,8 @@ def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
     anchors = verdict.anchors
     if name == "prompt_fidelity" and anchors.prompts is not None:
         return ((0.0, "0"), (anchors.prompts, f"yours {figure(anchors.prompts)}"))
+    if name == "base_preservation" and anchors.reseeded is not None:
+        return ((anchors.reseeded, f"reseeded {figure(anchors.reseeded)}"), (1.0, "same 1"))
     ends = (anchors.floor, anchors.ceiling) if name == "subject_fidelity" else ()
     return tuple((one.value, figure(one.value)) for one in ends if one)
 

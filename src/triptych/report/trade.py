@@ -53,18 +53,19 @@ def _less_is_right(amount: float) -> Interval:
     return Interval(-math.log10(max(amount, 1e-3)), -math.inf, math.inf, 1)
 
 
+BOTH = Axis("both at once", "is your pictures and the prompt", _measured("both"))
 FIDELITY = Axis("subject fidelity", "is more faithful to your pictures", _measured("fidelity"))
 PROMPTS = Axis("prompt fidelity", "follows the prompt better", _measured("prompt_fidelity"))
 CALM = Axis("base preservation", "disturbs the rest of the base less", _measured("base_preservation"))
 TRADES = {  # need -> its switch, across, up
-    "fidelity": ("against the base", CALM, FIDELITY),
-    "editability": ("following prompts", CALM, PROMPTS),
-    "small": ("against the file", Axis("size of the file", "is a smaller file", _bytes, size), FIDELITY),
-    "fast": ("against the time", Axis("training alone", "trains in less time", _seconds, duration), FIDELITY),
+    "fidelity": ("against the base", CALM, BOTH),
+    "editability": ("likeness and prompt", PROMPTS, FIDELITY),
+    "small": ("against the file", Axis("size of the file", "is a smaller file", _bytes, size), BOTH),
+    "fast": ("against the time", Axis("training alone", "trains in less time", _seconds, duration), BOTH),
     "portable": (
         "on another base",
         Axis("fidelity on another base", "carries over to another base", _measured("portability")),
-        FIDELITY,
+        BOTH,
     ),
 }
 

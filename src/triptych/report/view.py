@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..scores import BASE, Cost
+from ..scores import BASE, RESEEDED, Cost
 from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice
 from ..verdict.reinforce import question
+from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, span, title
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
@@ -58,7 +59,7 @@ class View:
     together: tuple[tuple[str, str, Answer], ...]  # the combination, the question, the answer
     need: str
     choice: Choice
-    needs: tuple[tuple[str, Choice], ...]
+    needs: tuple[tuple[str, str, Choice], ...]  # the wish, what it weighs, the choice
     yours: tuple[Yours, ...]
     concept: Grid
     class_word: Grid
@@ -87,11 +88,14 @@ def view(reading: Reading, folder: Path) -> View:
         together=tuple((name, question(name), answer) for name, answer in verdict.together.items()),
         need=NEED_WORDS[verdict.recommendation.need][0],
         choice=verdict.recommendation.choice,
-        needs=tuple((NEED_WORDS[need][1], verdict.recommendation.by_need[need]) for need in NEEDS),
+        needs=tuple(
+            (NEED_WORDS[need][1], formula(verdict.needs.get(need, {})), verdict.recommendation.by_need[need])
+            for need in NEEDS
+        ),
         yours=tuple(_yours(reading)),
         concept=grid(reading, "concept", measured, folder),
         class_word=grid(reading, "class", measured, folder),
-        unrelated=grid(reading, "unrelated", measured, folder),
+        unrelated=grid(reading, "unrelated", (BASE, RESEEDED, *methods), folder),
         measured=measured,
         columns=tuple(columns(verdict, measured, more=False)),
         more=tuple(columns(verdict, measured, more=True)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..base import Base, Drawing, Owner, generator, spans
+from ..base import Base, Conditioning, Drawing, Owner, generator, spans
 from ..base.sampler import Sampler
 from ..errors import TriptychError
 from .samplers import SAMPLERS, sampler_named
@@ -21,13 +21,30 @@ GREATEST_GUIDANCE = 100.0
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Prompts in turn while a picture is sampled.
+
+    Attributes:
+        turns: for each, the share of the steps at which it begins, from 0 to 1, and the prompt. The first begins at 0.
+    """
+
+    turns: tuple[tuple[float, str], ...]
+
+    def __call__(self, step: int, steps: int) -> str:
+        return [prompt for begins, prompt in self.turns if begins * steps <= step][-1]
+
+
+Prompt = str | Callable[[int, int], str]  # one for all steps, or what gives it for a step, of so many in all
+
+
+@dataclass(frozen=True)
 class Request:
     """One prompt and the seeds of its pictures, for one owner."""
 
-    prompt: str
+    prompt: Prompt
     seeds: tuple[int, ...]
     owner: Owner = None
-    negative: str = ""
+    negative: Prompt = ""
 
 
 def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
@@ -89,9 +106,9 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
     sampler = sampler_for(base, drawing)
     latents = sampler.first(torch.stack(noise).to(base.device))
-    guide = _Guidance(base, singles, drawing.guidance)
-    for t in sampler.times:
-        predicted = guide(sampler.scaled(latents, t), t)
+    guide = _Guidance(base, singles, drawing.guidance, len(sampler.times))
+    for step, t in enumerate(sampler.times):
+        predicted = guide(sampler.scaled(latents, t), t, step)
         latents = sampler.step(predicted, t, latents, randoms)
     return latents
 
@@ -100,25 +117,36 @@ class _Guidance:
     """Classifier-free guidance (arXiv:2207.12598): unconditional + scale x (conditional - unconditional).
 
     The rows of an owner are its unconditional ones, then its conditional ones, so that one slice holds them. At scale 1
-    the unconditional ones are left out.
+    the unconditional ones are left out. What prompts become is encoded once, however many steps they hold for.
     """
 
-    def __init__(self, base: Base, singles: Sequence[Request], scale: float) -> None:
-        self.base, self.scale = base, scale
+    def __init__(self, base: Base, singles: Sequence[Request], scale: float, steps: int) -> None:
+        self.base, self.singles, self.scale, self.steps = base, singles, scale, steps
         owners = dict.fromkeys(request.owner for request in singles)
         self.groups = {owner: [i for i, request in enumerate(singles) if request.owner == owner] for owner in owners}
         self.halves = 1 if scale == 1 else 2
+        self.stated = spans((owner, self.halves * len(places)) for owner, places in self.groups.items())
+        self.encoded: dict[tuple[str, ...], Conditioning] = {}
+
+    def conditioning(self, step: int) -> Conditioning:
+        """What the rows read at a step."""
         asked = []
         for owner, places in self.groups.items():
-            negatives = [singles[i].negative for i in places] if self.halves == 2 else []
-            asked.append((owner, negatives + [singles[i].prompt for i in places]))
-        self.stated = spans((owner, len(prompts)) for owner, prompts in asked)
-        self.context = base.encode_for(asked)
+            negatives = [self._at(self.singles[i].negative, step) for i in places] if self.halves == 2 else []
+            asked.append((owner, negatives + [self._at(self.singles[i].prompt, step) for i in places]))
+        prompts = tuple(prompt for _, own in asked for prompt in own)
+        if prompts not in self.encoded:
+            self.encoded[prompts] = self.base.encode_for(asked)
+        return self.encoded[prompts]
 
-    def __call__(self, latents: Tensor, t: Tensor) -> Tensor:
+    def _at(self, prompt: Prompt, step: int) -> str:
+        return prompt if isinstance(prompt, str) else prompt(step, self.steps)
+
+    def __call__(self, latents: Tensor, t: Tensor, step: int) -> Tensor:
         rows = torch.cat([latents[places] for places in self.groups.values() for _ in range(self.halves)])
+        conditioning = self.conditioning(step)
         with self.base.rows(self.stated):
-            predicted = self.base.denoise(rows, t.expand(len(rows)).to(self.base.device), self.context)
+            predicted = self.base.denoise(rows, t.expand(len(rows)).to(self.base.device), conditioning)
         if self.halves == 1:
             return predicted
         guided = []

@@ -51,7 +51,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Used:
-    """A file that a picture uses: what it is, and its strength on the text encoders and on the UNet.
+    """A file that a picture uses: what it is, and its strength on the text encoders and on the denoiser.
 
     `called`: whether the prompt calls it, by a tag or by its word; else it was attached to all pictures.
     """
@@ -59,15 +59,15 @@ class Used:
     file: ModelFile
     method: str = ""
     text: float = 1.0
-    unet: float = 1.0
+    denoiser: float = 1.0
     called: bool = True
 
     @classmethod
     def of(
-        cls, path: Path, method: str, text: float | None = None, unet: float | None = None, called: bool = True
+        cls, path: Path, method: str, text: float | None = None, denoiser: float | None = None, called: bool = True
     ) -> Used:
         text = 1.0 if text is None else text
-        return cls(ModelFile.of(path), method, text, text if unet is None else unet, called)
+        return cls(ModelFile.of(path), method, text, text if denoiser is None else denoiser, called)
 
     @classmethod
     def named(cls, name: str) -> Used:
@@ -79,7 +79,7 @@ class Used:
         """How A1111's prompt would attach it; "" where the prompt does so already, or no prompt can."""
         if self.called or self.method not in TAGS:
             return ""
-        strengths = f"{self.text:g}" if self.text == self.unet else f"{self.text:g}:{self.unet:g}"
+        strengths = f"{self.text:g}" if self.text == self.denoiser else f"{self.text:g}:{self.denoiser:g}"
         return f"<{TAGS[self.method]}:{self.file.stem}:{strengths}>"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..base import Base
+from ..base import Base, Drawing
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import Part, compose
@@ -16,13 +16,15 @@ from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import Request, draw
 from ..sampling.recipe import Recipe, Used, save_png
-from ..scores import BASE
+from ..scores import BASE, RESEEDED
 from .layout import key
+from .prompts import Prompt
 from .together import Together
 from .training import Run
 from .work import Work
 
-FEW = 8  # prompts that ask, with one seed, for the class word alone, and of another base
+FEW = 8  # prompts that ask for the class word alone, and of another base
+RESEED = 1000  # added to a prompt's number for the bare base's other picture of it
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Sheet:
 
 def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
     """For the bare base and each trained run: what names the concept, what does not, and the class word alone."""
-    bare = _of_one(work, BASE, 0, work.concept.class_word, ())
+    word = work.concept.class_word
+    bare = [*_of_one(work, BASE, 0, word, ()), _reseeded(work)]
     runs = ((run.method, run.replicate, run.phrase(work.concept), run.artifacts) for run in trained)
     return [*bare, *(sheet for run in runs for sheet in _of_one(work, *run))]
 
@@ -81,29 +84,49 @@ def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
 
 
 def _class_word(work: Work) -> list[tuple[str, str, int]]:
-    prompts = [fill(prompt, work.concept.class_word) for prompt in work.plan.prompts(work.base, work.concept)]
-    return [(prompt, prompt, work.picture_seeds[0]) for prompt in prompts[:FEW]]
+    word = work.concept.class_word
+    return [_asked(work, one, word) for one in work.prompts[:FEW]]
+
+
+def _asked(work: Work, one: Prompt, phrase: str) -> tuple[str, str, int]:
+    return fill(one.template, work.concept.class_word), fill(one.template, phrase), one.seed(work.plan.seed)
 
 
 def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tuple[Path, ...]) -> Iterator[Sheet]:
-    seeds, plan = work.picture_seeds, work.plan
-    concept = [
-        (fill(prompt, work.concept.class_word), fill(prompt, phrase), seed)
-        for prompt in plan.prompts(work.base, work.concept)
-        for seed in seeds
-    ]
-    unrelated = [(prompt, prompt, seeds[0]) for prompt in plan.unrelated(work.base)]
+    concept = [_asked(work, one, phrase) for one in work.prompts]
+    again = [_asked(work, one.next(work.prompts), phrase) for one in work.prompts[: work.budget.again]]
+    unrelated = [_asked(work, one, phrase) for one in work.unrelated]
     asked: list[tuple[Role, list[tuple[str, str, int]]]] = [("concept", concept), ("unrelated", unrelated)]
+    if again:
+        asked.append(("again", again))
     if phrase != work.concept.class_word:
         asked.append(("class", _class_word(work)))
     if work.other:
-        asked.append(("other-base", [one for one in concept if one[2] == seeds[0]][:FEW]))
-    for role, wanted in asked:
-        uses = [artifact.parent.name for artifact in artifacts]
-        drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
-        made_from = (drawn_on, uses, work.base.description.drawing.decides, wanted)
-        folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
-        yield Sheet(method, replicate, role, tuple(wanted), folder, artifacts)
+        asked.append(("other-base", concept[:FEW]))
+    yield from (_sheet(work, method, replicate, role, wanted, artifacts) for role, wanted in asked)
+
+
+def _reseeded(work: Work) -> Sheet:
+    """The bare base's other picture of every unrelated prompt: how unlike two are that nothing has disturbed."""
+    others = [replace(one, number=one.number + RESEED) for one in work.unrelated]
+    return _sheet(work, RESEEDED, 0, "unrelated", [_asked(work, one, "") for one in others], ())
+
+
+def _sheet(
+    work: Work, method: str, replicate: int, role: Role, asked: list[tuple[str, str, int]], artifacts: tuple[Path, ...]
+) -> Sheet:
+    uses = [artifact.parent.name for artifact in artifacts]
+    drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
+    made_from = (drawn_on, uses, _drawing(work, role).decides, asked)
+    folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
+    return Sheet(method, replicate, role, tuple(asked), folder, artifacts)
+
+
+def _drawing(work: Work, role: Role) -> Drawing:
+    """How the pictures of a role are drawn: what nothing of the concept is asked for, perhaps in fewer steps."""
+    drawing = work.base.description.drawing
+    few = work.budget.unrelated_steps if role == "unrelated" else 0
+    return replace(drawing, steps=few or drawing.steps)
 
 
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
@@ -124,15 +147,22 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
 
 
 def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
+    with compose(base, *(Part(open_artifact(artifact)) for artifact in artifacts)):
+        for drawing in dict.fromkeys(_drawing(work, sheet.role) for sheet in wanted):
+            _draw_as(work, base, drawing, [sheet for sheet in wanted if _drawing(work, sheet.role) == drawing])
+
+
+def _draw_as(work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet]) -> None:
+    """The sheets that are drawn in one way."""
     requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
     began = time.perf_counter()
-    with compose(base, *(Part(open_artifact(artifact)) for artifact in artifacts)):
-        pictures = iter(draw(base, requests, work.base.description.drawing, done=work.progress.advance))
+    pictures = iter(draw(base, requests, drawing, done=work.progress.advance))
     seconds = (time.perf_counter() - began) / len(requests)
     for sheet in wanted:
         told = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            recipe = Recipe.of(base, asked, seed, uses=[Used.named(one.parent.name) for one in artifacts])
+            used = [Used.named(one.parent.name) for one in sheet.artifacts]
+            recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
             save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             told.append(PictureRecord(f"{i:05}.png", prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(told), seconds).write(sheet.folder)

@@ -49,6 +49,8 @@ class Plan:
     replicates: int = 0  # trainings of each method, each with a seed of its own
     together: tuple[str, ...] | None = None  # combinations, as `combinations_of` names them
     tuned: str = ""  # a file that `triptych tune` wrote
+    prompts: int = 0  # that name the concept, one picture each
+    unrelated: int = 0  # that do not, one picture each
     other_base: str = ""  # on which the trained files are drawn once more; empty: on none
 
     def __post_init__(self) -> None:
@@ -77,7 +79,12 @@ class Plan:
         if self.budget not in budgets:
             raise TriptychError(f"there is no budget {self.budget!r}{did_you_mean(self.budget, budgets)}")
         budget = budgets[self.budget]
-        return replace(budget, training_seeds=self.replicates) if self.replicates else budget
+        return replace(
+            budget,
+            training_seeds=self.replicates or budget.training_seeds,
+            prompts=self.prompts or budget.prompts,
+            unrelated=self.unrelated or budget.unrelated,
+        )
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -108,12 +115,7 @@ class Plan:
         known = combinations_of(",".join(self.budget_of(base).together))
         return tuple(name for name in known if set(parts_of(name)) <= set(self.chosen))
 
-    def prompts(self, base: Base, concept: Concept) -> list[str]:
-        """The prompts to judge by, "{}" for the concept: those in the folder's `prompts.txt`, or the base's."""
-        prompts = self.own_prompts or base.description.prompts[concept.kind]
-        return list(prompts)[: self.budget_of(base).prompts]
-
-    @cached_property
+    @property
     def _prompt_file(self) -> PromptFile:
         own = self.folder / "prompts.txt"
         return read_prompts(own) if own.is_file() else PromptFile(())
@@ -125,7 +127,8 @@ class Plan:
 
     def unused_prompts(self, base: Base) -> list[str]:
         """What of the folder's `prompts.txt` a study does not use, a sentence each."""
-        asked, notes = self._prompt_file.lines, list(self._prompt_file.notes)
+        read = self._prompt_file
+        asked, notes = read.lines, list(read.notes)
         nameless = [line for line in asked if "{}" not in line.prompt]
         notes += [f"{line.where} has no {{}} for the concept, and is left out" for line in nameless]
         notes += [
@@ -138,9 +141,6 @@ class Plan:
             notes.append(f"the first {count} of {own} prompts in prompts.txt are used: so many has this budget")
         return notes + [sentence for prompt in self.own_prompts[:count] if (sentence := read_as_text(prompt))]
 
-    def unrelated(self, base: Base) -> list[str]:
-        return list(base.description.unrelated)[: self.budget_of(base).unrelated]
-
     @property
     def command(self) -> str:
         """What to type to do it again."""
@@ -152,7 +152,8 @@ class Plan:
             "clip": (self.place.clip, None), "vae": (self.place.vae, ""), "prediction": (self.place.prediction, ""),
             "kind": (self.kind, ""), "class": (self.class_word, ""),
             "token": (self.token, ""), "methods": (",".join(self.methods), ""),
-            "replicates": (self.replicates, 0), "tuned": (self.tuned, ""),
+            "replicates": (self.replicates, 0), "prompts": (self.prompts, 0), "unrelated": (self.unrelated, 0),
+            "tuned": (self.tuned, ""),
             "together": (None if self.together is None else ",".join(self.together) or "none", None),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
             "other-base": (self.other_base, ""),
@@ -166,7 +167,7 @@ class Plan:
         return command_line(words)
 
 
-def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: list[int]) -> None:
+def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
     """study.toml: the plan, and what it came to with this base and folder.
 
     Raises:
@@ -189,13 +190,31 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, drawing_seeds: li
             "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         },
         "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},
-        "drawing": {**asdict(base.description.drawing), "seeds": drawing_seeds},
+        "drawing": asdict(base.description.drawing),
         "encoders": {
             "image": plan.image_encoder or base.description.image_encoder,
             "text": plan.text_encoder or base.description.text_encoder or "what its world says, by pixels",
         },
     }  # fmt: skip
     write_text(path, tomli_w.dumps(_writable(told)))
+
+
+def read(out: Path) -> Plan:
+    """The plan of the study in a folder.
+
+    Raises:
+        TriptychError: there is none, or it cannot be read.
+    """
+    path = out / FILE
+    if not path.is_file():
+        raise TriptychError(f"{out} holds no study; give the --out folder of `triptych try`")
+    asked = _asked(path)
+    together = asked.get("together")
+    given = {
+        "folder": Path(asked["folder"]), "place": Place(**asked["place"]), "methods": tuple(asked.get("methods", ())),
+        "together": None if together is None else tuple(together),
+    }  # fmt: skip
+    return Plan(**{**asked, **given})
 
 
 def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, int]:

@@ -47,7 +47,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         _ = work.judges  # opened first, so that a study does not end for want of them
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
-        plans.write(plan, out, work.base, concept, work.picture_seeds)
+        plans.write(plan, out, work.base, concept)
         for line in (*summary(concept), *plan.unused_prompts(work.base), *_settings(work)):
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
@@ -66,7 +66,9 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
         costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
         with titled({name: method_named(name).title for name in plan.chosen}):
-            verdict = judge(scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed)
+            verdict = judge(
+                scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata
+            )
         write_text(layout.verdict, verdict.to_json())
         _take_away(work, trained)
         report.build(out)

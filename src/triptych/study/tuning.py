@@ -222,7 +222,7 @@ def tuning_prompts(base: Base, plan: Plan, concept: Concept) -> list[str]:
     Raises:
         TriptychError: nothing is left.
     """
-    reported = {*base.description.prompts[concept.kind], *plan.own_prompts}
+    reported = set(plan.own_prompts)
     own = base.description.tuning_prompts.get(concept.kind) or [base.description.captions[concept.kind]]
     left = [prompt for prompt in own if prompt not in reported]
     if not left:

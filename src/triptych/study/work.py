@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..base import Base, Budget, generator
-from ..data.concept import Concept
+from ..base import Base, Budget
+from ..data.concept import Concept, fill
 from ..data.examples import Examples
 from ..errors import TriptychError
 from ..metrics import Drawn, Evidence
@@ -17,11 +17,12 @@ from ..metrics.world import World
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
+from .prompts import Prompt, deal, listed
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MEASURING = 5  # raise it when a criterion comes out otherwise than before
+MEASURING = 6  # raise it when a criterion comes out otherwise than before
 
 
 @dataclass
@@ -91,10 +92,34 @@ class Work:
         """What the criteria look at: these pictures, beside the concept's own."""
         image, text = self.judges
         world = None if text else self.world
-        return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn)
+        return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn, self.words)
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The prompts to judge by: those in the folder's `prompts.txt`, or of the base's population."""
+        count = self.budget.prompts
+        return listed(self.plan.own_prompts, count) or self._deal(self.concept.kind, count)
+
+    @cached_property
+    def unrelated(self) -> list[Prompt]:
+        """Prompts without the class word."""
+        return self._deal("unrelated", self.budget.unrelated)
+
+    def _deal(self, kind: str, count: int) -> list[Prompt]:
+        description, concept = self.base.description, self.concept
+        templates = description.population.templates[kind]
+        if kind == "unrelated":
+            return deal(templates, self.words, count, no_word=concept.class_word)
+        known = [*concept.templates(""), *description.tuning_prompts.get(kind, ())]
+        return deal(templates, self.words, count, without=known)
 
     @property
-    def picture_seeds(self) -> list[int]:
-        """Seeds of the pictures that are judged. What training draws is seeded apart, whatever these are."""
-        first = int(generator("pictures", self.plan.seed).initial_seed()) % 100_000
-        return [first + i for i in range(self.budget.seeds)]
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """Component of a prompt -> the words that may stand there."""
+        said = {name: tuple(words) for name, words in self.base.description.population.words.items()}
+        return {**(self.world.words if self.world else {}), **said}
+
+    @property
+    def strata(self) -> dict[str, str]:
+        """Prompt, with the class word -> its stratum."""
+        return {fill(one.template, self.concept.class_word): one.stratum for one in self.prompts if one.stratum}

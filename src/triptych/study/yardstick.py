@@ -1,8 +1,4 @@
-"""What settings are chosen by: how far pictures go from the bare base to the real ones, times what prompts keep.
-
-Fidelity alone would choose whatever forgets the prompt. The product of concept preservation and prompt following is
-that of DreamBench++ (arXiv:2406.16855), as later work reports it; it chooses settings and is reported nowhere.
-"""
+"""What settings are chosen by: the headline figure of a study, on prompts that no study reports."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from ..sampling.generate import Request, draw
 from ..sampling.recipe import Recipe, Used, save_png
 from ..scores import BASE
 from ..verdict import MARGINS
-from ..verdict.evidence import CEILING, PROMPT, SUBJECT, Evidence
+from ..verdict.evidence import BOTH, CEILING, PROMPT, SUBJECT, Evidence
 from .work import Work
 
 CRITERIA = (SUBJECT, CEILING, PROMPT)
@@ -52,9 +48,8 @@ class Yardstick:
     def of(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> float:
         """What is drawn with `attached`, the concept called by `phrase`: 1 where it is the pictures and the prompt."""
         judged = self._judged([*self.floor, *self._draw(name, phrase, attached)])
-        fidelity, prompts = judged.fidelity(name), judged.mean(PROMPT, name)
-        assert fidelity is not None  # since the floor was far enough from the ceiling
-        return fidelity.value * (prompts.value if prompts and fidelity.value > 0 else 1.0)
+        both = judged.mean(BOTH, name)
+        return both.value if both else 0.0
 
     def _draw(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> list[Drawn]:
         base, concept, out = self.work.base, self.work.concept, self.work.layout.out

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..base import Base, Context, Owner, spans
+from ..base import Base, Conditioning, Owner, spans
 from ..data.examples import Batch
 from .crews import Crews, alike
 from .job import Job
@@ -21,48 +21,50 @@ Progress = Callable[[int, int], None]  # steps done, steps in all
 Leave = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> who leaves now
 
 
-class Contexts:
+class Encodings:
     """The text of each step: encoded once where training cannot change it, anew at each step where it can."""
 
     def __init__(self, base: Base, jobs: Sequence[Job]) -> None:
         fixed = [(job, job.prompts) for job in jobs if job.text_is_fixed]
         self.base = base
-        self.cached: dict[Owner, dict[str, Context]] = {}
+        self.cached: dict[Owner, dict[str, Conditioning]] = {}
         if fixed:
             with torch.no_grad():
                 texts = base.encode_for([(job.owner, prompts) for job, prompts in fixed])
             single = iter(texts.split([1] * len(texts)))
             self.cached = {job.owner: {prompt: next(single) for prompt in prompts} for job, prompts in fixed}
 
-    def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Context:
+    def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Conditioning:
         """The text of all rows, in the order of the jobs."""
         moving = [(job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed]
         live = iter(self.base.encode_for(moving).split([len(prompts) for _, prompts in moving])) if moving else iter(())
-        return Context.cat(
-            Context.cat(self.cached[job.owner][prompt] for prompt in batch.prompts) if job.text_is_fixed else next(live)
+        return Conditioning.cat(
+            Conditioning.cat(self.cached[job.owner][prompt] for prompt in batch.prompts)
+            if job.text_is_fixed
+            else next(live)
             for job, batch in zip(jobs, batches, strict=True)
         )
 
 
 def squared_errors(
-    base: Base, jobs: Sequence[Job], batches: Sequence[Batch], contexts: Contexts
+    base: Base, jobs: Sequence[Job], batches: Sequence[Batch], encodings: Encodings
 ) -> list[tuple[Tensor, Tensor]]:
     """Of each job, its rows' mean squared errors and timesteps [rows], all of them from one call of the denoiser."""
     latents, noise, timesteps = (
         torch.cat([getattr(batch, part) for batch in batches]) for part in ("latents", "noise", "timesteps")
     )
-    context = contexts.of(jobs, batches)
+    conditioning = encodings.of(jobs, batches)
     stated = spans((job.owner, len(batch.latents)) for job, batch in zip(jobs, batches, strict=True))
     with base.rows(stated):
-        predicted = base.denoise(base.process.noised(latents, noise, timesteps), timesteps, context)
+        predicted = base.denoise(base.process.noised(latents, noise, timesteps), timesteps, conditioning)
     squared = (predicted - base.process.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
     return [(squared[rows], timesteps[rows]) for rows in stated.values()]
 
 
-def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) -> Tensor:
+def losses_of(base: Base, jobs: Sequence[Job], encodings: Encodings, step: int) -> Tensor:
     """The loss of each job [jobs]."""
     batches = [job.draw(step, base.process) for job in jobs]
-    errors = squared_errors(base, jobs, batches, contexts)
+    errors = squared_errors(base, jobs, batches, encodings)
     return torch.stack([
         job.loss(squared * base.process.weights(timesteps, job.training.min_snr) if job.training.min_snr else squared)
         for job, (squared, timesteps) in zip(jobs, errors, strict=True)
@@ -70,12 +72,12 @@ def losses_of(base: Base, jobs: Sequence[Job], contexts: Contexts, step: int) ->
 
 
 @torch.no_grad()
-def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int, leave: Leave | None) -> None:
+def look(base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, leave: Leave | None) -> None:
     """The fixed-batch losses of the jobs for which it is time after so many steps; training draws nothing from it."""
     due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
     if not due:
         return
-    errors = squared_errors(base, [job for job, _ in due], [fixed.batch for _, fixed in due], contexts)
+    errors = squared_errors(base, [job for job, _ in due], [fixed.batch for _, fixed in due], encodings)
     for (_, fixed), (squared, _) in zip(due, errors, strict=True):
         fixed.note(done, float(squared.mean()))
     gone = leave(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if leave else ()
@@ -84,11 +86,16 @@ def look(base: Base, jobs: Sequence[Job], contexts: Contexts, done: int, leave: 
 
 
 def train_step(
-    base: Base, active: Sequence[Job], contexts: Contexts, crews: Crews, scaler: torch.amp.GradScaler, step: int
+    base: Base,
+    active: Sequence[Job],
+    encodings: Encodings,
+    crews: Crews,
+    scaler: torch.amp.GradScaler,
+    step: int,
 ) -> None:
     """One step of the jobs that still run. Where no loss is a number, none moves and there is no scale to update."""
     crews.arrange(active)
-    losses = losses_of(base, active, contexts, step)
+    losses = losses_of(base, active, encodings, step)
     scaler.scale(losses.sum()).backward()
     crews.step(losses.tolist(), step, scaler)
     if any(job.failure is None for job in active):
@@ -120,17 +127,17 @@ def train(
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
     first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
-    contexts, crews = Contexts(base, jobs), Crews(base.changes, together=not scaler.is_enabled())
+    encodings, crews = Encodings(base, jobs), Crews(base.changes, together=not scaler.is_enabled())
     if first == 0:
-        look(base, jobs, contexts, 0, leave)
+        look(base, jobs, encodings, 0, leave)
     try:
         with deferred_interrupt() if state else nullcontext(bool) as is_stopped:
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:
                     break
-                train_step(base, active, contexts, crews, scaler, step)
-                look(base, active, contexts, step + 1, leave)
+                train_step(base, active, encodings, crews, scaler, step)
+                look(base, active, encodings, step + 1, leave)
                 stops = is_stopped()
                 if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})

@@ -55,11 +55,11 @@ def reading_of(
     for text in base.texts:
         phrase = method_named(method).phrase_tokens(text, settings, class_word)
         for i, (before, after) in enumerate(_lengths(text, templates)):
-            over = before + phrase + after - text.room
+            over = before + phrase + after - text.limit
             if over > 0 and (i not in cuts or over > cuts[i].tokens):
                 place = names[i] if i < len(names) else f'"{shown(templates[i])}"'
-                cuts[i] = Cut(place, over, before + phrase > text.room)
-    return Reading(min(text.room for text in base.texts), len(templates), tuple(cuts[i] for i in sorted(cuts)))
+                cuts[i] = Cut(place, over, before + phrase > text.limit)
+    return Reading(min(text.limit for text in base.texts), len(templates), tuple(cuts[i] for i in sorted(cuts)))
 
 
 def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, examples: Examples) -> None:
@@ -69,7 +69,7 @@ def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, ex
             learn nothing of it.
     """
     kind, phrase = method_named(method), method_named(method).phrase(settings, class_word)
-    room = min(text.room for text in base.texts)
+    room = min(text.limit for text in base.texts)
     longest = max(kind.phrase_tokens(text, settings, class_word) for text in base.texts)
     if longest > room:
         raise TriptychError(

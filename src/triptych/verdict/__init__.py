@@ -1,22 +1,23 @@
 """The verdict: one pure function of the scores and costs, with its margins stated before (see `Margins`).
 
-Fidelity is normalised between the floor (the class word on the bare base) and the ceiling (the real pictures
-among themselves, leave-one-out). A method is enough when it is not worse than the best by more than the margin, by the
-interval.
+The headline figure of a picture is fidelity times prompt fidelity (`evidence.headline`). Fidelity lies between the
+floor (the class word on the bare base) and the ceiling (training pictures against held-out ones). A method is enough
+when it is not worse than the best in the headline by more than the margin, by the interval.
 """
 
 from collections.abc import Mapping, Sequence
 
 from ..metrics import metrics
-from ..scores import BASE, REAL, Cost, Score
+from ..scores import BASE, CONTROLS, Cost, Score
 from .answers import answers
 from .compare import differences
-from .evidence import FIDELITY, MEMORISATION, NORMALISED, PRESERVATION, Evidence
+from .evidence import BOTH, COPYING, NORMALISED, PRESERVATION, PROMPT, Evidence
 from .front import front
 from .intervals import Interval
 from .recommend import recommend
 from .reinforce import reinforcements
 from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
+from .weighing import weights_of
 from .words import figure, inside, listed, span
 
 __all__ = [
@@ -42,6 +43,7 @@ def judge(
     failures: Mapping[str, str] | None = None,
     margins: Margins = MARGINS,
     seed: int = 0,
+    strata: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Judge a study.
 
@@ -52,8 +54,9 @@ def judge(
         failures: method -> the sentence that says why it has no result (or fewer training runs than the others).
         margins: the differences that matter.
         seed: of the bootstrap; the same scores and seed give the same verdict.
+        strata: prompt -> its stratum, for the results by stratum.
     """
-    evidence = Evidence.of(scores, costs, failures or {}, margins, seed)
+    evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata)
     methods = {name: _criteria(evidence, name) for name in _order(scores)}
     return Verdict(
         methods=methods,
@@ -68,6 +71,8 @@ def judge(
         notes=tuple(_notes(evidence)),
         replicates=evidence.replicates,
         flags=_flags(evidence),
+        strata={name: found for name in methods if (found := evidence.by_stratum(name))},
+        needs={each: dict(weights_of(evidence, each)) for each in NEEDS},
         together=reinforcements(evidence),
         margins=margins,
         seed=seed,
@@ -75,19 +80,19 @@ def judge(
 
 
 def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
-    """The Pareto front of fidelity and base preservation, most faithful first."""
+    """The Pareto front of the headline figure and base preservation, best in the headline first."""
     return front(
         {
-            name: (row[FIDELITY].value, row[PRESERVATION].value)
+            name: (row[BOTH].value, row[PRESERVATION].value)
             for name, row in methods.items()
-            if {FIDELITY, PRESERVATION} <= row.keys()
+            if {BOTH, PRESERVATION} <= row.keys()
         }
     )
 
 
 def _order(scores: Sequence[Score]) -> list[str]:
     """The methods as they first appear: the study's order."""
-    return list(dict.fromkeys(score.method for score in scores if score.method not in (BASE, REAL)))
+    return list(dict.fromkeys(score.method for score in scores if score.method not in CONTROLS))
 
 
 def _criteria(evidence: Evidence, method: str) -> dict[str, Interval]:
@@ -108,10 +113,13 @@ def _criteria(evidence: Evidence, method: str) -> dict[str, Interval]:
 def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     """What to beware of, by method."""
     flags: dict[str, tuple[str, ...]] = {}
-    for name in evidence.memorised:
-        more = evidence.difference(MEMORISATION, name, BASE)
-        how = f", by {figure(more.value)} ({span(more.interval())}) more than the bare base's" if more else ""
-        flags[name] = (f"May copy: its pictures are nearer to training pictures than to held-out ones{how}.",)
+    for name in evidence.copied:
+        share = evidence.mean(COPYING, name)
+        assert share is not None  # it was compared with the bare base's
+        flags[name] = (
+            f"Copies: {round(100 * share.value)} % of its pictures ({span(share.interval().within(0, 1))}) are training"
+            " pictures over again. It is recommended for nothing.",
+        )
     for name in evidence.called_by_class_word:
         flags[name] = (
             *flags.get(name, ()),
@@ -132,12 +140,20 @@ def _notes(evidence: Evidence) -> list[str]:
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:
         notes.append(
-            f"The ceiling comes from only {ceiling.n} real pictures and is taken as given, without an interval."
+            f"The ceiling comes from only {ceiling.n} training pictures and is taken as given, without an interval."
         )
     if evidence.blind:
         notes.append(
-            "Prompt fidelity is left out: asked by their captions, even your own pictures reach only"
-            f" {figure(evidence.anchors.prompts or 0)}, so what looks for the prompt's things does not see them there."
+            f"Prompt fidelity leaves out {listed(['the ' + name for name in evidence.blind])}: what looks for it cannot"
+            " read it off your own pictures, so it cannot be asked of a drawn one."
+        )
+    if PROMPT not in evidence.tables:
+        notes.append("What the prompts ask for could not be read, so the headline figure is likeness alone.")
+    reseeded = evidence.anchors.reseeded
+    if reseeded is not None:
+        notes.append(
+            f"Preservation: 1 is the same picture and 0 the picture of another prompt; the bare base with another seed"
+            f" reaches {figure(reseeded)}."
         )
     partly = [inside(name) for name in evidence.failures if name in evidence.methods]
     if partly:

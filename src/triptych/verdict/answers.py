@@ -4,7 +4,7 @@ import math
 
 from ..scores import BASE
 from ..units import size
-from .evidence import FIDELITY, PRESERVATION, PROMPT, Evidence, not_worse
+from .evidence import BOTH, PRESERVATION, Evidence, not_worse
 from .intervals import Estimate
 from .multiple import holm, sure
 from .needed import needed
@@ -23,68 +23,54 @@ def answers(evidence: Evidence) -> dict[str, Answer]:
 
 
 def enough(evidence: Evidence, light: str) -> Answer:
-    """Yes: not worse than any other method by more than the margin, in fidelity and in prompt fidelity, and learned.
+    """Yes: not worse than any other method by more than the margin in both at once, and learned. No: surely worse.
 
-    No: surely worse than one. In prompt fidelity only those others count that learned the concept and are not surely
-    less faithful. Being not worse than every other needs no correction (an intersection-union test); being worse than
-    one does (Holm).
+    Being not worse than every other needs no correction (an intersection-union test); being worse than one does (Holm).
     """
-    others = {name: evidence.fidelity(light, name) for name in evidence.singles if name != light}
+    others = {name: evidence.both(light, name) for name in evidence.singles if name != light}
     measured = {name: difference for name, difference in others.items() if difference}
     if not measured:
         return _undecided(f"There is no other method to compare {inside(light)} with; run at least one more.")
-    margin, learned = evidence.margins.fidelity, light in evidence.learned
-    followers = evidence.follow_better(light, measured, evidence.margins.prompt) if learned else {}
-    doubts = holm(
-        {(name, FIDELITY): each.p_below(-margin) for name, each in measured.items()}
-        | {(name, PROMPT): p for name, p in followers.items()}
-    )
-    worse = [name for name in measured if sure(doubts[name, FIDELITY])]
+    margin = evidence.margins.both
+    doubts = holm({name: each.p_below(-margin) for name, each in measured.items()})
+    worse = [name for name in measured if sure(doubts[name])]
     if worse:
         best = min(worse, key=lambda name: measured[name].value)
         return Answer("no", f"{_reach(evidence, light, best)} {_shortfall(measured[best], margin)}")
-    if not learned:
+    if light not in evidence.learned:
         return _undecided(
             f"{_reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
         )
-    follow = [name for name in followers if sure(doubts[name, PROMPT])]
-    if follow:
-        best = max(follow, key=lambda name: _value(evidence.fidelity(name)))
-        return Answer("no", f"{_reach(evidence, light, best)} {_follows(evidence, light, best)}")
     closest = min(measured, key=lambda name: measured[name].interval().low)
     reach = _reach(evidence, light, closest)
     if not_worse(measured[closest], margin) != "yes":
         crossing = f"The difference, {signed(measured[closest].interval())}, crosses the margin of {figure(-margin)}."
         return _undecided(f"{reach} {crossing} {_clear(evidence, measured[closest], -margin, light, closest)}")
-    open_ = [name for name in followers if not_worse(_prompts(evidence, light, name), evidence.margins.prompt) != "yes"]
-    if open_:
-        best = min(open_, key=lambda name: _value(_prompts(evidence, light, name)))
-        what = _clear(evidence, _prompts(evidence, light, best), -evidence.margins.prompt, light, best)
-        return _undecided(f"{reach} {_follows(evidence, light, best)} {what}")
     return Answer("yes", f"{reach} {_within(measured[closest], margin)}")
 
 
 def excessive(evidence: Evidence, heavy: str) -> Answer:
-    """Yes: something lighter disturbs the base less and is as good by the margin, in fidelity and prompt fidelity.
+    """Yes: something lighter is better in both by more than the margin, or is as good and disturbs the base less.
 
     No: nothing is.
     """
     lighter = [name for name in evidence.singles if name != heavy and lighter_than(evidence, name, heavy)]
-    compared = {name: evidence.fidelity(name, heavy) for name in lighter}
+    compared = {name: evidence.both(name, heavy) for name in lighter}
     calmer = {name: evidence.difference(PRESERVATION, name, heavy) for name in lighter}
     if not any(compared.values()) or not any(calmer.values()):
         return _undecided(
-            f"Nothing lighter than {title(heavy)} was measured for fidelity and for what it does to the base."
+            f"Nothing lighter than {title(heavy)} was measured for the pictures and for what it does to the base."
         )
-    margin = evidence.margins.fidelity
-    good = {name: _p_above(compared[name], -margin) for name in lighter if name in evidence.learned}
-    doubts = {name: (good.get(name, 1.0), _p_follows(evidence, name, heavy)) for name in lighter}
-    every = holm({name: max(*doubts[name], _p_above(calmer[name], 0.0)) for name in lighter})
+    margin = evidence.margins.both
+    good = {name: _p_above(compared[name], -margin) if name in evidence.learned else 1.0 for name in lighter}
+    gains = {  # two ways to a yes, which share the level
+        name: min(1.0, 2 * min(_p_above(calmer[name], 0.0), _p_above(compared[name], margin))) for name in lighter
+    }
+    every = holm({name: max(good[name], gains[name]) for name in lighter})
     better = [name for name in lighter if sure(every[name])]
 
     def told(name: str) -> str:
-        sentences = [_beside(compared[name], name, heavy, margin), _disturbs(calmer[name], heavy)]
-        return " ".join([*sentences, *([_follows(evidence, name, heavy)] if not sure(doubts[name][1]) else [])])
+        return f"{_beside(compared[name], name, heavy, margin)} {_disturbs(calmer[name], heavy)}"
 
     if better:
         return Answer("yes", told(max(better, key=lambda name: _value(compared[name]))))
@@ -92,25 +78,22 @@ def excessive(evidence: Evidence, heavy: str) -> Answer:
     if not open_:
         reason = told(max(lighter, key=lambda name: _value(compared[name])))
         return Answer("no", f"Nothing lighter is as good and disturbs the base less. The nearest: {reason}")
-    nearest = max(open_, key=lambda name: (*(sure(doubt) for doubt in doubts[name]), _value(compared[name])))
-    faithful, obedient = (sure(doubt) for doubt in doubts[nearest])
-    if not faithful:
-        weak, boundary = compared[nearest], -margin
-    elif not obedient:
-        weak, boundary = _prompts(evidence, nearest, heavy), -evidence.margins.prompt
-    else:
-        weak, boundary = calmer[nearest], 0.0
+    nearest = max(open_, key=lambda name: (sure(good[name]), _value(compared[name])))
+    weak, boundary = (calmer[nearest], 0.0) if sure(good[nearest]) else (compared[nearest], -margin)
     return _undecided(f"{told(nearest)} {_clear(evidence, weak, boundary, nearest, heavy)}")
 
 
 def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:
-    """Surely worse in fidelity or prompt fidelity by more than the margin, or no calmer by any change that matters."""
-    faithful = not_worse(evidence.fidelity(light, heavy), evidence.margins.fidelity)
-    follows = not_worse(_prompts(evidence, light, heavy), evidence.margins.prompt)
-    calmer = evidence.difference(PRESERVATION, light, heavy)
-    return "no" in (faithful, follows) or (
-        calmer is not None and calmer.interval().high < evidence.margins.preservation
+    """Surely worse in both at once by more than the margin; or neither calmer nor better by what would matter."""
+    calmer, compared, margins = (
+        evidence.difference(PRESERVATION, light, heavy),
+        evidence.both(light, heavy),
+        evidence.margins,
     )
+    if compared is None or calmer is None:
+        return False
+    ends = compared.interval()
+    return ends.high < -margins.both or (ends.high < margins.both and calmer.interval().high < margins.preservation)
 
 
 def middle(evidence: Evidence) -> Answer:
@@ -118,8 +101,8 @@ def middle(evidence: Evidence) -> Answer:
 
     No: any of these surely fails; that is several ways to a false "no", which share the level (Holm).
     """
-    margin = evidence.margins.fidelity
-    ends, up, down = (evidence.fidelity(*pair) for pair in ((HEAVY, LIGHT), (MIDDLE, LIGHT), (HEAVY, MIDDLE)))
+    margin = evidence.margins.both
+    ends, up, down = (evidence.both(*pair) for pair in ((HEAVY, LIGHT), (MIDDLE, LIGHT), (HEAVY, MIDDLE)))
     if not (ends and up and down):
         return _undecided("The three methods share no pictures to compare.")
     figures = _three(evidence)
@@ -146,34 +129,33 @@ def middle(evidence: Evidence) -> Answer:
     unsure = [inside(name) for name in rivals if not _ahead_somewhere(evidence, MIDDLE, name)]
     if unsure:
         return _undecided(f"{figures} Whether {listed(unsure)} could do all of it as well is not sure.")
-    return Answer("yes", f"{figures} No other method is as good in fidelity, in preservation and in file size at once.")
+    return Answer("yes", f"{figures} No other method is as good in both, in preservation and in file size.")
 
 
 def domination(evidence: Evidence, method: str, other: str) -> float:
     """The p-value of Pareto dominance within the margins.
 
-    That is: nowhere worse (fidelity, prompt fidelity, preservation, file size), and surely better in one but prompts.
+    That is: nowhere worse (both at once, preservation, file size), and surely better in one.
     """
     one, two = evidence.costs.get(method), evidence.costs.get(other)
     if one is None or two is None or one.file_bytes > two.file_bytes:
         return 1.0
-    faithful, calm = evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other)
-    ahead = 0.0 if one.file_bytes < two.file_bytes else 2 * min(_p_above(faithful, 0.0), _p_above(calm, 0.0))
+    good, calm = evidence.both(method, other), evidence.difference(PRESERVATION, method, other)
+    ahead = 0.0 if one.file_bytes < two.file_bytes else 2 * min(_p_above(good, 0.0), _p_above(calm, 0.0))
     margins = evidence.margins
-    no_worse = _p_above(faithful, -margins.fidelity), _p_above(calm, -margins.preservation)
-    return max(*no_worse, _p_follows(evidence, method, other), min(ahead, 1.0))
+    return max(_p_above(good, -margins.both), _p_above(calm, -margins.preservation), min(ahead, 1.0))
 
 
 def _dominated(evidence: Evidence, rival: str) -> str:
     smaller = " against ".join(
         size(evidence.costs[name].file_bytes) for name in (rival, MIDDLE) if name in evidence.costs
     )
-    return f"But {inside(rival)} is no worse in fidelity and in preservation, with a file of {smaller}."
+    return f"But {inside(rival)} is no worse in both at once and in preservation, with a file of {smaller}."
 
 
 def _ahead_somewhere(evidence: Evidence, method: str, other: str) -> bool:
     one, two = evidence.costs.get(method), evidence.costs.get(other)
-    differences = (evidence.fidelity(method, other), evidence.difference(PRESERVATION, method, other))
+    differences = (evidence.both(method, other), evidence.difference(PRESERVATION, method, other))
     smaller = one is not None and two is not None and one.file_bytes < two.file_bytes
     return smaller or any(difference and difference.interval().low > 0 for difference in differences)
 
@@ -225,28 +207,25 @@ def _p_above(difference: Estimate | None, boundary: float) -> float:
     return difference.p_above(boundary) if difference else 1.0
 
 
-def _prompts(evidence: Evidence, method: str, other: str) -> Estimate | None:
-    return evidence.difference(PROMPT, method, other)
-
-
-def _p_follows(evidence: Evidence, method: str, other: str) -> float:
-    """The p-value of following prompts no worse than the other by more than the margin; 0 where nobody can tell."""
-    return _p_above(_prompts(evidence, method, other), -evidence.margins.prompt) if PROMPT in evidence.tables else 0.0
-
-
 def _value(estimate: Estimate | None) -> float:
     return estimate.value if estimate else -math.inf
 
 
 def _reach(evidence: Evidence, method: str, other: str = BASE) -> str:
-    own = figure(_value(evidence.fidelity(method)))
-    beside = f"; {inside(other)} reaches {figure(_value(evidence.fidelity(other)))}" if other != BASE else ""
-    return f"{title(method)} goes {own} of the way from the bare base (0) to your own pictures (1){beside}."
+    beside = f"; {inside(other)} reaches {_level(evidence, other)}" if other != BASE else ""
+    return (
+        f"{title(method)} reaches {_level(evidence, method)} in both at once, likeness and prompt (1: your own pictures"
+        f" with everything there){beside}."
+    )
+
+
+def _level(evidence: Evidence, method: str) -> str:
+    return figure(_value(evidence.mean(BOTH, method)))
 
 
 def _three(evidence: Evidence) -> str:
-    reached = [f"{inside(name)} {figure(_value(evidence.fidelity(name)))}" for name in (LIGHT, MIDDLE, HEAVY)]
-    return f"Fidelity: {listed(reached)}."
+    reached = [f"{inside(name)} {_level(evidence, name)}" for name in (LIGHT, MIDDLE, HEAVY)]
+    return f"Both at once: {listed(reached)}."
 
 
 def _shortfall(difference: Estimate, margin: float) -> str:
@@ -255,21 +234,6 @@ def _shortfall(difference: Estimate, margin: float) -> str:
         f"It falls short by {figure(-interval.value)} (interval {figure(-interval.high)} to {figure(-interval.low)}),"
         f" more than the margin of {figure(margin)}."
     )
-
-
-def _follows(evidence: Evidence, method: str, other: str) -> str:
-    """How much of the prompt it draws beside the other."""
-    difference = _prompts(evidence, method, other)
-    if difference is None:
-        return f"How it follows prompts was not measured beside {inside(other)}."
-    interval, margin = difference.interval(), evidence.margins.prompt
-    decision = not_worse(difference, margin)
-    how = {
-        "yes": f"follows prompts as {inside(other)} does",
-        "no": f"loses more than {figure(margin)} of what prompts ask for beside {inside(other)}",
-        "undecided": f"may lose more than {figure(margin)} of what prompts ask for beside {inside(other)}",
-    }[decision]
-    return f"It {how}: the difference is {signed(interval)}."
 
 
 def _within(difference: Estimate, margin: float) -> str:
@@ -282,10 +246,12 @@ def _beside(difference: Estimate | None, method: str, other: str, margin: float)
     interval = difference.interval()
     decision = not_worse(difference, margin)
     how = {
-        "yes": f"is as faithful as {inside(other)} within the margin of {figure(margin)}",
-        "no": f"is less faithful than {inside(other)} by more than the margin of {figure(margin)}",
-        "undecided": f"may be less faithful than {inside(other)} by more than the margin of {figure(margin)}",
+        "yes": f"is as good as {inside(other)} in both at once, within the margin of {figure(margin)}",
+        "no": f"is behind {inside(other)} in both at once by more than the margin of {figure(margin)}",
+        "undecided": f"may be behind {inside(other)} in both at once by more than the margin of {figure(margin)}",
     }[decision]
+    if interval.low > margin:
+        how = f"is ahead of {inside(other)} in both at once by more than the margin of {figure(margin)}"
     value = figure(interval.value, signed=True)
     return f"{title(method)} {how}: the difference is {value} ({span(interval, signed=True)})."
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 
 from ..metrics import metrics
-from .evidence import FIDELITY, NORMALISED, SUBJECT, Evidence
+from .evidence import BOTH, FIDELITY, FLOOR, NORMALISED, SUBJECT, Evidence
 from .intervals import Estimate
 from .multiple import shaffer, sure
 from .needed import needed
@@ -45,10 +45,11 @@ def decide(
 
 
 def criteria(evidence: Evidence) -> list[str]:
-    """What is compared: likeness to the concept in its normalised form where there is one."""
-    normalised = [name for name, metric in NORMALISED.items() if evidence.gap(metric) >= evidence.margins.gap]
-    hidden = {NORMALISED[name] for name in normalised}
-    return [*normalised, *(metric for metric in evidence.tables if metric not in {*hidden, *NORMALISED})]
+    """What is compared: the headline first, and likeness to the concept in its normalised form where there is one."""
+    normalised = [name for name in NORMALISED if evidence.gap(FLOOR[name]) >= evidence.margins.gap]
+    hidden = {BOTH, *(NORMALISED[name] for name in normalised)}
+    both = [BOTH] if BOTH in evidence.tables else []
+    return [*both, *normalised, *(metric for metric in evidence.tables if metric not in {*hidden, *NORMALISED})]
 
 
 def lower_is_better(criterion: str) -> bool:

@@ -1,22 +1,25 @@
 """What the answers rest on: every metric as one table over all methods, and paired differences between any two."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from statistics import fmean
 from typing import Self
 
 import numpy as np
 
-from ..scores import BASE, REAL, Cost, Score, parts_of
+from ..metrics.components import BLIND, PREFIX
+from ..scores import BASE, REAL, RESEEDED, Cost, Score, parts_of
 from .intervals import Estimate, Floats, Interval, Resamples
 from .multiple import holm, sure
 from .values import Anchors, Decision, Margins
 
 SUBJECT, PROMPT, PRESERVATION, CEILING = "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling"
-LEAKAGE, PORTABILITY, MEMORISATION = "leakage", "portability", "memorisation"
+LEAKAGE, PORTABILITY, COPYING = "leakage", "portability", "copying"
+BOTH = "both"  # fidelity times prompt fidelity, picture by picture: the headline
 FIDELITY = "fidelity"  # subject fidelity, normalised
 NORMALISED = {FIDELITY: SUBJECT, LEAKAGE: LEAKAGE, PORTABILITY: PORTABILITY}  # criterion -> the cosines it is made from
+FLOOR = {FIDELITY: SUBJECT, LEAKAGE: SUBJECT, PORTABILITY: PORTABILITY}  # ... -> whose bare base is the floor
 
 
 class Table:
@@ -29,9 +32,10 @@ class Table:
             slots = seeds.setdefault(score.prompt, [])
             if _seed(score) not in slots:
                 slots.append(_seed(score))
+        self._row = {prompt: row for row, prompt in enumerate(sorted(seeds))}
         at = {
             (prompt, one): (row, slot)
-            for row, prompt in enumerate(sorted(seeds))
+            for prompt, row in self._row.items()
             for slot, one in enumerate(sorted(seeds[prompt]))
         }
         shape = (len(runs), len(seeds), max(map(len, seeds.values())))
@@ -58,11 +62,22 @@ class Table:
         estimate = self._resamples.estimate(cells)
         return replace(estimate, n=estimate.n // len(cells)) if method == BASE else estimate
 
+    def mean_over(self, method: str, prompts: Sequence[str]) -> Estimate | None:
+        """Over some of the prompts; None where nothing was measured there."""
+        chosen = [self._row[prompt] for prompt in prompts if prompt in self._row]
+        cells = np.full_like(self.cells[method], np.nan)
+        cells[:, chosen] = self.cells[method][:, chosen]
+        return None if np.isnan(cells).all() else self._resamples.estimate(cells)
+
+    def weighed(self, weights: Mapping[str, float]) -> Estimate | None:
+        """The sum of methods' values times their weights, over what all of them have; None where they share nothing."""
+        cells = sum(weight * self.cells[method] for method, weight in weights.items())
+        return None if np.isnan(cells).all() else self._resamples.estimate(np.asarray(cells))
+
     def difference(self, method: str, other: str) -> Estimate | None:
         """`method` less `other` over what both have; None where they share nothing."""
         if (method, other) not in self._known:
-            cells = self.cells[method] - self.cells[other]
-            self._known[method, other] = None if np.isnan(cells).all() else self._resamples.estimate(cells)
+            self._known[method, other] = self.weighed({method: 1.0, other: -1.0})
         return self._known[method, other]
 
 
@@ -79,7 +94,7 @@ def _seed(score: Score) -> int:
 class Evidence:
     """The measured tables with anchors, costs and margins. `methods` are those whose subject fidelity was measured.
 
-    `blind`: whether the real pictures reach so little in prompt fidelity that the criterion is left out.
+    `blind`: the components of prompts that cannot be read off the real pictures, and are left out.
     """
 
     tables: Mapping[str, Table]
@@ -88,29 +103,32 @@ class Evidence:
     failures: Mapping[str, str]
     margins: Margins
     replicates: int
-    blind: bool = False
+    blind: tuple[str, ...] = ()
+    strata: Mapping[str, str] = field(default_factory=dict)  # prompt -> its stratum
 
     @classmethod
     def of(
-        cls, scores: Sequence[Score], costs: Sequence[Cost], failures: Mapping[str, str], margins: Margins, seed: int
+        cls,
+        scores: Sequence[Score],
+        costs: Sequence[Cost],
+        failures: Mapping[str, str],
+        margins: Margins,
+        seed: int,
+        strata: Mapping[str, str] | None = None,
     ) -> Self:
         by_metric: dict[str, list[Score]] = {}
         for score in scores:
-            if score.method != REAL:
+            if score.method not in (REAL, RESEEDED):
                 by_metric.setdefault(score.metric, []).append(score)
-        real = [score.value for score in scores if (score.metric, score.method) == (CEILING, REAL)]
         tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
-        reached = _reached(scores, REAL)
-        if blind := _blind(reached, _reached(scores, BASE), margins.prompt):
-            del tables[PROMPT]
-        subject = tables.get(SUBJECT)
-        floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
-        ceiling = Interval(float(np.mean(real)), -np.inf, np.inf, len(real)) if real else None
-        usable = bool(floor and ceiling and ceiling.value - floor.value >= margins.gap)
+        anchors = _anchors(scores, tables.get(SUBJECT), margins.gap)
+        if anchors.usable:
+            assert anchors.floor is not None
+            both = list(headline(by_metric[SUBJECT], by_metric.get(PROMPT, ()), anchors.floor.value, anchors.gap))
+            tables[BOTH] = Table(both, seed)
         replicates = len({score.replicate for score in by_metric.get(SUBJECT, []) if score.method != BASE})
         named = {cost.method: cost for cost in costs}
-        anchors = Anchors(floor, ceiling, usable, reached)
-        return cls(tables, anchors, named, failures, margins, replicates, blind)
+        return cls(tables, anchors, named, failures, margins, replicates, _blind(scores), strata or {})
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -126,9 +144,14 @@ class Evidence:
         """The combinations: a family of claims of their own, so that drawing them makes no method less sure."""
         return tuple(name for name in self.methods if name not in self.singles)
 
-    def fidelity(self, method: str, other: str = BASE) -> Estimate | None:
-        """Difference in normalised fidelity (1: from floor to ceiling); against the base, the fidelity itself."""
-        return self.compare(FIDELITY, method, other)
+    def both(self, method: str, other: str) -> Estimate | None:
+        """Difference in the headline figure; None where one of them has none."""
+        return self.difference(BOTH, method, other)
+
+    def level(self, criterion: str, method: str) -> float | None:
+        """A criterion's mean in its own unit, likeness as a part of the way; None where it was not measured."""
+        estimate = self.compare(criterion, method) if criterion in NORMALISED else self.mean(criterion, method)
+        return estimate.value if estimate else None
 
     def compare(self, criterion: str, method: str, other: str = BASE) -> Estimate | None:
         """`method` less `other`, in the criterion's own unit; None where it was not measured for both.
@@ -138,7 +161,7 @@ class Evidence:
         if criterion not in NORMALISED:
             return self.difference(criterion, method, other)
         metric = NORMALISED[criterion]
-        gap = self.gap(metric)
+        gap = self.gap(FLOOR[criterion])
         difference = self.difference(metric, method, other) if gap >= self.margins.gap else None
         return difference and difference.scaled(1 / gap)
 
@@ -159,34 +182,37 @@ class Evidence:
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
-        """The methods, and the combinations, that are surely above the floor (Holm in each family), best first."""
-        estimates = {name: estimate for name in self.methods if (estimate := self.fidelity(name))}
+        """The methods, and the combinations, that are surely above the bare base in both at once (Holm in each family).
+
+        Best first.
+        """
+        estimates = {name: estimate for name in self.methods if (estimate := self.both(name, BASE))}
         doubts: dict[str, float] = {}
         for family in (self.singles, self.combined):
             doubts |= holm({name: estimates[name].p_above(0) for name in family if name in estimates})
         return tuple(sorted((name for name in doubts if sure(doubts[name])), key=lambda name: -estimates[name].value))
 
-    def follow_better(self, method: str, others: Iterable[str], more: float) -> dict[str, float]:
-        """The p-value of "it follows prompts better than `method`, by `more`", of each of the others that did learn.
-
-        One that is surely less faithful than `method` by more than the margin is left out: it pays for it.
-        """
-        found = {}
-        for name in others:
-            prompts, fidelity = self.difference(PROMPT, method, name), self.fidelity(method, name)
-            paid = fidelity is None or sure(fidelity.p_above(self.margins.fidelity))
-            if name != method and name in self.learned and prompts and not paid:
-                found[name] = prompts.p_below(-more)
+    def by_stratum(self, method: str) -> dict[str, Interval]:
+        """The headline figure over the prompts of each stratum, in the order of the strata."""
+        table, found = self.tables.get(BOTH), {}
+        if table is None or method not in table.cells:
+            return {}
+        for stratum in dict.fromkeys(self.strata.values()):
+            prompts = [prompt for prompt, its in self.strata.items() if its == stratum]
+            if estimate := table.mean_over(method, prompts):
+                found[stratum] = estimate.interval()
         return found
 
     @cached_property
-    def memorised(self) -> tuple[str, ...]:
-        """The methods whose pictures prefer training to held-out pictures surely more than the bare base's (Holm).
+    def copied(self) -> tuple[str, ...]:
+        """The methods of whose pictures surely more are training pictures over again than of the base's (Holm).
 
-        By more than the margin: whoever has seen some of a few pictures always leans to them a little.
+        By more than the margin. Nobody asks for such pictures, so none of these is recommended. That pictures lie
+        nearer to training than to held-out ones (memorisation) is no such sign: what learned a style leans to the
+        pictures that it learned it from.
         """
-        estimates = {name: found for name in self.methods if (found := self.difference(MEMORISATION, name, BASE))}
-        doubts = holm({name: estimate.p_above(self.margins.cosine) for name, estimate in estimates.items()})
+        estimates = {name: found for name in self.methods if (found := self.difference(COPYING, name, BASE))}
+        doubts = holm({name: estimate.p_above(self.margins.copies) for name, estimate in estimates.items()})
         return tuple(name for name in doubts if sure(doubts[name]))
 
     @cached_property
@@ -206,18 +232,43 @@ class Evidence:
         return sum(self.tables[metric].pictures for metric in (SUBJECT, PRESERVATION) if metric in self.tables)
 
 
-def _reached(scores: Sequence[Score], who: str) -> float | None:
-    """In prompt fidelity, the mean."""
-    values = [score.value for score in scores if (score.metric, score.method) == (PROMPT, who)]
+def headline(likeness: Sequence[Score], prompts: Sequence[Score], floor: float, gap: float) -> Iterator[Score]:
+    """Both at once, picture by picture: fidelity, at most 1, times prompt fidelity, 0 to 1.
+
+    Fidelity is the part of the way from the bare base (`floor`) to the real pictures (`floor` + `gap`, in cosine). What
+    is beyond the real pictures counts as they do, so that a picture given back is worth no more than its prompt; what
+    is below the bare base stays below 0, and since prompt fidelity has no sign, two negatives never make a good one.
+    A picture whose prompt asks for nothing that can be read is left out; where no prompt could be read at all, fidelity
+    stands alone.
+    """
+    kept = {(one.method, one.replicate, one.prompt, one.seed): one.value for one in prompts}
+    for one in likeness:
+        follows = kept.get((one.method, one.replicate, one.prompt, one.seed)) if kept else 1.0
+        if follows is not None:
+            yield replace(one, metric=BOTH, value=min(1.0, (one.value - floor) / gap) * follows)
+
+
+def _anchors(scores: Sequence[Score], subject: Table | None, gap: float) -> Anchors:
+    real = [score for score in scores if (score.metric, score.method) == (CEILING, REAL)]
+    floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
+    pictures = len({score.prompt for score in real}) if any(score.prompt for score in real) else len(real)
+    ceiling = Interval(fmean(one.value for one in real), -np.inf, np.inf, pictures) if real else None
+    usable = bool(floor and ceiling and ceiling.value - floor.value >= gap)
+    return Anchors(floor, ceiling, usable, _mean(scores, PROMPT, REAL), _mean(scores, PRESERVATION, RESEEDED))
+
+
+def _mean(scores: Sequence[Score], metric: str, method: str) -> float | None:
+    values = [score.value for score in scores if (score.metric, score.method) == (metric, method)]
     return fmean(values) if values else None
 
 
-def _blind(real: float | None, base: float | None, margin: float) -> bool:
-    """Real pictures do not reach half of what the bare base's reach in prompt fidelity.
-
-    What tells whether the prompt is there then cannot see it in pictures of this concept, however well they are drawn.
-    """
-    return real is not None and base is not None and real < base / 2 and base - real > margin
+def _blind(scores: Sequence[Score]) -> tuple[str, ...]:
+    """The components that the judge of prompts cannot read off the real pictures."""
+    return tuple(
+        score.metric.removeprefix(PREFIX)
+        for score in scores
+        if score.method == REAL and score.metric.startswith(PREFIX) and score.metric != PROMPT and score.value < BLIND
+    )
 
 
 def not_worse(difference: Estimate | None, margin: float) -> Decision:
@@ -226,9 +277,3 @@ def not_worse(difference: Estimate | None, margin: float) -> Decision:
         return "undecided"
     interval = difference.interval()
     return "yes" if interval.low > -margin else "no" if interval.high < -margin else "undecided"
-
-
-def surely_not_worse(differences: Mapping[str, Estimate | None], margin: float) -> list[str]:
-    """Those of several differences that are surely above -margin, all together (Holm)."""
-    doubts = holm({name: each.p_above(-margin) if each else 1.0 for name, each in differences.items()})
-    return [name for name in doubts if sure(doubts[name])]

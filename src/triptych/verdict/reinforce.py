@@ -6,7 +6,7 @@ What a part adds is the combination less the row that leaves it out, over the sa
 from collections.abc import Mapping
 
 from ..scores import AND, parts_of
-from .evidence import PRESERVATION, PROMPT, Evidence
+from .evidence import BOTH, FIDELITY, PRESERVATION, PROMPT, Evidence
 from .intervals import Estimate
 from .multiple import holm, sure
 from .needed import needed
@@ -15,7 +15,7 @@ from .words import figure, inside, listed, signed
 
 
 def reinforcements(evidence: Evidence) -> dict[str, Answer]:
-    """An answer for every combination that was measured beside all its parts: is it more faithful than each of them?
+    """Of every combination measured beside all its parts: is it better in both at once than each of them?
 
     Yes: surely above every part, which needs no correction (an intersection-union test). No: surely not above one of
     them by as much as the margin (Holm over the parts).
@@ -29,19 +29,19 @@ def reinforcements(evidence: Evidence) -> dict[str, Answer]:
 
 
 def _answer(evidence: Evidence, name: str) -> Answer:
-    over = {part: estimate for part in parts_of(name) if (estimate := evidence.fidelity(name, part))}
+    over = {part: estimate for part in parts_of(name) if (estimate := evidence.both(name, part))}
     best = min(over, key=lambda part: over[part].value)
-    own, alone = evidence.fidelity(name), evidence.fidelity(best)
+    own, alone = evidence.mean(BOTH, name), evidence.mean(BOTH, best)
     assert own is not None and alone is not None  # both were measured, and the floor is far enough from the ceiling
     told = [
-        f"Together they go {figure(own.value)} of the way, {inside(best)} alone {figure(alone.value)}:"
+        f"Together they reach {figure(own.value)} in both at once, {inside(best)} alone {figure(alone.value)}:"
         f" {signed(over[best].interval())}.",
         *_beside(evidence, name, best),
         *_added(evidence, name),
     ]
     if all(sure(estimate.p_above(0)) for estimate in over.values()):
         return Answer("yes", " ".join(told))
-    margin = evidence.margins.fidelity
+    margin = evidence.margins.both
     doubts = holm({part: estimate.p_below(margin) for part, estimate in over.items()})
     if any(sure(doubt) for doubt in doubts.values()):
         return Answer("no", " ".join(told))
@@ -50,8 +50,8 @@ def _answer(evidence: Evidence, name: str) -> Answer:
 
 
 def _beside(evidence: Evidence, name: str, part: str) -> list[str]:
-    """What being together costs: the other criteria beside the most faithful part."""
-    told = {"preservation of the rest of the base": PRESERVATION, "prompt fidelity": PROMPT}
+    """What being together costs: the other criteria beside the best part."""
+    told = {"likeness": FIDELITY, "preservation of the rest of the base": PRESERVATION, "prompt fidelity": PROMPT}
     changes = {what: change for what, metric in told.items() if (change := evidence.compare(metric, name, part))}
     return [
         f"{what.capitalize()} differs by {signed(change.interval())}"
@@ -75,10 +75,10 @@ def _added(evidence: Evidence, name: str) -> list[str]:
 
 
 def contributions(evidence: Evidence, name: str) -> Mapping[str, Estimate | None]:
-    """By part: fidelity of the combination less that of the row without the part; None where that was not measured."""
+    """By part: headline of the combination less that of the row without the part; None where that was not measured."""
     parts = parts_of(name)
     without = {part: AND.join(other for other in parts if other != part) for part in parts}
-    return {part: evidence.fidelity(name, rest) if rest in evidence.methods else None for part, rest in without.items()}
+    return {part: evidence.both(name, rest) if rest in evidence.methods else None for part, rest in without.items()}
 
 
 def question(name: str) -> str:

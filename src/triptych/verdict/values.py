@@ -10,7 +10,7 @@ from ..errors import TriptychError
 from ..scores import Cost
 from .intervals import LEVEL, Interval
 
-SCHEMA = 2
+SCHEMA = 3
 
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 NEEDS: tuple[Need, ...] = get_args(Need)
@@ -22,11 +22,13 @@ Comparison = Literal["better", "worse", "no difference", "undecided"]
 class Margins:
     """The differences that matter to a person: stated before anything is measured, and only here.
 
+    both: a tenth of the way from nothing (the bare base, or a prompt that is forgotten) to the real pictures with
+        everything there that was asked for. The headline figure, of which every question is asked.
     fidelity: a tenth of the way from the bare base to the real pictures. In one published LoRA run, DINOv2 similarity
         moves between .649 and .759 from checkpoint to checkpoint; a smaller margin would call such noise a difference.
-    preservation: 0..1, where 1 is a base left as it was. One twentieth of the scale: less shows only to one who lays
-        two pictures side by side.
-    prompt: 0..1, the share of what the prompt names that is there. One in ten things asked for.
+    preservation: a tenth of the way from the same picture (1) to the picture of another prompt (0).
+    prompt: a tenth of the way from chance to what real pictures reach.
+    copies: one picture in ten is a training picture over again.
     cosine: a difference in what an encoder sees: diversity, consistency, memorisation. One twentieth of the scale; the
         distance of centroids is a square, twice as large for the same cosine (1 - cosine is half a squared distance).
     vendi: in effective pictures. One tenth of a picture.
@@ -34,9 +36,11 @@ class Margins:
         anything. Below it the base already draws the subject, and normalising would only magnify noise.
     """
 
+    both: float = 0.10
     fidelity: float = 0.10
-    preservation: float = 0.05
+    preservation: float = 0.10
     prompt: float = 0.10
+    copies: float = 0.10
     cosine: float = 0.05
     vendi: float = 0.10
     gap: float = 0.05
@@ -44,12 +48,13 @@ class Margins:
     def of(self, criterion: str) -> float | None:
         """The margin of a criterion in its own unit; None where none was stated, and so nothing can be the same."""
         stated = {
-            "fidelity": self.fidelity, "leakage": self.fidelity, "portability": self.fidelity,
+            "both": self.both, "fidelity": self.fidelity, "leakage": self.fidelity, "portability": self.fidelity,
             "prompt_fidelity": self.prompt, "base_preservation": self.preservation, "subject_fidelity": self.cosine,
             "diversity": self.cosine, "consistency": self.cosine, "memorisation": self.cosine,
-            "centroid_distance": 2 * self.cosine, "vendi": self.vendi,
+            "centroid_distance": 2 * self.cosine, "vendi": self.vendi, "class_drift": self.cosine,
+            "copying": self.copies,
         }  # fmt: skip
-        return stated.get(criterion)
+        return stated.get(criterion, self.prompt if criterion.startswith("prompt_") else None)
 
 
 MARGINS = Margins()
@@ -63,6 +68,7 @@ class Anchors:
     ceiling: Interval | None  # without ends: a handful of reference pictures is not resampled
     usable: bool
     prompts: float | None = None  # what the real pictures reach in prompt fidelity, asked by their captions; 0..1
+    reseeded: float | None = None  # preservation of the bare base with other seeds: what nothing has disturbed
 
     @property
     def gap(self) -> float:
@@ -130,6 +136,10 @@ class Verdict:
     notes: tuple[str, ...]
     replicates: int
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # method -> what to beware of
+    strata: Mapping[str, Mapping[str, Interval]] = field(
+        default_factory=dict
+    )  # method -> stratum of prompts -> headline
+    needs: Mapping[Need, Mapping[str, float]] = field(default_factory=dict)  # need -> criterion -> its weight
     together: Mapping[str, Answer] = field(default_factory=dict)  # combination -> do its parts reinforce each other
     margins: Margins = MARGINS
     seed: int = 0
@@ -178,7 +188,8 @@ def _verdict(data: dict[str, Any]) -> Verdict:
             floor=_interval(anchors["floor"]) if anchors["floor"] else None,
             ceiling=_interval(anchors["ceiling"]) if anchors["ceiling"] else None,
             usable=anchors["usable"],
-            prompts=anchors.get("prompts"),
+            prompts=anchors["prompts"],
+            reseeded=anchors["reseeded"],
         ),
         differences=tuple(Difference(**{**row, "interval": _interval(row["interval"])}) for row in data["differences"]),
         front=tuple(data["front"]),
@@ -195,6 +206,8 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         notes=tuple(data["notes"]),
         replicates=data["replicates"],
         flags={name: tuple(sentences) for name, sentences in data["flags"].items()},
+        strata={name: _intervals(strata) for name, strata in data["strata"].items()},
+        needs=data["needs"],
         together={name: Answer(**answer) for name, answer in data.get("together", {}).items()},
         margins=Margins(**data["margins"]),
         seed=data["seed"],

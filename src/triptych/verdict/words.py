@@ -15,6 +15,7 @@ TITLES = {
     "dreambooth": "DreamBooth",
     "aesthetic-gradients": "Aesthetic gradients",
     "base": "Bare base",
+    "reseeded": "Bare base, other seeds",
 }
 
 
