@@ -102,6 +102,12 @@ class Changes:
         kinds = {id(tensor): change.kind for change in changes for tensor in change.tensors}
         return {tensor: kind for tensor, kind in kinds.items() if tensor not in alone}
 
+    def tensors_in(self, *modules: nn.Module) -> set[int]:
+        """The ids of the tensors of the changes on layers inside these modules."""
+        inside = {layer for module in modules for layer in module.modules()}
+        found = [one for (layer, _), one in self._layers.items() if layer in inside]
+        return {id(tensor) for one in found for change in one.changes for tensor in change.tensors}
+
     def _hooked(self, layer: nn.Module, side: Side) -> _Layer:
         changes: list[Change] = []
 
@@ -124,6 +130,8 @@ class Changes:
                     parts.append(_Part(mine.start, mine.stop, change, strength))
         if not parts:
             return x if y is None else y
+        if len(parts) == 1 and y is not None and parts[0].stop - parts[0].start == len(x):
+            return self._added(parts, y, x)
         if y is None and all(part.change.reused for part in parts):
             strengths = tuple(part.strength for part in parts)
             of = (x, *(part.change for part in parts))

@@ -75,8 +75,8 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.denoiser.module.device
-        return device
+        first: nn.Parameter = next(self.denoiser.module.parameters())  # diffusers' own answer looks at every module
+        return first.device
 
     @property
     def family(self) -> Family:

@@ -110,10 +110,16 @@ def _train(
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
     return Job(
         trial.owner, patch.parameters(), sources, trial.settings, trial.seed,
-        text_is_fixed=not trial.kind.changes_text(trial.settings),
+        text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
     )  # fmt: skip
+
+
+def _is_in_text(base: Base, patch: Patch) -> bool:
+    """Whether the patch trains tensors on layers of a text encoder, whatever its method says."""
+    inside = base.changes.tensors_in(*(text.encoder for text in base.texts))
+    return any(id(tensor) in inside for group in patch.parameters().values() for tensor in group)
 
 
 def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:

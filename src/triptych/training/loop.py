@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
 from .stopping import Stopped, deferred_interrupt
 
+PROMPTS = 64  # in one call of the text encoder, where training does not change it
 Progress = Callable[[int, int], None]  # steps done, steps in all
 StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
@@ -29,14 +31,15 @@ class Encodings:
     """The conditioning of each step. Text that training cannot change is encoded once, other text at every step."""
 
     def __init__(self, base: Base, jobs: Sequence[Job]) -> None:
-        fixed = [(job, job.prompts) for job in jobs if job.text_is_fixed]
         self.base = base
         self.cached: dict[Owner, dict[str, Conditioning]] = {}
-        if fixed:
+        asked = [(job.owner, prompt) for job in jobs if job.text_is_fixed for prompt in job.prompts]
+        for some in (asked[first : first + PROMPTS] for first in range(0, len(asked), PROMPTS)):
+            by_owner = {owner: [prompt for _, prompt in own] for owner, own in groupby(some, key=itemgetter(0))}
             with torch.no_grad():
-                texts = base.encode_for([(job.owner, prompts) for job, prompts in fixed])
-            single = iter(texts.split([1] * len(texts)))
-            self.cached = {job.owner: {prompt: next(single) for prompt in prompts} for job, prompts in fixed}
+                texts = base.encode_for(list(by_owner.items()))
+            for (owner, prompt), text in zip(some, texts.split([1] * len(texts)), strict=True):
+                self.cached.setdefault(owner, {})[prompt] = text
 
     def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Conditioning:
         """The conditioning of all rows [R, ...], in the order of the jobs."""

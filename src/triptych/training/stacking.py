@@ -85,6 +85,8 @@ class StackedJobs:
         for job in self.jobs:
             for tensor in job.parameters:
                 tensor.data = tensor.data.clone()
+                state = job.optimizer.state[tensor]
+                job.optimizer.state[tensor] = {name: value.clone() for name, value in state.items()}
 
 
 class JobStacks:
