@@ -140,7 +140,7 @@ def test_two_copies_are_no_difference_and_learning_rate_0_is_the_base(
     assert call(monkeypatch, *words) == 0
     told = json.loads((tmp_path / "out" / "verdict.json").read_text())["differences"]
     assert {one["criterion"] for one in told} >= {"base_preservation", "diversity", "memorisation"}
-    assert {one["decision"] for one in told} == {"no difference"}
+    assert {one["criterion"]: one["decision"] for one in told if one["decision"] != "no difference"} == {}
     assert all(abs(one["interval"]["value"]) < 1e-3 for one in told)  # the rows of one pass differ by rounding
 
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path / "zero")

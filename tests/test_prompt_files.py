@@ -10,7 +10,6 @@ from PIL import Image
 
 from tests.worlds import call, pictures, typed
 from triptych.base import tiny_base
-from triptych.data.concept import Concept
 from triptych.data.prompts import Line, read_prompts
 from triptych.errors import TriptychError
 from triptych.study.plan import Plan
@@ -146,17 +145,17 @@ def test_prompts_of_a_folder(tmp_path: Path) -> None:
     own = ["# mine", "a {} in the sun", "a house", "a (red:1.2) {} --s 9 --xy 1", *(f"{{}} {i}" for i in range(9))]
     (place / "prompts.txt").write_bytes("\r\n".join(own).encode("utf-8-sig"))
     base, plan = tiny_base(), Plan(place, budget="quick")
-    prompts = plan.prompts(base, Concept.open(place))
-    assert prompts[:2] == ["a {} in the sun", "a (red:1.2) {}"]
+    assert plan.own_prompts[:2] == ["a {} in the sun", "a (red:1.2) {}"]
+    count = plan.budget_of(base).prompts
     said = "\n".join(plan.unused_prompts(base))
     for sentence in (
         "line 3 of prompts.txt has no {} for the concept, and is left out",
         "line 4 of prompts.txt: the option --xy is not used",
         "line 4 of prompts.txt: steps not used",
-        f"the first {len(prompts)} of 11 prompts",
+        f"the first {count} of 11 prompts",
         "'(red:1.2)': read as text",
     ):
         assert sentence in said
     (place / "prompts.txt").write_bytes("ein {} im Café".encode("latin-1"))
     with pytest.raises(TriptychError, match=r"cannot read .*prompts.txt as text .*save it as UTF-8"):
-        Plan(place).prompts(base, Concept.open(place))
+        _ = Plan(place).own_prompts

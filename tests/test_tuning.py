@@ -14,10 +14,12 @@ from triptych.base import Base, Description, tiny_base
 from triptych.data.concept import Concept
 from triptych.errors import TriptychError
 from triptych.methods import Training
-from triptych.study import Plan
+from triptych.study import Plan, Silent
+from triptych.study.layout import Layout
 from triptych.study.search import Search
 from triptych.study.tuned import Tried, Tuned
 from triptych.study.tuning import FIRST_SEED, tuning_prompts
+from triptych.study.work import Work
 from triptych.training.fit import fit
 
 USUAL = Training(lr=1e-3, steps=90)
@@ -116,8 +118,7 @@ def test_what_chooses_is_not_what_reports_on_the_demo_base() -> None:
 
 def check_prompts(described: Description) -> None:
     assert set(described.tuning_prompts) == {"subject", "style", "scene"}
-    for kind, prompts in described.tuning_prompts.items():
-        assert not set(prompts) & set(described.prompts[kind])
+    for prompts in described.tuning_prompts.values():
         assert all(prompt.count("{}") == 1 for prompt in prompts)
 
 
@@ -126,14 +127,23 @@ def test_the_folders_own_prompts_are_not_chosen_by(tmp_path: Path) -> None:
     place.mkdir()
     for i, picture in enumerate(pictures(4)):
         picture.save(place / f"{i}.png")
-    base, plan = tiny_base(), Plan(place)
-    concept = Concept.open(place)
-    prompts = tuning_prompts(base, plan, concept)
+    base, concept = tiny_base(), Concept.open(place)
+    prompts = tuning_prompts(base, Plan(place), concept)
     (place / "prompts.txt").write_text(prompts[0])
-    assert tuning_prompts(base, plan, concept) == prompts[1:]
+    assert tuning_prompts(base, Plan(place), concept) == prompts[1:]
     (place / "prompts.txt").write_text("\n".join(prompts))
     with pytest.raises(TriptychError, match="give it others"):
-        tuning_prompts(base, plan, concept)
+        tuning_prompts(base, Plan(place), concept)
+
+
+def test_a_study_reports_no_prompt_that_settings_were_chosen_by(folder: Path, tmp_path: Path) -> None:
+    base = tiny_base()
+    chosen_by = base.description.tuning_prompts["subject"]
+    population = replace(base.description.population, words={"colour": ("blue", "large", "red", "green")})
+    base.description = replace(base.description, population=population)
+    plan = Plan(folder, prompts=40)
+    work = Work(plan, base, Concept.open(folder), Layout(tmp_path), Silent())
+    assert not {one.template for one in work.prompts} & set(chosen_by)
 
 
 def test_what_the_base_already_draws_chooses_nothing(

@@ -89,7 +89,7 @@ def description() -> Description:
             {"colour": ("red", "green"), "thing": ("dog", "sun", "house")},
         ),
         tuning_prompts=dict.fromkeys(("subject", "style", "scene"), ("a blue {}", "a large {}")),
-        budgets={"quick": Budget(1, 1.0, 2, 1, 2, 2), "standard": Budget(2, 1.0, 2, 1, 2, 2)},
+        budgets={"quick": Budget(1, 1.0, 2, 2, 2, 2), "standard": Budget(2, 1.0, 2, 2, 2, 2)},
         methods={
             name: {"steps": 2, "batch": 2} for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth")
         },
