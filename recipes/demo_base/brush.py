@@ -27,7 +27,7 @@ from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.files.atomic import replacing
-from triptych.metrics.encoders.efficientnet import EYE, EfficientNetLite0
+from triptych.metrics.encoders.efficientnet import DISCRIMINANTS, EfficientNetLite0
 from triptych.metrics.world import cut_out
 
 DRAWINGS, BATCH = 640, 16
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=WORLD_FILE.parent, help="folder of the base that draws")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")
     parser.add_argument("--drawings", type=int, default=DRAWINGS, help="how many drawings are looked at")
-    parser.add_argument("--out", type=Path, default=EYE, help="file to write (default: that of the package)")
+    parser.add_argument("--out", type=Path, default=DISCRIMINANTS, help="file to write (default: that of the package)")
     given = parser.parse_args()
     world, eye = World.open(), EfficientNetLite0()
     with tempfile.TemporaryDirectory() as temporary:
