@@ -41,7 +41,7 @@ class Word(Learned):
         super().__init__(tensors, strength, device)
 
     def set_strength(self, strength: float) -> None:
-        """At 0 the prompt is read as by the bare base. Between 0 and 1, vectors are interpolated from the start word."""
+        """0 reads prompts as the bare base does. Between 0 and 1, vectors are interpolated from the start word."""
         if strength not in (0, 1) and not self.start:
             raise TriptychError(
                 f"this embedding does not record its start word, so its strength is 0 or 1, not {strength}"

@@ -58,7 +58,7 @@ class ClipEncoder(Encoder):
         hidden = self._model.text_model(input_ids=ids).last_hidden_state
         end = (
             (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)
-        )  # the first one, since padding may be the end token too
+        )  # the first: it may also be the padding
         features: Tensor = self._model.text_projection(hidden[torch.arange(len(ids)), end])
         return features
 
