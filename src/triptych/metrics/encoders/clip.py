@@ -56,9 +56,7 @@ class ClipEncoder(Encoder):
             list(texts), padding=True, truncation=True, max_length=room, return_tensors="pt"
         ).input_ids.to(self._device)
         hidden = self._model.text_model(input_ids=ids).last_hidden_state
-        end = (
-            (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)
-        )  # the first: it may also be the padding
+        end = (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)  # the first: it may also be the padding
         features: Tensor = self._model.text_projection(hidden[torch.arange(len(ids)), end])
         return features
 
