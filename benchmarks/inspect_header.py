@@ -1,4 +1,4 @@
-"""Seconds and peak memory of looking at the header of a checkpoint of two gigabytes, each time in a fresh process.
+"""Measures the time and the peak memory of reading the header of a checkpoint of two gigabytes, in new processes.
 
     python -m benchmarks.inspect_header [--command]
 
@@ -52,7 +52,7 @@ def as_pickle(path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
 
 
 def measure(title: str, *command: str) -> None:
-    """Print the seconds of a process from its start to its end, the quickest of a few, and its peak memory."""
+    """Print the seconds of a process from start to end (the fastest of a few runs), and its peak memory."""
     taken, said = [], ""
     for _ in range(REPEATS):
         began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Which attention and which memory layout are faster on this machine, side by side in one run.
+"""Compares attention kernels and memory layouts on this machine, side by side in one run.
 
     python -m benchmarks.kernels [--base demo] [--rows 12]
 
-Behind the choices in `triptych.base.loading._make_fast`.
+The choices in `triptych.base.opening.loading._make_fast` are by these measurements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPEATS = 5
 
 
 def best(work: Callable[[], object], rows: int) -> float:
-    """Milliseconds a row, the best of a few runs after a first one."""
+    """Milliseconds per row, the fastest of a few runs after a warm-up."""
     work()
     taken = []
     for _ in range(REPEATS):

@@ -1,4 +1,4 @@
-"""Checkpoints of the real sizes, with random weights: opened offline, and held against diffusers' own classes.
+"""Opens checkpoints of the real sizes with random weights offline, and compares them with diffusers' own classes.
 
     python -m benchmarks.open_checkpoint sd1 sd2 sdxl
 
@@ -48,7 +48,7 @@ def write(family: str, path: Path) -> None:
 
 @torch.no_grad()
 def difference(family: str, path: Path) -> float:
-    """Of one prediction from diffusers', in float32 arithmetic, relative to its size."""
+    """The relative difference of one prediction from diffusers', in float32."""
     from diffusers import UNet2DConditionModel
 
     base = open_base(str(path), precision="fp32", prediction="epsilon")

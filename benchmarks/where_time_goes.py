@@ -1,4 +1,4 @@
-"""Where the time of a study goes, and how much more it is than the UNet arithmetic inside it.
+"""Profiles the stages of a study, and compares their time with the UNet arithmetic inside them.
 
     python -m benchmarks.where_time_goes [FOLDER] [--base demo] [--budget quick]
 
@@ -22,12 +22,12 @@ import torch  # noqa: E402
 from triptych.base import Base, Conditioning, Place  # noqa: E402
 from triptych.study import Plan, run  # noqa: E402
 
-Call = tuple[str, int]  # what for, rows
+Call = tuple[str, int]  # purpose, rows
 REPEATS = 3
 
 
 class Clock:
-    """A study's progress, kept as seconds a stage."""
+    """A study's progress that records the seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -45,7 +45,7 @@ class Clock:
 
 
 def noting(calls: Counter[Call]) -> None:
-    """Have every call of `Base.denoise` counted."""
+    """Count every call of `Base.denoise`."""
     plain = Base.denoise
 
     def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Conditioning) -> torch.Tensor:

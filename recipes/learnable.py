@@ -1,8 +1,8 @@
-"""Whether each example can be learned: LoRA and DreamBooth at the base's own settings, looked at.
+"""Checks whether each example can be learned, by LoRA and DreamBooth with the base's own settings.
 
     python -m recipes.learnable --out OUT
 
-trains both on every folder of examples/ for as many steps as the base's description states, and writes
+It trains both on every folder of examples/ for the number of steps that the base's description states, and writes
 docs/learnable.md with a sheet of pictures per example.
 """
 
@@ -28,7 +28,7 @@ def command(example: Path) -> list[str]:
 
 
 def lines(folder: Path) -> list[str]:
-    """One example: its sheet, and what was measured."""
+    """The lines of one example: its sheet and its scores."""
     reading = read(folder)
     study, verdict = reading.study, reading.verdict
     told = [
@@ -59,13 +59,13 @@ def main() -> None:
     page = [
         "# What the examples teach",
         "",
-        "LoRA and DreamBooth on every example, trained once with the settings that the demo base states. Made by",
+        "LoRA and DreamBooth on every example, trained once with the demo base's own settings. Made by",
         "",
         "    python -m recipes.learnable --out OUT",
         "",
         "*Rows of a sheet: some of the pictures; the bare base; LoRA; DreamBooth, with the same prompts and seed.*",
-        "Fidelity goes from the bare base (0) to the real pictures (1); in brackets, 95 % intervals for these files.",
-        "There is none where the base comes as near to the pictures already as they come to each other.",
+        "Fidelity is 0 for the bare base and 1 for the real pictures; in brackets, 95 % intervals for these files.",
+        "There is no fidelity if the bare base is already as near to the pictures as they are to each other.",
         "",
     ]
     for folder in folders:

@@ -1,12 +1,11 @@
-"""What the eye for drawings overlooks: how one drawing differs from itself when the demo base draws it.
+"""Computes the projection of the image encoder for drawings.
 
     python -m recipes.demo_base.brush --packs PACKS
 
-writes the file by which `triptych.metrics.encoders.efficientnet` weighs the network's channels. Linear discriminants
-(Fisher, 1936; Rao, 1948): drawings of the icon packages, none of them a subject of the world and none held out, each in
-several views; what varies among the views of one drawing (size, the autoencoder's blur, the denoiser's wobbling lines)
-is whitened away, and all directions are kept in which the drawings differ: the fewer there are, the more a cosine jumps
-from picture to picture.
+It writes the linear discriminants (Fisher, 1936; Rao, 1948) that `triptych.metrics.encoders.efficientnet` uses. They are
+computed on drawings of the icon packages in several views; none is a subject of the world or held out. The variation
+among the views of one drawing (size, the autoencoder's blur, the denoiser's inexact lines) is whitened. All directions
+in which drawings differ are kept, since with fewer directions a cosine varies more between pictures.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from recipes.demo_base.compose import Pixels, place, plain, to_pixels, to_tensor
 from recipes.demo_base.judge.exam import open_base
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.files.atomic import replacing
-from triptych.metrics.encoders.efficientnet import EYE, EfficientNetLite0
+from triptych.metrics.encoders.efficientnet import DISCRIMINANTS, EfficientNetLite0
 from triptych.metrics.world import cut_out
 
 DRAWINGS, BATCH = 640, 16
 REDRAWN = (None, 30.0, 8.0, 3.0, 1.5)
-"""By view: the ratio of signal to noise, in power, from which the denoiser draws again; None: only the autoencoder.
+"""For each view, the signal-to-noise ratio (power) from which the denoiser samples again; None: the autoencoder alone.
 One more view is the composition itself."""
 STEPS = 4
 SHRINKAGE = 0.2
-"""How far the covariance of views is drawn towards its diagonal."""
+"""The weight of the covariance's diagonal in its shrinkage."""
 
 
 class Redrawing:
-    """Sends pictures through the base, without a word of what they show."""
+    """Reconstructs pictures by the base, with the empty prompt."""
 
     def __init__(self, base: StableDiffusionPipeline) -> None:
         self.base = base
@@ -49,7 +48,7 @@ class Redrawing:
 
     @torch.inference_mode()
     def __call__(self, pictures: list[Pixels], snr: float | None, noise: torch.Generator) -> list[Pixels]:
-        """The pictures through the autoencoder, and between its halves noised to `snr` and denoised (DDIM)."""
+        """Encode the pictures, add noise up to `snr`, denoise (DDIM), and decode. With None, encode and decode only."""
         vae = self.base.vae
         x = vae.encode(to_tensor(pictures)).latent_dist.mean * vae.config.scaling_factor
         if snr is not None:
@@ -90,7 +89,7 @@ def rendered(drawings: list[Drawing]) -> list[Pixels]:
 
 
 def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
-    """What is there to see of rendered drawings: float32 [drawings, views, channels]."""
+    """The encoder's channels for several views of rendered drawings: float32 [drawings, views, channels]."""
     rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
     seen = []
     for start in range(0, len(drawings), BATCH):
@@ -104,9 +103,10 @@ def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: 
 
 
 def discriminants(views: Tensor) -> dict[str, Tensor]:
-    """Mean [channels] and directions [channels, drawings - 1] of float [drawings, views, channels].
+    """The mean [channels] and the directions [channels, drawings - 1], from float [drawings, views, channels].
 
-    The scale of a channel makes no difference. One that never varies (a colour that no drawing has) counts for nothing.
+    The result does not depend on the scale of a channel. A channel that never varies (a colour that no drawing has) has
+    no weight.
     """
     drawings, seen, _ = views.shape
     mean, deviation = views.double().mean(dim=(0, 1)), views.double().std(dim=(0, 1))
@@ -126,12 +126,12 @@ def discriminants(views: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Look at the drawings and keep what tells them apart."""
+    """Encode the drawings and write the discriminants."""
     parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.brush", description=__doc__)
     parser.add_argument("--base", type=Path, default=WORLD_FILE.parent, help="folder of the base that draws")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")
     parser.add_argument("--drawings", type=int, default=DRAWINGS, help="how many drawings are looked at")
-    parser.add_argument("--out", type=Path, default=EYE, help="file to write (default: that of the package)")
+    parser.add_argument("--out", type=Path, default=DISCRIMINANTS, help="file to write (default: that of the package)")
     given = parser.parse_args()
     world, eye = World.open(), EfficientNetLite0()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,10 +1,10 @@
-"""What the eye for drawings tells apart, and which part of what it sees does it.
+"""Evaluates the image encoder for drawings, with ablations of its channels.
 
     python -m recipes.demo_base.eyes --packs PACKS
 
-finds the eye anew (`recipes.demo_base.brush`) from some of what there is to see, and tries it on drawings that it was
-not found by: whether a drawing is recognised after the demo base has redrawn it, whether it is held for itself in
-another hue, and whether two moods of one character are more alike than one animal by two hands. The eye of the package
+For each subset of channels it computes new discriminants (`recipes.demo_base.brush`) and tests them on other drawings:
+whether a drawing is recognised after the demo base has reconstructed it, whether it is distinguished from itself in
+another hue, and whether two moods of one character are more alike than one animal by two artists. The package's encoder
 was chosen by these figures.
 """
 
@@ -35,8 +35,8 @@ NEW, TURNED = 120, 64
 """Drawings to recognise, and how many of them are shown in other hues."""
 HUE = 25
 """Degrees, to either side: from the demo base's yellow cats to the orange blob cats."""
-COLOURS, CELLS = prod(KNOTS), 3 * EfficientNetLite0.CELLS**2  # how many of the channels they are, at the end
-SEEN: dict[str, Callable[[Tensor], Tensor]] = {  # what is left of all channels, [..., channels]
+COLOURS, CELLS = prod(KNOTS), 3 * EfficientNetLite0.CELLS**2  # numbers of channels, at the end of all channels
+SEEN: dict[str, Callable[[Tensor], Tensor]] = {  # subsets of all channels, [..., channels]
     "the network's channels": lambda all_: all_[..., : -COLOURS - CELLS],
     "these and the picture at 8 x 8": lambda all_: torch.cat([all_[..., : -COLOURS - CELLS], all_[..., -CELLS:]], -1),
     "these and the colours": lambda all_: all_[..., :-CELLS],
@@ -88,7 +88,7 @@ def held_for_itself(hues: list[Tensor]) -> float:
 
 
 def one_character(characters: Mapping[tuple[str, str], Tensor]) -> float:
-    """The chance that two moods of a character are more alike than moods of one animal by two hands."""
+    """The probability that two moods of a character are more alike than moods of one animal by two artists."""
     same, other = [], []
     for each in characters.values():
         likeness = torch.einsum("avd,bd->avb", each, each[:, 0])
@@ -103,12 +103,12 @@ def one_character(characters: Mapping[tuple[str, str], Tensor]) -> float:
 
 
 def look(views: Tensor, eye: Mapping[str, Tensor]) -> Tensor:
-    """Channels to features, rows of length 1."""
+    """Project channels to features, rows of length 1."""
     return F.normalize((views - eye["mean"]) @ eye["directions"].float(), dim=-1)
 
 
 def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping[tuple[str, str], Tensor]) -> str:
-    """Markdown: a row for each part of what there is to see."""
+    """A Markdown table with a row for each subset of channels."""
     lines = ["| what it sees | recognised, redrawn | held for itself, in one of three hues | moods of one character |"]
     lines += ["| --- | --- | --- | --- |"]
     for name, part in SEEN.items():
@@ -121,7 +121,7 @@ def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping
 
 
 def main() -> None:
-    """Look, and print the table."""
+    """Evaluate, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.eyes", description=__doc__)
     parser.add_argument("--base", type=Path, default=WORLD_FILE.parent, help="folder of the base that redraws")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")

@@ -1,4 +1,4 @@
-"""The processes that train together: one per GPU-less core, or one on a GPU. They average gradients, nothing else."""
+"""Data-parallel training on CPU cores, or one process on a GPU. The processes average their gradients."""
 
 from __future__ import annotations
 

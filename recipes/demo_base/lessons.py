@@ -1,4 +1,4 @@
-"""What the denoiser learns from: latents and text states of many compositions, made once and kept on disk."""
+"""The training data of the denoiser: cached latents and text states of many compositions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Lessons:
 
     @classmethod
     def open(cls, folder: Path) -> Lessons:
-        """Open what `write_lessons` wrote; the states stay on disk until they are looked at."""
+        """Open the files of `write_lessons`. The states are memory-mapped."""
         kept: dict[str, Any] = torch.load(folder / "latents.pt", weights_only=True)
         states = np.load(folder / "states.npy", mmap_mode="c")
         return cls(kept["latents"], torch.from_numpy(states), kept["caption"], kept["scale"])

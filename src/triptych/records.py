@@ -1,4 +1,4 @@
-"""What the stages of a study write down for those after them, as values that writer and reader share; without torch."""
+"""The records that the stages of a study write for later stages. Writer and reader share them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ Curve = tuple[tuple[int, float], ...]  # steps done, loss
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """`trial.json`: one training of one method. It comes last in its folder, so that a folder that has it is whole.
+    """`trial.json`: one training of one method. It is written last, so a folder that contains it is complete.
 
-    `failure` says why there is no artifact. `pictures` are the files that it was trained on; `kept_step` the steps done
-    when the tensors were as they are kept; `seconds` those of the whole pass, which was shared with `trained_with`.
+    Attributes:
+        kept_step: the steps done when the tensors were taken.
+        says: the words that name the concept.
+        failure: why there is no artifact.
+        pictures: the files that it was trained on.
+        seconds: of the whole pass, shared with the methods in `trained_with`.
     """
 
     method: str
@@ -32,7 +36,7 @@ class TrialRecord:
     steps: int = 0
     kept_step: int = 0
     lr: float = 0.0
-    says: str = ""  # the words that name the concept
+    says: str = ""
     failure: str | None = None
     pictures: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -46,9 +50,10 @@ class TrialRecord:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """
+        """Read the record of a folder.
+
         Raises:
-            TriptychError: there is none, or it is damaged.
+            TriptychError: there is no record, or it is damaged.
         """
         with _reading(folder / cls.NAME) as known:
             for name in {"pictures", "trained_with"} & known.keys():
@@ -58,7 +63,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class PictureRecord:
-    """One picture of a sheet: `prompt` has the class word in the concept's place, `asked` what was really asked."""
+    """One picture of a sheet. `prompt` has the class word in the concept's place; `asked` is the prompt as sampled."""
 
     file: str
     prompt: str
@@ -68,7 +73,7 @@ class PictureRecord:
 
 @dataclass(frozen=True)
 class SheetRecord:
-    """`sheet.json`: the pictures of one role by one method. It comes last in its folder."""
+    """`sheet.json`: the pictures of one role by one method. It is written last in its folder."""
 
     method: str
     replicate: int
@@ -83,17 +88,17 @@ class SheetRecord:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """As `TrialRecord.read`."""
+        """Like `TrialRecord.read`."""
         with _reading(folder / cls.NAME) as known:
-            return cls(**{**known, "pictures": tuple(PictureRecord(**one) for one in known["pictures"])})
+            return cls(**{**known, "pictures": tuple(PictureRecord(**picture) for picture in known["pictures"])})
 
 
 @dataclass(frozen=True)
 class Log:
-    """`log.jsonl`: the losses of a training, a line a step; there is none of training at step 0."""
+    """`log.jsonl`: the losses of a training, one line per step. Step 0 has no training loss."""
 
     losses: Curve = ()
-    fixed: Curve = ()  # on a fixed batch, at the steps at which it was looked at
+    fixed: Curve = ()  # the fixed-batch loss, at the steps at which it was computed
 
     NAME = "log.jsonl"
 
@@ -108,7 +113,7 @@ class Log:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The losses that are numbers; none where nothing was logged."""
+        """The finite losses; empty if nothing was logged."""
         path = folder / cls.NAME
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         lines = [json.loads(line) for line in text.splitlines()]

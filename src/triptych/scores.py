@@ -1,4 +1,4 @@
-"""What was measured, as values: one `Score` a picture and metric, one `Cost` a method. Needs no torch."""
+"""Measured values: a `Score` per picture and metric, a `Cost` per method. This module needs no torch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .files.atomic import write_text
 
 BASE = "base"  # the method name of the control row: the bare base
 AND = "+"  # joins the names of methods that are attached at once: "textual-inversion+lora"
-REAL = "real"  # the method name of what was measured of the real pictures
+REAL = "real"  # the method name of scores of the real pictures
 RESEEDED = "reseeded"  # the method name of the bare base with other seeds
-CONTROLS = (BASE, REAL, RESEEDED)  # rows that are no methods
+CONTROLS = (BASE, REAL, RESEEDED)  # rows that are not methods
 
 
 @dataclass(frozen=True)
 class Score:
     """One measured value.
 
-    `prompt` is the asked text with the class word in the concept's place, so that rows of different methods pair by
-    (replicate, prompt, seed). A value that belongs to no picture (the ceiling; the diversity of a prompt's pictures)
-    has `seed` None.
+    `prompt` has the class word in the concept's place, so that rows of different methods pair by (replicate, prompt,
+    seed). `seed` is None if the value does not belong to one picture (the ceiling; the diversity of a prompt's
+    pictures).
     """
 
     metric: str  # "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling", ...
@@ -36,9 +36,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one method costs, measured alone in a process of its own, beside its share of the joint pass.
+    """The costs of one method, measured alone in its own process, and of the pass that it shared.
 
-    Its three budgets: `pictures_seen`, `seconds_alone`, `tuning_trials`. A combination costs what its parts cost.
+    The three budgets are `pictures_seen`, `seconds_alone` and `tuning_trials`. A combination costs the sum of its
+    parts.
     """
 
     method: str
@@ -51,12 +52,12 @@ class Cost:
     peak_bytes: int | None = None  # peak memory of training alone above the loaded base
     seconds_shared: float | None = None  # wall seconds of the pass it was trained in
     trained_with: tuple[str, ...] = ()  # the other methods of that pass
-    tuning_trials: int = 0  # trainings that its settings were chosen by, on other concepts
-    seconds_a_picture: float | None = None  # wall seconds of drawing one with it, among others in a batch
+    tuning_trials: int = 0  # trainings on other concepts, by which its settings were chosen
+    seconds_a_picture: float | None = None  # wall seconds of sampling a picture with it, as part of a batch
 
 
 def parts_of(method: str) -> tuple[str, ...]:
-    """The methods whose files a row needs: one, but for a combination."""
+    """The methods of a row: one, or several for a combination."""
     return tuple(method.split(AND))
 
 

@@ -1,4 +1,4 @@
-"""Settings of methods: frozen dataclasses that say once what the command line, the study file and the report show."""
+"""Settings of methods: frozen dataclasses. The command line, the study file and the report derive from their fields."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Value = str | int | float | bool
 
 
 def setting(default: Any, explanation: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with the sentence that explains it, its least value and the values it may have."""
+    """A dataclass field with its explanation, its least value and its allowed values."""
     return field(default=default, metadata={"explanation": explanation, "least": least, "choices": choices})
 
 
 @dataclass(frozen=True)
 class Described:
-    """One setting as it is shown."""
+    """One setting, for display."""
 
     name: str
     kind: str
@@ -48,10 +48,10 @@ def line(name: str, settings: Any) -> str:
 
 
 def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
-    """Settings of `kind` from values or their texts; what is not given keeps its default.
+    """Settings of `kind` from values or their texts. Others keep their defaults. `of` names the method in errors.
 
     Raises:
-        TriptychError: an unknown name, or a value that does not fit; `of` names whose settings they are.
+        TriptychError: a name is unknown, or a value does not fit.
     """
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     hints = get_type_hints(kind)

@@ -1,8 +1,8 @@
-"""Sizes and times as a reader wants them."""
+"""Sizes and times as text for people."""
 
 
 def size(count: float) -> str:
-    """Bytes, as `3 kB` or `1.2 GB` (powers of ten)."""
+    """Format bytes as `3 kB` or `1.2 GB` (powers of ten)."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= 0.9995 * scale:
             return f"{count / scale:.3g} {unit}"
@@ -10,7 +10,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, as `8.4 s`, `2 min 5 s` or `3 h 12 min`."""
+    """Format seconds as `8.4 s`, `2 min 5 s` or `3 h 12 min`."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,1 +1,1 @@
-"""The judge of the demo base: does it draw what it is asked for?"""
+"""The judge of the demo base: it measures whether samples match their prompts."""

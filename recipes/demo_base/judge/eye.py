@@ -1,4 +1,4 @@
-"""What a picture shows, by its pixels and by its nearest neighbours among real compositions."""
+"""Classifies a picture by its pixels and by its nearest neighbours among real compositions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CRITERIA = ("background", "place", "size", "subject", "style")
 
 @dataclass(frozen=True)
 class Reading:
-    """What the judge sees; None where it sees nothing that has a name."""
+    """The judge's classification of a picture; None for what it cannot name."""
 
     background: str | None
     place: str | None
@@ -44,10 +44,10 @@ Shared = dict[str, list[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Eye:
-    """Reads pictures. features: float32 [references, d], rows of length 1, of `scenes`, the same order.
+    """Classifies pictures. features: float32 [references, d], rows of length 1, in the order of `scenes`.
 
-    shared: drawings that are as like each other as a drawing is like itself as the base's autoencoder gives it back.
-    They count as one style: nobody could tell them apart in what that autoencoder draws.
+    shared: drawings that are as similar to each other as a drawing is to its own reconstruction by the autoencoder.
+    They count as one style, since they cannot be distinguished after decoding.
     """
 
     facts: Facts

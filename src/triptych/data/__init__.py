@@ -1,1 +1,1 @@
-"""The pictures of a concept, and the examples that training takes from them."""
+"""The pictures of a concept, and the training examples from them."""

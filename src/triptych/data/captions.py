@@ -1,7 +1,7 @@
-"""Captions: a text file beside each picture, or tables of many pictures.
+"""Captions: a text file beside each picture, or tables for many pictures.
 
-The tables are `metadata.jsonl`, `metadata.csv` and kohya's `meta_cap.json`. What a table says goes before a text
-file. Every line that gives no picture a caption is noted.
+The tables are `metadata.jsonl`, `metadata.csv` and kohya's `meta_cap.json`. A table takes precedence over a text file.
+Every line that gives no picture a caption is reported as a note.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .notes import Note
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("file_name", "image_path", "filename", "image", "file")  # the column that names the picture
+NAMES = ("file_name", "image_path", "filename", "image", "file")  # columns that name the picture
 CAPTIONS = ("text", "caption", "prompt")
 TAGS = "tags"
 WANTED = 'a line is wanted such as {"file_name": "1.png", "text": "a caption"}'
@@ -31,7 +31,7 @@ WANTED = 'a line is wanted such as {"file_name": "1.png", "text": "a caption"}'
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of a table: the picture it names, its caption ("" where it has none), and what of it is not used."""
+    """One row of a table: the picture's name, its caption ("" if it has none), and a remark on what is not used."""
 
     name: str
     caption: str
@@ -42,7 +42,7 @@ class Row:
 def captions_of(
     pictures: Sequence[Path], texts: Sequence[Path], tables: Sequence[Path]
 ) -> tuple[dict[str, str], list[Note]]:
-    """The captions by the names of their pictures, and what is not used."""
+    """The captions by picture name, and notes on what is not used."""
     captions: dict[str, str] = {}
     notes: list[Note] = []
     known = {path.stem: path.name for path in pictures} | {path.name: path.name for path in pictures}
@@ -82,9 +82,9 @@ def _take(path: Path, row: Row, known: Mapping[str, str], captions: dict[str, st
 
 
 def _picture_named(said: str, known: Mapping[str, str]) -> tuple[str, str]:
-    """The name of the picture that a table means, or why there is none.
+    """The name of the picture that a table names, and "" or the reason why there is no such picture.
 
-    The name may begin with "./", be an absolute path as kohya's tools write it, and lack its suffix.
+    The name in the table may begin with "./", be an absolute path as in kohya's tools, or lack its suffix.
     """
     path = PurePosixPath(said.replace("\\", "/"))
     is_absolute = path.is_absolute() or bool(re.match(r"[A-Za-z]:", said))
@@ -125,21 +125,21 @@ def _from_csv(path: Path, text: str) -> Iterator[Row | Note]:
 
 
 def _from_json(path: Path, text: str) -> Iterator[Row | Note]:
-    """kohya's: an object whose keys are files and whose values have `caption` and `tags`, which are joined."""
+    """kohya's format: an object whose keys are files and whose values have `caption` and `tags`, which are joined."""
     try:
-        told = json.loads(text)
+        table = json.loads(text)
     except (ValueError, RecursionError) as error:
         yield Note(path, f"not used: it is no JSON ({first_line(error)})")
         return
-    if not isinstance(told, Mapping):
+    if not isinstance(table, Mapping):
         yield Note(path, "not used: an object with a key for each picture is wanted")
         return
-    for name, said in told.items():
-        if not isinstance(said, Mapping):
+    for name, entry in table.items():
+        if not isinstance(entry, Mapping):
             yield Note(path, f"not used: what {shown(name)} has is no object with a caption")
             continue
-        caption, remark = _caption(said)
-        tags, _ = _text_of(said.get(TAGS), several=True) if any(said.get(key) for key in CAPTIONS) else ("", "")
+        caption, remark = _caption(entry)
+        tags, _ = _text_of(entry.get(TAGS), several=True) if any(entry.get(key) for key in CAPTIONS) else ("", "")
         yield Row(str(name), ", ".join(part for part in (caption, tags) if part), remark and f"{shown(name)}: {remark}")
 
 
@@ -152,7 +152,7 @@ def _row(path: Path, row: Mapping[str, Any], line: int) -> Row | Note:
 
 
 def _caption(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The first caption that a row has, else its tags; and what is not as it should be."""
+    """The first caption of a row, else its tags; and a remark on what is wrong with it."""
     remark = "no caption: it has no text"
     for key in (*CAPTIONS, TAGS):
         if key in row:
@@ -163,12 +163,12 @@ def _caption(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _text_of(value: Any, several: bool) -> tuple[str, str]:
-    """A caption out of a table (of a list of captions the first; tags are joined), and what of it is not used."""
+    """A caption from a table (the first of several; tags are joined), and a remark on what is not used."""
     match value:
         case None:
             return "", "no caption: it is null"
         case str():
-            whole = value.encode("utf-8", "replace").decode()  # JSON can spell halves of letters
+            whole = value.encode("utf-8", "replace").decode()  # JSON can contain lone surrogates
             return whole.strip(), "" if whole == value else "it has ? for letters that are none"
         case bool() | Mapping():
             return "", f"no caption: {shown(value)} is no text"

@@ -1,4 +1,4 @@
-"""A concept: the pictures of a folder, their captions, the words that name it, and which of them are held out."""
+"""A concept: the pictures of a folder, their captions, the words that name it, and the pictures that are held out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_TOKEN = "<concept>"
 FEWEST_PICTURES = 3
 SETTINGS = ("kind", "class", "token")
 # fmt: off
-NO_CLASS = frozenset({  # words in the names of folders that say nothing of what the pictures show
+NO_CLASS = frozenset({  # words in folder names that do not say what the pictures show
     "captions", "concept", "copy", "crop", "cropped", "crops", "data", "dataset", "datasets", "download", "downloads",
     "example", "examples", "file", "files", "final", "folder", "image", "images", "img", "imgs", "in", "input",
     "inputs", "instance", "jpeg", "jpg", "my", "new", "photo", "photos", "pic", "pics", "picture", "pictures", "png",
@@ -40,7 +40,7 @@ NO_CLASS = frozenset({  # words in the names of folders that say nothing of what
 
 @dataclass(frozen=True)
 class Picture:
-    """One usable picture: where it lies, its caption ("" if it has none), and the SHA-256 of its file."""
+    """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file."""
 
     path: Path
     caption: str
@@ -49,8 +49,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Split:
-    """Which pictures train, which judge, and which choose a training's moment, as sorted positions in
-    `Concept.pictures`; no picture does two of these."""
+    """The pictures to train on, to judge by, and to choose the best step by, as sorted indices of `Concept.pictures`.
+
+    No picture is in two of them.
+    """
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
@@ -59,7 +61,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Concept:
-    """What is to be learnt: at least three pictures, sorted by file name, and the words that name them."""
+    """The concept to learn: at least three pictures, sorted by file name, and the words that name it."""
 
     pictures: tuple[Picture, ...]
     broken: tuple[Note, ...]  # pictures that are left out
@@ -67,7 +69,7 @@ class Concept:
     class_word: str
     token: str
     name: str  # of the folder
-    notes: tuple[Note, ...] = ()  # what else in the folder is not used as its owner would expect
+    notes: tuple[Note, ...] = ()  # on everything else that is not used as the user would expect
     class_from: str = "as given"  # where the class word comes from, as a clause
 
     @classmethod
@@ -76,14 +78,15 @@ class Concept:
     ) -> Concept:
         """Open and check a folder.
 
-        Pictures are the files that Pillow opens, less masks (`0_mask.png` beside `0.png`). A caption is the text of
+        Pictures are the files that Pillow opens, except masks (`0_mask.png` beside `0.png`). A caption is the text of
         `<stem>.txt` or `<stem>.caption` beside its picture, or an entry of `metadata.jsonl`, `metadata.csv` or kohya's
-        `meta_*.json`. Subfolders are not entered. What is not given is read from `concept.toml` in the folder (`kind`,
-        `class`, `token`); without one the kind is "subject", the token "<concept>", and the class word the last word
-        of the folder's name that says something (`blob-cat`, `30_cat` and `cat photos` are of class "cat").
+        `meta_*.json`. Subfolders are not read. Words that are not given are read from `concept.toml` in the folder
+        (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word the
+        last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
 
         Raises:
-            TriptychError: no such folder, fewer than three usable pictures, no class word, bad captions or settings.
+            TriptychError: the folder does not exist, has fewer than three usable pictures, gives no class word, or has
+                bad captions or settings.
         """
         found = contents(folder)
         said = _settings(folder / SETTINGS_FILE)
@@ -102,20 +105,20 @@ class Concept:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is learnt: pictures and captions in order, kind, class word and token; no file names."""
+        """SHA-256 over pictures and captions in order, kind, class word and token, without file names."""
         pictures = [(picture.digest, picture.caption) for picture in self.pictures]
         return sha256(json.dumps([pictures, self.kind, self.class_word, self.token]).encode()).hexdigest()
 
     def templates(self, fallback: str) -> list[str]:
-        """One caption template a picture, with "{}" where the concept is named; see `fill`.
+        """A caption template for each picture, with "{}" in place of the concept; see `fill`.
 
-        The place is where the caption has the token, else its first whole word that is the class word, else before the
-        caption; a picture without a caption has the `fallback`, such as "a {}".
+        "{}" replaces the token, or else the first whole word that is the class word; or else it precedes the caption. A
+        picture without a caption has the `fallback`, such as "a {}".
         """
         return [self._template(picture.caption) or fallback for picture in self.pictures]
 
     def _template(self, caption: str) -> str:
-        caption = caption.replace("{}", "{ }")  # only our own place may look like one
+        caption = caption.replace("{}", "{ }")  # "{}" must occur only where the concept is named
         token, word = whole_word(self.token), whole_word(self.class_word)
         both = re.compile(rf"{token.pattern}(?:\s+{word.pattern})?", re.IGNORECASE)
         for named in (both, word):
@@ -125,19 +128,19 @@ class Concept:
         return caption and "{}, " + caption
 
     def split(self, replicate: int, *, choose: bool = False) -> Split:
-        """The pictures that replicate `replicate` (0, 1, ...) trains on, and those it is judged by.
+        """Split the pictures into those that a replicate trains on and those that it is judged by.
 
-        Eight pictures or more: a quarter of them (two to eight), the same in every replicate. Fewer: each replicate
-        holds out the next fold of one picture (two from six pictures on), round and round. The choice depends on the
-        pictures' digests, not on their names or order.
+        From eight pictures on, a quarter of them (two to eight) is held out, the same in every replicate. With fewer
+        pictures, each replicate holds out the next fold of one picture (two from six pictures on), in rotation. The
+        split depends on the pictures' digests, not on their names or order.
 
         Args:
-            replicate: which of several trainings.
-            choose: take a sixth of the pictures, at least one, from those that train, to choose a moment by. The same
-                pictures judge with and without it.
+            replicate: 0, 1, ...: which of several trainings.
+            choose: take a sixth of the training pictures, at least one, to choose the best step by. The pictures to
+                judge by stay the same.
 
         Raises:
-            TriptychError: there are too few to choose by and still to learn from.
+            TriptychError: there are too few pictures to choose by and to train on.
         """
         n = len(self.pictures)
         if choose and n < 4:
@@ -157,7 +160,7 @@ class Concept:
         return Split(tuple(sorted(train)), tuple(sorted(held_out)), tuple(sorted(chosen)))
 
     def images(self, resolution: int) -> list[Image.Image]:
-        """The pictures as RGB squares of `resolution` pixels: the middle of each, its shorter side scaled to fit."""
+        """The pictures as RGB squares of `resolution` pixels: the shorter side is scaled, and the centre is cropped."""
         from PIL import Image, ImageOps
 
         size = (resolution, resolution)
@@ -165,12 +168,12 @@ class Concept:
 
 
 def fill(template: str, phrase: str) -> str:
-    """The template with `phrase` in its place, the first "{}"; other braces stay as they are."""
+    """The template with `phrase` in place of its first "{}". Other braces stay."""
     return template.replace("{}", phrase, 1)
 
 
 def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], list[Note]]:
-    """Usable pictures; those left out: unreadable ones and copies of an earlier one; and notes on the rest."""
+    """The usable pictures, the pictures left out (unreadable ones and duplicates), and other notes."""
     captions, notes = captions_of(found.pictures, found.texts, found.tables)
     pictures: dict[str, Picture] = {}
     broken = []
@@ -190,7 +193,7 @@ def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], l
 
 
 def _settings(path: Path) -> dict[str, str]:
-    """What `concept.toml` says, {} where there is none."""
+    """The entries of `concept.toml`; empty if there is no such file."""
     if not path.exists():
         return {}
     try:
@@ -209,7 +212,7 @@ def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str,
     """The class word, and where it comes from.
 
     Raises:
-        TriptychError: nothing is given, and the folder's name says nothing of what the pictures show.
+        TriptychError: no class word is given, and the folder's name does not say what the pictures show.
     """
     if given:
         return given, "as given"
@@ -226,7 +229,7 @@ def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str,
 
 
 def _too_few(folder: Path, pictures: tuple[Picture, ...], broken: tuple[Note, ...]) -> str:
-    """Why a folder cannot be used, and what to do, in one sentence."""
+    """A sentence: why a folder with too few pictures cannot be used, and what to do."""
     if not pictures and not broken:
         inside = [path.name for path in folder.glob("*/") if pictures_below(path)]
         wish = f"put {FEWEST_PICTURES} or more there, as .png or .jpg"

@@ -1,4 +1,4 @@
-"""What training takes from the pictures: examples, prompts, and the rows of a step."""
+"""Training examples, their prompts, and the rows of a step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture as training takes it.
+    """A training picture.
 
     Attributes:
-        latent: [channels, height, width]; examples of one training may differ in height and width.
-        template: how it is described, with "{}" where the concept is named.
-        picture: the picture itself, for methods that look at it.
-        name: of its file, where it is known.
-        framing: the size the picture was and where it was cropped. None: it is whole.
-        weights: of the squared errors of the latent's places in the loss [height, width], at least 0. None: all alike.
+        latent: [channels, height, width]. Examples of one training may differ in height and width.
+        template: its caption, with "{}" in place of the concept.
+        picture: the picture itself, for methods that encode it.
+        name: of its file, if known.
+        framing: the picture's original size and its crop. None: the whole picture.
+        weights: weights of the squared errors in the loss [height, width], at least 0. None: all equal.
     """
 
     latent: Tensor
@@ -96,7 +96,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one job: examples, noise for each [channels, height, width], times [rows], prompts."""
+    """Rows of one job: examples, noise for each [channels, height, width], times [rows], a prompt for each."""
 
     examples: Sequence[Example]
     noise: Sequence[Tensor]
@@ -109,7 +109,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a job takes its rows from: examples, the prompt of each, rows a step, and the weight of their mean loss."""
+    """A source of a job's rows: examples, a prompt for each, rows per step (`batch`), and the weight of its loss."""
 
     purpose: Literal["instance", "prior"]
     examples: Sequence[Example]

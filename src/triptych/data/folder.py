@@ -1,4 +1,4 @@
-"""What lies in a folder: pictures, masks, captions and tables of captions; what else is there is noted."""
+"""Sorts the files of a folder: pictures, masks, captions and tables of captions. Other files are reported as notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "concept.toml"
 PROMPTS_FILE = "prompts.txt"
 OWN = frozenset({SETTINGS_FILE, PROMPTS_FILE})
-BESIDES = re.compile(r"readme|licen[cs]e|notice|attribution|thumbs\.db$|desktop\.ini$", re.IGNORECASE)  # of no concern
+BESIDES = re.compile(r"readme|licen[cs]e|notice|attribution|thumbs\.db$|desktop\.ini$", re.IGNORECASE)  # not noted
 TEXTS = frozenset({".txt", ".caption"})
 TABLES = re.compile(r"metadata\.jsonl|metadata\.csv|meta_\w+\.json", re.IGNORECASE)
 MASK = re.compile(r"(.+)[-_. ](?:mask|masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
@@ -30,13 +30,14 @@ class Contents:
     """The files directly in a folder, each list sorted by name."""
 
     pictures: tuple[Path, ...]
-    texts: tuple[Path, ...]  # a caption each
+    texts: tuple[Path, ...]  # with one caption each
     tables: tuple[Path, ...]  # captions of many pictures
-    notes: tuple[Note, ...]  # what is none of these
+    notes: tuple[Note, ...]  # on other files
 
 
 def contents(folder: Path) -> Contents:
-    """
+    """Sort the files of a folder.
+
     Raises:
         TriptychError: there is no such folder, or it cannot be read.
     """
@@ -57,7 +58,7 @@ def contents(folder: Path) -> Contents:
 
 
 def pictures_below(folder: Path) -> int:
-    """How many files in a subfolder are pictures by their suffix; 0 where it cannot be read."""
+    """The number of files in a subfolder with the suffix of a picture; 0 if it cannot be read."""
     try:
         return sum(path.suffix.lower() in suffixes() for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
@@ -65,30 +66,30 @@ def pictures_below(folder: Path) -> int:
 
 
 def read_text(path: Path) -> str:
-    """A text file, without its byte-order mark: UTF-8, or UTF-16 where a mark says so.
+    """Read a text file without its byte-order mark: UTF-8, or UTF-16 if it has that mark.
 
     Raises:
-        TriptychError: it cannot be read, or is of another encoding.
+        TriptychError: the file cannot be read, or has another encoding.
     """
     try:
         data = path.read_bytes()
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TriptychError(f"cannot read {path} as text ({error}); save it as UTF-8 or remove it") from error
-    if "\0" in text:  # UTF-16 without a mark, or no text at all
+    if "\0" in text:  # UTF-16 without a mark, or not a text
         raise TriptychError(f"cannot read {path} as text (it has zero bytes); save it as UTF-8 or remove it")
     return text
 
 
 def _masks(pictures: Sequence[Path]) -> list[Path]:
-    """Those that are named after another picture."""
+    """The pictures that are masks: those named after another picture."""
     stems = {path.stem.lower() for path in pictures}
     named = ((path, MASK.fullmatch(path.stem)) for path in pictures)
     return [path for path, match in named if match and match[1].lower() in stems]
 
 
 def _not_a_file(path: Path) -> list[Note]:
-    """What to say of a folder or a link in the folder; nothing of a folder without pictures."""
+    """A note on a subfolder or a broken link; none on a subfolder without pictures."""
     if not path.is_dir():
         return [Note(path, "not used: neither a file nor a folder that can be opened")]
     count = pictures_below(path)

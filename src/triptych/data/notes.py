@@ -1,4 +1,4 @@
-"""Notes: what the user gave that is not used as they would expect, each in one line."""
+"""Notes: one line for each thing that the user gave and that is not used as they would expect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Note:
-    """A file, or one line of it, and what is not as its owner would expect, with the reason."""
+    """A file, or one line of it, with the reason why it is not used as the user would expect."""
 
     path: Path
     reason: str
@@ -26,7 +26,7 @@ class Note:
 
 
 def lines(notes: Iterable[Note]) -> list[str]:
-    """A line for each reason, with all the places that it holds for, in the order in which they came."""
+    """A line for each reason, with all places that it applies to, in order of appearance."""
     by_reason: dict[str, list[str]] = {}
     for note in notes:
         by_reason.setdefault(note.reason, []).append(note.place)

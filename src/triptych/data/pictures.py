@@ -1,4 +1,4 @@
-"""Pictures as Pillow reads them, whatever their format: upright, RGB, 8 bits a channel."""
+"""Reads pictures of any format with Pillow, as upright RGB with 8 bits per channel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MOST_MEGAPIXELS = 100
 TOO_LARGE = f"larger than {MOST_MEGAPIXELS} megapixels, scale it down"
-COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")  # told from other files by their first bytes
-NO_PICTURES = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})  # Pillow needs another program to draw them
+COMMON = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")  # recognised by their first bytes
+NO_PICTURES = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})  # Pillow needs another program to render them
 RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2")
 UNREAD = {  # by suffix
     **dict.fromkeys(RAW, "a camera's raw file, which is not read; save it as .png or .jpg"),
@@ -27,29 +27,29 @@ UNREAD = {  # by suffix
                     "a vector drawing, which is not read; save it as .png"),
     **dict.fromkeys((".exr", ".hdr", ".kra", ".xcf"), "of a format that is not read; save it as .png"),
 }  # fmt: skip
-FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".avif", ".avifs"}  # those that may need a plug-in
+FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".avif", ".avifs"}  # suffixes that may need a plug-in
 LEVELS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 
 
 class UnusableError(Exception):
-    """Why a picture cannot be used, as a clause."""
+    """A picture cannot be used. The message is the reason, as a clause."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture, and what of its file is not in it, as a clause ("" where everything is)."""
+    """A picture, and a remark on what is lost from its file, as a clause ("" if nothing is)."""
 
     picture: Image.Image
     remark: str = ""
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture as RGB: turned as its EXIF says, transparency on white, a moving picture's first frame.
+    """Read a picture as RGB: rotated by its EXIF, transparency on white, the first frame of an animation.
 
     Values of 16 and 32 bits and floats are scaled to 8 bits; see `eight_bits`.
 
     Raises:
-        TriptychError: the file cannot be read, is no picture, is damaged or larger than 100 megapixels.
+        TriptychError: the file cannot be read, is not a picture, is damaged, or is larger than 100 megapixels.
     """
     try:
         return decode(path).picture
@@ -59,7 +59,7 @@ def read_picture(path: Path) -> Image.Image:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """The suffixes of pictures, in lower case: those that Pillow reads, and those that are left out with a reason."""
+    """The suffixes of pictures, in lower case: those that Pillow reads, and those that are reported as unusable."""
     from PIL import Image
 
     known = {suffix for suffix, name in Image.registered_extensions().items() if name in _formats()}
@@ -67,7 +67,7 @@ def suffixes() -> frozenset[str]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its suffix, or, where that is unknown, by its first bytes."""
+    """Whether a file is a picture, by its suffix, or by its first bytes if the suffix is unknown."""
     from PIL import Image
 
     if path.suffix.lower() in suffixes():
@@ -76,23 +76,23 @@ def is_picture(path: Path) -> bool:
         with Image.open(path, formats=[name for name in COMMON if name in _formats()]):
             return True
     except Image.DecompressionBombError:
-        return True  # a picture, which `decode` refuses
-    except Exception:  # whatever a decoder says of foreign bytes
+        return True  # it is a picture, and `decode` refuses it
+    except Exception:  # decoders raise any type on other bytes
         return False
 
 
 def decode(path: Path) -> Decoded:
-    """The picture, as `read_picture` describes it.
+    """Read a picture; see `read_picture`.
 
     Raises:
-        UnusableError: it cannot be used.
+        UnusableError: the picture cannot be used.
     """
     from PIL import Image, UnidentifiedImageError
 
     if path.suffix.lower() in UNREAD:
         raise UnusableError(UNREAD[path.suffix.lower()])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd about a picture is no news for the user as long as it opens
+        warnings.simplefilter("ignore")  # warnings do not matter if the picture opens
         try:
             _load_plug_in(path)
             with Image.open(path, formats=list(_formats())) as picture:
@@ -105,14 +105,14 @@ def decode(path: Path) -> Decoded:
             raise UnusableError(TOO_LARGE) from error
         except UnidentifiedImageError as error:
             raise UnusableError("not a picture" if path.stat().st_size else "an empty file") from error
-        except Exception as error:  # decoders of foreign bytes raise whatever they like
+        except Exception as error:  # decoders raise any type on damaged bytes
             raise UnusableError(f"damaged or unreadable ({first_line(error)})") from error
 
 
 def _upright(picture: Image.Image) -> Decoded:
     from PIL import Image, ImageCms, ImageOps
 
-    several = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1  # there, the rest are helpers of it
+    several = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1  # MPO's other pictures are auxiliary
     remark = f"only the first of its {several} pictures is used" if several > 1 else ""
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith(("I", "F")):
@@ -128,10 +128,10 @@ def _upright(picture: Image.Image) -> Decoded:
 
 
 def eight_bits(picture: Image.Image) -> Decoded:
-    """One channel of whole numbers or floats, as 8-bit grey.
+    """Convert one channel of integers or floats to 8-bit grey.
 
-    White is the least of 255, 1023, 4095, 16383 and 65535 that no value exceeds, and 1 for floats up to 1. Values below
-    0 or above 65535 are stretched, the least to black and the greatest to white. What is not finite is black.
+    White is the smallest of 255, 1023, 4095, 16383 and 65535 that no value exceeds, or 1 for floats up to 1. If a value
+    is below 0 or above 65535, the range is stretched from black to white. Values that are not finite become black.
 
     Raises:
         UnusableError: no value is finite.
@@ -157,7 +157,7 @@ def eight_bits(picture: Image.Image) -> Decoded:
 
 
 def _formats() -> list[str]:
-    """The formats that Pillow reads with the plug-ins loaded so far, less those that another program has to draw."""
+    """The formats that Pillow reads with the plug-ins loaded so far, without those that need another program."""
     from PIL import Image
 
     Image.init()
@@ -165,10 +165,10 @@ def _formats() -> list[str]:
 
 
 def _load_plug_in(path: Path) -> None:
-    """Load what reads HEIC, JPEG XL or AVIF where the file is one of these, whatever its suffix.
+    """Load the plug-in for a HEIC, JPEG XL or AVIF file, whatever its suffix.
 
     Raises:
-        UnusableError: it is not installed.
+        UnusableError: the plug-in is not installed.
     """
     with path.open("rb") as file:
         start = file.read(64)

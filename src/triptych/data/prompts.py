@@ -1,9 +1,9 @@
-"""Files of prompts: a prompt a line, with the options that kohya's trainer and A1111's script take in a line.
+"""Files of prompts: one prompt per line, with the options of kohya's trainer and of A1111's script.
 
     a glossy cat --n low quality --w 512 --h 768 --d 7 --l 7.5 --s 28
     --prompt "a glossy cat" --negative_prompt "blurry" --steps 20 --seed 5
 
-Lines that begin with # are comments. kohya's .toml and .json files of prompts are read, too.
+Lines that begin with # are comments. kohya's .toml and .json files of prompts are read too.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Line:
-    """One prompt, and what is said of its pictures beside it; None where nothing is.
+    """One prompt with its options; None for options that are not given.
 
-    `where`: the line of the file, as a message names it.
+    `where`: the line of the file, for messages.
     """
 
     prompt: str
@@ -51,23 +51,24 @@ class Line:
 
     @property
     def options(self) -> list[str]:
-        """The names of what is said beside the prompt."""
-        plain = ("prompt", "where")
-        return [one.name for one in fields(self) if one.name not in plain and getattr(self, one.name) is not None]
+        """The names of the options that are given."""
+        names = (field.name for field in fields(self) if field.name not in ("prompt", "where"))
+        return [name for name in names if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True)
 class PromptFile:
-    """The prompts of a file, and what of it is not used, a sentence each."""
+    """The prompts of a file, and a sentence for each thing in it that is not used."""
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
 
 
 def read_prompts(path: Path) -> PromptFile:
-    """
+    """Read a file of prompts.
+
     Raises:
-        TriptychError: no such file, not UTF-8, or an option that is not a number where it must be one.
+        TriptychError: the file does not exist or is not UTF-8, or an option that must be a number is not one.
     """
     text, notes = read_text(path), list[str]()
     readers = {".toml": _toml, ".json": _json}
@@ -75,7 +76,7 @@ def read_prompts(path: Path) -> PromptFile:
     return PromptFile(tuple(_line(where, table, notes) for where, table in tables), tuple(notes))
 
 
-Table = tuple[str, Mapping[str, Any]]  # where it stands, and what it says
+Table = tuple[str, Mapping[str, Any]]  # the line of the file, and its options
 
 
 def _rows(path: Path, text: str, notes: list[str]) -> Iterator[Table]:
@@ -114,7 +115,7 @@ def _options(row: str) -> dict[str, str]:
 
 
 def _toml(path: Path, text: str, notes: list[str]) -> Iterator[Table]:
-    """kohya's: `[prompt]` with what all have, `[[prompt.subset]]` with each."""
+    """kohya's format: `[prompt]` with common options, and one `[[prompt.subset]]` for each prompt."""
     try:
         shared = dict(tomllib.loads(text)["prompt"])
         subsets = shared.pop("subset")
@@ -125,7 +126,7 @@ def _toml(path: Path, text: str, notes: list[str]) -> Iterator[Table]:
 
 
 def _json(path: Path, text: str, notes: list[str]) -> Iterator[Table]:
-    """kohya's: a list of tables."""
+    """kohya's format: a list of tables."""
     try:
         tables = [dict(table) for table in json.loads(text)]
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What was found in a folder, in the few lines that a user reads before a training starts."""
+"""Summarises a folder in a few lines, which the user reads before a training starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def summary(concept: Concept) -> list[str]:
-    """Each thing that is left out or not used as given, with the reason; then what is used."""
+    """Lines on what is left out or not used as given, with reasons; then lines on what is used."""
     captions = sum(bool(picture.caption) for picture in concept.pictures)
     left_out = f", {len(concept.broken)} left out" if concept.broken else ""
     pictures = f"{_count(len(concept.pictures), 'picture')}{left_out}; {_count(captions, 'caption')}"
@@ -21,12 +21,12 @@ def summary(concept: Concept) -> list[str]:
 
 
 def remarks(concept: Concept) -> list[str]:
-    """A line for each picture that is left out, and for each reason why something else is not used as given."""
+    """A line for each reason why a picture is left out or something else is not used as given."""
     return [f"left out: {line}" for line in lines(concept.broken)] + lines(concept.notes)
 
 
 def count(concept: Concept) -> str:
-    """How much was not used as given, as the last line of a run; "" where all was."""
+    """The last line of a run: how much was not used as given; "" if everything was."""
     parts = [_count(len(concept.broken), "picture") + " left out"] if concept.broken else []
     parts += [_count(len(concept.notes), "other note")] if concept.notes else []
     return f"not used as given: {', '.join(parts)}; see the lines at the start" if parts else ""

@@ -1,4 +1,4 @@
-"""Personalisation methods, one a file: a class of `Method` in a file dropped here is a method (see `plugins`)."""
+"""Personalisation methods, one per file. A subclass of `Method` in a file of this folder is one (see `plugins`)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from ..settings import Value, parse, setting
 
 
 class Depth(IntEnum):
-    """How deep in a base a patch lies. Deeper patches open first, so the order that a caller gives does not matter.
+    """The depth at which a patch acts in a base. Deeper patches open first, whatever order the caller gives.
 
-    It says nothing else of a method: what else others must know of it are traits of its own. Any number between two of
-    these is a depth too.
+    The depth determines the order of opening and nothing else. Any number between two of these is also a depth.
     """
 
     WEIGHTS = 10  # the base's own weights
-    LAYERS = 20  # what layers give
-    INPUTS = 30  # what layers receive
+    LAYERS = 20  # the outputs of layers
+    INPUTS = 30  # the inputs of layers
     WORDS = 40  # the vocabulary
-    PROMPT = 50  # how a prompt is encoded
+    PROMPT = 50  # the encoding of prompts
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Training:
 
     @property
     def chooses(self) -> bool:
-        """Whether the fixed-batch loss decides when training ends or which moment is kept."""
+        """Whether the fixed-batch loss decides when training ends or which tensors are kept."""
         return self.keep == "best" or self.patience > 0
 
 
@@ -62,17 +61,18 @@ S = TypeVar("S")
 
 
 class Method(Generic[S]):
-    """One way of personalising. Its module's first docstring paragraph is its one-sentence explanation.
+    """A personalisation method. The first paragraph of its module's docstring explains it in one sentence.
 
-    Its traits are all that the rest of triptych asks of it, so that nothing depends on the name of a method.
+    The rest of triptych uses only these traits and functions. Nothing depends on the name of a method.
 
     Class attributes:
-        name: on the command line and in files; title: in sentences and tables.
+        name: on the command line and in files.
+        title: in sentences and tables.
         settings_class: a frozen dataclass of its settings.
-        opens_at: the order in which patches open, see `Depth`.
+        opens_at: the depth of its patch, which gives the order of opening; see `Depth`.
         moves_weights: its tensors are differences of the base's own weights, named "component.parameter". Such an
             artifact can become a checkpoint, or the nearest LoRA.
-        exports_as: the formats in which a study gives its result away.
+        exports_as: the formats in which a study exports its artifact.
     """
 
     name: ClassVar[str]
@@ -84,73 +84,73 @@ class Method(Generic[S]):
 
     @property
     def shares_a_pass(self) -> bool:
-        """Whether it can train beside others in one pass: it acts on its owner's rows alone."""
+        """Whether it can train together with other methods in one pass, since it changes its owner's rows only."""
         return not self.moves_weights
 
     def changes_text(self, settings: S) -> bool:
-        """Whether training changes how prompts are encoded, so that they must be encoded anew at each step."""
+        """Whether training changes how prompts are encoded, so that they must be encoded at every step."""
         return False
 
     def for_concept(self, settings: S, concept: Concept) -> S:
-        """The settings with what this concept's words fill in."""
+        """The settings, completed with the words of the concept."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
-        """How a prompt names the concept to this method."""
+        """The words that name the concept in a prompt for this method."""
         return class_word
 
     def phrase_tokens(self, text: Text, settings: S, class_word: str) -> int:
-        """How many tokens of a prompt `phrase` takes in one text encoder."""
+        """The number of tokens that `phrase` takes in one text encoder."""
         return len(text.spell([self.phrase(settings, class_word)])[0])
 
     def start(self, base: Base, settings: S, seed: int) -> Tensors:
-        """First tensors: where training starts, from this seed alone."""
+        """The initial tensors of training. They depend on the seed alone."""
         raise NotImplementedError
 
     def compute(self, base: Base, settings: S, examples: Examples) -> Tensors | None:
-        """The tensors, for a method that needs no gradient descent; None sends it to the training loop."""
+        """The tensors, for a method that is not trained; None for a method that the training loop trains."""
         return None
 
     def sources(self, base: Base, settings: S, examples: Examples, class_word: str) -> list[Source]:
-        """What the loop trains on; by default the pictures, named by `phrase`."""
+        """The sources of training rows; by default the pictures, with prompts that name them by `phrase`."""
         prompts = examples.prompts(self.phrase(settings, class_word))
         return [Source("instance", examples.each, prompts, settings.batch)]  # type: ignore[attr-defined]
 
     def rates(self, settings: S) -> Mapping[str, float]:
-        """The learning rates of those groups of the patch's parameters that do not learn at `settings.lr`."""
+        """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""
         return {}
 
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:
-        """Open the change on `base`, for the owner's rows.
+        """Open the change on `base` for the owner's rows, and restore the base at the end of the `with` block.
 
         Raises:
-            TriptychError: the tensors were made for another kind of base, or the strength has no meaning.
+            TriptychError: the tensors were made for another kind of base, or the strength is not possible.
         """
         raise NotImplementedError
 
     def claim(self, settings: S) -> str | None:
-        """What only one artifact may hold on the same rows."""
+        """Something that only one artifact may hold on the same rows, such as a word; None if there is none."""
         return None
 
     def order(self, settings: S) -> int:
-        """Of several artifacts of this method, those with the lower number open first; equal ones as they are given."""
+        """The order of opening among artifacts of this method, lowest first. Equal ones keep the order given."""
         return 0
 
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
-        """What readers of other tools expect in the metadata of the file, beside the recipe."""
+        """Metadata that other tools expect in the file, besides the recipe."""
         return {}
 
     def configure(self, *layers: Mapping[str, Value]) -> S:
-        """Settings from several layers of values, the later ones winning."""
+        """Settings from several layers of values. Later layers override earlier ones."""
         merged = {name: value for layer in layers for name, value in layer.items()}
         settings: S = parse(self.settings_class, merged, self.name)
         return settings
 
     @property
     def explanation(self) -> str:
-        """The first paragraph of the method's file."""
+        """The first paragraph of the docstring of the method's module."""
         text = importlib.import_module(type(self).__module__).__doc__ or ""
         return " ".join(text.strip().split("\n\n")[0].split())
 
@@ -159,14 +159,15 @@ PLUGINS = Plugins[Method[Any]](Method, __name__, "triptych.methods")
 
 
 def methods() -> Mapping[str, Method[Any]]:
-    """All methods by name: those of this folder, and those of other packages."""
+    """All methods by name: those of this folder and those of other packages."""
     return PLUGINS.instances()
 
 
 def method_named(name: str) -> Method[Any]:
-    """
+    """The method called `name`.
+
     Raises:
-        TriptychError: there is none of that name.
+        TriptychError: there is no such method.
     """
     if name not in methods():
         raise TriptychError(f"there is no method {name!r}{did_you_mean(name, methods())}")

@@ -1,8 +1,8 @@
-"""Aesthetic gradients bend each prompt, as it is encoded, towards the mean CLIP feature of the pictures.
+"""Aesthetic gradients move the encoding of each prompt towards the mean CLIP feature of the pictures.
 
-arXiv:2209.12330. Nothing is trained: for each prompt a copy of the text encoder takes a few steps of Adam towards the
-pictures, and encodes the prompt. It needs the CLIP whose text tower the base's text encoder is. A prompt is bent once
-and kept for as long as the patch is open; the empty prompt is never bent.
+arXiv:2209.12330. There is no training beforehand. For each prompt, a copy of the text encoder takes a few steps of Adam
+towards the pictures and then encodes the prompt. This needs the CLIP whose text tower is the base's text encoder. The
+result for a prompt is cached while the patch is open. The empty prompt is not changed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class AestheticGradients(Method[Settings]):
     exports_as = ("triptych", "a1111-aesthetic")
 
     def compute(self, base: Base, settings: Settings, examples: Examples) -> Tensors:
-        """The mean of the pictures' projected features [1, projection width], not normalised, as the paper has it.
+        """The mean of the pictures' projected features [1, projection width], not normalised, as in the paper.
 
-        One for each text encoder of the base: SDXL has two.
+        There is one per text encoder of the base; SDXL has two.
         """
         clips = base.clips()
         return {
@@ -70,18 +70,18 @@ class AestheticGradients(Method[Settings]):
         check_fit("aesthetic embedding", tensors, shapes)
         patch, encode = Learned(tensors, strength, base.device), base.encode
         aims = [F.normalize(patch.learned[name]) for name in shapes]
-        bender = _Bender(base, encode, clips, aims, settings)
+        personalised = _Personalised(base, encode, clips, aims, settings)
 
-        def bent(prompts: Sequence[str]) -> Conditioning:
+        def patched(prompts: Sequence[str]) -> Conditioning:
             plain = encode(prompts)
-            bends = {i for i in base.rows.of(owner, len(prompts)) if prompts[i] and patch.strength}
+            own = {i for i in base.rows.of(owner, len(prompts)) if prompts[i] and patch.strength}
             rows = [
-                row.lerp(bender(prompts[i], i), patch.strength) if i in bends else row
+                row.lerp(personalised(prompts[i], i), patch.strength) if i in own else row
                 for i, row in enumerate(plain.split([1] * len(plain)))
             ]
             return Conditioning.cat(rows)
 
-        base.encode = bent
+        base.encode = patched
         try:
             yield patch
         finally:
@@ -89,12 +89,12 @@ class AestheticGradients(Method[Settings]):
 
 
 def _names(clips: Sequence[Clip]) -> list[str]:
-    """A tensor's name for each text encoder: the first as files of one have it, then numbered."""
+    """The tensor names, one per text encoder. The first is that of files for one text encoder; others are numbered."""
     return [MEAN if i == 0 else f"{MEAN}_{i + 1}" for i in range(len(clips))]
 
 
-class _Bender:
-    """Bends one prompt at a time, so that none depends on its neighbours, and keeps what it bent."""
+class _Personalised:
+    """Encodes prompts with personalised text encoders, one prompt at a time, and caches the results."""
 
     def __init__(
         self, base: Base, encode: Encode, clips: Sequence[Clip], aims: Sequence[Tensor], settings: Settings
@@ -103,30 +103,30 @@ class _Bender:
         self.kept: dict[bytes, Conditioning] = {}
 
     def __call__(self, prompt: str, row: int) -> Conditioning:
-        """The bent text of the prompt, which is row `row` of the present call."""
+        """The conditioning of the prompt, which is row `row` of the current call."""
         with self.base.rows.only(row):
-            with torch.no_grad():  # a learned word in it, or a text encoder that a LoRA changes, may have moved
+            with torch.no_grad():  # the key covers learned words and LoRAs of the text encoder, which may change
                 key = self.encode([prompt]).hidden.float().cpu().numpy().tobytes()
             if key not in self.kept:
-                self.kept[key] = self._bend(prompt)
+                self.kept[key] = self._personalise(prompt)
         return self.kept[key]
 
-    def _bend(self, prompt: str) -> Conditioning:
-        """-cos(projected text, mean image) is taken down over all weights of a float32 copy of each text encoder."""
+    def _personalise(self, prompt: str) -> Conditioning:
+        """Minimise -cos(projected text, mean image) over all weights of a float32 copy of each text encoder."""
         originals = [text.encoder for text in self.base.texts]
         dtype = originals[0].dtype
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 for text, clip, aim in zip(self.base.texts, self.clips, self.aims, strict=True):
                     text.encoder = copy.deepcopy(text.encoder).float().requires_grad_(True)
-                    self._pull(text, prompt, clip, aim)
+                    self._optimise(text, prompt, clip, aim)
             with torch.no_grad():
                 return self.encode([prompt]).map(lambda states: states.to(dtype))
         finally:
             for text, original in zip(self.base.texts, originals, strict=True):
                 text.encoder = original
 
-    def _pull(self, text: Text, prompt: str, clip: Clip, aim: Tensor) -> None:
+    def _optimise(self, text: Text, prompt: str, clip: Clip, aim: Tensor) -> None:
         optimizer = torch.optim.Adam(text.encoder.parameters(), lr=self.settings.lr)
         for _ in range(self.settings.steps):
             loss = -F.cosine_similarity(clip.project(text.encode([prompt]).end), aim).mean()

@@ -1,7 +1,8 @@
-"""DreamBooth moves every weight of the denoiser, while the base's own pictures of the class keep what its word meant.
+"""DreamBooth trains all weights of the denoiser, and the base's own pictures of the class preserve the class word.
 
-arXiv:2208.12242. The artifact is the difference from the base. Training moves float32 masters, the difference is taken
-in float32 and kept in float16; it is attached as cast(base + strength x difference) and taken off by pointer.
+arXiv:2208.12242, equation 2. The artifact is the difference from the base. Training updates float32 masters. The
+difference is computed in float32 and stored in float16. Attaching it sets the weights to cast(base + strength x
+difference); taking it off restores the pointers to the base's weights.
 """
 
 from __future__ import annotations
@@ -70,12 +71,12 @@ class DreamBooth(Method[Settings]):
 
 
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:
-    """The bare base's own pictures of these prompts, as latents [prompts, ...]; drawn once and kept on disk."""
+    """Latents [prompts, channels, height, width] that the bare base samples for these prompts, cached on disk."""
     drawing = base.description.drawing
     name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
     path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
-        requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds no study draws with
+        requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds that no study uses
         batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
         latents = torch.cat([sample(base, batch, drawing) for batch in batches])
         write_safetensors(path, {"latents": latents}, {})

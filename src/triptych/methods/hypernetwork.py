@@ -1,17 +1,21 @@
-"""A hypernetwork bends what becomes keys and values in attention with small nets, one pair for each width of context.
+"""A hypernetwork changes the inputs of keys and values in attention by small nets, one pair for each context width.
 
-It is the hypernetwork of A1111's web UI: `x + net(x) * strength` before `to_k` and before `to_v`, in self- and in
-cross-attention, wherever the context has one of the nets' widths. The nets are shared by all layers of their width.
-(It is not that of arXiv:2307.06949, which predicts LoRA weights.)
+This is the hypernetwork of A1111's web UI: `x + net(x) * strength` before `to_k` and `to_v`, in self- and
+cross-attention, wherever the context has one of the nets' widths. All layers of a width share its nets. (It is not the
+hypernetwork of arXiv:2307.06949, which predicts LoRA weights.)
 
-A net is a row of members, as A1111 has them: for each step of the structure a Linear; the activation, unless it is
-"linear" (after the last Linear only with `activate_output`); with `layer_norm` a LayerNorm. Its tensors are called
-`WIDTH.k.linear.N.weight` and `.bias`, `v` likewise, where N counts the members, activations among them, from 0.
+A net is a sequence of members, as in A1111: for each step of the structure a Linear; then the activation, unless it is
+"linear" (after the last Linear only with `activate_output`); then, with `layer_norm`, a LayerNorm. Its tensors are
+called `WIDTH.k.linear.N.weight` and `.bias`, and the same with `v`. N counts the members, including activations,
+from 0.
 
-Our own file is safetensors with these names, and the shapes that the structure gives: a Linear's weight is
-[int(width * gives), int(width * reads)], its bias [int(width * gives)], a LayerNorm's weight and bias [int(width *
-gives)], a PReLU's weight [1]. The settings in its recipe say the rest: `layers` ("1,2,1"), `activation`, `layer_norm`,
-`activate_output`. Dropout acts in training alone: it has no member here, so files of A1111 that have it are renumbered.
+triptych's own file is safetensors with these names. A Linear's weight is [W n, W m] and its bias [W n], where m and n
+are the structure's multiples before and after it, and products are rounded down. A LayerNorm's weight and bias are
+[W n], a PReLU's weight is [1]. The settings in the recipe state the rest: `layers` ("1,2,1"), `activation`,
+`layer_norm`, `activate_output`. Dropout acts only in training. It is no member here, so files of A1111 that have it are
+renumbered.
+
+Dimensions: W width of the context, P positions, O owners of a batched product.
 """
 
 from __future__ import annotations
@@ -41,11 +45,11 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "hardtanh": F.hardtanh, "logsigmoid": F.logsigmoid, "prelu": F.prelu, "relu6": F.relu6, "rrelu": F.rrelu,
     "selu": F.selu, "silu": F.silu, "softplus": F.softplus, "softshrink": F.softshrink, "tanhshrink": F.tanhshrink,
 }  # fmt: skip
-"""The names of A1111, whose "swish" is the hard one: torch's classes in lower case, as they are without arguments.
+"""A1111's names: torch's classes in lower case, with default arguments. A1111's "swish" is the hard one.
 
-Not those that look across rows or positions (softmax and its kin), change the width (glu) or need arguments.
+Activations that mix rows or positions (such as softmax), change the width (glu) or need arguments are left out.
 """
-SPREADS = ("linear", "norm")  # members whose weights are drawn at first; A1111 draws a LayerNorm's too
+SPREADS = ("linear", "norm")  # members with random initial weights; A1111 initialises a LayerNorm like that too
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,12 @@ class Settings(Training):
 
 @dataclass(frozen=True)
 class Member:
-    """One member of a net: "linear", "norm" (LayerNorm), "dropout", or the name of an activation.
+    """One member of a net.
 
-    `place` counts all members, dropouts among them where there are any; `shapes` are of its tensors.
+    Attributes:
+        kind: "linear", "norm" (LayerNorm), "dropout", or the name of an activation.
+        place: its number among all members, including dropouts.
+        shapes: of its tensors.
     """
 
     kind: str
@@ -85,25 +92,24 @@ class Member:
 def members(width: int, settings: Settings, dropout: Sequence[float] = ()) -> list[Member]:
     """The members of the nets of one width, in order.
 
-    `dropout` is A1111's: the share that is dropped after each width of the structure; where it is above 0, the member
-    takes a place.
+    `dropout` is A1111's: the dropout rate after each width of the structure. A dropout above 0 is a member.
     """
     structure, found = settings.structure, list[tuple[str, dict[str, torch.Size]]]()
-    for i, (reads, gives) in enumerate(pairwise(structure), start=1):
-        inside, outside, last = int(width * reads), torch.Size([int(width * gives)]), i == len(structure) - 1
-        found.append(("linear", {"weight": torch.Size([*outside, inside]), "bias": outside}))
+    for i, (before, after) in enumerate(pairwise(structure), start=1):
+        inputs, outputs, last = int(width * before), torch.Size([int(width * after)]), i == len(structure) - 1
+        found.append(("linear", {"weight": torch.Size([*outputs, inputs]), "bias": outputs}))
         if settings.activation != "linear" and (settings.activate_output or not last):
             learned = {"weight": torch.Size([1])} if settings.activation == "prelu" else {}
             found.append((settings.activation, learned))
         if settings.layer_norm:
-            found.append(("norm", {"weight": outside, "bias": outside}))
+            found.append(("norm", {"weight": outputs, "bias": outputs}))
         if i < len(dropout) and dropout[i] > 0:
             found.append(("dropout", {}))
     return [Member(kind, place, shapes) for place, (kind, shapes) in enumerate(found)]
 
 
 def tensor_names(net: str, member: Member) -> list[str]:
-    """What the member's tensors are called in the net `768.k`, in the order that its function takes them."""
+    """The names of the member's tensors in a net such as `768.k`, in the order of its function's arguments."""
     return [f"{net}.linear.{member.place}.{part}" for part in member.shapes]
 
 
@@ -124,15 +130,15 @@ class Hypernetwork(Method[Settings]):
             elif kind in SPREADS:
                 tensors[name] = settings.spread * torch.randn(shape, generator=random, dtype=dtype)
             else:
-                tensors[name] = torch.full(shape, 0.25)  # PReLU's slope below 0, as torch begins
+                tensors[name] = torch.full(shape, 0.25)  # PReLU's initial slope below 0, as in torch
         return tensors
 
     @contextmanager
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        """As `Method.patch`. Nets of widths that the base does not have are left out, so that one file of A1111 with
-        nets for all widths fits each base; but not where the text's is among those left out.
+        """As `Method.patch`. Nets of widths that the base does not have are ignored, so that one file of A1111 with
+        nets for all widths fits every base. If the base's text width is missing, the file is refused.
         """
         used = _used(base, tensors)
         mine = {name: tensor for name, tensor in tensors.items() if _width(name) in (*used, None)}
@@ -149,35 +155,35 @@ class Hypernetwork(Method[Settings]):
 
 
 def _change(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner, layers: int) -> Change:
-    """What a net adds to what its layers receive.
+    """The change by which a net acts on the inputs of its layers.
 
-    All layers of cross-attention receive the same text, so the nets of its width give their answer once.
+    All cross-attention layers receive the same text, so the output of a net of that width is computed once.
     """
     width = int(net.split(".")[0])
-    row = members(width, settings)
-    learned = tuple(patch.learned[name] for one in row for name in tensor_names(net, one))
+    sequence = members(width, settings)
+    learned = tuple(patch.learned[name] for member in sequence for name in tensor_names(net, member))
     reused = width == _text_width(base)
-    add = partial(_through, base, [(one.kind, len(one.shapes)) for one in row], 1 if reused else layers)
-    kind = ("hypernetwork", settings.activation, *((one.kind, one.place) for one in row))
+    add = partial(_forward, base, [(member.kind, len(member.shapes)) for member in sequence], 1 if reused else layers)
+    kind = ("hypernetwork", settings.activation, *((member.kind, member.place) for member in sequence))
     return Change(owner, add, learned, lambda: patch.strength, kind, reused)
 
 
-def _through(base: Base, row: Sequence[tuple[str, int]], layers: int, x: Tensor, *learned: Tensor) -> Tensor:
-    """A net's answer to `x` [..., width]; of several owners x [owners, positions, width], tensors [owners, ...].
+def _forward(base: Base, sequence: Sequence[tuple[str, int]], layers: int, x: Tensor, *learned: Tensor) -> Tensor:
+    """The output of a net for `x` [..., W]; for several owners x is [O, P, W] and tensors are [O, ...].
 
-    Linears in a row are one: where there are more positions than the product of their weights costs, that is taken.
+    A net of Linears alone is one Linear. If there are many positions, the product of their weights is computed first.
     """
-    if all(kind == "linear" for kind, _ in row) and _product_pays(x, learned[::2], layers):
+    if all(kind == "linear" for kind, _ in sequence) and _product_pays(x, learned[::2], layers):
         learned = base.rows.once("one linear", learned, lambda: _one_linear(learned))
-        row = [("linear", 2)]
+        sequence = [("linear", 2)]
     y, left = x, iter(learned)
-    for kind, count in row:
+    for kind, count in sequence:
         y = _member(kind, y, [tensor.to(y.dtype) for tensor in islice(left, count)])
     return y
 
 
 def _member(kind: str, y: Tensor, learned: Sequence[Tensor]) -> Tensor:
-    """One member's answer, with its tensors as they are or, for several owners, with one more dimension in front."""
+    """The output of one member. For several owners its tensors have one more dimension in front [O, ...]."""
     if kind == "linear":
         weight, bias = learned
         return F.linear(y, weight, bias) if weight.dim() == 2 else torch.baddbmm(bias.unsqueeze(1), y, weight.mT)
@@ -192,9 +198,9 @@ def _member(kind: str, y: Tensor, learned: Sequence[Tensor]) -> Tensor:
 
 
 def _product_pays(x: Tensor, weights: Sequence[Tensor], layers: int) -> bool:
-    """Whether one linear of [width, width] takes fewer multiplications than the weights [..., gives, reads] in turn.
+    """Whether one Linear of weight [W, W] takes fewer multiplications than the `weights` [..., out, in] in turn.
 
-    `x` [..., width] stands for what all `layers` give to the net.
+    `x` [..., W] is the input from one of the `layers` that share the net.
     """
     width = x.shape[-1]
     owners = len(x) if weights[0].dim() == 3 else 1
@@ -205,7 +211,7 @@ def _product_pays(x: Tensor, weights: Sequence[Tensor], layers: int) -> bool:
 
 
 def _one_linear(learned: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the linears, given as weight, bias, weight, bias, ..., one after the other."""
+    """The weight and bias of several Linears in sequence, given as weight, bias, weight, bias, ..."""
     weight, bias = learned[0], learned[1]
     for after, offset in zip(learned[2::2], learned[3::2], strict=True):
         weight, bias = after @ weight, (after @ bias.unsqueeze(-1)).squeeze(-1) + offset
@@ -213,7 +219,7 @@ def _one_linear(learned: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:
-    """Every layer that makes keys or values of one of the widths, with its net's name: the width, and k or v."""
+    """All key and value layers whose input has one of the widths, with the name of their net: the width, and k or v."""
     return [
         (f"{layer.in_features}.{path[-1]}", layer)
         for path, layer in base.denoiser.chosen(("to_k", "to_v"))
@@ -222,7 +228,7 @@ def _layers(base: Base, widths: set[int]) -> list[tuple[str, nn.Linear]]:
 
 
 def _known(base: Base) -> set[int]:
-    """The widths of context that the base's attention reads."""
+    """The context widths of the base's attention layers."""
     return {layer.in_features for _, layer in base.denoiser.chosen(("to_k", "to_v"))}
 
 
@@ -236,10 +242,10 @@ def _width(name: str) -> int | None:
 
 
 def _chosen(base: Base, settings: Settings) -> set[int]:
-    """The widths that the settings ask for.
+    """The widths that the settings choose.
 
     Raises:
-        TriptychError: the base has none of that width.
+        TriptychError: the base has no layer of such a width.
     """
     known = _known(base)
     if settings.widths == "all":
@@ -255,10 +261,10 @@ def _chosen(base: Base, settings: Settings) -> set[int]:
 
 
 def _used(base: Base, tensors: Tensors) -> set[int]:
-    """Which widths of the tensors act on the base.
+    """The widths of the tensors that the base has.
 
     Raises:
-        TriptychError: they are those of a base with another width of text.
+        TriptychError: the tensors were made for a base with another text width.
     """
     widths, known, text = {_width(name) for name in tensors} - {None}, _known(base), _text_width(base)
     strange = {width for width in widths if width is not None} - known
@@ -271,7 +277,7 @@ def _used(base: Base, tensors: Tensors) -> set[int]:
 
 
 def _tensors(widths: set[int], settings: Settings) -> Iterator[tuple[str, str, torch.Size]]:
-    """All tensors of the nets of these widths: name, kind of member, shape."""
+    """All tensors of the nets of these widths: name, kind of the member, shape."""
     for net in sorted(f"{width}.{letter}" for width in widths for letter in "kv"):
         for member in members(int(net.split(".")[0]), settings):
             for name, shape in zip(tensor_names(net, member), member.shapes.values(), strict=True):

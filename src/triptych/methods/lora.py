@@ -1,11 +1,13 @@
 """LoRA adds a low-rank change to the attention layers of the denoiser (arXiv:2106.09685).
 
-W x + strength (alpha / rank) B A x is one line over two plain tensors a layer, added by a hook; peft's layers would
-bring modules to take out again and a forward of their own that refuses rows while training. The names of the tensors
-and the metadata are peft's and diffusers', so diffusers loads the file.
+A hook adds strength (alpha / rank) B A x to the layer's output W x (equation 3). Each layer has two plain tensors.
+peft's layers are not used: they would be modules to remove again, and their forward pass cannot train on some rows
+only. The tensor names and the metadata are those of peft and diffusers, so diffusers loads the file.
 
-What is trained is LoRA. What can be attached is any of its relatives, on any layer of denoiser and text encoders: the
-tensors say which layers change, and how (`adapters.py`).
+Training is for LoRA alone. Its relatives can be attached too, to any layer of the denoiser and the text encoders; the
+tensors determine which layers change, and how (`adapters.py`).
+
+Dimensions: [rank, in] for A, [out, rank] for B, [..., in] for the layer's input x; convolutions have kernel dimensions.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Lora(Method[Settings]):
         return f"{settings.identifier} {class_word}".strip()
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
-        """A uniform as a linear layer's weight starts, B zero."""
+        """A is uniform in +-1 / sqrt(in), like the weight of a linear layer; B is zero."""
         random, dtype = generator("start", seed), torch.get_default_dtype()
         return {
             name: torch.zeros(shape) if "lora_B" in name
@@ -62,15 +64,15 @@ class Lora(Method[Settings]):
         }  # fmt: skip
 
     def metadata(self, settings: Settings, tensors: Tensors) -> dict[str, str]:
-        """peft's configuration of each component; the ends of paths are enough for it."""
+        """peft's configuration of each component. Path endings are enough for peft."""
         layers: dict[str, list[str]] = {}
         for path in by_layer(tensors):
             component, _, inner = path.partition(".")
             layers.setdefault(component, []).append(inner.removeprefix("text_model."))
         adapter: dict[str, object] = {}
         for component, inside in layers.items():
-            told = {"r": settings.rank, "lora_alpha": settings.alpha, "target_modules": sorted(inside)}
-            adapter |= {f"{component}.{name}": value for name, value in told.items()}
+            config = {"r": settings.rank, "lora_alpha": settings.alpha, "target_modules": sorted(inside)}
+            adapter |= {f"{component}.{name}": value for name, value in config.items()}
         return {"lora_adapter_metadata": json.dumps(adapter)}
 
     @contextmanager
@@ -85,7 +87,7 @@ class Lora(Method[Settings]):
                     change = _change(patch, path, layer, leaves, settings.alpha, owner)
                     undo.enter_context(base.changes.on(layer, "gives", change))
             except OtherBaseError as error:
-                raise OtherBaseError(f"{error.detail}{_meant(base, tensors)}") from error
+                raise OtherBaseError(f"{error.detail}{_made_for(base, tensors)}") from error
             yield patch
 
 
@@ -104,7 +106,7 @@ def _change(patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: 
 
 
 def _flat_low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """As `low_rank`; some tools keep a linear layer's pair as that of a convolution, [rank, in, 1, 1]."""
+    """As `low_rank`, for tools that store a linear layer's A as a convolution's, [rank, in, 1, 1]."""
     return low_rank(x, a.flatten(1), b.flatten(1))
 
 
@@ -113,9 +115,9 @@ def _low_rank_convolution(layer: nn.Conv2d, x: Tensor, a: Tensor, b: Tensor) -> 
 
 
 def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Callable[[Tensor], Tensor]:
-    """The change of the weight, made when the patch opens, and again when what lies below has moved the weight."""
+    """The change of the output, by dW. dW is computed when the patch opens, and again when a patch below changes W."""
     weight = cast(Tensor, layer.weight)
-    made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its place is not reused
+    made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its address is not reused
     bias = next((leaf for leaf in BIASES if leaf in leaves), None)
     if bias is not None and leaves[bias].shape != weight.shape[:1]:
         raise misfit(path, bias, leaves, weight)
@@ -142,9 +144,9 @@ def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None 
 
 
 def _changeable(base: Base) -> dict[str, nn.Module]:
-    """The base's layers that can be changed, by names such as `text_encoder.text_model...`.
+    """The base's layers that adapters can change, by names such as `text_encoder.text_model...`.
 
-    Text encoders are named as files name them, with the `text_model` that transformers 5 left out of some.
+    Text encoders have the names of files, with the `text_model` that transformers 5 removed from some.
     """
     found: dict[str, nn.Module] = {}
     for part, module in base.modules().items():
@@ -159,8 +161,8 @@ def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
     return layers[path]
 
 
-def _meant(base: Base, tensors: Tensors) -> str:
-    """What the file was made for, where the width of the text that its layers read tells."""
+def _made_for(base: Base, tensors: Tensors) -> str:
+    """The family that the file was made for, if the text width of its layers shows it, as a clause."""
     own = base.denoiser.context_width
     widths = {t.shape[1] for name, t in tensors.items() if name.endswith("attn2.to_k.lora_A.weight")} - {own}
     made, this = next(filter(None, map(by_context_width, widths)), None), by_context_width(own)

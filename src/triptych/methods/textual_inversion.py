@@ -1,9 +1,8 @@
 """Textual Inversion learns vectors for a new word and leaves the model as it is (arXiv:2208.01618).
 
-Only the word's own rows exist as parameters: they lie beside the old table, and both are looked up apart. A base with
-two text encoders gives the word rows in each, under the names that files of SDXL have. The word needs owners as much as
-a layer does, for all trials of a study learn the same word, and the prompts of others may spell it: only in the prompts
-of its owner is it read as these rows.
+The only parameters are the word's own vectors (equation 2). They are stored beside the old token embedding, which is
+not changed. On a base with two text encoders the word has vectors in each, named as in SDXL's embedding files. The word
+has an owner: all trials of a study learn the same word, so only the prompts of its owner read it as these vectors.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ class Settings(Training):
 
 
 class Word(Learned):
-    """A word being learned, or learned."""
+    """A learned word, or a word in training."""
 
     def __init__(self, tensors: Tensors, strength: float, device: torch.device, start: Tensors) -> None:
-        self.start = start  # by the tensors' names; empty where no start word is recorded
+        self.start = start  # by tensor name; empty if no start word is recorded
         super().__init__(tensors, strength, device)
 
     def set_strength(self, strength: float) -> None:
-        """0: not attached, the prompt is read as the base reads it. Between 0 and 1: on the way from the start word."""
+        """0 reads prompts as the bare base does. Between 0 and 1, vectors are interpolated from the start word."""
         if strength not in (0, 1) and not self.start:
             raise TriptychError(
                 f"this embedding does not record its start word, so its strength is 0 or 1, not {strength}"
@@ -50,13 +49,13 @@ class Word(Learned):
         super().set_strength(strength)
 
     def rows(self, name: str) -> Tensor:
-        """The word's vectors [vectors, width] in one text encoder, at the present strength."""
+        """The word's vectors [vectors, width] in one text encoder, at the current strength."""
         rows = self.learned[name]
         return rows if self.strength == 1 or not self.start else torch.lerp(self.start[name], rows, self.strength)
 
 
 class ExtendedEmbedding(nn.Module):
-    """The old table, and a word's rows after it."""
+    """The old token embedding, followed by the vectors of a word."""
 
     def __init__(self, old: nn.Module, word: Word, name: str) -> None:
         super().__init__()
@@ -107,7 +106,7 @@ class TextualInversion(Method[Settings]):
         return f"the word {settings.token!r}"
 
     def order(self, settings: Settings) -> int:
-        """The patch that opens last reads a prompt first: the longest word, which may hold a shorter one."""
+        """The patch that opens last reads prompts first. It must be the longest word, which may contain another."""
         return len(settings.token)
 
     @contextmanager
@@ -125,7 +124,7 @@ class TextualInversion(Method[Settings]):
 
 @contextmanager
 def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> Iterator[None]:
-    """One text side reads `token`, where it is a whole word of the owner's prompts, as the word's rows."""
+    """Make a text encoder read `token` as the word's vectors, where it is a whole word in the owner's prompts."""
     old, spell, word_of = text.table, text.spell, whole_word(token)
     extended = ExtendedEmbedding(old, word, text.embedding)
     ids = list(range(extended.first, len(extended)))
@@ -151,9 +150,9 @@ def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> I
 
 
 def _start(base: Base, settings: Settings) -> Tensors:
-    """The start word's vectors, float32 [vectors, width] in each text encoder; none without a start word.
+    """The start word's vectors, float32 [vectors, width], for each text encoder; empty without a start word.
 
-    Its tokens in turn, the last one again for what is left.
+    There is one vector per token. The last token is repeated to fill up.
     """
     ids = base.texts[0].spell([settings.start_word])[0] if settings.start_word else []
     if not ids:

@@ -1,6 +1,6 @@
-"""Centroid distance: from the middle of the drawn pictures to that of the real ones (LyCORIS, arXiv:2309.14859).
+"""Centroid distance: from the mean of the sampled pictures to the mean of the real ones (LyCORIS, arXiv:2309.14859).
 
-The mean cosine rewards low diversity: 1 - cosine is half the sum of this squared distance and of both variances.
+The mean cosine rewards low diversity: 1 - cosine is half the sum of this squared distance and both variances.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class CentroidDistance(Metric):
-    """Squared Euclidean distance, 0 to 4, of the centroid of the drawn pictures from that of the held-out ones.
+    """Squared Euclidean distance, 0 to 4, between the centroids of the sampled and the held-out pictures.
 
-    Free of the drawn pictures' variance (products of pictures of different prompts), so it may fall a little below 0.
-    One pseudo-value a prompt; see `pairs`. The held-out pictures are taken as given.
+    The variance of the sampled pictures does not enter (products are of pictures of different prompts), so the value
+    can be slightly negative. There is one pseudo-value per prompt; see `pairs`. The held-out pictures count as fixed.
     """
 
     name = "centroid_distance"

@@ -1,4 +1,4 @@
-"""Colours as people see them."""
+"""Colours in CIELAB, whose distances match human perception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST, MOST = (0.0, -90.0, -90.0), (100.0, 90.0, 90.0)  # CIELAB at the first an
 
 
 def lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
-    """CIELAB (CIE 1976, D65) of sRGB colours 0 to 255, [..., 3]; distances are about as far as people see them."""
+    """Convert sRGB colours 0 to 255 to CIELAB (CIE 1976, D65), [..., 3]. Distances are roughly perceptual."""
     value = np.asarray(rgb, np.float64) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -25,10 +25,10 @@ def lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def colour_histogram(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How much of each picture has which colour in CIELAB: [pictures, height, width, 3] to [pictures, 6 x 11 x 11].
+    """The colour histogram of each picture in CIELAB: [pictures, height, width, 3] to [pictures, 6 x 11 x 11].
 
-    Rows sum to 1. A pixel counts for the eight knots around it, by its nearness to each (linear in every direction), so
-    that a slight change of colour changes the histogram slightly. Colours beyond the outer knots count for those.
+    Rows sum to 1. A pixel counts for the eight knots around it by trilinear interpolation, so that a small change of
+    colour changes the histogram a little. Colours beyond the outer knots count for these.
     """
     last = np.array(KNOTS) - 1
     at = ((lab(pictures) - LEAST) / np.subtract(MOST, LEAST) * last).clip(0, last)

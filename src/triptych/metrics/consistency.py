@@ -1,4 +1,4 @@
-"""Consistency: whether it is the same subject in every scene (as in ConsiStory, arXiv:2402.03286)."""
+"""Consistency: whether the subject is the same in every scene (as in ConsiStory, arXiv:2402.03286)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Consistency(Metric):
-    """Mean cosine, -1 to 1, of pictures of different prompts by the same run; one pseudo-value a prompt, see `pairs`.
+    """Mean cosine, -1 to 1, of pictures of different prompts by one run; one pseudo-value per prompt, see `pairs`.
 
-    To be read beside subject fidelity: whoever always draws the same wrong thing is consistent too.
+    Read it together with subject fidelity: a method that always samples the same wrong subject is consistent too.
     """
 
     name = "consistency"

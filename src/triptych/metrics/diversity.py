@@ -1,4 +1,4 @@
-"""Diversity: how different the pictures of one prompt are from seed to seed (DreamBooth's DIV, arXiv:2208.12242)."""
+"""Diversity: how much the pictures of one prompt differ between seeds (DreamBooth's DIV, arXiv:2208.12242)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Diversity(Metric):
-    """1 less the mean cosine of all pairs, 0 to 2: one value a method, training run and prompt with two or more."""
+    """1 - mean cosine of all pairs, 0 to 2: one value per method, training run and prompt with two or more seeds."""
 
     name = "diversity"
     explanation = (

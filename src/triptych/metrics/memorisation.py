@@ -1,4 +1,4 @@
-"""Memorisation: whether a drawn picture is a copy of a training picture (Somepalli et al. 2023, arXiv:2212.03860)."""
+"""Memorisation: whether a sampled picture copies a training picture (Somepalli et al. 2023, arXiv:2212.03860)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Memorisation(Metric):
-    """Cosine with the nearest training picture of the run, less that with the nearest held-out picture; -2 to 2.
+    """Cosine with the run's nearest training picture minus cosine with the nearest held-out picture; -2 to 2.
 
-    Both are equally near where the concept was learned, and the training picture is nearer where it was learned by
-    heart; how well anything is drawn counts on both sides. There are fewer held-out pictures, so of the training
-    pictures as many are taken: the mean over all such choices. That a held-out picture may be unlike the rest shows in
-    the bare base too, which saw none of them; its value, the mean over the runs, is what a run's is held against.
+    If the concept was learned, both are equally near. If it was memorised, the training picture is nearer. The quality
+    of the samples affects both. Since there are fewer held-out pictures, as many training pictures are compared: the
+    value is the mean over all such subsets. A held-out picture may differ from the others. This also affects the bare
+    base, which was trained on none of them, so a run is compared with the base's value, the mean over the runs.
     """
 
     name = "memorisation"
@@ -41,12 +41,12 @@ class Memorisation(Metric):
 
 
 def _excess(seen: Features, unseen: Features) -> float:
-    """The largest of `seen` less the largest of `unseen` (cosines), as if there were as many of each."""
+    """The largest of `seen` minus the largest of `unseen` (cosines), as if both were equally many."""
     few = min(len(seen), len(unseen))
     return _expected_largest(seen, few) - _expected_largest(unseen, few)
 
 
 def _expected_largest(values: Features, few: int) -> float:
-    """The largest of `few` of the values, the mean over all choices; the i-th in order leads C(i - 1, few - 1)."""
+    """The mean of the largest value over all subsets of `few`; the i-th smallest is largest in C(i - 1, few - 1)."""
     leads = [comb(i, few - 1) for i in range(len(values))]
     return float(np.sort(values) @ np.array(leads) / comb(len(values), few))

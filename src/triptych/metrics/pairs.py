@@ -1,8 +1,8 @@
-"""Means over pairs of pictures of different prompts, as one value a prompt whose spread is that of the mean.
+"""Means over pairs of pictures of different prompts, as one value per prompt with the right spread.
 
-A mean over pairs (a U-statistic, Hoeffding 1948) is no mean of independent values: every prompt is in many pairs, and
-the spread of the prompts' own means would promise half the true interval. The jackknife's pseudo-values (Tukey 1958;
-for U-statistics Arvesen 1969) have the same mean and the right spread.
+A mean over pairs (a U-statistic, Hoeffding 1948) is not a mean of independent values, since every prompt is in many
+pairs. Intervals from the prompts' own means would be half as wide as they should be. The jackknife's pseudo-values
+(Tukey 1958; for U-statistics Arvesen 1969) have the same mean and the right spread.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-FEWEST = 3  # prompts: with two there is one pair, and no spread
+FEWEST = 3  # prompts; two prompts give one pair, which has no spread
 
 
 def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vector | float]) -> Iterator[Score]:
-    """One score a method, training run and prompt: products of pictures of different prompts, seen from an origin.
+    """One score per method, training run and prompt: products of pictures of different prompts, relative to an origin.
 
-    `origin`: of a training run, [d] or 0. The bare base belongs to no run: its value is the mean over all origins.
+    `origin` returns the origin of a training run, [d] or 0. The bare base belongs to no run; its value is the mean over
+    all origins.
     """
     prompts: defaultdict[tuple[str, int], dict[str, list[Vector]]] = defaultdict(dict)
     drawn = evidence.of("concept")
@@ -46,7 +47,7 @@ def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vecto
 
 
 def _pseudo_values(means: Vector) -> Vector:
-    """[prompts] of [prompts, d]: n U - (n - 1) U without the prompt, written out for products."""
+    """Pseudo-values [prompts] from means [prompts, d]: n U - (n - 1) U without the prompt, expanded for products."""
     n = len(means)
     products = means @ means.T
     of_each = (products.sum(axis=1) - np.diag(products)) / (n - 1)

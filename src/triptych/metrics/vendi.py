@@ -1,4 +1,4 @@
-"""Vendi score: how many effectively different pictures one prompt gives (Friedman and Dieng, arXiv:2210.02410)."""
+"""Vendi score: the effective number of different pictures of one prompt (Friedman and Dieng, arXiv:2210.02410)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Vendi(Metric):
-    """1 to the number of seeds, one value a method, training run and prompt with two or more; kernel: cosine.
+    """1 to the number of seeds: one value per method, training run and prompt with two or more seeds; cosine kernel.
 
-    With two seeds it says no more than the mean distance; with more it also tells one odd picture from many kinds.
+    With two seeds it is equivalent to the mean distance. With more it also distinguishes one outlier from many kinds.
     """
 
     name = "vendi"
@@ -38,7 +38,7 @@ class Vendi(Metric):
 
 
 def vendi(features: Features) -> float:
-    """The exponential of the entropy of the eigenvalues of K / n (equation 2); features [n, d], rows of length 1."""
+    """The exponential of the entropy of the eigenvalues of K / n (equation 2), for features [n, d] of length 1."""
     eigenvalues = np.linalg.eigvalsh(features.astype(np.float64) @ features.T.astype(np.float64) / len(features))
     shares = eigenvalues[eigenvalues > 1e-12]
     return float(np.exp(-(shares * np.log(shares)).sum()))

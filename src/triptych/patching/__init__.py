@@ -1,1 +1,1 @@
-"""Reversible changes to a base: patches, weights that move, adapters."""
+"""Reversible changes of a base: patches, trained weights, adapters."""

@@ -1,14 +1,17 @@
-"""What the tensors of one layer make of its weight: LoRA and its relatives, each a function of them and the weight.
+"""LoRA and related adapters. Each is a function of a layer's adapter tensors and its weight W.
 
-All give the change dW = W' - W. Strength multiplies that change, also where W' is not a sum (DoRA, IA3, OFT): so do
-A1111, ComfyUI and LyCORIS. The names of the tensors are LyCORIS's, LoRA's own peft's. What only looks at names and
-shapes needs no torch, so that headers can be told without it.
+All functions return the change dW = W' - W in the shape of W. Strength multiplies dW, also if W' is not a sum (DoRA,
+IA3, OFT), as in A1111, ComfyUI and LyCORIS. Tensor names are LyCORIS's; LoRA's own are peft's. Functions that need only
+names and shapes do not need torch, so that headers can be read without it.
+
+`leaves` are the tensors of one layer by the end of their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -21,7 +24,7 @@ Leaves = Mapping[str, "Tensor"]
 
 
 class Shaped(Protocol):
-    """A tensor, or what a header says of one."""
+    """A tensor, or a header's entry for one."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -31,7 +34,8 @@ T = TypeVar("T")
 
 
 def lora(leaves: Leaves, weight: Tensor) -> Tensor:
-    """B A (arXiv:2106.09685); of a convolution, also with a core between them (LoCon with Tucker decomposition)."""
+    """dW = B A (arXiv:2106.09685, equation 3); for convolutions also with a core between them (LoCon with Tucker
+    decomposition)."""
     import torch
 
     a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
@@ -41,7 +45,7 @@ def lora(leaves: Leaves, weight: Tensor) -> Tensor:
 
 
 def loha(leaves: Leaves, weight: Tensor) -> Tensor:
-    """(A1 B1) * (A2 B2), elementwise (FedPara, arXiv:2108.06098)."""
+    """dW = (A1 B1) * (A2 B2), elementwise (FedPara, arXiv:2108.06098)."""
     import torch
 
     halves = []
@@ -52,7 +56,7 @@ def loha(leaves: Leaves, weight: Tensor) -> Tensor:
 
 
 def lokr(leaves: Leaves, weight: Tensor) -> Tensor:
-    """The Kronecker product of two matrices, each whole or of low rank (KronA, arXiv:2212.10650)."""
+    """dW is the Kronecker product of two matrices, each whole or of low rank (KronA, arXiv:2212.10650)."""
     import torch
 
     first, second = _factor(leaves, "1"), _factor(leaves, "2")
@@ -74,14 +78,14 @@ def _factor(leaves: Leaves, half: str) -> Tensor:
 
 
 def ia3(leaves: Leaves, weight: Tensor) -> Tensor:
-    """Inputs or outputs of the layer rescaled (arXiv:2205.05638)."""
+    """IA3: W' rescales the inputs or outputs of the layer (arXiv:2205.05638)."""
     axis = 1 if bool(leaves["on_input"]) else 0
     scale = leaves["weight"].flatten()
     return weight * scale.reshape([-1 if i == axis else 1 for i in range(weight.dim())])
 
 
 def oft(leaves: Leaves, weight: Tensor) -> Tensor:
-    """Blocks of outputs rotated (OFT, arXiv:2306.07280), or butterflies of blocks (BOFT, arXiv:2311.06243)."""
+    """W' rotates blocks of outputs (OFT, arXiv:2306.07280), or butterflies of blocks (BOFT, arXiv:2311.06243)."""
     import torch
 
     blocks = leaves["oft_blocks"]
@@ -97,7 +101,7 @@ def oft(leaves: Leaves, weight: Tensor) -> Tensor:
 
 
 def _cayley(blocks: Tensor, most: float) -> Tensor:
-    """(I + Q)(I - Q)^-1 with Q skew-symmetric, its norm at most `most` where that is positive."""
+    """The Cayley transform (I + Q)(I - Q)^-1 of skew-symmetric Q. If `most` is positive, it bounds the norm of Q."""
     import torch
 
     q = blocks - blocks.mT
@@ -110,7 +114,7 @@ def _cayley(blocks: Tensor, most: float) -> Tensor:
 
 
 def _butterfly(weight: Tensor, rotation: Tensor, apart: int) -> Tensor:
-    """One stage: rows that lie `apart` are brought together, rotated in blocks, and put back."""
+    """One butterfly stage: gather rows with distance `apart`, rotate them in blocks, and scatter them back."""
     import torch
 
     gathered = weight.unflatten(0, (-1, 2, apart)).transpose(1, 2).flatten(0, 2)
@@ -120,7 +124,7 @@ def _butterfly(weight: Tensor, rotation: Tensor, apart: int) -> Tensor:
 
 
 def glora(leaves: Leaves, weight: Tensor) -> Tensor:
-    """B1 B2 + W A1 A2 (GLoRA, arXiv:2306.07967), as LyCORIS orders them: both A2 and B2 read what the layer reads."""
+    """dW = B1 B2 + W A1 A2 (GLoRA, arXiv:2306.07967), in LyCORIS's order: A2 and B2 read the layer's input."""
     import torch
 
     a, b = (leaves[f"{half}1.weight"].flatten(1) @ leaves[f"{half}2.weight"].flatten(1) for half in "ab")
@@ -128,24 +132,31 @@ def glora(leaves: Leaves, weight: Tensor) -> Tensor:
 
 
 def full(leaves: Leaves, weight: Tensor) -> Tensor:
-    """The change itself."""
+    """dW is stored itself."""
     return leaves["diff"].reshape(weight.shape)
 
 
 def norm(leaves: Leaves, weight: Tensor) -> Tensor:
-    """The change of a norm's weight."""
+    """dW of a norm's weight."""
     return leaves["w_norm"]
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """`needs` are the tensors that it cannot do without, one of several in each group; `ranked` tells the rank."""
+    """A kind of adapter.
+
+    Attributes:
+        change: the function that returns dW.
+        needs: groups of leaves; a layer must have at least one leaf of each group.
+        may: optional leaves.
+        ranked: leaves with the axis whose size is the rank. Without a ranked leaf, alpha does not scale the change.
+    """
 
     name: str
     change: Callable[[Leaves, Tensor], Tensor]
     needs: tuple[tuple[str, ...], ...]
     may: tuple[str, ...] = ()
-    ranked: tuple[tuple[str, int], ...] = ()  # tensors whose size along an axis is the rank; without one nothing scales
+    ranked: tuple[tuple[str, int], ...] = ()
 
 
 ALGORITHMS = (
@@ -167,19 +178,19 @@ ALGORITHMS = (
     Algorithm("full", full, (("diff",),), ("diff_b",)),
     Algorithm("norm", norm, (("w_norm",),), ("b_norm",)),
 )  # fmt: skip
-SHARED = ("alpha", "dora_scale")  # leaves that any of them may have
+SHARED = ("alpha", "dora_scale")  # leaves that all kinds may have
 BIASES = ("diff_b", "b_norm")
 LEAVES = sorted(
-    {*SHARED, *(leaf for one in ALGORITHMS for leaf in (*one.may, *(name for group in one.needs for name in group)))},
+    {*SHARED, *(leaf for kind in ALGORITHMS for leaf in (*kind.may, *chain(*kind.needs)))},
     key=lambda leaf: -len(leaf),
 )
 
 
 def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
-    """Tensors by the path of their layer, then by leaf.
+    """Group tensors by the path of their layer, then by leaf.
 
     Raises:
-        TriptychError: a name ends in no leaf that is known.
+        TriptychError: a name does not end with a known leaf.
     """
     found: dict[str, dict[str, T]] = {}
     for name, tensor in tensors.items():
@@ -191,21 +202,21 @@ def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
 
 
 def algorithm_of(path: str, leaves: Mapping[str, object]) -> Algorithm:
-    """Which of them a layer's tensors are for.
+    """The kind of adapter that a layer's tensors are of.
 
     Raises:
-        TriptychError: a tensor is missing, there is one that it does not go with, or alpha is not one number.
+        TriptychError: a tensor is missing or does not belong to that kind, or alpha is not one number.
     """
     if prod(getattr(leaves.get("alpha"), "shape", ())) != 1:
         raise TriptychError(f"the layer {path} has an alpha that is not one number")
-    for one in ALGORITHMS:
-        given = [group for group in one.needs if any(leaf in leaves for leaf in group)]
+    for kind in ALGORITHMS:
+        given = [group for group in kind.needs if any(leaf in leaves for leaf in group)]
         if not given:
             continue
-        if len(given) < len(one.needs):
-            missing = next(group[0] for group in one.needs if group not in given)
+        if len(given) < len(kind.needs):
+            missing = next(group[0] for group in kind.needs if group not in given)
             raise TriptychError(f"the layer {path} has {given[0][0]} without {missing}")
-        allowed = {*SHARED, *one.may, *(leaf for group in one.needs for leaf in group)}
+        allowed = {*SHARED, *kind.may, *chain(*kind.needs)}
         extra = [leaf for leaf in leaves if leaf not in allowed]
         if extra:
             raise TriptychError(f"the layer {path} has {extra[0]}, which does not go with its {given[0][0]}")
@@ -213,54 +224,54 @@ def algorithm_of(path: str, leaves: Mapping[str, object]) -> Algorithm:
             partner = leaf[:-1] + {"a": "b", "b": "a"}.get(leaf[-1], leaf[-1])
             if leaf.startswith("lokr_w") and partner not in leaves:
                 raise TriptychError(f"the layer {path} has {leaf} without {partner}")
-        return one
+        return kind
     raise TriptychError(f"the layer {path} has only {', '.join(leaves)}, which is no kind of LoRA")
 
 
-def rank_of(one: Algorithm, leaves: Mapping[str, Shaped]) -> int | None:
-    """The rank of a layer's change; None where it has none."""
-    shapes = ((leaves[leaf].shape, axis) for leaf, axis in one.ranked if leaf in leaves)
+def rank_of(algorithm: Algorithm, leaves: Mapping[str, Shaped]) -> int | None:
+    """The rank of a layer's change; None if it has no rank."""
+    shapes = ((leaves[leaf].shape, axis) for leaf, axis in algorithm.ranked if leaf in leaves)
     return next((shape[axis] or None for shape, axis in shapes if len(shape) > axis), None)
 
 
-def scale_of(one: Algorithm, leaves: Leaves, alpha: float | None) -> float:
-    """alpha / rank: the layer's own alpha, else `alpha`, else that of the rank; 1 for what has no rank."""
-    rank = rank_of(one, leaves)
+def scale_of(algorithm: Algorithm, leaves: Leaves, alpha: float | None) -> float:
+    """alpha / rank, with the layer's own alpha, else `alpha`, else the rank. It is 1 for kinds without a rank."""
+    rank = rank_of(algorithm, leaves)
     if rank is None:
         return 1.0
     own = float(leaves["alpha"]) if "alpha" in leaves else alpha
-    return (own or rank) / rank  # an alpha of 0 stands for the rank
+    return (own or rank) / rank  # alpha 0 means the rank
 
 
 def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) -> Tensor:
-    """The change of a layer's weight, in the precision of its tensors.
+    """The change dW of a layer's weight, in the precision of its tensors and with the weight's shape.
 
     Raises:
-        TriptychError: the tensors are those of a layer of another shape.
+        TriptychError: the tensors do not fit the weight's shape.
     """
-    one = algorithm_of(path, leaves)
+    algorithm = algorithm_of(path, leaves)
     leaves = {leaf: tensor.detach() for leaf, tensor in leaves.items()}
     weight = weight.detach().to(next(iter(leaves.values())).dtype)
-    if one.change is lora and "lora_mid.weight" not in leaves:
+    if algorithm.change is lora and "lora_mid.weight" not in leaves:
         check_low_rank(path, leaves, weight)
     magnitude = leaves.get("dora_scale")
     if magnitude is not None and magnitude.numel() not in weight.shape[:2]:
         raise misfit(path, "dora_scale", leaves, weight)
     try:
-        change = one.change(leaves, weight) * scale_of(one, leaves, alpha)
+        change = algorithm.change(leaves, weight) * scale_of(algorithm, leaves, alpha)
         if change.shape != weight.shape:
             raise ValueError
         return change if magnitude is None else _decomposed(weight, change, magnitude)
     except (RuntimeError, ValueError, IndexError) as error:
-        leaf = next(leaf for leaf in one.needs[0] if leaf in leaves)
+        leaf = next(leaf for leaf in algorithm.needs[0] if leaf in leaves)
         raise misfit(path, leaf, leaves, weight) from error
 
 
 def check_low_rank(path: str, leaves: Leaves, weight: Tensor) -> None:
-    """A and B must be of a layer with this weight; 1 x 1 windows may be left out.
+    """Check that A and B fit the weight. A 1 x 1 kernel may be left out of their shapes.
 
     Raises:
-        TriptychError: naming the one that is not.
+        TriptychError: one of them does not fit; the message names it.
     """
     a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
     if _bare(a)[1:] != _bare(weight)[1:]:
@@ -270,7 +281,7 @@ def check_low_rank(path: str, leaves: Leaves, weight: Tensor) -> None:
 
 
 def _bare(tensor: Tensor) -> tuple[int, ...]:
-    """Its shape without the window where that is 1 x 1."""
+    """The shape, without the kernel if that is 1 x 1."""
     shape = tuple(tensor.shape)
     return shape[:2] if prod(shape[2:]) == 1 else shape
 
@@ -281,7 +292,7 @@ def misfit(path: str, leaf: str, leaves: Leaves, weight: Tensor) -> OtherBaseErr
 
 
 def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
-    """DoRA (arXiv:2402.09353): W + dW with the norm of each output, or each input, set to the magnitude's."""
+    """DoRA (arXiv:2402.09353, equation 5): W' is W + dW with the norm of each output (or input) set to `magnitude`."""
     import torch
 
     changed = weight + change

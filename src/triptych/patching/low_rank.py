@@ -1,6 +1,6 @@
-"""B A x with its gradients, every product in the form that BLAS is fast at: the short side, the rank, comes first.
+"""B A x and its gradients, with each product in the form that is fast in BLAS: the rank is the first dimension.
 
-The usual forms, x Aᵀ and the gradient of B as gᵀ h, take two to five times as long at rank 8 on a CPU
+The usual forms, x Aᵀ and gᵀ h for the gradient of B, take two to five times as long at rank 8 on a CPU
 (`python -m benchmarks.low_rank`).
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class _LowRank(torch.autograd.Function):
-    """B A x; x [..., positions, in], a [..., rank, in], b [..., out, rank], all of them with one owner or several."""
+    """B A x for x [..., positions, in], a [..., rank, in], b [..., out, rank]; "..." is the owners, if several."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -31,15 +31,15 @@ class _LowRank(torch.autograd.Function):
 
 
 def low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """B A x, never B A itself: cheap, and what training goes through.
+    """B A x, without computing B A. Training uses it.
 
     Args:
-        x: [..., in]; of several owners [owners, positions, in].
-        a: [rank, in]; of several owners [owners, rank, in].
-        b: [out, rank]; of several owners [owners, out, rank].
+        x: [..., in]; for several owners [owners, positions, in].
+        a: [rank, in]; for several owners [owners, rank, in].
+        b: [out, rank]; for several owners [owners, out, rank].
 
     Returns:
-        [..., out], in the type of `x`.
+        [..., out], in the data type of `x`.
     """
     a, b = a.to(x.dtype), b.to(x.dtype)
     flat = x if a.dim() == 3 else x.reshape(-1, x.shape[-1])

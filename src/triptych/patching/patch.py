@@ -1,4 +1,4 @@
-"""What a personalisation method is: a reversible change to a base, the same to train and to draw with."""
+"""A patch: a reversible change to a base. Training and sampling open the same patch."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 from ..errors import OtherBaseError
 
 Tensors = dict[str, Tensor]
-ALL = "all"  # the one group of parameters of a patch that has no need of several
+ALL = "all"  # the name of the only group of parameters, for patches with one group
 
 
 class Patch(Protocol):
     """A reversible change to a base, open inside one `with` block."""
 
     def parameters(self) -> Mapping[str, Sequence[Tensor]]:
-        """What training moves, in named groups; a method may give each group a learning rate of its own."""
+        """The trainable parameters in named groups. A method can give each group its own learning rate."""
         ...
 
     def tensors(self) -> Tensors:
-        """What an artifact keeps."""
+        """The tensors that an artifact keeps."""
         ...
 
     def set_strength(self, strength: float) -> None:
-        """0 is the base bit for bit, 1 the change as learned; may be called at any time while the patch is open."""
+        """Set the strength: 0 is the base bit for bit, 1 the change as learned. The patch must be open."""
         ...
 
 
 class Learned:
-    """A Patch that keeps float32 tensors of its own beside the base; its hooks read `strength` at every call."""
+    """A patch with its own float32 tensors beside the base. Its hooks read `strength` at every call."""
 
     def __init__(self, tensors: Tensors, strength: float, device: torch.device) -> None:
         self.learned = {
@@ -55,10 +55,10 @@ def _master(tensor: Tensor) -> torch.dtype:
 
 
 def check_fit(what: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Tensors must have these names and shapes exactly.
+    """Check that tensors have exactly these names and shapes.
 
     Raises:
-        OtherBaseError: naming the first tensor that does not fit.
+        OtherBaseError: a tensor does not fit; the message names it.
     """
     for name in [*shapes, *(name for name in tensors if name not in shapes)]:
         wanted = tuple(shapes[name]) if name in shapes else "none"

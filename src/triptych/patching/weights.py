@@ -1,4 +1,4 @@
-"""Moving a base's own weights in place, and putting them back: what every method that moves weights opens."""
+"""Changes a base's own weights in place and restores them, for all methods that move weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from .patch import ALL, Tensors, check_fit
 
 @dataclass(eq=False)
 class Moved:
-    """Weights in place = what lies below + strength x difference.
+    """A patch of weights: W' = weights below + strength x difference.
 
-    Several lie on each other in the base's `pile`; one changes its strength by lifting those above it first.
+    Several patches lie on each other in the base's `pile`. To change the strength of one, those above it are taken off
+    first and put back afterwards.
     """
 
     weights: dict[str, nn.Parameter]
-    difference: Tensors  # empty: fresh, to be trained
+    difference: Tensors  # empty while it is trained
     strength: float
     pile: list[Moved]
     below: Tensors = field(default_factory=dict)
@@ -61,10 +62,10 @@ class Moved:
 def moved(
     base: Base, method: str, weights: Mapping[str, nn.Parameter], tensors: Tensors, strength: float, owner: Owner
 ) -> Iterator[Moved]:
-    """Open a difference on some of the base's weights, by their names in the artifact; without tensors, to train one.
+    """Add a difference to some of the base's weights, by their names in the artifact. Without tensors it is trained.
 
     Raises:
-        TriptychError: an owner is named, or the difference is that of other weights.
+        TriptychError: an owner is given, or the difference is of other weights.
     """
     if owner is not None:
         raise TriptychError(

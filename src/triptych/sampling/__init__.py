@@ -1,1 +1,1 @@
-"""Sampling pictures, and the recipe that each carries."""
+"""Sampling pictures, and the recipe in each picture."""

