@@ -59,7 +59,7 @@ def test_each_as_alone(base: Base, method: str, given: Given, formed: list[tuple
 def test_a_lost_loss_leaves_the_others_alone(base: Base, formed: list[tuple[int, bool]]) -> None:
     several = trials("lora", ALIKE)
     broken = examples(4, 1)
-    broken.latents[2] = torch.nan
+    broken.each[2].latent[:] = torch.nan
     several[1] = Trial("lora", several[1].settings, broken, "dog", 1, "owner 1")
     fitted = fit(base, several)
     assert "stopped being a number" in str(fitted[1].failure)
