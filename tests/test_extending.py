@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests import test_laws as laws
 from tests.worlds import FAST, learned, trial
-from triptych.base import Base, Place, open_base
+from triptych.base import Base, Place, open_base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.conversion import Order, convert
 from triptych.exchange.saving import save
@@ -54,6 +54,16 @@ def test_it_passes_the_laws(base: Base, bitfit: str, tmp_path: Path) -> None:
     laws.test_saved_and_opened_is_the_same(base, bitfit, tmp_path)
     laws.test_killed_and_resumed_equals_uninterrupted(base, [bitfit], tmp_path)
     laws.test_every_method_explains_itself()
+
+
+def test_it_trains_in_half_precision(bitfit: str) -> None:
+    """Only the biases become float32 masters; the weights of the same norms must follow for as long as they do."""
+    base = tiny_base(dtype=torch.bfloat16)
+    with laws.unchanged(base):
+        artifact = learned(base, trial(bitfit))
+    plain = laws.look(base)
+    with artifact.apply(base):
+        assert not torch.equal(laws.look(base), plain)
 
 
 def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp_path: Path) -> None:

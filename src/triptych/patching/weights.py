@@ -12,6 +12,8 @@ from ..base import Base, Owner
 from ..errors import TriptychError
 from .patch import ALL, Tensors, check_fit
 
+NORMS = (nn.GroupNorm, nn.LayerNorm)
+
 
 @dataclass(eq=False)
 class Moved:
@@ -25,7 +27,9 @@ class Moved:
     difference: Tensors  # empty while it is trained
     strength: float
     pile: list[Moved]
+    beside: Sequence[nn.Parameter] = ()  # of norms whose other weights move: float32 too while those are trained
     below: Tensors = field(default_factory=dict)
+    _beside: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
 
     def parameters(self) -> Mapping[str, Sequence[Tensor]]:
         return {} if self.difference else {ALL: list(self.weights.values())}
@@ -45,6 +49,10 @@ class Moved:
             patch.enter()
 
     def enter(self) -> None:
+        if not self.difference:
+            self._beside = [(weight, weight.data) for weight in self.beside]
+            for weight in self.beside:
+                weight.data = weight.data.float()
         for name, weight in self.weights.items():
             below = self.below[name] = weight.data
             if not self.difference:
@@ -56,6 +64,19 @@ class Moved:
     def leave(self) -> None:
         for name, weight in self.weights.items():
             weight.data = self.below.pop(name)
+        for weight, data in self._beside:
+            weight.data = data
+        self._beside = []
+
+
+def _beside(base: Base, weights: Mapping[str, nn.Parameter]) -> list[nn.Parameter]:
+    """The weights at rest of the norms some of whose weights move: torch wants those of one norm in one type."""
+    moving = {id(weight) for weight in weights.values()}
+    norms = [part for one in base.modules().values() for part in one.modules() if isinstance(part, NORMS)]
+    owned = [list(norm.parameters(recurse=False)) for norm in norms]
+    return [
+        weight for own in owned if any(id(one) in moving for one in own) for weight in own if id(weight) not in moving
+    ]
 
 
 @contextmanager
@@ -73,7 +94,7 @@ def moved(
         )
     if tensors:
         check_fit(f"{method} difference", tensors, {name: weight.shape for name, weight in weights.items()})
-    patch = Moved(dict(weights), tensors, strength, base.pile)
+    patch = Moved(dict(weights), tensors, strength, base.pile, _beside(base, weights))
     patch.enter()
     base.pile.append(patch)
     try:

@@ -114,8 +114,7 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     """What to beware of, by method."""
     flags: dict[str, tuple[str, ...]] = {}
     for name in evidence.copied:
-        share = evidence.mean(COPYING, name)
-        assert share is not None  # it was compared with the bare base's
+        share = evidence.measured(COPYING, name)
         flags[name] = (
             f"Copies: {round(100 * share.value)} % of its pictures ({span(share.interval().within(0, 1))}) are training"
             " pictures over again. It is recommended for nothing.",

@@ -122,8 +122,7 @@ class Evidence:
                 by_metric.setdefault(score.metric, []).append(score)
         tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
         anchors = _anchors(scores, tables.get(SUBJECT), margins.gap)
-        if anchors.usable:
-            assert anchors.floor is not None
+        if anchors.usable and anchors.floor:
             both = list(headline(by_metric[SUBJECT], by_metric.get(PROMPT, ()), anchors.floor.value, anchors.gap))
             tables[BOTH] = Table(both, seed)
         replicates = len({score.replicate for score in by_metric.get(SUBJECT, []) if score.method != BASE})
@@ -176,7 +175,16 @@ class Evidence:
             return None
         return table.difference(method, other)
 
+    def measured(self, metric: str, method: str) -> Estimate:
+        """The mean of a criterion that was measured for the method.
+
+        Raises:
+            KeyError: it was not.
+        """
+        return self.tables[metric].mean(method)
+
     def mean(self, metric: str, method: str) -> Estimate | None:
+        """As `measured`; None where it was not."""
         table = self.tables.get(metric)
         return table.mean(method) if table and method in table.cells else None
 

@@ -43,14 +43,13 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
 
 
 def _both_reason(evidence: Evidence, method: str) -> str:
-    both, fidelity = evidence.mean(BOTH, method), evidence.compare("fidelity", method)
-    assert both is not None and fidelity is not None  # what has learned the concept has them
-    interval = both.interval()
-    prompts = evidence.mean(PROMPT, method)
+    interval = evidence.measured(BOTH, method).interval()
+    fidelity, prompts = evidence.compare("fidelity", method), evidence.mean(PROMPT, method)
+    likeness = f"; {figure(fidelity.value)} in likeness alone" if fidelity else ""
     beside = f" and {figure(prompts.value)} in what the prompts ask for" if prompts else ""
     return (
         f"It reaches {figure(interval.value)} ({span(interval)}) in both at once, likeness and prompt, where 1 is your"
-        f" own pictures with everything there; {figure(fidelity.value)} in likeness alone{beside}."
+        f" own pictures with everything there{likeness}{beside}."
     )
 
 

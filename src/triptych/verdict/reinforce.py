@@ -31,8 +31,7 @@ def reinforcements(evidence: Evidence) -> dict[str, Answer]:
 def _answer(evidence: Evidence, name: str) -> Answer:
     over = {part: estimate for part in parts_of(name) if (estimate := evidence.both(name, part))}
     best = min(over, key=lambda part: over[part].value)
-    own, alone = evidence.mean(BOTH, name), evidence.mean(BOTH, best)
-    assert own is not None and alone is not None  # both were measured, and the floor is far enough from the ceiling
+    own, alone = evidence.measured(BOTH, name), evidence.measured(BOTH, best)
     told = [
         f"Together they reach {figure(own.value)} in both at once, {inside(best)} alone {figure(alone.value)}:"
         f" {signed(over[best].interval())}.",
