@@ -75,8 +75,7 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.denoiser.module.device
-        return device
+        return next(self.denoiser.module.parameters()).device  # diffusers' own property walks all modules
 
     @property
     def family(self) -> Family:
