@@ -1,15 +1,23 @@
+"""What every test has. Nothing here loads torch before a test asks for it."""
+
+from __future__ import annotations
+
 import os
+import signal
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from tests.worlds import pictures
-from triptych.base import Base, tiny_base
+from tests.plain import pictures
 from triptych.cli import QUIET
 
-os.environ |= {"HF_HUB_OFFLINE": "1", **QUIET}
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    from triptych.base import Base
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # small models are fastest so; torch reads it on loading
+os.environ |= {"HF_HUB_OFFLINE": "1", **ONE_THREAD, **QUIET}
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +26,33 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C does what it does in a terminal, also where the tests were started with SIGINT ignored (nohup, `&`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A process of xdist dies of a report with names that are no Unicode; the report shows them escaped instead."""
+    return _escaped((yield))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(one) for key, one in value.items()}
+    return type(value)(map(_escaped, value)) if isinstance(value, list | tuple) else value
+
+
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP whose text tower is the tiny base's text encoder."""
     from recipes.random_base import save_clip
+    from triptych.base import tiny_base
 
     folder = tmp_path_factory.mktemp("clip")
     save_clip(tiny_base().texts[0].encoder, folder, 16)
@@ -39,9 +70,11 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[torch.float32], ids=["float32"])
-def base(request: pytest.FixtureRequest, clip_folder: Path) -> Base:
-    tiny = tiny_base(dtype=request.param)
+@pytest.fixture
+def base(clip_folder: Path) -> Base:
+    from triptych.base import tiny_base
+
+    tiny = tiny_base()
     tiny.clip_source = str(clip_folder)
     return tiny
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.test_report import FIDELITY, PROMPTS, SEEDS, UNRELATED, write_sheet, write_study
-from tests.worlds import call
+from tests.plain import call
 from triptych.report import build, plots
 from triptych.report.reading import read
 from triptych.report.trade import trades

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
+from tests.plain import call as call
+from tests.plain import pictures as pictures
+from tests.plain import typed as typed
 from triptych.base import Base, generator
-from triptych.cli import main
 from triptych.data.examples import Examples
 from triptych.exchange.artifact import Artifact
 from triptych.methods import method_named
@@ -30,11 +27,6 @@ FAST: dict[str, dict[str, Any]] = {
     "dreambooth": {"lr": 1e-3, "prior_pictures": 2, "identifier": ""},
     "aesthetic-gradients": {"lr": 1e-2, "steps": 3},
 }
-
-
-def pictures(count: int, size: int = 16, seed: int = 0) -> list[Image.Image]:
-    random = np.random.default_rng(seed)
-    return [Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(count)]
 
 
 def examples(count: int, seed: int = 1, templates: tuple[str, ...] = ("a {}",)) -> Examples:
@@ -64,15 +56,3 @@ def look(base: Base) -> Tensor:
 
 def gap(a: Tensors, b: Tensors) -> float:
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a.keys() | b.keys())
-
-
-def typed(random_base: Path, *words: str | Path) -> list[str]:
-    judges = ["--image-encoder", random_base / "dino", "--text-encoder", random_base / "clip"]
-    return [str(word) for word in [*words, "--base", random_base / "base", *(judges if words[0] == "try" else ())]]
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["triptych", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
