@@ -123,6 +123,7 @@ class Family:
 
 
 KOHYA_DENOISER = "lora_unet_"  # also where the denoiser is a transformer
+KOHYA_OFT = "oft_unet_"  # the same in the files of kohya's OFT
 
 
 @cache

@@ -138,6 +138,14 @@ class Method(Generic[S]):
         """Of several artifacts of this method, those with the lower number open first; equal ones as they are given."""
         return 0
 
+    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
+        """What of the tensors `base` has no place for and a patch leaves out, a sentence each.
+
+        Raises:
+            OtherBaseError: they were made for another kind of base.
+        """
+        return []
+
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """What readers of other tools expect in the metadata of the file, beside the recipe."""
         return {}
