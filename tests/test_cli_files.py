@@ -18,7 +18,7 @@ from tests.test_cli import refused
 from tests.test_hostile_files import PICKLES
 from tests.worlds import call, typed
 from triptych.errors import TriptychError
-from triptych.exchange.formats import formats
+from triptych.exchange.formats import formats, open_artifact
 from triptych.files.atomic import replacing_entries
 from triptych.files.library import Library
 
@@ -74,17 +74,17 @@ def difference(a: bytes, b: bytes) -> int:
 def test_a_trained_file_is_told(
     monkeypatch: Patch, capsys: Captured, files: dict[str, Path], random_base: Path, method: str
 ) -> None:
-    path, says = files[method], SAYS.get(method, "dog")
+    path, says, layout = files[method], SAYS.get(method, "dog"), "kohya-lora" if method == "lora" else "triptych"
     assert call(monkeypatch, "inspect", path) == 0
     text = capsys.readouterr().out
     told = {line[:10].strip(): line[11:] for line in text.splitlines()}
-    assert (told["is"], told["say"]) == (f"{method} for tiny, as triptych", says)
+    assert (told["is"], told["say"]) == (f"{method} for tiny, as {layout}", says)
     assert told["safe"].startswith("safetensors")
     assert re.fullmatch(r".* \([\d.]+ (bytes|kB|MB)\)", told["file"])
     assert call(monkeypatch, "inspect", path, "--json", "--base", random_base / "base") == 0
     (line,) = capsys.readouterr().out.splitlines()
     one = json.loads(line)
-    assert (one["kind"], one["format"], one["family"], one["triggers"]) == (method, "triptych", "tiny", [says])
+    assert (one["kind"], one["format"], one["family"], one["triggers"]) == (method, layout, "tiny", [says])
     assert one["bytes"] == path.stat().st_size
     whole = path.read_bytes()
     digest = hashlib.sha256(whole).hexdigest().upper()
@@ -93,9 +93,10 @@ def test_a_trained_file_is_told(
     assert told["sha256"] == digest
     with safe_open(path, "pt") as file:
         assert one["tensors"] == len(file.keys())
+    kohya = {"batch": "batch_size_per_device", "lr": "learning_rate"}
     for setting in TRAINED[method]:
         name, _, value = setting.partition("=")
-        kept = one["details"].get(name, one["trained"].get({"batch": "batch_size_per_device"}.get(name, name)))
+        kept = one["details"].get(name, one["trained"].get(kohya.get(name, name)))
         assert name == "prior_pictures" or float(kept) == float(value), name
     assert one["fits"].startswith("yes")
     assert not one["refused"]
@@ -156,9 +157,11 @@ def test_every_layout_draws_the_same(
     assert drawn(there, prompt=prompt) == first
     assert call(monkeypatch, "convert", there, "--to", "triptych", "--out", back) == 0
     assert drawn(back, prompt=prompt) == first
-    ours, theirs = load_file(files[method]), load_file(back)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key].float(), theirs[key].float()) for key in ours)
+    ours, theirs = open_artifact(files[method]), open_artifact(back)
+    assert ours.tensors.keys() == theirs.tensors.keys()
+    assert all(torch.equal(ours.tensors[key].float(), theirs.tensors[key].float()) for key in ours.tensors)
+    if there.suffix == ".safetensors":
+        assert (ours.settings, dict(ours.provenance)) == (theirs.settings, dict(theirs.provenance))
     capsys.readouterr()
     assert call(monkeypatch, "inspect", there, "--json") == 0
     assert json.loads(capsys.readouterr().out)["kind"] == method
@@ -362,12 +365,13 @@ def test_a_thumbnail_is_kept(monkeypatch: Patch, tmp_path: Path, files: dict[str
     assert call(monkeypatch, *words) == 0
     with safe_open(out, "pt") as file:
         assert file.metadata()["modelspec.thumbnail"].startswith("data:image/jpeg;base64,")
-        assert file.metadata()["modelspec.title"] == "out"
+        assert file.metadata()["modelspec.title"] == "lora", "as it was called first"
 
 
 def test_a_damaged_file_beside_hides_no_missing_name(tmp_path: Path, files: dict[str, Path]) -> None:
     (tmp_path / "a.safetensors").touch()
     shutil.copy(files["lora"], tmp_path / "renamed.safetensors")
-    assert Library(tmp_path).find("lora", "lora").name == "renamed.safetensors", "by the name of its training"
+    found = [path.name for path in Library(tmp_path).find("lora", "lora")]
+    assert found == ["renamed.safetensors"], "by the name of its training"
     with pytest.raises(TriptychError, match="has no LoRA called 'nothing'"):
         Library(tmp_path).find("lora", "nothing")

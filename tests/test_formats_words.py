@@ -103,9 +103,11 @@ def test_a_step_that_is_no_number_is_written_as_0(tmp_path: Path) -> None:
 
 def test_what_onetrainer_has_for_the_output_is_told(tmp_path: Path) -> None:
     save_file(FOREIGN["OneTrainer"][0], tmp_path / "fox.safetensors")
-    assert "emp_params_out" in str(recognise(TensorFile.open(tmp_path / "fox.safetensors")).details["left out"])
+    (note,) = recognise(TensorFile.open(tmp_path / "fox.safetensors")).notes
+    assert "left out emp_params_out" in note
+    assert open_artifact(tmp_path / "fox.safetensors").not_used(tiny_base()) == [f"fox.safetensors: {note}"]
     save_file({"emp_params": ROWS}, tmp_path / "fox.safetensors")
-    assert "left out" not in recognise(TensorFile.open(tmp_path / "fox.safetensors")).details
+    assert not recognise(TensorFile.open(tmp_path / "fox.safetensors")).notes
 
 
 def test_no_hash_is_made_up_for_the_base(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_report import FIDELITY, PROMPTS, SEEDS, UNRELATED, write_sheet, write_study
 from tests.plain import call
+from tests.test_report import FIDELITY, PROMPTS, SEEDS, UNRELATED, write_sheet, write_study
 from triptych.report import build, plots
 from triptych.report.reading import read
 from triptych.report.trade import trades

@@ -1,4 +1,8 @@
-"""Sizes and times as text for people."""
+"""Sizes, times, counts and lists of names as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def size(count: float) -> str:
@@ -17,3 +21,14 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, what: str) -> str:
+    """A number and what is counted: `1 layer`, `3 layers`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 2) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

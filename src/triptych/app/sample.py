@@ -87,7 +87,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     for word in caller.words:
         if len(base.texts[0].spell([word])[0]) == 1:
             note(f"{word!r} is a word of the base, too: prompts read it as the embedding {caller.words[word].name}")
-    for sentence in (sentence for part in parts for sentence in part.artifact.notes):
+    for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
         note(sentence)
     with compose(base, *parts):
         for job in jobs:

@@ -93,7 +93,8 @@ def train_file(
         raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
     says = method.phrase(settings, concept.class_word)
     told = provenance(base, concept, says, request.seed)
-    save(Artifact(request.method, settings, fitted.tensors, told), out, thumbnail=request.thumbnail)
+    artifact = Artifact(request.method, settings, fitted.tensors, told)
+    save(artifact, out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
     state.unlink(missing_ok=True)
     if not_used := count(concept):
         progress.note(not_used)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TriptychError, printable
+from ..units import counted
 
 if TYPE_CHECKING:
     from ..exchange.inspection import Inspection
@@ -57,10 +58,10 @@ def convert(
     held = precision_named(precision)
     place = Place(base, device="cpu", precision="fp32") if base else None
     order = Order(source, to, out, place, rank, strength, held, thumbnail)
-    note = convert(order)
+    notes = convert(order)
     print(out)
-    if note:
-        print(note, file=sys.stderr)
+    for note in notes:
+        print(printable(note), file=sys.stderr)
 
 
 def _lines(one: Inspection) -> list[tuple[str, str]]:
@@ -72,6 +73,7 @@ def _lines(one: Inspection) -> list[tuple[str, str]]:
         ("is", f"{one.kind}{family}, as {one.format}"),
         *((name, str(value)) for name, value in one.details.items()),
         ("say", ", ".join(one.triggers)),
+        ("guess", ", ".join(f"say {word}: the file states no word, its training has this tag" for word in one.guesses)),
         ("tensors", f"{one.tensors} ({one.numbers})"),
         *((name.replace("_", " "), text) for name, text in one.described.items()),
         ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in one.trained.items())),
@@ -80,6 +82,7 @@ def _lines(one: Inspection) -> list[tuple[str, str]]:
         ("left out", one.left_out),
         ("safe", one.safe),
         ("fits", one.fits),
+        *(("note", note) for note in one.notes),
     ]
     return [(name, text) for name, text in lines if text]
 
@@ -99,9 +102,21 @@ def _table(found: list[Inspection]) -> None:
             cells = [one.path, "refused", "", size(one.bytes), one.refused.removeprefix(f"{one.path} "), ""]
         else:
             fits = one.fits.partition(":")[0]
-            cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(one.triggers), fits]
+            says = [*one.triggers, *(f"{word}?" for word in one.guesses)]
+            cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(says), fits]
         table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name may look like markup
     if found:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     else:
         print("no file of tensors there")
+    _notes(found)
+
+
+def _notes(found: list[Inspection]) -> None:
+    """What of the files is not used, a line each, and in how many of them."""
+    noted = [one for one in found if one.notes or one.left_out]
+    for one in noted:
+        for note in (*one.notes, *([f"left out: {one.left_out}"] if one.left_out else [])):
+            print(printable(f"{one.path}: {note}"), file=sys.stderr)
+    if noted:
+        print(f"{counted(len(noted), 'file')} of {len(found)} with parts that are not used", file=sys.stderr)

@@ -15,6 +15,19 @@ from ..patching.patch import Patch, Tensors
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What the file of an artifact holds beside it.
+
+    `file` is its name, `header` what is written in its metadata, `words` the embeddings that a LoRA brings along, by
+    name.
+    """
+
+    file: str = ""
+    header: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A trained method.
 
@@ -27,6 +40,7 @@ class Artifact:
     tensors: Tensors
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    beside: Beside = Beside()
 
     @property
     def kind(self) -> Method[Any]:
@@ -35,6 +49,15 @@ class Artifact:
     def apply(self, base: Base, strength: float = 1.0, owner: Owner = None) -> AbstractContextManager[Patch]:
         """Attach it to `base` for as long as the `with` block lasts."""
         return self.kind.patch(base, self.settings, self.tensors, strength, owner)
+
+    def not_used(self, base: Base) -> list[str]:
+        """What of it, and of its file, is not used on `base`, a sentence each, with the file's name.
+
+        Raises:
+            OtherBaseError: it was made for another kind of base.
+        """
+        name = self.beside.file or f"this {self.method}"
+        return [*self.notes, *(f"{name}: {note}" for note in self.kind.not_used(base, self.tensors))]
 
 
 @dataclass(frozen=True)

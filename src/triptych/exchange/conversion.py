@@ -1,7 +1,7 @@
 """One file's content in the layout of another program: artifacts by their formats, whole bases, and what lies between.
 
 What moved a base's weights becomes a whole base (one file, or a diffusers folder) or the nearest LoRA; a base becomes a
-base in the other layout. What a layout cannot hold is said.
+base in the other layout. What a layout cannot hold is said, a sentence each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import TriptychError, did_you_mean
 from ..families import families
 from ..files.tensorfile import TensorFile
 from .formats import Format, artifact_in, formats, recognise
-from .metadata import architecture, metadata_of
+from .metadata import architecture, kept, lost, metadata_of
 from .saving import save
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ class Order:
     thumbnail: Path | None = None
 
 
-def convert(order: Order) -> str:
-    """Write `order.out`; what was lost or must be known comes back as a sentence, or "".
+def convert(order: Order) -> list[str]:
+    """Write `order.out`.
+
+    Returns:
+        What was lost or must be known, a sentence each.
 
     Raises:
         TriptychError: the source cannot be read, cannot be held by that layout, or the place cannot be written.
@@ -63,18 +66,26 @@ def convert(order: Order) -> str:
         return _base(order, file)
     artifact = artifact_in(file, found)
     if artifact.kind.moves_weights:
-        return _difference(order, artifact)
-    return _artifact(order, artifact)
+        return [*artifact.notes, *_difference(order, artifact)]
+    return [*artifact.notes, *_write(order, _format(order.to, artifact.method), artifact)]
 
 
-def _base(order: Order, file: TensorFile | None) -> str:
+def _base(order: Order, file: TensorFile | None) -> list[str]:
     """A whole base in the other layout."""
     from ..base import Place
 
     if order.to not in BASES:
         raise TriptychError(f"{order.source} is a whole base: it can become {' or '.join(BASES)}, not {order.to!r}")
-    place = Place(str(order.source), device="cpu", precision=_kept_precision(order, file))
-    return _write_base(order, place.open(), {}, {})
+    base = Place(str(order.source), device="cpu", precision=_kept_precision(order, file)).open()
+    header = file.metadata if file else {}
+    notes = _write_base(order, base, {}, _of_base(base, order.out.stem), header)
+    left = lost(header) if order.to == FOLDER else ""
+    return [*notes, f"{order.source.name}: left out {left}: a folder has no place for them"] if left else notes
+
+
+def _of_base(base: Base, title: str) -> dict[str, str]:
+    """What ModelSpec asks of a base beside its architecture."""
+    return {"modelspec.title": title, "modelspec.resolution": f"{base.resolution}x{base.resolution}"}
 
 
 def _kept_precision(order: Order, file: TensorFile | None) -> Precision:
@@ -85,7 +96,7 @@ def _kept_precision(order: Order, file: TensorFile | None) -> Precision:
     return PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
 
 
-def _difference(order: Order, artifact: Artifact) -> str:
+def _difference(order: Order, artifact: Artifact) -> list[str]:
     """A base with the difference added, or the LoRA that is nearest to the difference."""
     if order.to == FOLDER:
         return _changed_base(order, artifact)
@@ -95,17 +106,17 @@ def _difference(order: Order, artifact: Artifact) -> str:
     return _nearest_lora(order, wanted, artifact) if wanted.kind == "lora" else _write(order, wanted, artifact)
 
 
-def _changed_base(order: Order, artifact: Artifact) -> str:
+def _changed_base(order: Order, artifact: Artifact) -> list[str]:
     if order.place is None:
         raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
     base = order.place.open()
     made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
     note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
-    told = metadata_of(artifact, order.out.stem, order.thumbnail)
-    return "; ".join(filter(None, (_write_base(order, base, artifact.tensors, told), note)))
+    told = _of_base(base, order.out.stem) | metadata_of(artifact, order.out.stem, order.thumbnail)
+    return [*_write_base(order, base, artifact.tensors, told), *([note] if note else [])]
 
 
-def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> str:
+def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> list[str]:
     """With the settings of the training that the two methods share, since it was trained so."""
     from ..methods import method_named
     from .extract import extract_lora
@@ -115,11 +126,7 @@ def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> str:
     shared = {name: value for name, value in vars(artifact.settings).items() if name in own}
     settings = method.configure(shared, {"rank": found.rank, "alpha": float(found.rank)})
     lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
-    return "; ".join(filter(None, (str(found), _write(order, wanted, lora))))
-
-
-def _artifact(order: Order, artifact: Artifact) -> str:
-    return _write(order, _format(order.to, artifact.method), artifact)
+    return [str(found), *_write(order, wanted, lora)]
 
 
 def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
@@ -141,16 +148,21 @@ def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
     return (named + read)[0]
 
 
-def _write(order: Order, wanted: Format, artifact: Artifact) -> str:
+def _write(order: Order, wanted: Format, artifact: Artifact) -> list[str]:
     if order.out.suffix != wanted.suffixes[0]:
         raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
     base = order.place.open() if order.place else None
-    lost = save(artifact, order.out, to=wanted.name, base=base, thumbnail=order.thumbnail)
-    return "; ".join(filter(None, (*artifact.notes, lost)))
+    return save(artifact, order.out, to=wanted.name, base=base, thumbnail=order.thumbnail)
 
 
-def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str, str]) -> str:
-    """In the precision asked for, else in that of the checkpoint, else in float16."""
+def _write_base(
+    order: Order, base: Base, difference: Tensors, told: Mapping[str, str], header: Mapping[str, str] | None = None
+) -> list[str]:
+    """In the precision asked for, else in that of the checkpoint, else in float16.
+
+    Args:
+        header: what the file of the base itself says, where only its layout changes.
+    """
     from ..base.device import DTYPES
     from .export import Change, write_diffusers_folder, write_single_file
 
@@ -158,12 +170,13 @@ def _write_base(order: Order, base: Base, difference: Tensors, told: Mapping[str
     dtype = DTYPES.get(order.precision, None if source else DTYPES["fp16"])
     change = Change(difference, order.strength)
     if order.to == FOLDER:
-        return write_diffusers_folder(base, order.out, change, dtype=dtype)
+        rounded = write_diffusers_folder(base, order.out, change, dtype=dtype)
+        return [rounded] if rounded else []
     if order.out.suffix != ".safetensors":
         raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
     family, prediction = base.description.family, base.process.prediction
-    metadata = {**architecture(family, prediction), **told}
-    lost = write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)
-    known = family in families()
-    note = "" if known else f"programs open such a file by Stable Diffusion's own sizes, which {family} has not"
-    return "; ".join(filter(None, (lost, note)))
+    metadata = kept(header or {}, {**told, **architecture(family, prediction, original=True)})
+    notes = [write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)]
+    if family not in families():
+        notes.append(f"programs open such a file by Stable Diffusion's own sizes, which {family} has not")
+    return [note for note in notes if note]

@@ -24,6 +24,7 @@ from ..files.checkpoint import DENOISER, EMA, NESTED, VAE
 from ..files.streaming import DTYPES, Entry, Rounding, write_entries
 from ..files.tensorfile import TensorFile
 from ..patching.patch import check_fit
+from .metadata import kept
 
 Tensors = Mapping[str, Tensor]
 Group = Mapping[str, Origin]  # the parameters that one key of a checkpoint holds, by their full names
@@ -91,7 +92,7 @@ def write_single_file(
     entries = dict(_kept(file, groups, change, dtype, ema))
     if bake_vae:
         entries |= {key: entry for key, entry in ours.items() if key.startswith(VAE)}
-    return str(write_entries(path, entries, {**file.metadata, **(metadata or {})}))
+    return str(write_entries(path, entries, kept(file.metadata, {}) | dict(metadata or {})))
 
 
 def _weights(base: Base) -> dict[str, Tensor]:

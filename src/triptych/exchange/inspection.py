@@ -39,6 +39,7 @@ class Inspection:
     family: str | None = None
     details: Mapping[str, str | int | float] = field(default_factory=dict)
     triggers: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()  # words that its training hints at, where no word is stated
     tensors: int = 0
     numbers: str = ""  # how the tensors are kept: "F16", "F16 and F32"
     trained: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Inspection:
     safe: str = ""
     fits: str = ""  # where a base was named
     preview: str | None = None
+    notes: tuple[str, ...] = ()  # what of it is not used, a clause each
     refused: str = ""
 
     def to_json(self) -> str:
@@ -72,13 +74,14 @@ def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Ins
     described = {name: spec[name] for name in ("title", "author", "license", "date", "usage_hint") if spec.get(name)}
     if beside.description:
         described["note"] = beside.description
+    says = tuple(dict.fromkeys((*found.triggers, *beside.triggers)))
     return Inspection(
-        str(path), size, found.kind, found.format, found.family, found.details,
-        tuple(dict.fromkeys((*found.triggers, *beside.triggers))), len(file.layouts),
+        str(path), size, found.kind, found.format, found.family, found.details, says,
+        () if says else found.guesses, len(file.layouts),
         " and ".join(dtype for dtype, _ in counted.most_common()), _trained(file), described, hashes,
         file.missing_parts, SAFE["parts" if file.left_out else file.container],
         _fits(found.kind, found.family, base) if base else "",
-        str(beside.preview) if beside.preview else None,
+        str(beside.preview) if beside.preview else None, found.notes,
     )  # fmt: skip
 
 

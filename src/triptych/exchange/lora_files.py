@@ -1,19 +1,24 @@
-"""What the layouts of LoRA files have in common: names spelled with underscores, alphas, families, words to say."""
+"""What the layouts of LoRA files have in common: module paths, alphas, families, layers that change nothing."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import TriptychError
-from ..families import by_context_width, by_metadata
+from ..families import by_context_width, by_metadata, families, family_named
 from ..patching.adapters import BIASES, Shaped, algorithm_of, rank_of
+from ..units import counted, listed
+from .metadata import stated_prediction
+from .trained_words import stated_trigger
+from .word_files import bundled_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..files.tensorfile import TensorFile
     from .artifact import Artifact
+    from .formats import Recognised
 
 WORDS = (  # the parts of module paths that have an underscore within
     "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "to_q", "to_k", "to_v", "to_out", "proj_in",
@@ -25,6 +30,20 @@ WORDS = (  # the parts of module paths that have an underscore within
 )  # fmt: skip
 INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
 KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes
+ORIGINAL = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
+LEAVES = {  # kohya's names of tensors -> ours; the rest are called as LyCORIS calls them
+    "lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_A.default.weight": "lora_A.weight",
+    "lora_B.default.weight": "lora_B.weight",
+}  # fmt: skip
+READ_OTHERWISE = {  # found by running the programs' own code; docs/files.md has the commits
+    "DoRA over outputs": "A1111 and ComfyUI apply it otherwise, kohya's networks.lora leaves dora_scale out",
+    "DoRA over inputs": "kohya's networks.lora leaves dora_scale out",
+    "GLoRA": "A1111 fails on it, kohya's networks.lora does not read it",
+    "IA3": "A1111 fails on convolutions of it, ComfyUI and kohya's networks.lora do not read it",
+    "OFT": "ComfyUI squares strengths other than 1, limits it otherwise, leaves out rescale; kohya reads its own alone",
+    "BOFT": "ComfyUI squares strengths other than 1, kohya does not read it",
+}
+S = TypeVar("S", bound=Shaped)
 
 
 def dotted(key: str) -> str:
@@ -83,18 +102,45 @@ def described(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str,
     return told | {"layers": len(layers)}
 
 
-def triggers_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The phrase that the file states, else the most frequent tag of its training, where it is on most pictures."""
-    if metadata.get("modelspec.trigger_phrase"):
-        return (metadata["modelspec.trigger_phrase"],)
-    try:
-        folders = json.loads(metadata.get("ss_tag_frequency", "{}"))
-        counts = {str(tag).strip(): int(n) for tags in folders.values() for tag, n in tags.items()}
-        pictures = int(metadata.get("ss_num_train_images", "0"))
-    except (ValueError, AttributeError, TypeError):
-        return ()
-    best = max(counts, key=lambda tag: counts[tag], default="")
-    return (best,) if best and counts[best] * 2 > pictures else ()
+def without_rank_0(layers: Mapping[str, Mapping[str, S]]) -> tuple[dict[str, dict[str, S]], tuple[str, ...]]:
+    """The layers that change something, and a sentence about those of rank 0, which some programs leave behind."""
+    kept, dropped = dict[str, dict[str, S]](), list[str]()
+    for path, leaves in layers.items():
+        empty = any(0 in leaf.shape for leaf in leaves.values())
+        if empty:
+            dropped.append(path)
+        else:
+            kept[path] = dict(leaves)
+    if not dropped:
+        return kept, ()
+    if not kept:
+        raise TriptychError(f"all {len(dropped)} layers are of rank 0: there is nothing to attach")
+    return kept, (f"skipped: {counted(len(dropped), 'layer')} of rank 0, which changes nothing ({listed(dropped)})",)
+
+
+def original_names(family: str | None) -> dict[str, str]:
+    """The original layout's modules -> diffusers', of a family's denoiser; SDXL's where the file does not say."""
+    from ..base.opening.names import denoiser_modules
+    from ..base.opening.single import configuration
+
+    known = families().get(family or "", family_named("sdxl"))
+    if not known.prefix:
+        return {}
+    config = configuration(known.configurations, known.denoiser)
+    return {original: ours for ours, original in denoiser_modules(config).items()}
+
+
+def from_original(module: str, original: Mapping[str, str]) -> str:
+    """A denoiser's module by diffusers' path, whichever of the two layouts names it.
+
+    Raises:
+        TriptychError: there is no such module.
+    """
+    if not module.startswith(ORIGINAL):
+        return module
+    if module not in original:
+        raise TriptychError(f"its layer {module} is no module of the base that it was made for")
+    return original[module]
 
 
 def settled(
@@ -135,17 +181,40 @@ def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[
     return found
 
 
-def artifact_of(
-    tensors: Mapping[str, Tensor], rank: int, alpha: float, triggers: Iterable[str], family: str | None
-) -> Artifact:
-    """A LoRA that another program made; its provenance keeps what its header told."""
+def artifact_of(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float], file: TensorFile) -> Artifact:
+    """A LoRA that another program made, by canonical paths. Its provenance keeps what its header states.
+
+    Args:
+        alphas: see `settled`.
+    """
     from ..methods import method_named
     from .artifact import Artifact
 
-    says = next(iter(triggers), "")
+    tensors, rank, alpha = settled(layers, alphas)
     settings = method_named("lora").configure({"rank": rank, "alpha": alpha})
-    told = {"says": says, "family": family or ""}
-    return Artifact("lora", settings, dict(tensors), {name: text for name, text in told.items() if text})
+    told = {
+        "says": stated_trigger(file.metadata), "family": family_of(layers, file.metadata) or "",
+        "prediction": stated_prediction(file.metadata),
+    }  # fmt: skip
+    return Artifact("lora", settings, tensors, {name: text for name, text in told.items() if text})
+
+
+def recognised(name: str, layers: Mapping[str, Mapping[str, Shaped]], file: TensorFile) -> Recognised:
+    """What a header says of a LoRA in the layout `name`, whose layers have been told apart.
+
+    Raises:
+        TriptychError: the tensors of a layer do not go together, or no layer changes anything.
+    """
+    from .formats import Recognised
+
+    layers, notes = without_rank_0(layers)
+    details = described(layers, file.metadata)
+    details["of text encoders"] = sum(path.startswith(("text", "lora_te")) for path in layers)
+    bundled = sorted(bundled_words(file.layouts))
+    if bundled:
+        details["embeddings within"] = ", ".join(bundled)
+    says = stated_trigger(file.metadata)
+    return Recognised("lora", name, family_of(layers, file.metadata), details, (says,) if says else (), notes=notes)
 
 
 def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str) -> None:
@@ -159,3 +228,20 @@ def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str)
             raise TriptychError(
                 f"{layout} holds LoRA only, and {path} has {one.name} with a form of its own: use kohya"
             )
+
+
+def read_otherwise(layers: Mapping[str, Mapping[str, Shaped]]) -> str:
+    """Which programs apply some of these layers otherwise than here, or not at all; "" where none does."""
+    kinds = {kind_of(path, leaves) for path, leaves in layers.items()}
+    return "; ".join(f"{kind}: {READ_OTHERWISE[kind]}" for kind in sorted(kinds & READ_OTHERWISE.keys()))
+
+
+def kind_of(path: str, leaves: Mapping[str, Shaped]) -> str:
+    """What a layer's tensors are, as programs differ in reading them."""
+    if "dora_scale" in leaves:
+        shape = leaves["dora_scale"].shape
+        return "DoRA over outputs" if len(shape) < 2 or shape[0] > 1 else "DoRA over inputs"
+    name = algorithm_of(path, leaves).name
+    if name == "OFT" and len(leaves["oft_blocks"].shape) == 4:
+        return "BOFT"
+    return name

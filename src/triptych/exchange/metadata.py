@@ -1,22 +1,31 @@
-"""What the header of a file says of its content: ModelSpec 1.0.1, and the `ss_` entries that kohya's trainer began.
+"""What the header of a file says of its content: ModelSpec 1.0.1, and the `ss_` entries of kohya's trainer.
 
-Only what is known is written. No path of the user's is: the pictures are named by their digest.
+Only what is known is written. No path of the user's is: the pictures are named by their digest. What another program
+wrote is kept when a file is written in another layout, but for the entries that belong to the layout or the bytes.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..families import families
+from .recipes import RECIPE
 
 if TYPE_CHECKING:
     from .artifact import Artifact
 
 PREDICTIONS = {"v_prediction": "v"}  # diffusers' name -> ModelSpec's, where they differ
 THUMBNAIL = 256  # pixels, the larger side
+IMPLEMENTATION = "modelspec.implementation"
+BOUND = {  # entries that are true of one layout, or of the very bytes, and are made anew
+    "format", RECIPE, "lora_adapter_metadata", "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash",
+    "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
+    "modelspec.sai_model_spec", "modelspec.architecture", IMPLEMENTATION,
+}  # fmt: skip
 
 
 def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -> dict[str, str]:
@@ -26,32 +35,72 @@ def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -
         TriptychError: the thumbnail is not a picture.
     """
     told = artifact.provenance
-    family, prediction = told.get("family", ""), told.get("prediction", "epsilon")
+    family, prediction = told.get("family", ""), told.get("prediction", "")
     spec = {
         "title": title,
         "resolution": f"{told['resolution']}x{told['resolution']}" if "resolution" in told else "",
         "trigger_phrase": told.get("says", ""),
         "date": told.get("date", ""),
-        "thumbnail": _data_url(thumbnail) if thumbnail else "",
+        "thumbnail": data_url(thumbnail) if thumbnail else "",
     }
     entries = {f"modelspec.{name}": value for name, value in spec.items() if value}
     suffix = "" if artifact.kind.moves_weights else artifact.method  # what moved the base's own weights is a base
     return architecture(family, prediction, suffix) | entries | _kohya(artifact, title, prediction)
 
 
-def architecture(family: str, prediction: str, suffix: str = "") -> dict[str, str]:
-    """ModelSpec's entries on what a file is of: a base of this family, or, with a suffix, something to attach to it."""
+def kept(header: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """The entries `known` of a file that is written anew, with those of its source's header, which count for more.
+
+    What the file is of is said by the header only where nothing else says it.
+    """
+    unknown = known.get("modelspec.architecture", "").startswith("unknown")
+    bound = BOUND - ({"modelspec.architecture"} if unknown else set())
+    return {**known, **{name: text for name, text in header.items() if name not in bound}}
+
+
+def lost(header: Mapping[str, str]) -> str:
+    """What a header says beside what a layout itself needs: "its author, license, 12 ss_ entries"; "" for nothing."""
+    own = [name for name in sorted(header) if name not in BOUND]
+    spec = [name.removeprefix("modelspec.") for name in own if name.startswith("modelspec.")]
+    counted = sum(name.startswith("ss_") for name in own)
+    rest = [name for name in own if not name.startswith(("modelspec.", "ss_"))]
+    parts = [*spec, *([f"{counted} ss_ entries"] if counted else []), *rest]
+    return f"its {', '.join(parts)}" if parts else ""
+
+
+def stated_prediction(metadata: Mapping[str, str]) -> str:
+    """What the denoiser predicts by a header: "epsilon", "v_prediction", "" where it does not say."""
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    named = metadata.get("modelspec.architecture", "").partition("/")[0]
+    if said.startswith("v") or named.endswith("-v") or metadata.get("ss_base_model_version", "").endswith("_v"):
+        return "v_prediction"
+    return "epsilon" if said.startswith("eps") else ""
+
+
+def architecture(family: str, prediction: str, suffix: str = "", *, original: bool = False) -> dict[str, str]:
+    """ModelSpec's entries on what a file is of: a base of this family, or, with a suffix, something to attach to it.
+
+    Args:
+        prediction: what the denoiser predicts, as diffusers calls it; "" where that is not known.
+        original: whether the file is in the original layout of its family, and not in diffusers'.
+    """
     by_velocity, known = prediction == "v_prediction", families().get(family)
     if known is None:
         name = f"triptych-{family}" if family else "unknown"
     else:
         name = known.by_velocity if by_velocity and known.by_velocity else known.architecture
-    return {
+    entries = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{name}/{suffix}".rstrip("/"),
-        "modelspec.implementation": known.implementation if known else "diffusers",
-        "modelspec.prediction_type": PREDICTIONS.get(prediction, prediction),
+        IMPLEMENTATION: implementation(family) if original else "diffusers",
     }
+    return entries | ({"modelspec.prediction_type": PREDICTIONS.get(prediction, prediction)} if prediction else {})
+
+
+def implementation(family: str) -> str:
+    """ModelSpec's name of the code that reads the original layout of a family."""
+    known = families().get(family)
+    return known.implementation if known else families()["sdxl"].implementation
 
 
 def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
@@ -88,7 +137,12 @@ def _version(family: str, prediction: str) -> str:
     return f"{known.version}_v" if known.by_velocity and prediction == "v_prediction" else known.version
 
 
-def _data_url(picture: Path) -> str:
+def data_url(picture: Path) -> str:
+    """A small copy of a picture, as ModelSpec keeps it.
+
+    Raises:
+        TriptychError: it is not a picture.
+    """
     from ..data.pictures import read_picture
 
     image = read_picture(picture)

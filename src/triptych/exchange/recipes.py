@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,22 @@ if TYPE_CHECKING:
 
 RECIPE = "triptych"  # the metadata entry, whatever the layout of the tensors
 OWN = "triptych"  # the name of our own layout of the tensors: by their canonical names
+TRAINED_BY = "trained_by"  # the entry of the provenance that says so where triptych did not train it
 SCHEMA = 1
 
 
 def recipe_of(artifact: Artifact, layout: str = OWN) -> str:
-    """The recipe, for a file with this layout of the tensors."""
-    known = {"schema": SCHEMA, "layout": layout, "method": artifact.method, "settings": asdict(artifact.settings)}
+    """The recipe, for a file with this layout of the tensors.
+
+    How another program trained it is not known: then the settings of training are left out.
+    """
+    from ..methods import Training
+
+    settings = asdict(artifact.settings)
+    if artifact.provenance.get(TRAINED_BY):
+        training = {one.name for one in fields(Training)}
+        settings = {name: value for name, value in settings.items() if name not in training}
+    known = {"schema": SCHEMA, "layout": layout, "method": artifact.method, "settings": settings}
     return json.dumps({**known, **artifact.provenance})
 
 

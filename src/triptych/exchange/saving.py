@@ -1,4 +1,7 @@
-"""Write an artifact as a file: in our own layout, or in that of another program."""
+"""Write an artifact as a file: in our own layout, or in that of another program.
+
+What the file it was read from said beside it goes along, where the layout has a place for it; else that is said.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError, did_you_mean
+from ..units import listed
 from .formats import formats
-from .metadata import metadata_of
+from .metadata import data_url, kept, lost, metadata_of
 from .recipes import OWN, RECIPE, recipe_of
+
+HEADED = ".safetensors"  # files of other suffixes have no place for metadata
 
 if TYPE_CHECKING:
     from ..base import Base
@@ -23,7 +29,7 @@ def save(
     base: Base | None = None,
     title: str = "",
     thumbnail: Path | None = None,
-) -> str:
+) -> list[str]:
     """Write an artifact whole or not at all. `triptych.load` reads it back.
 
     Args:
@@ -33,7 +39,7 @@ def save(
         thumbnail: a small picture for the metadata.
 
     Returns:
-        What the format cannot hold, or what must be known to use the file, as a clause, or "".
+        What the format cannot hold, and what must be known to use the file, a sentence each.
 
     Raises:
         TriptychError: no such format, it cannot hold this artifact, the place cannot be written, or the thumbnail is
@@ -42,5 +48,15 @@ def save(
     path, known = Path(path), formats()
     if to not in known:
         raise TriptychError(f"there is no format {to!r}{did_you_mean(to, known)}")
-    metadata = metadata_of(artifact, title or path.stem, thumbnail) | {RECIPE: recipe_of(artifact, to)}
-    return known[to].write(artifact, path, base, metadata)
+    layout, beside = known[to], artifact.beside
+    metadata = kept(beside.header, metadata_of(artifact, title or path.stem)) | {RECIPE: recipe_of(artifact, to)}
+    if thumbnail:
+        metadata["modelspec.thumbnail"] = data_url(thumbnail)
+    notes = [layout.write(artifact, path, base, metadata)]
+    left = "" if layout.suffixes[0] == HEADED else lost(beside.header)
+    if left:
+        notes.append(f"{beside.file}: left out {left}: {to} has no place for them")
+    if beside.words and not layout.words:
+        able = " and ".join(name for name, one in known.items() if one.words)
+        notes.append(f"{beside.file}: left out the embeddings within ({listed(list(beside.words))}), held by {able}")
+    return [note for note in notes if note]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's
 SDXL = ("clip_l", "clip_g")
+NUMBERED = {"clip_l": "text_encoders_0", "clip_g": "text_encoders_1"}  # Replicate's and diffusers' pivotal tuning
 KNOWN = (ROWS, "emp_params", "*")  # names that say nothing of the word
 LEFT_OUT = ("emp_params_out", "clip_l_out", "clip_g_out")  # OneTrainer's vectors at the encoder's output
 BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
@@ -84,6 +85,8 @@ def own_names(names: Iterable[str]) -> dict[str, str] | None:
     present = [name for name in names if name not in LEFT_OUT]
     if set(present) == set(SDXL):
         return {name: name for name in SDXL}
+    if set(present) == set(NUMBERED.values()):
+        return dict(NUMBERED)
     return {ROWS: present[0]} if len(present) == 1 else None
 
 
@@ -99,6 +102,15 @@ def bundled_words(names: Iterable[str]) -> dict[str, dict[str, str]]:
             if not param:
                 word, _, key = name.removeprefix(BUNDLED).rpartition(".")
             found.setdefault(word, {})[key] = name
+    return found
+
+
+def bundled_tensors(words: Mapping[str, Artifact]) -> dict[str, Tensor]:
+    """Embeddings as a LoRA's file keeps them, by name."""
+    found = {}
+    for word, artifact in words.items():
+        for name, tensor in artifact.tensors.items():
+            found[f"{BUNDLED}{word}.{name if name in SDXL else 'string_to_param.*'}"] = tensor
     return found
 
 

@@ -126,6 +126,7 @@ class Family:
 
 
 KOHYA_DENOISER = "lora_unet_"  # kohya's prefix, also for transformer denoisers
+KOHYA_OFT = "oft_unet_"  # the same in the files of kohya's OFT
 
 
 @cache

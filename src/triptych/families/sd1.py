@@ -19,6 +19,7 @@ FAMILY = Family(
     architecture="stable-diffusion-v1",
     architectures="stable-diffusion-v1",
     version="sd_v1",
+    implementation="https://github.com/CompVis/stable-diffusion",
     pipeline="StableDiffusionPipeline",
     pipeline_entries=(("safety_checker", (None, None)), ("requires_safety_checker", False)),
 )

@@ -21,6 +21,7 @@ FAMILY = Family(
     by_velocity="stable-diffusion-v2-768-v",
     architectures="stable-diffusion-v2",
     version="sd_v2",
+    implementation="https://github.com/Stability-AI/stablediffusion",
     pipeline="StableDiffusionPipeline",
     pipeline_entries=(("safety_checker", (None, None)), ("requires_safety_checker", False)),
     left_out="the last block of its text encoder, which no picture depends on, is left out",  # as diffusers does

@@ -138,6 +138,14 @@ class Method(Generic[S]):
         """The order of opening among artifacts of this method, lowest first. Equal ones keep the order given."""
         return 0
 
+    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
+        """What of the tensors `base` has no place for and a patch leaves out, a sentence each.
+
+        Raises:
+            OtherBaseError: they were made for another kind of base.
+        """
+        return []
+
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """Metadata that other tools expect in the file, besides the recipe."""
         return {}

@@ -30,6 +30,7 @@ from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_o
 from ..patching.low_rank import low_rank
 from ..patching.patch import Learned, Tensors
 from ..settings import setting
+from ..units import counted, listed
 from . import Depth, Method, Training
 
 CHANGEABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
@@ -75,6 +76,11 @@ class Lora(Method[Settings]):
             adapter |= {f"{component}.{name}": value for name, value in config.items()}
         return {"lora_adapter_metadata": json.dumps(adapter)}
 
+    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
+        """Layers that the base lacks are skipped, as long as all layers of its denoiser's attention are there."""
+        lacking = _lacking(base, tensors, _changeable(base))
+        return [f"skipped {counted(len(lacking), 'layer')} that this base lacks ({listed(lacking)})"] if lacking else []
+
     @contextmanager
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
@@ -82,8 +88,11 @@ class Lora(Method[Settings]):
         patch, layers = Learned(tensors, strength, base.device), _changeable(base)
         with ExitStack() as undo:
             try:
+                lacking = _lacking(base, tensors, layers)
                 for path, leaves in by_layer(patch.learned).items():
-                    layer = _at(layers, path)
+                    if path in lacking:
+                        continue
+                    layer = layers[path]
                     change = _change(patch, path, layer, leaves, settings.alpha, owner)
                     undo.enter_context(base.changes.on(layer, "gives", change))
             except OtherBaseError as error:
@@ -93,7 +102,7 @@ class Lora(Method[Settings]):
 
 def _change(patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: float, owner: Owner) -> Change:
     algorithm = algorithm_of(path, leaves)
-    if algorithm.name != "LoRA" or {"dora_scale", "lora_mid.weight"} & leaves.keys():
+    if algorithm.name != "LoRA" or {"dora_scale", "lora_mid.weight", "diff_b"} & leaves.keys():
         return Change(owner, _whole(path, layer, leaves, alpha), (), lambda: patch.strength)
     check_low_rank(path, leaves, cast(Tensor, layer.weight))
     scale = scale_of(algorithm, leaves, alpha)
@@ -155,10 +164,20 @@ def _changeable(base: Base) -> dict[str, nn.Module]:
     return found
 
 
-def _at(layers: Mapping[str, nn.Module], path: str) -> nn.Module:
-    if path not in layers:
-        raise OtherBaseError(f"this one has no layer {path} to change")
-    return layers[path]
+def _lacking(base: Base, tensors: Tensors, layers: Mapping[str, nn.Module]) -> list[str]:
+    """The layers of a file that a base has not.
+
+    Raises:
+        OtherBaseError: they are all of the file's layers, or one of the denoiser's attention.
+    """
+    paths = list(by_layer(tensors))
+    lacking = [path for path in paths if path not in layers]
+    needed = [path for path in lacking if path.startswith(f"{base.denoiser.name}.") and ".attn" in path]
+    if len(lacking) == len(paths):
+        needed += lacking
+    if needed:
+        raise OtherBaseError(f"this one has no layer {needed[0]} to change")
+    return lacking
 
 
 def _made_for(base: Base, tensors: Tensors) -> str:

@@ -132,8 +132,10 @@ def glora(leaves: Leaves, weight: Tensor) -> Tensor:
 
 
 def full(leaves: Leaves, weight: Tensor) -> Tensor:
-    """dW is stored itself."""
-    return leaves["diff"].reshape(weight.shape)
+    """dW is stored itself, and is zero where only the bias changes."""
+    import torch
+
+    return leaves["diff"].reshape(weight.shape) if "diff" in leaves else torch.zeros_like(weight)
 
 
 def norm(leaves: Leaves, weight: Tensor) -> Tensor:
@@ -160,14 +162,16 @@ class Algorithm:
 
 
 ALGORITHMS = (
-    Algorithm("LoRA", lora, (("lora_A.weight",), ("lora_B.weight",)), ("lora_mid.weight",), (("lora_A.weight", 0),)),
     Algorithm(
-        "LoHa", loha, (("hada_w1_a",), ("hada_w1_b",), ("hada_w2_a",), ("hada_w2_b",)), ("hada_t1", "hada_t2"),
-        (("hada_w1_b", 0),),
+        "LoRA", lora, (("lora_A.weight",), ("lora_B.weight",)), ("lora_mid.weight", "diff_b"), (("lora_A.weight", 0),)
+    ),
+    Algorithm(
+        "LoHa", loha, (("hada_w1_a",), ("hada_w1_b",), ("hada_w2_a",), ("hada_w2_b",)),
+        ("hada_t1", "hada_t2", "diff_b"), (("hada_w1_b", 0),),
     ),
     Algorithm(
         "LoKr", lokr, (("lokr_w1", "lokr_w1_a"), ("lokr_w2", "lokr_w2_a")),
-        ("lokr_w1_b", "lokr_w2_b", "lokr_t1", "lokr_t2"), (("lokr_w1_b", 0), ("lokr_w2_b", 0)),
+        ("lokr_w1_b", "lokr_w2_b", "lokr_t1", "lokr_t2", "diff_b"), (("lokr_w1_b", 0), ("lokr_w2_b", 0)),
     ),
     Algorithm(
         "GLoRA", glora, (("a1.weight",), ("a2.weight",), ("b1.weight",), ("b2.weight",)),
@@ -175,7 +179,7 @@ ALGORITHMS = (
     ),
     Algorithm("IA3", ia3, (("weight",), ("on_input",))),
     Algorithm("OFT", oft, (("oft_blocks",),), ("rescale",)),
-    Algorithm("full", full, (("diff",),), ("diff_b",)),
+    Algorithm("full", full, (("diff", "diff_b"),)),
     Algorithm("norm", norm, (("w_norm",),), ("b_norm",)),
 )  # fmt: skip
 SHARED = ("alpha", "dora_scale")  # leaves that all kinds may have

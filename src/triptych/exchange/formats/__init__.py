@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ...errors import TriptychError
 from ...files.tensorfile import TensorFile
 from ...plugins import Plugins
-from ..recipes import OWN, RECIPE, artifact_of
+from ..recipes import OWN, RECIPE, TRAINED_BY, artifact_of
+from ..trained_words import guessed_trigger
+from ..word_files import bundled_embeddings
 
 if TYPE_CHECKING:
     from ...base import Base
@@ -31,14 +33,17 @@ class Recognised:
 
     `kind` is a method's name ("lora", "textual-inversion", "hypernetwork", "dreambooth", "aesthetic-gradients"),
     "checkpoint" or "vae". `family` is that of the bases it fits ("sd1", "sd2", "sdxl", ...), None where the header does
-    not tell. `details` is what a user wants to know: rank, alpha, vectors, structure, ...
+    not tell. `details` is what a user wants to know: rank, alpha, vectors, structure, ... `notes` is what of the file
+    is not used, a clause each.
     """
 
     kind: str
     format: str
     family: str | None
     details: Mapping[str, str | int | float] = field(default_factory=dict)
-    triggers: tuple[str, ...] = ()  # words to say in a prompt
+    triggers: tuple[str, ...] = ()  # words to say in a prompt, as the file states them
+    guesses: tuple[str, ...] = ()  # words that it may be called by, where it states none
+    notes: tuple[str, ...] = ()
 
 
 class Format(ABC):
@@ -46,7 +51,8 @@ class Format(ABC):
 
     Class attributes: `name` as `--to` takes it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
     the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: what a file of this
-    format cannot hold, empty where nothing is lost.
+    format cannot hold, empty where nothing is lost. `checked`: the programs whose own code was last run on such files,
+    see docs/files.md. `words`: whether it has a place for the embeddings that a LoRA brings along.
     """
 
     name: ClassVar[str]
@@ -56,6 +62,8 @@ class Format(ABC):
     readers: ClassVar[tuple[str, ...]]
     loses: ClassVar[str] = ""
     writes: ClassVar[bool] = True
+    checked: ClassVar[tuple[str, ...]] = ()
+    words: ClassVar[bool] = False
 
     @abstractmethod
     def recognise(self, file: TensorFile) -> Recognised | None:
@@ -102,7 +110,8 @@ def recognise(file: TensorFile) -> Recognised:
         if found:
             family, says = _told_by_recipe(file)
             words = tuple(dict.fromkeys((*says, *found.triggers)))
-            return replace(found, family=found.family or family, triggers=words)
+            guess = guessed_trigger(file.metadata) if found.kind == "lora" and not words else ""
+            return replace(found, family=found.family or family, triggers=words, guesses=(guess,) if guess else ())
     if file.container == "picture":
         raise TriptychError(f"{file.path} is a picture that holds no embedding")
     names = ", ".join(name or "one without a name" for name in list(file.layouts)[:3]) or "none"
@@ -135,15 +144,21 @@ def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
     Raises:
         TriptychError: it is a checkpoint, or damaged.
     """
+    from ..artifact import Beside
+
     if found.kind in ("checkpoint", "vae"):
         option = "--vae" if found.kind == "vae" else "--base"
         raise TriptychError(f"{file.path} is a {found.kind}, not something to attach: give it as {option}")
     read = formats()[found.format].read(file)
-    recipe = file.metadata.get(RECIPE)
+    recipe, name = file.metadata.get(RECIPE), file.path.name
     if recipe:
         read = _with_recipe(read, artifact_of(file.path, recipe, read.tensors))
-    left_out = f"{file.path.name} has parts that are left out: {file.missing_parts}" if file.missing_parts else ""
-    return replace(read, notes=tuple(filter(None, (*read.notes, left_out))))
+    else:
+        read = replace(read, provenance={**read.provenance, TRAINED_BY: "another program"})
+    left_out = f"{name} has parts that are left out: {file.missing_parts}" if file.missing_parts else ""
+    notes = (*read.notes, *(f"{name}: {note}" for note in found.notes), left_out)
+    words = bundled_embeddings(file) if found.kind == "lora" else {}
+    return replace(read, notes=tuple(filter(None, notes)), beside=Beside(name, dict(file.metadata), words))
 
 
 def _with_recipe(read: Artifact, made: Artifact) -> Artifact:

@@ -1,6 +1,6 @@
 """The `.pt` file of an aesthetic embedding: nothing but the mean of CLIP's image features, [1, 768], not normalised.
 
-So the code of arXiv:2209.12330 and A1111's extension keep it, in float16 or float32.
+So the code of arXiv:2209.12330 and A1111's extension keep it, in float16 or float32. Some of the paper's are [768].
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ class Aesthetic(Format):
     loses = "steps and rate; SDXL, which has two CLIPs"
 
     def recognise(self, file: TensorFile) -> Recognised | None:
-        if set(file.layouts) != {""} or len(file.layouts[""].shape) != 2 or file.layouts[""].shape[0] != 1:
+        shape = file.layouts[""].shape if set(file.layouts) == {""} else ()
+        if not shape or shape[:-1] not in ((), (1,)):
             return None
-        width = file.layouts[""].shape[1]
+        width = shape[-1]
         family = by_projection(width)
+        if len(shape) == 1 and family is None:
+            return None
         return Recognised(self.kind, self.name, family.name if family else None, {"width": width})
 
     def read(self, file: TensorFile) -> Artifact:
         from ...methods import method_named
         from ..artifact import Artifact
 
-        return Artifact(self.kind, method_named(self.kind).configure({}), {MEAN: file.tensors()[""].float()})
+        mean = file.tensors()[""].float().reshape(1, -1)
+        return Artifact(self.kind, method_named(self.kind).configure({}), {MEAN: mean})
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None

@@ -1,9 +1,10 @@
 """LoRA as diffusers and peft keep it: full module paths, and alphas in the metadata, or beside the file.
 
 Four ways of naming are read: peft's (`component.….to_q.lora_A.weight`), diffusers' of 2023 (`….to_q.lora.down.weight`,
-of text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight`), and files
-that peft itself saved (`base_model.model.…`, `adapter_config.json` beside them). Where nothing tells alpha, it is the
-rank.
+of text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight` and
+`….self_attn.to_q_lora.down.weight`), and files that peft itself saved (`base_model.model.…`, `adapter_config.json`
+beside them). A denoiser's LoRA may leave out the component (`save_lora_adapter`, `save_attn_procs`), or name it twice.
+Alphas may be tensors, `….alpha`. Where nothing says alpha, it is the rank.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import TriptychError
 from ...families import VAE, families, family_named
-from ..lora_files import alphas_of, artifact_of, described, family_of, refuse_all_but_lora, settled, triggers_of
+from ..lora_files import alphas_of, artifact_of, recognised, refuse_all_but_lora, without_rank_0
+from ..other_families import other_family
+from ..word_files import BUNDLED
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -31,20 +34,31 @@ if TYPE_CHECKING:
 COMPONENTS = sorted({name for family in families().values() for name in family.components if name != VAE})
 PARTS = tuple(f"{name}." for name in COMPONENTS)
 DENOISER = family_named("sd1").denoiser  # of files from before there were others
-PEFT = "base_model.model."
+BARE = {  # how names begin that leave out their component -> the component
+    f"{DENOISER}.": (
+        "down_blocks.", "up_blocks.", "mid_block.", "conv_in.", "conv_out.", "time_embedding.", "add_embedding.",
+    ),
+    "text_encoder.": ("text_model.",),
+}  # fmt: skip
+REPEATED = re.compile(rf"^(?:base_model\.model\.)?((?:{'|'.join(COMPONENTS)})\.)(?:\1|base_model\.model\.)*")
 CONFIG = "lora_adapter_metadata"  # diffusers' metadata entry: JSON of "component.r", "component.lora_alpha", ...
 BESIDE = "adapter_config.json"  # peft's
 MAGNITUDE = "lora_magnitude_vector"
-FORMS = (  # endings of names -> ours
-    (r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight", r".\1.lora_\2"),
-    (r"\.processor\.to_out_lora\.(down|up)\.weight", r".to_out.0.lora_\1"),
-    (r"\.lora(?:_linear_layer)?\.(down|up)\.weight", r".lora_\1"),
-    (r"\.lora_down", ".lora_A.weight"),
-    (r"\.lora_up", ".lora_B.weight"),
-    (r"\.(lora_[AB]|hada_w[12]_[ab]|hada_t[12]|lokr_[wt][12](?:_[ab])?)\.(?:default|default_0)(\.weight)?", r".\1\2"),
-    (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", ".dora_scale"),
+LORA = r"\.lora(?:_linear_layer)?\."
+FORMS = (  # in this order: forms of names -> ours
+    (r"^base_model\.model\.", ""),
+    (r"^(text_encoder(?:_2)?)\.(encoder|embeddings|final_layer_norm)\.", r"\1.text_model.\2."),
+    (r"\.self_attn\.to_([qkv])_lora\.", r".self_attn.\1_proj.lora."),
+    (r"\.self_attn\.to_out_lora\.", ".self_attn.out_proj.lora."),
+    (r"(?:\.processor)?\.(to_[qkv])_lora\.", r".\1.lora."),
+    (r"(?:\.processor)?\.to_out_lora\.", ".to_out.0.lora."),
+    (rf"(?:{LORA}|\.lora_)down(?:\.weight)?$", ".lora_A.weight"),
+    (rf"(?:{LORA}|\.lora_)up(?:\.weight)?$", ".lora_B.weight"),
+    (rf"{LORA}alpha$", ".alpha"),
+    (r"\.(lora_[AB]|hada_w[12]_[ab]|hada_t[12]|lokr_[wt][12](?:_[ab])?)\.(?!weight$)[\w-]+(\.weight)?$", r".\1\2"),
+    (r"\.lora_magnitude_vector(?:\.(?!weight$)[\w-]+)?(?:\.weight)?$", ".dora_scale"),
 )
-LEAF = re.compile(r"\.(lora_|hada_|lokr_|dora_scale)")
+LEAF = re.compile(r"\.(lora_|hada_|lokr_|dora_scale|diff)")
 T = TypeVar("T")
 
 
@@ -54,27 +68,25 @@ class DiffusersLora(Format):
     title = "LoRA and DoRA by full module paths, alphas in the metadata"
     suffixes = (".safetensors", ".bin")
     readers = ("diffusers", "peft")
-    loses = "LoHa, LoKr, IA3, OFT, full changes and norms are refused"
+    loses = "LoHa, LoKr, IA3, OFT, full changes, norms and biases are refused; embeddings within a LoRA are left out"
+
+    checked = ("diffusers", "peft")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
-        names = [_ours(name) for name in file.layouts]
-        known = [name for name in names if name.startswith(PARTS) and LEAF.search(name)]
-        if not known or len(known) < len(names):
+        names = [_ours(name) for name in file.layouts if not name.startswith(BUNDLED)]
+        known = [name for name in names if name.startswith(PARTS) and (LEAF.search(name) or name.endswith(".alpha"))]
+        if len(known) < len(names) or not any(map(LEAF.search, known)) or other_family(file):
             return None
-        layers = _layers(file.layouts)
-        details = described(layers, file.metadata)
-        details["of text encoders"] = sum(path.startswith("text") for path in layers)
-        return Recognised("lora", self.name, family_of(layers, file.metadata), details, triggers_of(file.metadata))
+        return recognised(self.name, _layers(file.layouts), file)
 
     def read(self, file: TensorFile) -> Artifact:
-        layers = _layers(file.tensors())
+        layers, _ = without_rank_0(_layers(file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))))
         for leaves in layers.values():
             if "dora_scale" in leaves:  # peft's is a vector of outputs
                 leaves["dora_scale"] = leaves["dora_scale"].flatten().unsqueeze(1)
         config = _config(file)
         alphas = {path: _alpha(path, leaves, config) for path, leaves in layers.items()}
-        known, family = settled(layers, {p: a for p, a in alphas.items() if a}), family_of(layers, file.metadata)
-        return artifact_of(*known, triggers_of(file.metadata), family)
+        return artifact_of(layers, {path: alpha for path, alpha in alphas.items() if alpha}, file)
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
@@ -97,18 +109,17 @@ class DiffusersLora(Format):
 
 
 def _ours(name: str) -> str:
+    name = REPEATED.sub(r"\1", name)
     for form, replacement in FORMS:
-        name = re.sub(f"{form}$", replacement, name)
-    if name.startswith(PEFT):
-        inner = name.removeprefix(PEFT)
-        return f"text_encoder.{inner}" if inner.startswith("text_model.") else f"{DENOISER}.{inner}"
-    return name
+        name = re.sub(form, replacement, name)
+    part = next((part for part, starts in BARE.items() if name.startswith(starts)), "")
+    return f"{part}{name}"
 
 
 def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
     from ...patching.adapters import by_layer
 
-    return by_layer({_ours(name): tensor for name, tensor in tensors.items()})
+    return by_layer({_ours(name): tensor for name, tensor in tensors.items() if not name.startswith(BUNDLED)})
 
 
 def _config(file: TensorFile) -> dict[str, Any]:
@@ -121,6 +132,8 @@ def _config(file: TensorFile) -> dict[str, Any]:
     try:
         if CONFIG in file.metadata:
             flat = dict(json.loads(file.metadata[CONFIG]))
+            if not any(name.startswith(PARTS) for name in flat):  # of one network, by save_lora_adapter
+                return dict.fromkeys(COMPONENTS, flat)
             return {
                 part: {name[len(part) + 1 :]: value for name, value in flat.items() if name.startswith(f"{part}.")}
                 for part in COMPONENTS

@@ -3,6 +3,8 @@
 The tensor's name is `emb_params` (kohya), `emp_params` (OneTrainer), or the word itself (diffusers). A word is called
 by the file's name, as A1111 has it, unless its own name is in the file. OneTrainer's vectors for the output
 (`emp_params_out`) are left out. For SDXL diffusers has two files, `NAME` and `NAME_2`, with the word's vectors in each.
+Replicate's trainer and diffusers' for pivotal tuning say `text_encoders_0` and `text_encoders_1`; there each vector is
+a word, `<s0>`, `<s1>`, ..., and prompts have all of them in a row.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..word_files import (
     BUNDLED,
     KNOWN,
     LEFT_OUT,
+    NUMBERED,
     ROWS,
     SDXL,
     described,
@@ -39,17 +42,19 @@ class KohyaEmbedding(Format):
     title = "a word's vectors: one tensor, for SDXL `clip_l` and `clip_g`"
     suffixes = (".safetensors", ".bin", ".pt")
     readers = ("A1111", "Forge", "ComfyUI", "kohya", "OneTrainer", "diffusers (SD1, SD2)")
+    checked = ("A1111", "ComfyUI")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         names = _names(file)
         if names is None or _second(file):
             return None
         layouts = {own: file.layouts[theirs] for own, theirs in names.items()}
-        details = described(layouts, {})
         unread = " and ".join(name for name in file.layouts if name in LEFT_OUT)
-        if unread:
-            details["left out"] = f"{unread}: vectors for the text encoder's output"
-        return Recognised(self.kind, self.name, family_of(layouts), details, (_token(file, names),))
+        notes = (f"left out {unread}, vectors for the text encoder's output, which no base here takes",)
+        return Recognised(
+            self.kind, self.name, family_of(layouts), described(layouts, {}), (_token(file, names),),
+            notes=notes if unread else (),
+        )  # fmt: skip
 
     def read(self, file: TensorFile) -> Artifact:
         names = _names(file) or {}
@@ -60,8 +65,12 @@ class KohyaEmbedding(Format):
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
         from ...files.streaming import write_safetensors
+        from ..metadata import IMPLEMENTATION, implementation
 
-        write_safetensors(path, vectors_of(artifact, self.name), metadata or {})
+        vectors, known = vectors_of(artifact, self.name), dict(metadata or {})
+        if known and len(vectors) == len(SDXL):
+            known[IMPLEMENTATION] = implementation("sdxl")
+        write_safetensors(path, vectors, known)
         return f"it is called by its file's name: {path.stem}"
 
 
@@ -86,6 +95,9 @@ def _is_word(name: str) -> bool:
 
 
 def _token(file: TensorFile, names: Mapping[str, str]) -> str:
+    first = next(iter(names.values()))
+    if first == NUMBERED["clip_l"]:
+        return "".join(f"<s{i}>" for i in range(file.layouts[first].shape[0]))
     inside = names.get(ROWS, ROWS)
     return file.path.stem if inside in KNOWN else inside
 
@@ -95,7 +107,8 @@ class DiffusersEmbedding(Format):
     kind = "textual-inversion"
     title = "a word's vectors under the word itself; for SDXL a second file for the second text encoder"
     suffixes = (".safetensors",)
-    readers = ("diffusers", "InvokeAI", "A1111 (SD1, SD2)")
+    readers = ("diffusers", "InvokeAI", "A1111 (SD1, SD2)", "ComfyUI (SD1, SD2)")
+    checked = ("A1111", "ComfyUI", "diffusers")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         """Only SDXL's two files, by the first: one file is as kohya's, but for the tensor's name."""

@@ -2,6 +2,7 @@
 
 The metadata entry `triptych` is JSON: `schema`, `method`, `settings`, and what made it. What other programs read of
 such a file depends on the method: an embedding is one tensor that all of them take, a LoRA is in diffusers' layout.
+Embeddings that a LoRA brings along are kept under A1111's names.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
 from ..recipes import OWN, RECIPE, artifact_of, recipe_of
+from ..word_files import BUNDLED, bundled_tensors, bundled_words
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ class Own(Format):
     kind = "any"
     title = "every method's tensors with its whole recipe"
     suffixes = (".safetensors",)
-    readers = ("triptych",)
+    readers = ("triptych", "diffusers (LoRA)")
+    checked = ("diffusers",)
+    words = True
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         if RECIPE not in file.metadata:
@@ -41,13 +45,17 @@ class Own(Format):
         except (ValueError, KeyError, TypeError) as error:
             raise TriptychError(f"the recipe inside {file.path} cannot be read: {error!r}") from error
         details = {name: settings[name] for name in TOLD if name in settings}
+        bundled = sorted(bundled_words(file.layouts))
+        if bundled:
+            details["embeddings within"] = ", ".join(bundled)
         says = recipe.get("says")
         return Recognised(method, self.name, recipe.get("family"), details, (str(says),) if says else ())
 
     def read(self, file: TensorFile) -> Artifact:
         if RECIPE not in file.metadata:
             raise TriptychError(f"{file.path} was not made by triptych")
-        return artifact_of(file.path, file.metadata[RECIPE], file.tensors())
+        tensors = file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))
+        return artifact_of(file.path, file.metadata[RECIPE], tensors)
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
@@ -59,5 +67,5 @@ class Own(Format):
             RECIPE: recipe_of(artifact),
             **artifact.kind.metadata(artifact.settings, artifact.tensors),
         }
-        write_safetensors(path, artifact.tensors, known)
+        write_safetensors(path, {**artifact.tensors, **bundled_tensors(artifact.beside.words)}, known)
         return ""

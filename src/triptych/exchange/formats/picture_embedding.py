@@ -39,6 +39,7 @@ class PictureEmbedding(Format):
     suffixes = (".png", ".webp")
     readers = ("A1111",)
     writes = False
+    checked = ("A1111",)
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         told = _told(file)
