@@ -4,8 +4,8 @@
 
 It writes the linear discriminants (Fisher, 1936; Rao, 1948) that `triptych.metrics.encoders.efficientnet` uses. They
 are computed on drawings of the icon packages in several views; none is a subject of the world or held out. The
-variation among the views of one drawing (size, the autoencoder's blur, the denoiser's inexact lines) is whitened. All directions
-in which drawings differ are kept, since with fewer directions a cosine varies more between pictures.
+variation among the views of one drawing (size, the autoencoder's blur, the denoiser's inexact lines) is whitened. All
+directions in which drawings differ are kept, since with fewer directions a cosine varies more between pictures.
 """
 
 from __future__ import annotations
