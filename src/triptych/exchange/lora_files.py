@@ -115,7 +115,7 @@ def without_rank_0(layers: Mapping[str, Mapping[str, S]]) -> tuple[dict[str, dic
         return kept, ()
     if not kept:
         raise TriptychError(f"all {len(dropped)} layers are of rank 0: there is nothing to attach")
-    return kept, (f"skipped: {counted(len(dropped), 'layer')} of rank 0, which changes nothing ({listed(dropped)})",)
+    return kept, (f"skipped {counted(len(dropped), 'layer')} of rank 0, which changes nothing ({listed(dropped)})",)
 
 
 def original_names(family: str | None) -> dict[str, str]:
