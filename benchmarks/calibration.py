@@ -113,8 +113,8 @@ def _false(decision: str, difference: float) -> bool:
 
 def power(shape: Shape, difference: float, between: float, count: int, seed: int = 0) -> dict[str, float]:
     """The share of each decision on two methods that differ by this much: decision -> 0..1."""
-    told = Counter(decided["0", "1"] for _, decided in studies(shape, (difference, 0.0), between, count, seed))
-    return {decision: told[decision] / count for decision in ("better", "no difference", "undecided", "worse")}
+    counts = Counter(decided["0", "1"] for _, decided in studies(shape, (difference, 0.0), between, count, seed))
+    return {decision: counts[decision] / count for decision in ("better", "no difference", "undecided", "worse")}
 
 
 @dataclass(frozen=True)

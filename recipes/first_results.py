@@ -104,8 +104,8 @@ def studies(commands: Mapping[Path, list[str]], at_once: int) -> None:
 def flips(said: Sequence[str]) -> str:
     """`yes 3, undecided 2: 2 of 5 differ`: what was said, and how many did not say what most did."""
     counted = Counter(said).most_common()
-    told = ", ".join(f"{what} {times}" for what, times in counted)
-    return f"{told} | {len(said) - counted[0][1]} of {len(said)}"
+    counts = ", ".join(f"{what} {times}" for what, times in counted)
+    return f"{counts} | {len(said) - counted[0][1]} of {len(said)}"
 
 
 def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
@@ -182,10 +182,10 @@ def answers(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:
     for name, answer in pooled.together.items():
         said = [verdict.together[name].answer for verdict in verdicts if name in verdict.together]
         lines.append(f"| {question(name)} | {flips(said)} | **{answer.answer}** |")
-    told = [f"- {QUESTIONS[name][1]} {answer.evidence}" for name, answer in pooled.answers.items()]
-    told += [f"- {question(name)} {answer.evidence}" for name, answer in pooled.together.items()]
-    told += [f"- {note}" for note in pooled.notes]
-    return [*lines, "", "All judged at once:", "", *told, ""]
+    bullets = [f"- {QUESTIONS[name][1]} {answer.evidence}" for name, answer in pooled.answers.items()]
+    bullets += [f"- {question(name)} {answer.evidence}" for name, answer in pooled.together.items()]
+    bullets += [f"- {note}" for note in pooled.notes]
+    return [*lines, "", "All judged at once:", "", *bullets, ""]
 
 
 def needs(verdicts: Sequence[Verdict], pooled: Verdict) -> list[str]:

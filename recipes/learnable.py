@@ -31,18 +31,18 @@ def lines(folder: Path) -> list[str]:
     """The lines of one example: its sheet and its scores."""
     reading = read(folder)
     study, verdict = reading.study, reading.verdict
-    told = [
+    markdown = [
         f"## {folder.name}",
         "",
         f"A {study.kind}, {study.pictures} pictures, asked for as `{study.class_word}`.",
         "",
     ]
-    told += [f"![{folder.name}](learnable/{folder.name}.png)", ""]
-    told += ["| method | subject fidelity | prompt fidelity | time alone |", "|---|---|---|---|"]
+    markdown += [f"![{folder.name}](learnable/{folder.name}.png)", ""]
+    markdown += ["| method | subject fidelity | prompt fidelity | time alone |", "|---|---|---|---|"]
     for name, row in verdict.methods.items():
         cells = [f"{figure(row[what].value)} ({span(row[what])})" if what in row else "" for what in SHOWN]
-        told.append(f"| {title(name)} | {' | '.join(cells)} | {duration(verdict.costs[name].seconds_alone or 0)} |")
-    return [*told, ""]
+        markdown.append(f"| {title(name)} | {' | '.join(cells)} | {duration(verdict.costs[name].seconds_alone or 0)} |")
+    return [*markdown, ""]
 
 
 def main() -> None:

@@ -55,9 +55,9 @@ def export(
 
 def _forget_where(config: Path) -> None:
     """diffusers notes the folder that a module came from, which is a path of one machine."""
-    told = json.loads(config.read_text(encoding="utf-8"))
-    told.pop("_name_or_path", None)
-    config.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def image_processor(pixels: int) -> CLIPImageProcessorPil:

@@ -47,13 +47,13 @@ class Verdict:
 
     def table(self) -> str:
         """As Markdown."""
-        told = "; ".join(f"{subject} in {a} and {b}" for subject, pairs in self.shared.items() for a, b in pairs)
+        shared = "; ".join(f"{subject} in {a} and {b}" for subject, pairs in self.shared.items() for a, b in pairs)
         lines = [
             f"Autoencoder, unseen combinations of known drawings: {self.psnr_known:.1f} dB; "
             f"drawings it has never seen: {self.psnr_strangers:.1f} dB.",
             f"{self.prompts} prompts of unseen combinations, guidance {self.guidance:g}; "
             f"{self.seconds_a_picture:.2f} seconds a picture.",
-            f"Drawn nearly the same in two styles, which count as one: {told or 'nothing'}.",
+            f"Subjects that look nearly the same in two styles, which count as one: {shared or 'nothing'}.",
             "",
             "| criterion | judge, real pictures through the autoencoder | base | base relative to judge |",
             "| --- | --- | --- | --- |",

@@ -1,6 +1,6 @@
-"""The training loop: each step calls the denoiser once, with the rows of all jobs.
+"""The training loop: each step puts the rows of all jobs through the denoiser together (see `loss`).
 
-Dimensions: J jobs, R rows of all jobs together, C channels, H and W height and width of latents.
+Dimensions: J jobs, R rows of all jobs together.
 """
 
 from __future__ import annotations

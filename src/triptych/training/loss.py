@@ -1,4 +1,4 @@
-"""The error of each row, in as few calls of the denoiser as there are sizes of latents.
+"""The squared error of each row, with one call of the denoiser for each size of latents.
 
 Dimensions: R rows of all jobs, C channels, H and W of a latent.
 """
@@ -39,7 +39,7 @@ class _Group:
     """Rows whose latents have one size.
 
     Attributes:
-        places: of its rows among those of all jobs, ascending, so that an owner's lie side by side.
+        places: indices of its rows among the rows of all jobs, ascending, so that an owner's rows are adjacent.
         whole: whether these are all rows.
     """
 
@@ -50,7 +50,7 @@ class _Group:
     whole: bool
 
     def of(self, values: Tensor) -> Tensor:
-        """The group's share of values of all rows [R, ...]."""
+        """The values of the group's rows, from the values of all rows [R, ...]."""
         return values if self.whole else values[torch.tensor(self.places, device=values.device)]
 
 
@@ -73,7 +73,7 @@ def _by_size(owners: Sequence[Owner], batches: Sequence[Batch]) -> list[_Group]:
 
 
 def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Conditioning) -> Tensor:
-    """Of the rows of one size, from one call of the denoiser."""
+    """The mean squared errors of a group's rows, from one call of the denoiser."""
     latents = _stacked([example.latent for example in group.examples])
     noise, times = torch.stack(group.noise), group.of(times)
     if not group.whole:
@@ -86,7 +86,7 @@ def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Condition
 
 
 def _stacked(latents: Sequence[Tensor]) -> Tensor:
-    """Latents [R, C, H, W] in the memory format in which the autoencoder gave them, which convolutions then keep."""
+    """Stack latents to [R, C, H, W] in the memory format of the autoencoder's output, which convolutions then keep."""
     stacked = torch.stack(tuple(latents))
     if all(latent.stride(0) == 1 for latent in latents):
         return stacked.contiguous(memory_format=torch.channels_last)
@@ -94,7 +94,7 @@ def _stacked(latents: Sequence[Tensor]) -> Tensor:
 
 
 def mean_error(squared: Tensor, examples: Sequence[Example]) -> Tensor:
-    """The mean over channels and places [R], weighted where an example weighs its places, from [R, C, H, W]."""
+    """The mean over channels and positions [R], from [R, C, H, W], with the positions' weights of each example."""
     if all(example.weights is None for example in examples):
         return squared.mean(dim=(1, 2, 3))
     even = torch.ones(squared.shape[2:], dtype=squared.dtype, device=squared.device)
