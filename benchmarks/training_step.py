@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from triptych.base import Base, Place
-from triptych.data.examples import Examples
+from triptych.data.examples import Example, Examples
 from triptych.methods import method_named
 from triptych.training.fit import Trial, fit
 
@@ -124,7 +124,7 @@ def trial(base: Base, method: str, batch: int, place: int | None = None, caption
     templates = CAPTIONS if captions else ["a {}"] * PICTURES
     owner = None if place is None else f"{method} {place}"
     settings = method_named(method).configure({"batch": batch, "fixed_every": 0}, GIVEN.get(method, {}))
-    return Trial(method, settings, Examples([], latents, templates), "cat", place or 0, owner)
+    return Trial(method, settings, Examples(tuple(map(Example, latents, templates))), "cat", place or 0, owner)
 
 
 def cases(base: Base, counts: Sequence[int]) -> tuple[list[Case], list[Ratio]]:

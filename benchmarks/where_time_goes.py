@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 BEGAN = time.perf_counter()
@@ -20,6 +21,7 @@ BEGAN = time.perf_counter()
 import torch  # noqa: E402
 
 from triptych.base import Base, Conditioning, Place  # noqa: E402
+from triptych.base.model import Framing  # noqa: E402
 from triptych.study import Plan, run  # noqa: E402
 
 Call = tuple[str, int]  # purpose, rows
@@ -48,13 +50,19 @@ def noting(calls: Counter[Call]) -> None:
     """Count every call of `Base.denoise`."""
     plain = Base.denoise
 
-    def counted(base: Base, noisy: torch.Tensor, timesteps: torch.Tensor, context: Conditioning) -> torch.Tensor:
+    def counted(
+        base: Base,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Conditioning,
+        framings: Sequence[Framing | None] | None = None,
+    ) -> torch.Tensor:
         moving = any(parameter.requires_grad for parameter in base.denoiser.module.parameters())
         kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1
-        return plain(base, noisy, timesteps, context)
+        return plain(base, noisy, timesteps, conditioning, framings)
 
-    Base.denoise = counted  # type: ignore[method-assign]
+    Base.denoise = counted  # type: ignore[method-assign, assignment]
 
 
 def seconds_of(base: Base, kind: str, rows: int) -> float:
