@@ -1,11 +1,12 @@
 """What a training step takes beside the bare UNet on the same rows, alone and with many jobs in one pass.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.training_step [--base demo] [--rounds 5] [--json docs/performance/FILE.json]
+    python -m benchmarks.training_step [--base demo] [--threads 2] [--rounds 5] [--json docs/performance/FILE.json]
     python -m benchmarks.training_step --page      # docs/performance.md from the JSON files that are kept there
 
 All cases alternate in one run: a round has a few steps of each, so whatever else the machine does falls on all of them.
 A ratio is taken within a round, and the median over the rounds is reported with the lowest and the highest. Steps are
-those of the real loop (draws, text, UNet, clipping, AdamW), timed from one call of `progress` to the next.
+those of the real loop (draws, text, UNet, clipping, AdamW), timed from one call of `progress` to the next. With
+`--clock cpu --threads 1` it is the time that the processor worked: on a busy machine that says how much work there is.
 
 The bare UNet is `Base.denoise`, the mean squared error and the backward pass, with gradients for the text that it
 reads, or for its weights beside DreamBooth. It has no optimiser.
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -36,13 +38,15 @@ from triptych.training.fit import Trial, fit
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 PAGE = FOLDER.with_suffix(".md")
+Clock = Callable[[], float]  # seconds
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 PICTURES = 8
 CAPTIONS = [
     f"a {{}} on a {colour} background"
     for colour in ("red", "blue", "green", "white", "black", "yellow", "pink", "gray")
 ]
 SHARING = ("textual-inversion", "hypernetwork", "lora")
-JOINT = ("hypernetwork", "lora")
+JOINT = {"hypernetwork": 0.22, "lora": 0.2}  # most that an adapter of 39 may take of one alone
 COUNTS = (1, 2, 4, 8, 16, 39)
 GIVEN: dict[str, dict[str, Any]] = {"textual-inversion": {"start_word": "cat"}, "dreambooth": {"prior_pictures": 8}}
 
@@ -58,7 +62,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What is reported: seconds of `of` over those of `to` together, times `factor`; at most `goal`."""
+    """What is reported: seconds of `of` over those of all in `to`, times `factor`; at most `goal`."""
 
     name: str
     of: str
@@ -67,7 +71,7 @@ class Ratio:
     goal: float | None = None
 
 
-def bare(base: Base, rows: int, weights: bool) -> Case:
+def _unet(base: Base, clock: Clock, rows: int, weights: bool = False) -> Case:
     """The UNet alone on so many rows, with gradients for its weights or for the text that it reads."""
     unet = base.denoiser.module
     with torch.no_grad():
@@ -80,10 +84,10 @@ def bare(base: Base, rows: int, weights: bool) -> Case:
             noisy, target = torch.randn(2, rows, *base.latent_shape, device=base.device)
             times = torch.randint(0, 1000, (rows,), device=base.device)
             context = text.map(lambda states: states.clone().requires_grad_(not weights))
-            began = time.perf_counter()
+            began = clock()
             (base.denoise(noisy, times, context) - target).square().mean().backward()
             _wait(base)
-            taken.append(time.perf_counter() - began)
+            taken.append(clock() - began)
             unet.zero_grad(set_to_none=True)
         unet.requires_grad_(False)
         return taken
@@ -91,13 +95,15 @@ def bare(base: Base, rows: int, weights: bool) -> Case:
     return Case(f"UNet{' with weights' if weights else ''}, {rows} rows", rows, run)
 
 
-def training(base: Base, name: str, trials: Sequence[Trial], rows: int) -> Case:
+def _training(base: Base, clock: Clock, name: str, trials: Sequence[Trial], rows: int = 0) -> Case:
+    """The steps of a pass; `rows` are its batches, unless given."""
+
     def run(steps: int) -> list[float]:
         ends: list[float] = []
 
         def stepped(done: int, _: int) -> None:
             _wait(base)
-            ends.append(time.perf_counter())
+            ends.append(clock())
             if done > steps:
                 raise _EnoughError
 
@@ -105,7 +111,7 @@ def training(base: Base, name: str, trials: Sequence[Trial], rows: int) -> Case:
             fit(base, trials, progress=stepped)
         return [after - before for before, after in pairwise(ends)]
 
-    return Case(name, rows, run)
+    return Case(name, rows or sum(one.settings.batch for one in trials), run)
 
 
 class _EnoughError(Exception):
@@ -127,36 +133,35 @@ def trial(base: Base, method: str, batch: int, place: int | None = None, caption
     return Trial(method, settings, Examples(tuple(map(Example, latents, templates))), "cat", place or 0, owner)
 
 
-def cases(base: Base, counts: Sequence[int]) -> tuple[list[Case], list[Ratio]]:
-    found, ratios = [bare(base, 4, False), bare(base, 12, False), bare(base, 8, True)], []
+def cases(base: Base, clock: Clock, counts: Sequence[int]) -> tuple[list[Case], list[Ratio]]:
+    """Everything that is measured, and the ratios that are reported of it."""
+    unet, training = partial(_unet, base, clock), partial(_training, base, clock)
+    four, twelve, moved = unet(4), unet(12), unet(8, weights=True)
+    found, ratios = [four, twelve, moved], []
     for method in SHARING:
-        found.append(training(base, f"{method}, batch 4", [trial(base, method, 4)], 4))
+        found.append(training(f"{method}, batch 4", [trial(base, method, 4)]))
         goal = 1.15 if method == "hypernetwork" else 1.1
-        ratios.append(Ratio(f"{method} alone", found[-1].name, (found[0].name,), goal=goal))
-    found.append(training(base, "textual-inversion, batch 4, captions", [trial(base, SHARING[0], 4, None, True)], 4))
-    ratios.append(
-        Ratio("textual-inversion alone, each picture with its caption", found[-1].name, (found[0].name,), goal=1.1)
-    )
-    found.append(training(base, "dreambooth, batch 4 and 4", [trial(base, "dreambooth", 4)], 8))
-    ratios.append(Ratio("dreambooth alone", found[-1].name, (found[2].name,), goal=1.1))
-    found.append(training(base, "three in one pass", [trial(base, m, 4, i) for i, m in enumerate(SHARING)], 12))
-    ratios.append(Ratio("three in one pass", found[-1].name, (found[1].name,), goal=1.15))
+        ratios.append(Ratio(f"{method} alone", found[-1].name, (four.name,), goal=goal))
+    found.append(training("textual-inversion, batch 4, captions", [trial(base, SHARING[0], 4, captions=True)]))
+    ratios.append(Ratio("textual-inversion alone, captions that differ", found[-1].name, (four.name,), goal=1.1))
+    found.append(training("dreambooth, batch 4 and 4", [trial(base, "dreambooth", 4)], rows=8))
+    ratios.append(Ratio("dreambooth alone", found[-1].name, (moved.name,), goal=1.1))
+    found.append(training("three in one pass", [trial(base, method, 4, i) for i, method in enumerate(SHARING)]))
+    ratios.append(Ratio("three in one pass", found[-1].name, (twelve.name,), goal=1.15))
     alone = tuple(f"{method}, batch 4" for method in SHARING)
     ratios.append(Ratio("three in one pass, of one after another", found[-1].name, alone, goal=0.5))
-    for method in JOINT:
+    for method, goal in JOINT.items():
         for count in counts:
-            name = f"{count} x {method}, batch 1"
-            found.append(training(base, name, [trial(base, method, 1, i) for i in range(count)], count))
+            found += [unet(count), training(f"{count} x {method}, batch 1", several(base, method, count))]
+            ratios.append(Ratio(f"{count} x {method}", found[-1].name, (found[-2].name,)))
             if count > 1:
-                goal = {"hypernetwork": 0.22, "lora": 0.2}[method] if count == 39 else None
-                to = f"1 x {method}, batch 1"
-                ratios.append(Ratio(f"{count} x {method}, an adapter of one alone", name, (to,), 1 / count, goal))
-    for count in counts:
-        found.append(bare(base, count, False))
-        for method in JOINT:
-            ratios.append(Ratio(f"{count} x {method}, of the UNet", f"{count} x {method}, batch 1", (found[-1].name,)))
-    unique = {case.name: case for case in found}
-    return list(unique.values()), ratios
+                name, one = f"{count} x {method}, an adapter of one alone", f"1 x {method}, batch 1"
+                ratios.append(Ratio(name, found[-1].name, (one,), 1 / count, goal if count == 39 else None))
+    return list({case.name: case for case in found}.values()), ratios
+
+
+def several(base: Base, method: str, count: int) -> list[Trial]:
+    return [trial(base, method, 1, place) for place in range(count)]
 
 
 def measure(found: Sequence[Case], rounds: int, steps: int) -> list[dict[str, float]]:
@@ -199,10 +204,11 @@ def section(told: dict[str, Any]) -> str:
     """One run as a part of the page."""
     where = (
         f"{told['parameters'] / 1e6:.1f} M parameters, latents {' x '.join(map(str, told['latents']))}, "
-        f"{told['precision']}, {told['threads']} threads of {told['processor']}, torch {told['torch']}; "
+        f"{told['precision']}, {told['processor']}, torch {told['torch']}; "
         f"{told['rounds']} rounds, load of the machine {told['load']:.1f}"
     )
-    lines = [f"## {told['base']} on {told['device']}", "", f"{where}.", ""]
+    clock = "time on the clock" if told["clock"] == "wall" else "time of the processor"
+    lines = [f"## {told['base']} on {told['device']}, {told['threads']} threads, {clock}", "", f"{where}.", ""]
     lines += ["| | ratio | lowest to highest | goal |", "|---|---|---|---|"]
     for one in told["ratios"]:
         goal = "" if one["goal"] is None else f"{one['goal']:.2f}{'' if one['ratio'] <= one['goal'] else ', missed'}"
@@ -222,6 +228,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS), help="cpu: what a busy machine blurs less")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="timed in each round; one before them is not")
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="of jobs in one pass")
@@ -232,14 +240,16 @@ def main() -> None:
     if arguments.page:
         PAGE.write_text(page())
         return
+    torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRIPTYCH_CACHE"] = cache
         base = Place(arguments.base, precision=arguments.precision).open()
-        found, ratios = cases(base, [int(count) for count in arguments.counts.split(",")])
+        found, ratios = cases(base, CLOCKS[arguments.clock], [int(count) for count in arguments.counts.split(",")])
         ratios = [ratio for ratio in ratios if arguments.only in ratio.name]
         used = {name for ratio in ratios for name in (ratio.of, *ratio.to)}
         found = [case for case in found if case.name in used]
-        told = report(base, measure(found, arguments.rounds, arguments.steps), found, ratios)
+        rounds = measure(found, arguments.rounds, arguments.steps)
+        told = {"clock": arguments.clock, **report(base, rounds, found, ratios)}
     print(section(told))
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=1))
