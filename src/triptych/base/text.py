@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .rows import Rows
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
 class Encoded(NamedTuple):
@@ -40,8 +37,8 @@ class Text:
     """
 
     name: str  # as diffusers calls it: text_encoder, text_encoder_2
-    tokenizer: CLIPTokenizer
-    encoder: CLIPTextModel | CLIPTextModelWithProjection
+    tokenizer: Any  # of transformers
+    encoder: Any  # of transformers: a CLIP text encoder
     embedding: str = (
         "emb_params"  # what an embedding's rows for this side are called in files: SDXL has clip_l and clip_g
     )
@@ -50,10 +47,12 @@ class Text:
     )
     most_chunks: int = 1  # a longer prompt is cut
     rows: Rows = field(default_factory=Rows)  # the base's
+    room: int = 0  # how many tokens of a prompt the encoder reads at once; 0: its positions less start and end
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.spell = self._spell
+        self.room = self.room or int(self.encoder.config.max_position_embeddings) - 2
 
     def _spell(self, prompts: Sequence[str]) -> list[list[int]]:
         return [list(ids) for ids in self.tokenizer(list(prompts), add_special_tokens=False).input_ids]
@@ -61,11 +60,6 @@ class Text:
     @property
     def width(self) -> int:
         return int(self.encoder.config.hidden_size)
-
-    @property
-    def room(self) -> int:
-        """How many tokens of a prompt the encoder reads at once."""
-        return int(self.encoder.config.max_position_embeddings) - 2
 
     @property
     def limit(self) -> int:

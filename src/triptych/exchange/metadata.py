@@ -15,7 +15,6 @@ from ..families import families
 if TYPE_CHECKING:
     from .artifact import Artifact
 
-PREDICTIONS = {"v_prediction": "v"}  # diffusers' name -> ModelSpec's, where they differ
 THUMBNAIL = 256  # pixels, the larger side
 
 
@@ -46,12 +45,15 @@ def architecture(family: str, prediction: str, suffix: str = "") -> dict[str, st
         name = f"triptych-{family}" if family else "unknown"
     else:
         name = known.by_velocity if by_velocity and known.by_velocity else known.architecture
-    return {
+    told = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{name}/{suffix}".rstrip("/"),
         "modelspec.implementation": known.implementation if known else "diffusers",
-        "modelspec.prediction_type": PREDICTIONS.get(prediction, prediction),
+        "modelspec.prediction_type": "v" if by_velocity else "epsilon",
     }
+    if known and known.process == "flow":  # ModelSpec has no word for what a flow predicts
+        del told["modelspec.prediction_type"]
+    return told
 
 
 def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:

@@ -65,7 +65,6 @@ class Family:
         prediction: what its denoiser predicts, as diffusers calls it; empty where bases of the family differ.
         pooled: the denoiser also reads one state a prompt.
         linear: the denoiser projects into its transformers by linear layers, not by 1 x 1 convolutions.
-        resolution: pixels, of the square pictures it was trained on.
         prefix: what the denoiser's names begin with in a checkpoint of the original layout; empty: there is no such.
         original_lora: kohya's LoRA files name the denoiser's layers as the original layout does.
         architecture: ModelSpec's name of it; `by_velocity` that of its bases which predict velocity; `architectures`
@@ -83,7 +82,6 @@ class Family:
     context_width: int
     process: Literal["ddpm", "flow"]
     prediction: str
-    resolution: int
     pooled: bool = False
     linear: bool = False
     prefix: str = ""
