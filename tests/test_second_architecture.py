@@ -184,6 +184,20 @@ def test_a_lora_in_other_layouts(flow: Base, layout: str, tmp_path: Path) -> Non
         assert torch.allclose(look(flow), one, atol=1e-6)
 
 
+def test_a_word_in_another_layout(flow: Base, tmp_path: Path) -> None:
+    save(learned(flow, trial("textual-inversion")), tmp_path / "own.safetensors")
+    convert(Order(tmp_path / "own.safetensors", "kohya-embedding", tmp_path / "dog.safetensors"))
+    assert list(TensorFile.open(tmp_path / "dog.safetensors").layouts) == ["qwen3_4b"]
+    assert recognise(TensorFile.open(tmp_path / "dog.safetensors")).family == "zimage"
+    read = open_artifact(tmp_path / "dog.safetensors")
+    with open_artifact(tmp_path / "own.safetensors").apply(flow):
+        one = look(flow)
+    with read.apply(flow):
+        assert torch.equal(look(flow), one)
+    with pytest.raises(TriptychError, match="this embedding is for Z-Image"):
+        convert(Order(tmp_path / "own.safetensors", "a1111-embedding", tmp_path / "dog.pt"))
+
+
 def test_a_dreambooth_becomes_a_folder_that_diffusers_opens(flow: Base, tmp_path: Path) -> None:
     from diffusers import ZImagePipeline
 
