@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..families import Family
+from ..families import Family, family_named
 from .conditioning import Conditioning
 from .opening.names import family_of_config
 from .text import Encoded, Text
+
+LENGTH = 1000  # the time of pure noise in rectified flows
 
 
 class Denoiser(ABC):
@@ -32,11 +34,6 @@ class Denoiser(ABC):
     def name(self) -> str:
         """The component's name, which is the prefix of its parameters' names in files."""
         return self.family.denoiser
-
-    @property
-    def side(self) -> int:
-        """The side of the square latents that the network was trained on."""
-        return int(self.module.config.sample_size)
 
     @property
     @abstractmethod
@@ -116,3 +113,36 @@ class UNet(Denoiser):
             more["encoder_attention_mask"] = conditioning.mask
         predicted: Tensor = self.module(noisy, times, conditioning.hidden, **more).sample
         return predicted
+
+
+class ZImage(Denoiser):
+    """diffusers' `ZImageTransformer2DModel`: text and picture in one sequence, which all layers read alike.
+
+    It reads the time from 0 (noise) to 1 (clean), and predicts the way from noise to picture: both are turned round.
+    """
+
+    layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "attention": ("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"),
+        "mlp": ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3"),
+    }
+
+    def __init__(self, module: Any) -> None:
+        self.module, self.family = module, family_named("zimage")
+
+    @property
+    def multiple(self) -> int:
+        return int(self.module.config.all_patch_size[0])
+
+    @property
+    def context_width(self) -> int:
+        return 0
+
+    def conditioning(self, texts: Sequence[Text], encoded: Sequence[Encoded]) -> Conditioning:
+        """The states of its one text encoder."""
+        (side,) = encoded
+        return Conditioning(side.hidden, mask=side.mask)
+
+    def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
+        clean = (1 - times / LENGTH).to(noisy.dtype)
+        rows = self.module(list(noisy.unsqueeze(2)), clean, conditioning.unmasked()).sample
+        return -torch.stack(rows).squeeze(2)

@@ -152,13 +152,20 @@ class Base:
         with torch.inference_mode():
             halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
             means = torch.cat([self.vae.encode(half).latent_dist.mean for half in halves])
-        return means.float().clone() * float(self.vae.config.scaling_factor)
+        scaled = means.float().clone() - self._shift if self._shift else means.float().clone()
+        return scaled * float(self.vae.config.scaling_factor)
+
+    @property
+    def _shift(self) -> float:
+        """What the autoencoder's latents are off 0 by."""
+        return float(self.vae.config.shift_factor or 0.0)
 
     def decode(self, latents: Tensor) -> list[Image]:
         """Decode latents [pictures, channels, height, width] to RGB pictures."""
         import PIL.Image
 
         unscaled = latents.to(self.vae.dtype) / float(self.vae.config.scaling_factor)
+        unscaled = unscaled + self._shift if self._shift else unscaled
         with torch.inference_mode():
             samples = self.vae.decode(unscaled).sample
         pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

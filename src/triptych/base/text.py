@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .rows import Rows
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
 class Encoded(NamedTuple):
@@ -41,21 +38,24 @@ class Text:
         embedding: the name of this encoder's vectors in embedding files; SDXL has "clip_l" and "clip_g".
         penultimate: the denoiser reads the states before the last layer, without the final norm, as SDXL's does.
         most_chunks: a prompt is read in at most so many chunks; the rest is cut.
+        room: tokens of a prompt that fit into one chunk; 0: the encoder's positions less start and end.
         spell: returns the token ids of prompts without start and end tokens. It is a field, so that a patch can
             replace it.
     """
 
     name: str
-    tokenizer: CLIPTokenizer
-    encoder: CLIPTextModel | CLIPTextModelWithProjection
+    tokenizer: Any  # of transformers
+    encoder: Any  # of transformers: a CLIP text encoder
     embedding: str = "emb_params"
     penultimate: bool = False
     most_chunks: int = 1
     rows: Rows = field(default_factory=Rows)  # the base's
+    room: int = 0
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.spell = self._spell
+        self.room = self.room or int(self.encoder.config.max_position_embeddings) - 2
 
     def _spell(self, prompts: Sequence[str]) -> list[list[int]]:
         return [list(ids) for ids in self.tokenizer(list(prompts), add_special_tokens=False).input_ids]
@@ -63,11 +63,6 @@ class Text:
     @property
     def width(self) -> int:
         return int(self.encoder.config.hidden_size)
-
-    @property
-    def room(self) -> int:
-        """Tokens of a prompt that fit into one chunk."""
-        return int(self.encoder.config.max_position_embeddings) - 2
 
     @property
     def limit(self) -> int:

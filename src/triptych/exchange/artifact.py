@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base import Base, Owner
 from ..errors import TriptychError
-from ..methods import Method, method_named
+from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
 
 
@@ -48,6 +48,7 @@ class Artifact:
 
     def apply(self, base: Base, strength: float = 1.0, owner: Owner = None) -> AbstractContextManager[Patch]:
         """Attach it to `base` for as long as the `with` block lasts."""
+        refuse(self.kind, base)
         return self.kind.patch(base, self.settings, self.tensors, strength, owner)
 
     def not_used(self, base: Base) -> list[str]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..base import Base
 from ..base.description import FILE as DESCRIPTION
 from ..base.opening.names import Origin, ema_key, origins
+from ..errors import TriptychError
 from ..files.atomic import replacing_entries, write_text
 from ..files.checkpoint import DENOISER, EMA, NESTED, VAE
 from ..files.streaming import DTYPES, Entry, Rounding, write_entries
@@ -102,6 +103,8 @@ def _weights(base: Base) -> dict[str, Tensor]:
 def _groups(base: Base) -> dict[str, dict[str, Origin]]:
     """Key in the original layout -> the base's parameters that it holds."""
     family = base.family
+    if not family.prefix:
+        raise TriptychError(f"bases of {family.title} have no layout of one file here: write a diffusers folder")
     groups: dict[str, dict[str, Origin]] = {}
     for part, module in base.modules().items():
         for name, origin in origins(family, part, _config(module), module.state_dict()).items():
@@ -163,7 +166,7 @@ def _changed(tensor: Tensor, group: Group, change: Change) -> Callable[[], Tenso
 def write_diffusers_folder(
     base: Base, folder: Path, change: Change | None = None, *, dtype: torch.dtype | None = None
 ) -> str:
-    """Write a base as a folder that diffusers' `StableDiffusionPipeline` or `StableDiffusionXLPipeline` opens.
+    """Write a base as a folder that diffusers' pipeline of its family opens.
 
     `model_index.json` comes last, so that a folder that has it is whole. In a folder that exists, the parts are
     replaced whole, and files of other names stay.
@@ -218,10 +221,12 @@ def _write_schedule(base: Base, folder: Path) -> str:
     """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
     import diffusers
 
-    family = base.family
-    usual = json.loads((family.configurations / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    name = str(usual.pop("_class_name"))
     own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}
+    name, usual = type(base.process.schedule).__name__, dict[str, Any]()
+    place = base.family.configurations / "scheduler" / "scheduler_config.json"
+    if place.is_file():
+        usual = json.loads(place.read_text(encoding="utf-8"))
+        name = str(usual.pop("_class_name"))
     getattr(diffusers, name).from_config({**usual, **own}).save_pretrained(folder / "scheduler")
     return name
 
@@ -239,9 +244,8 @@ def _index(base: Base, scheduler: str) -> dict[str, object]:
 
     parts: dict[str, object] = {
         "_diffusers_version": diffusers.__version__, **_networks(base), "scheduler": ["diffusers", scheduler],
-        "image_encoder": [None, None], "feature_extractor": [None, None],
     }  # fmt: skip
     for text in base.texts:
-        parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
+        parts[text.name.replace("text_encoder", "tokenizer")] = ["transformers", type(text.tokenizer).__name__]
     family = base.family
     return {**parts, "_class_name": family.pipeline, **dict(family.pipeline_entries)}

@@ -26,7 +26,7 @@ WORDS = (  # the parts of module paths that have an underscore within
     "add_embedding", "class_embedding", "linear_1", "linear_2", "text_model", "text_projection", "self_attn", "q_proj",
     "k_proj", "v_proj", "out_proj", "final_layer_norm", "layer_norm1", "layer_norm2", "token_embedding",
     "position_embedding", "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
-    "skip_connection", "time_embed", "label_emb",
+    "skip_connection", "time_embed", "label_emb", "feed_forward", "noise_refiner", "context_refiner",
 )  # fmt: skip
 INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
 KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes

@@ -18,7 +18,6 @@ from .recipes import RECIPE
 if TYPE_CHECKING:
     from .artifact import Artifact
 
-PREDICTIONS = {"v_prediction": "v"}  # diffusers' name -> ModelSpec's, where they differ
 THUMBNAIL = 256  # pixels, the larger side
 IMPLEMENTATION = "modelspec.implementation"
 BOUND = {  # entries that are true of one layout, or of the very bytes, and are made anew
@@ -94,7 +93,9 @@ def architecture(family: str, prediction: str, suffix: str = "", *, original: bo
         "modelspec.architecture": f"{name}/{suffix}".rstrip("/"),
         IMPLEMENTATION: implementation(family) if original else "diffusers",
     }
-    return entries | ({"modelspec.prediction_type": PREDICTIONS.get(prediction, prediction)} if prediction else {})
+    if not prediction or (known and known.process == "flow"):  # ModelSpec has no word for what a flow predicts
+        return entries
+    return entries | {"modelspec.prediction_type": "v" if by_velocity else prediction}
 
 
 def implementation(family: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
-from ..families import by_text_widths
+from ..families import by_text_widths, families
+from ..patching.adapters import Shaped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's
 SDXL = ("clip_l", "clip_g")
 NUMBERED = {"clip_l": "text_encoders_0", "clip_g": "text_encoders_1"}  # Replicate's and diffusers' pivotal tuning
+SIDES = {tuple(text.embedding for text in family.texts) for family in families().values()} - {(ROWS,)}
 KNOWN = (ROWS, "emp_params", "*")  # names that say nothing of the word
 LEFT_OUT = ("emp_params_out", "clip_l_out", "clip_g_out")  # OneTrainer's vectors at the encoder's output
 BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
 MOST_VECTORS = 1024  # more than any prompt has room for
 
 
-def family_of(layouts: Mapping[str, Layout]) -> str | None:
-    """By the widths of its vectors; by the names of SDXL's two, whatever their widths."""
-    if set(layouts) == set(SDXL):
-        return "sdxl"
-    found = by_text_widths(layout.shape[-1] for layout in layouts.values())
+def family_of(layouts: Mapping[str, Shaped]) -> str | None:
+    """By the names of its vectors, where only one family has them; else by their widths."""
+    named = [family for family in families().values() if {text.embedding for text in family.texts} == set(layouts)]
+    found = named[0] if len(named) == 1 else by_text_widths(layout.shape[-1] for layout in layouts.values())
     return found.name if found else None
 
 
@@ -77,14 +78,16 @@ def vectors_of(artifact: Artifact, layout: str) -> dict[str, Tensor]:
     """
     if artifact.method != "textual-inversion":
         raise TriptychError(f"a {artifact.method} cannot be written as {layout}: that holds a word's vectors")
-    return {name: artifact.tensors[name] for name in (ROWS, *SDXL) if name in artifact.tensors}
+    names = next((side for side in SIDES if set(side) == set(artifact.tensors)), (ROWS,))
+    return {name: artifact.tensors[name] for name in names}
 
 
 def own_names(names: Iterable[str]) -> dict[str, str] | None:
-    """Ours -> theirs, for the tensors of one word: both of SDXL's, or a single one; None where it is neither."""
+    """Ours -> theirs, for the tensors of one word: those of a family, or a single one; None where it is neither."""
     present = [name for name in names if name not in LEFT_OUT]
-    if set(present) == set(SDXL):
-        return {name: name for name in SDXL}
+    for side in SIDES:
+        if set(present) == set(side):
+            return {name: name for name in side}
     if set(present) == set(NUMBERED.values()):
         return dict(NUMBERED)
     return {ROWS: present[0]} if len(present) == 1 else None

@@ -86,7 +86,6 @@ class Family:
     context_width: int
     process: Literal["ddpm", "flow"]
     prediction: str
-    resolution: int
     pooled: bool = False
     linear: bool = False
     prefix: str = ""

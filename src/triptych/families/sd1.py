@@ -14,12 +14,16 @@ FAMILY = Family(
     context_width=768,
     process="ddpm",
     prediction="epsilon",
-    resolution=512,
     prefix="model.diffusion_model.",
     architecture="stable-diffusion-v1",
     architectures="stable-diffusion-v1",
     version="sd_v1",
     implementation="https://github.com/CompVis/stable-diffusion",
     pipeline="StableDiffusionPipeline",
-    pipeline_entries=(("safety_checker", (None, None)), ("requires_safety_checker", False)),
+    pipeline_entries=(
+        ("image_encoder", (None, None)),
+        ("feature_extractor", (None, None)),
+        ("safety_checker", (None, None)),
+        ("requires_safety_checker", False),
+    ),
 )

@@ -14,7 +14,6 @@ FAMILY = Family(
     context_width=1024,
     process="ddpm",
     prediction="",
-    resolution=512,
     linear=True,
     prefix="model.diffusion_model.",
     architecture="stable-diffusion-v2-512",
@@ -23,6 +22,11 @@ FAMILY = Family(
     version="sd_v2",
     implementation="https://github.com/Stability-AI/stablediffusion",
     pipeline="StableDiffusionPipeline",
-    pipeline_entries=(("safety_checker", (None, None)), ("requires_safety_checker", False)),
+    pipeline_entries=(
+        ("image_encoder", (None, None)),
+        ("feature_extractor", (None, None)),
+        ("safety_checker", (None, None)),
+        ("requires_safety_checker", False),
+    ),
     left_out="the last block of its text encoder, which no picture depends on, is left out",  # as diffusers does
 )

@@ -19,7 +19,6 @@ FAMILY = Family(
     context_width=2048,
     process="ddpm",
     prediction="epsilon",
-    resolution=1024,
     pooled=True,
     linear=True,
     prefix="model.diffusion_model.",
@@ -29,5 +28,7 @@ FAMILY = Family(
     version="sdxl_base_v1-0",
     implementation="https://github.com/Stability-AI/generative-models",
     pipeline="StableDiffusionXLPipeline",
-    pipeline_entries=(("force_zeros_for_empty_prompt", True),),
+    pipeline_entries=(
+        ("image_encoder", (None, None)), ("feature_extractor", (None, None)), ("force_zeros_for_empty_prompt", True),
+    ),
 )  # fmt: skip

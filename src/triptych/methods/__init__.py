@@ -91,6 +91,10 @@ class Method(Generic[S]):
         """Whether training changes how prompts are encoded, so that they must be encoded at every step."""
         return False
 
+    def refusal(self, base: Base) -> str:
+        """Why the method has no meaning on this base, as a sentence; empty where it has."""
+        return ""
+
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings, completed with the words of the concept."""
         return settings
@@ -169,6 +173,15 @@ PLUGINS = Plugins[Method[Any]](Method, __name__, "triptych.methods")
 def methods() -> Mapping[str, Method[Any]]:
     """All methods by name: those of this folder and those of other packages."""
     return PLUGINS.instances()
+
+
+def refuse(method: Method[Any], base: Base) -> None:
+    """
+    Raises:
+        TriptychError: the method has no meaning on this base.
+    """
+    if why := method.refusal(base):
+        raise TriptychError(f"{method.name} has no meaning on the base {base.name}: {why}")
 
 
 def method_named(name: str) -> Method[Any]:

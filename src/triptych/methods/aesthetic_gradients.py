@@ -41,6 +41,14 @@ class AestheticGradients(Method[Settings]):
     opens_at = Depth.PROMPT
     exports_as = ("triptych", "a1111-aesthetic")
 
+    def refusal(self, base: Base) -> str:
+        if all(text.projection for text in base.family.texts):
+            return ""
+        return (
+            "it pulls a prompt towards the pictures in the space that a CLIP has for both, and the text encoder of "
+            f"{base.family.title} is a language model that has no place for pictures; take lora"
+        )
+
     def compute(self, base: Base, settings: Settings, examples: Examples) -> Tensors:
         """The mean of the pictures' projected features [1, projection width], not normalised, as in the paper.
 

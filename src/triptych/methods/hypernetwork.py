@@ -120,6 +120,14 @@ class Hypernetwork(Method[Settings]):
     opens_at = Depth.INPUTS
     exports_as = ("triptych", "a1111-hypernetwork")
 
+    def refusal(self, base: Base) -> str:
+        if base.denoiser.context_width:
+            return ""
+        return (
+            "it bends what cross-attention reads of the text, and the denoiser of "
+            f"{base.family.title} has none: text and picture go through the same layers; take lora"
+        )
+
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         random = generator("start", seed)
         dtype = torch.get_default_dtype()

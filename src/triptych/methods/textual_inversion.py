@@ -154,10 +154,14 @@ def _start(base: Base, settings: Settings) -> Tensors:
 
     There is one vector per token. The last token is repeated to fill up.
     """
-    ids = base.texts[0].spell([settings.start_word])[0] if settings.start_word else []
-    if not ids:
+    if not settings.start_word:
         return {}
-    taken = torch.tensor((ids + ids[-1:] * settings.vectors)[: settings.vectors], device=base.device)
-    with torch.no_grad():
-        rows = {text.embedding: text.table(taken) for text in base.texts}
+    rows = {}
+    for text in base.texts:
+        ids = text.spell([settings.start_word])[0]
+        if not ids:
+            return {}
+        taken = torch.tensor((ids + ids[-1:] * settings.vectors)[: settings.vectors], device=base.device)
+        with torch.no_grad():
+            rows[text.embedding] = text.table(taken)
     return {name: row.float() if row.dtype is not torch.float64 else row.clone() for name, row in rows.items()}

@@ -12,7 +12,7 @@ from typing import Any
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
 from ..exchange.artifact import Artifact, Part, compose
-from ..methods import Method, method_named
+from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
@@ -72,6 +72,8 @@ def fit(
     Raises:
         TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
     """
+    for trial in trials:
+        refuse(trial.kind, base)
     began = time.perf_counter()
     computed = {}
     for i, trial in enumerate(trials):

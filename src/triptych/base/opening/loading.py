@@ -106,7 +106,7 @@ def _download(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    parts = dict.fromkeys(part for family in families().values() for part in family.folders)
+    parts = dict.fromkeys(part for family in families().values() if family.prefix for part in family.folders)
     wanted = [f"{part}/*{suffix}" for part in parts for suffix in (".json", ".txt", ".safetensors")]
     try:
         return Path(snapshot_download(source, allow_patterns=["model_index.json", *wanted]))
@@ -206,6 +206,9 @@ def _family(folder: Path) -> Family:
     with _reading(folder):
         index = json.loads((folder / "model_index.json").read_text())
         unet = json.loads((folder / "unet" / "config.json").read_text()) if (folder / "unet").is_dir() else {}
+    made = next((one for one in families().values() if one.pipeline == index.get("_class_name")), None)
+    if made is not None and not made.prefix:
+        raise TriptychError(f"{folder} is a {made.title} base, which cannot be opened from files yet")
     if "text_encoder_2" in index and index.get("text_encoder", [None])[0] is None:
         raise TriptychError(f"{folder} is the SDXL refiner, which only finishes pictures: give the SDXL base")
     family = family_of_config(unet)
@@ -221,9 +224,9 @@ def _family(folder: Path) -> Family:
 
 def _resolution(place: Place, description: Description, parts: Parts) -> int:
     """The resolution that the user gave, or the base's default, or the one that its UNet was trained on."""
-    halvings = len(parts.vae.config.block_out_channels) - 1
-    own = description.resolution or parts.unet.config.sample_size * 2**halvings
-    resolution, step = place.resolution or own, 2 ** (halvings + len(parts.unet.config.block_out_channels) - 1)
+    pixels = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+    own = description.resolution or parts.unet.config.sample_size * pixels
+    resolution, step = place.resolution or own, pixels * UNet(parts.unet).multiple
     if resolution < step or resolution % step:
         raise TriptychError(f"this base cannot draw {resolution} pixels: give --resolution as a multiple of {step}")
     return resolution

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
+from ...families import family_named
 from ..word_files import ROWS, described, family_of, vectors_of, word_artifact
 from . import Format, Recognised
 
@@ -50,9 +51,8 @@ class A1111Embedding(Format):
 
         vectors = vectors_of(artifact, self.name)
         if ROWS not in vectors:
-            raise TriptychError(
-                f"{self.name} has one text encoder's vectors, and this embedding is for SDXL: take kohya"
-            )
+            title = family_named(family_of(vectors) or "sdxl").title
+            raise TriptychError(f"{self.name} has one CLIP's vectors, and this embedding is for {title}: take kohya")
         told = artifact.provenance
         step = str(told.get("step", getattr(artifact.settings, "steps", 0)))
         content = {
