@@ -65,6 +65,7 @@ class Remarks:
         self.found: list[Remark] = []
 
     def __call__(self, sign: Token, why: str, piece: str = "") -> None:
+        """On a sign, or on a piece that begins with it."""
         self.found.append(Remark(start(sign), piece or str(sign), why))
 
     @property

@@ -20,7 +20,7 @@ RULES = """
 MORE, LESS = 1.1, 0.9  # of a round bracket and of compel's "+"; of compel's "-"
 FACTORS = {ROUND: MORE, SQUARE: 1 / MORE}
 BREAK = ("BREAK", -1.0)  # the run that begins a new chunk
-NO_NUMBER = re.compile(r":\s*[+-]?[.\d]+\s*\Z")
+NO_NUMBER = re.compile(r":\s*[+-]?[.\d]+\s*")
 SPECIAL = re.compile(r"[\\()\[\]|:]|\b(?=(?:AND|BREAK)\b)")
 
 Run = tuple[str, float]
@@ -194,9 +194,10 @@ class _Brackets:
             self.numbers.add(closer - 1)
             return Token("SET" if self.dialect.sets else "OPEN", repr(as_number(number)))
         if kind == ROUND and number.type != "NUMBER":
-            end = "".join(self.signs[max(opener + 1, closer - 4) : closer])
-            if match := NO_NUMBER.search(end):
-                self.remarks(number, "read as text, for it is not a number; A1111 fails there", match[0])
+            for place in range(max(opener + 1, closer - 4), closer):  # a colon, spaces, dots and digits, spaces
+                piece = "".join(self.signs[place:closer])
+                if NO_NUMBER.fullmatch(piece):
+                    self.remarks(self.signs[place], "read as text, for it is not a number; A1111 fails there", piece)
         return Token("OPEN", repr(FACTORS[kind]))
 
     def _is_weight(self, opener: int, place: int) -> bool:
