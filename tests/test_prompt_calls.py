@@ -72,15 +72,15 @@ def test_absurd_strengths_are_refused(tag: str, why: str) -> None:
     ("prompt", "found"),
     [
         ("a dog, sand, breakfast", []),
-        ("a (dog:1.2)", ["(dog:1.2)"]),
-        ("[cat:dog:0.5] AND a house BREAK (red)", ["[cat:dog:0.5]", "AND", "BREAK", "(red)"]),
-        (r"a dog \(noto\)", []),
-        ("((a dog))", ["(", "(a dog)", ")"]),
-        ("[a|b]", ["[a|b]"]),
-        ("(unclosed", ["("]),
+        ("a (dog:1.2) and a (dog:1.2)", [(2, "(dog:1.2)")]),
+        ("[cat:dog:0.5] AND a house BREAK (red)", [(0, "[cat:dog:0.5]"), (14, "AND"), (26, "BREAK"), (32, "(red)")]),
+        (r"a dog \(noto\) :)", []),
+        ("a ((big) dog)", [(2, "((big) dog)")]),
+        ("[a|b]", [(0, "[a|b]")]),
+        ("an (unclosed one", [(3, "(unclosed one")]),
     ],
 )
-def test_markup_is_noticed(prompt: str, found: list[str]) -> None:
+def test_markup_is_noticed(prompt: str, found: list[tuple[int, str]]) -> None:
     assert markup_in(prompt) == found
     assert bool(read_as_text(prompt)) == bool(found)
 

@@ -153,7 +153,7 @@ def test_prompts_of_a_folder(tmp_path: Path) -> None:
         "line 4 of prompts.txt: the option --xy is not used",
         "line 4 of prompts.txt: steps not used",
         f"the first {count} of 11 prompts",
-        "'(red:1.2)': read as text",
+        "'(red:1.2)' at position 2: read as text",
     ):
         assert sentence in said
     (place / "prompts.txt").write_bytes("ein {} im Café".encode("latin-1"))
