@@ -25,7 +25,7 @@ BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
 MOST_VECTORS = 1024  # more than any prompt has room for
 
 
-def family_of(layouts: Mapping[str, Layout]) -> str | None:
+def embedding_family(layouts: Mapping[str, Layout]) -> str | None:
     """By the widths of its vectors; by the names of SDXL's two, whatever their widths."""
     if set(layouts) == set(SDXL):
         return "sdxl"

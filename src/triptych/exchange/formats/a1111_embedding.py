@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
-from ..word_files import ROWS, described, family_of, vectors_of, word_artifact
+from ..word_files import ROWS, described, embedding_family, vectors_of, word_artifact
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class A1111Embedding(Format):
         if name is None:
             return None
         layouts = {ROWS: file.layouts[name]}
-        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, file.values), (file.path.stem,))
+        return Recognised(
+            self.kind, self.name, embedding_family(layouts), described(layouts, file.values), (file.path.stem,)
+        )
 
     def read(self, file: TensorFile) -> Artifact:
         name = str(_param(file))
