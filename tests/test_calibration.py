@@ -17,6 +17,8 @@ MARGIN = 0.1
 STUDIES = 200
 NOISE = 2 * (0.05 * 0.95 / STUDIES) ** 0.5  # two standard errors of a rate of 5 %
 
+pytestmark = pytest.mark.slow  # simulated studies
+
 
 @pytest.mark.parametrize(
     "shape", [Shape("quick", 1, 16, 2), STANDARD, Shape("thorough", 5, 10, 4)], ids=lambda s: s.name
@@ -54,7 +56,6 @@ def test_the_spreads_of_studies_are_found_again() -> None:
     assert found.method_in_prompt < 0.02
 
 
-@pytest.mark.slow
 def test_shuffled_labels_find_nothing() -> None:
     """A real study's scores under shuffled names: any pair called better or worse in at most one of twenty."""
     rates = shuffled_claims(read_scores(SCORES), 60)
@@ -83,7 +84,6 @@ def test_the_interval_covers_the_truth(runs: int, between_runs: float) -> None:
     assert held / 400 > 0.91
 
 
-@pytest.mark.slow
 def test_false_answers_stay_under_the_level() -> None:
     """Textual inversion lies exactly on the margin: 'yes' and 'no' are both wrong, and each may come in 5 %."""
     found = {"yes": 0, "no": 0, "undecided": 0}
@@ -93,7 +93,6 @@ def test_false_answers_stay_under_the_level() -> None:
     assert found["no"] <= 6 and found["yes"] <= 6, found  # 5 % of 60 is 3; 6 leaves two standard errors
 
 
-@pytest.mark.slow
 def test_no_false_difference_between_equals() -> None:
     surely = 0
     for seed in range(60):

@@ -16,7 +16,7 @@ from tests import test_laws as laws
 from tests.worlds import FAST, learned, trial
 from triptych.base import Base, Place, open_base, tiny_base
 from triptych.errors import TriptychError
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.saving import save
 from triptych.methods import PLUGINS
 
@@ -75,7 +75,7 @@ def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp
     )
     save(artifact, file)
     for to, out in (("single-file", tmp_path / "whole.safetensors"), ("diffusers", tmp_path / "folder")):
-        convert(Order(file, to, out, place, precision="fp32"))
+        convert(ConversionRequest(file, to, out, place, precision="fp32"))
     folder, bare = open_base(str(tmp_path / "folder")), place.open()
     with artifact.apply(bare):
         assert torch.equal(laws.look(folder), laws.look(bare))
@@ -88,7 +88,7 @@ def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp
 def test_what_a_lora_has_no_place_for_is_said(base: Base, bitfit: str, tmp_path: Path) -> None:
     save(learned(base, trial(bitfit)), tmp_path / "biases.safetensors")
     with pytest.raises(TriptychError, match="no change of a linear or convolution layer"):
-        convert(Order(tmp_path / "biases.safetensors", "lora", tmp_path / "lora.safetensors"))
+        convert(ConversionRequest(tmp_path / "biases.safetensors", "lora", tmp_path / "lora.safetensors"))
 
 
 def test_it_moves_biases_only(base: Base, bitfit: str) -> None:

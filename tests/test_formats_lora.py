@@ -22,7 +22,7 @@ from triptych.base.opening.single import configuration, shell
 from triptych.base.tiny import Kind
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.saving import save
 from triptych.families import FOLDER as FAMILIES
@@ -70,7 +70,7 @@ def test_diffusers_draws_the_same(kind: Kind, to: str, strength: float, tmp_path
         pytest.skip("diffusers knows these names of the real SDXL alone; see the next test")
     base, artifact = tiny_base(kind=kind), random_lora(tiny_base(kind=kind))
     save(artifact, tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", to, tmp_path / "out.safetensors"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", to, tmp_path / "out.safetensors"))
     with artifact.apply(base, strength):
         ours = look(base)
     plain = look(base)
@@ -229,7 +229,7 @@ def test_our_training_survives_other_layouts(base: Base, tmp_path: Path) -> None
     artifact = learned(base, trial("lora", rank=2, alpha=6.0, lr=1e-3))
     save(artifact, tmp_path / "own.safetensors")
     for to in ("kohya", "diffusers", "triptych"):
-        convert(Order(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors"))
+        convert(ConversionRequest(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors"))
         read = open_artifact(tmp_path / f"{to}.safetensors")
         assert (read.settings, read.provenance) == (artifact.settings, artifact.provenance)
         assert read.tensors.keys() == artifact.tensors.keys()
@@ -281,13 +281,13 @@ def test_whatever_it_is_it_comes_back(tmp_path: Path, kinds: list[str], rank: in
     with artifact.apply(base, 0.5):
         one = look(base)
     for to in ("kohya", "diffusers", "triptych"):
-        order = Order(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors")
+        request = ConversionRequest(tmp_path / "own.safetensors", to, tmp_path / f"{to}.safetensors")
         if to == "diffusers" and not set(kinds) <= {"lora", "dora"}:
             with pytest.raises(TriptychError, match="holds LoRA only"):
-                convert(order)
+                convert(request)
             continue
-        convert(order)
-        with open_artifact(order.out).apply(base, 0.5):
+        convert(request)
+        with open_artifact(request.out).apply(base, 0.5):
             assert torch.allclose(look(base), one, atol=1e-6)
 
 

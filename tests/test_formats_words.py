@@ -23,7 +23,7 @@ from tests.worlds import learned, look, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.formats import formats, open_artifact, recognise
 from triptych.exchange.formats.picture_embedding import _sequence
 from triptych.exchange.saving import save
@@ -161,7 +161,7 @@ def test_sdxl_has_two(tmp_path: Path) -> None:
 def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
     save(word(), tmp_path / "own.safetensors")
     suffix = ".pt" if to == "a1111" else ".safetensors"
-    convert(Order(tmp_path / "own.safetensors", to, tmp_path / f"out{suffix}"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", to, tmp_path / f"out{suffix}"))
     base, pipeline = tiny_base(), theirs(tiny_base())
     pipeline.tokenizer.model_max_length = base.texts[0].room + 2
     token = {"token": "<fox>"}
@@ -175,7 +175,7 @@ def test_diffusers_reads_both_of_sdxl(tmp_path: Path) -> None:
     base, pipeline = tiny_base(kind="sdxl"), theirs(tiny_base(kind="sdxl"))
     ours = learned(base, trial("textual-inversion", vectors=2))
     save(ours, tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", "diffusers", tmp_path / "out.safetensors"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", "diffusers", tmp_path / "out.safetensors"))
     for text, name in zip(base.texts, ("out.safetensors", "out_2.safetensors"), strict=True):
         number = text.name.removeprefix("text_encoder")
         tokenizer = getattr(pipeline, f"tokenizer{number}")
@@ -193,7 +193,7 @@ def test_a_reader_of_the_specification(tmp_path: Path) -> None:
     """A1111 takes one parameter, whatever its key; kohya's reader `emb_params`."""
     for name, file in (("a1111", "x.pt"), ("kohya", "x.safetensors")):
         save(word(), tmp_path / "own.safetensors")
-        convert(Order(tmp_path / "own.safetensors", name, tmp_path / file))
+        convert(ConversionRequest(tmp_path / "own.safetensors", name, tmp_path / file))
     held = torch.load(tmp_path / "x.pt", weights_only=True)
     assert held.keys() == a1111(ROWS).keys()
     ((_, rows),) = held["string_to_param"].items()
@@ -331,7 +331,7 @@ def test_aesthetic_embeddings(base: Base, tmp_path: Path) -> None:
     assert (found.kind, found.family) == ("aesthetic-gradients", "sd1")
     artifact = learned(base, trial("aesthetic-gradients"))
     save(artifact, tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", "a1111", tmp_path / "out.pt"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", "a1111", tmp_path / "out.pt"))
     mean = torch.load(tmp_path / "out.pt", weights_only=True)
     assert torch.equal(mean, artifact.tensors["mean_image_feature"])
     assert torch.equal(open_artifact(tmp_path / "out.pt").tensors["mean_image_feature"], mean)
@@ -353,12 +353,12 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
     out = tmp_path / ("out.pt" if to == "a1111" else "out.safetensors")
     for stale in tmp_path.glob("out*"):
         stale.unlink()
-    order = Order(tmp_path / "own.safetensors", to, out)
+    request = ConversionRequest(tmp_path / "own.safetensors", to, out)
     if two and to == "a1111":
         with pytest.raises(TriptychError, match="for SDXL"):
-            convert(order)
+            convert(request)
         return
-    convert(order)
+    convert(request)
     if two and to == "diffusers":
         assert torch.equal(load_file(out)["<fox>"], ours.tensors["clip_l"])
         assert torch.equal(load_file(tmp_path / "out_2.safetensors")["<fox>"], ours.tensors["clip_g"])
@@ -372,7 +372,7 @@ def test_any_word_comes_back(tmp_path: Path, to: str, vectors: int, width: int, 
 def test_what_an_embedding_cannot_become(tmp_path: Path) -> None:
     save(word(), tmp_path / "own.safetensors")
     with pytest.raises(TriptychError, match="cannot be written as 'single-file'"):
-        convert(Order(tmp_path / "own.safetensors", "single-file", tmp_path / "x.safetensors"))
+        convert(ConversionRequest(tmp_path / "own.safetensors", "single-file", tmp_path / "x.safetensors"))
     with pytest.raises(TriptychError, match=r"must end in .safetensors"):
-        convert(Order(tmp_path / "own.safetensors", "kohya", tmp_path / "x.txt"))
+        convert(ConversionRequest(tmp_path / "own.safetensors", "kohya", tmp_path / "x.txt"))
     assert formats()["picture-embedding"].writes is False

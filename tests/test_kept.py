@@ -17,7 +17,7 @@ from triptych.base import Base, Ddpm, Place, UNet, open_base, tiny_base
 from triptych.base.opening.single import open_single
 from triptych.base.text import Text
 from triptych.base.tiny import Kind, description
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.inspection import inspect
 from triptych.exchange.metadata import implementation
@@ -96,7 +96,7 @@ def test_a_guess_is_called_one_and_a_stated_word_is_none(
     for source, says in ((guessed, None), (stated, "a zzfox")):
         for to in ("kohya", "diffusers", "triptych"):
             out = tmp_path / f"{source.stem}-{to}.safetensors"
-            convert(Order(source, to, out))
+            convert(ConversionRequest(source, to, out))
             told = header(out)
             assert told.get("modelspec.trigger_phrase") == says
             assert ("says" in json.loads(told["triptych"])) == (says is not None)
@@ -108,8 +108,8 @@ def test_a_guess_is_called_one_and_a_stated_word_is_none(
 def test_what_the_source_says_is_kept(to: str, tmp_path: Path) -> None:
     source, out, back = (tmp_path / f"{name}.safetensors" for name in ("source", "out", "back"))
     saved(source, LORA, **SAID)
-    convert(Order(source, to, out))
-    convert(Order(out, "kohya", back))
+    convert(ConversionRequest(source, to, out))
+    convert(ConversionRequest(out, "kohya", back))
     for path in (out, back):
         told = header(path)
         assert {name: told.get(name) for name in SAID if name not in BOUND} == {
@@ -125,8 +125,8 @@ def test_what_the_source_says_is_kept(to: str, tmp_path: Path) -> None:
 def test_no_settings_of_training_are_made_up(tmp_path: Path) -> None:
     source, own, kohya = (tmp_path / f"{name}.safetensors" for name in ("source", "own", "kohya"))
     saved(source, LORA)
-    convert(Order(source, "triptych", own))
-    convert(Order(own, "kohya", kohya))
+    convert(ConversionRequest(source, "triptych", own))
+    convert(ConversionRequest(own, "kohya", kohya))
     for path in (own, kohya):
         recipe = json.loads(header(path)["triptych"])
         assert recipe["settings"].keys() & {"steps", "lr", "batch", "schedule"} == set()
@@ -146,15 +146,15 @@ def test_embeddings_within_a_lora_are_kept_where_there_is_a_place(family: str, t
     bundle = BUNDLES[family]
     source = saved(tmp_path / "source.safetensors", LORA | bundle)
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    assert not convert(Order(source, "triptych", one))
-    assert not convert(Order(one, "kohya", two))
+    assert not convert(ConversionRequest(source, "triptych", one))
+    assert not convert(ConversionRequest(one, "kohya", two))
     for path in (one, two):
         held = {name: tensor for name, tensor in load_file(path).items() if name.startswith("bundle_emb.")}
         assert held.keys() == bundle.keys()
         assert all(torch.equal(held[name], tensor) for name, tensor in bundle.items())
         assert not any("bundle" in name for name in open_artifact(path).tensors)
         assert inspect(path).details["embeddings within"] in ("my fox", "fox")
-    (note,) = convert(Order(source, "diffusers", tmp_path / "three.safetensors"))
+    (note,) = convert(ConversionRequest(source, "diffusers", tmp_path / "three.safetensors"))
     assert note.startswith("source.safetensors: left out the embeddings within")
     assert "fox" in note
     assert not any("bundle" in name for name in load_file(tmp_path / "three.safetensors"))
@@ -162,10 +162,10 @@ def test_embeddings_within_a_lora_are_kept_where_there_is_a_place(family: str, t
 
 def test_what_a_pickle_has_no_place_for_is_said(tmp_path: Path) -> None:
     source = saved(tmp_path / "fox.safetensors", {"emb_params": torch.ones(1, 768)}, **SAID)
-    notes = convert(Order(source, "a1111", tmp_path / "fox.pt"))
+    notes = convert(ConversionRequest(source, "a1111", tmp_path / "fox.pt"))
     (note,) = [note for note in notes if "left out" in note]
     assert all(word in note for word in ("fox.safetensors", "author", "license", "ss_ entries", "homepage"))
-    assert not [n for n in convert(Order(source, "kohya", tmp_path / "b.safetensors")) if "left out" in n]
+    assert not [n for n in convert(ConversionRequest(source, "kohya", tmp_path / "b.safetensors")) if "left out" in n]
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -203,14 +203,14 @@ def test_train_writes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, random
         "8.0",
     )
     assert told["modelspec.title"] == "dog"
-    convert(Order(out, "triptych", tmp_path / "own.safetensors"))
+    convert(ConversionRequest(out, "triptych", tmp_path / "own.safetensors"))
     assert recognise(TensorFile.open(tmp_path / "own.safetensors")).format == "triptych"
     assert open_artifact(tmp_path / "own.safetensors").settings == open_artifact(out).settings
 
 
 def test_a_converted_base_says_what_is_required(random_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "dog.safetensors"
-    convert(Order(random_base / "base", "single-file", out))
+    convert(ConversionRequest(random_base / "base", "single-file", out))
     told = header(out)
     assert (told["modelspec.title"], told["modelspec.resolution"]) == ("dog", "16x16")
     assert (told["modelspec.implementation"], told["modelspec.sai_model_spec"]) == (implementation("sdxl"), "1.0.1")
@@ -224,13 +224,15 @@ def test_a_checkpoint_keeps_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_pa
     text = Text("text_encoder", parts.tokenizers[0], parts.text_encoders[0])
     base = Base(str(source), (text,), parts.vae, UNet(parts.unet), Ddpm(parts.schedule), description(), 32)
     monkeypatch.setattr(Place, "open", lambda _: base)
-    convert(Order(source, "single-file", out, precision="fp32"))
+    convert(ConversionRequest(source, "single-file", out, precision="fp32"))
     told = header(out)
     assert {name: told[name] for name in SAID if name not in BOUND} == {n: t for n, t in SAID.items() if n not in BOUND}
     assert told["modelspec.resolution"] == "32x32"
     assert not set(BOUND) & told.keys()
     assert told["modelspec.hash_sha256"] == f"0x{told['sshs_model_hash']}" != "0xbad"
-    (note,) = [note for note in convert(Order(source, "diffusers", tmp_path / "folder")) if "left out" in note]
+    (note,) = [
+        note for note in convert(ConversionRequest(source, "diffusers", tmp_path / "folder")) if "left out" in note
+    ]
     assert "fox.safetensors: left out its author" in note
 
 
@@ -242,7 +244,7 @@ def test_the_implementation_is_that_of_the_layout(family: str, implementation: s
     tensors = {f"{path}.lora_A.weight": torch.ones(2, reads), f"{path}.lora_B.weight": torch.ones(1280, 2)}
     source = saved(tmp_path / "x.safetensors", tensors)
     for to, wanted in (("kohya", implementation), ("diffusers", "diffusers"), ("triptych", "diffusers")):
-        convert(Order(source, to, tmp_path / f"{to}.safetensors"))
+        convert(ConversionRequest(source, to, tmp_path / f"{to}.safetensors"))
         assert header(tmp_path / f"{to}.safetensors")["modelspec.implementation"] == wanted, to
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.worlds import call, learned, trial, typed
 from triptych.base import Base, Place
 from triptych.exchange.artifact import Artifact, Part, compose
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.saving import save
 from triptych.files.library import Library, sidecar
 from triptych.sampling.generate import Request, draw
@@ -285,7 +285,7 @@ def test_words_within_a_lora_come_along(
 ) -> None:
     lora, word = learned(base, trial("lora")), learned(base, trial("textual-inversion"))
     save(lora, tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", "kohya", tmp_path / "plain.safetensors"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", "kohya", tmp_path / "plain.safetensors"))
     within = {"bundle_emb.foxy.string_to_param.*": word.tensors["emb_params"]}
     (tmp_path / "library").mkdir()
     save_file(load_file(tmp_path / "plain.safetensors") | within, tmp_path / "library" / "both.safetensors")

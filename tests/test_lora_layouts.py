@@ -19,7 +19,7 @@ from tests.worlds import call, look
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.formats import Recognised, open_artifact, recognise
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import method_named
@@ -176,7 +176,7 @@ def test_a_bias_that_changes_too(with_lora: bool, tmp_path: Path) -> None:
             layer.weight += 0.5 * (b.flatten(1) @ a.flatten(1)).reshape(layer.weight.shape)
     with open_artifact(tmp_path / "x.safetensors").apply(base, 0.5):
         assert torch.allclose(look(base), look(other), atol=1e-5)
-    convert(Order(tmp_path / "x.safetensors", "kohya", tmp_path / "y.safetensors"))
+    convert(ConversionRequest(tmp_path / "x.safetensors", "kohya", tmp_path / "y.safetensors"))
     assert torch.equal(load_file(tmp_path / "y.safetensors")[f"{key}.diff_b"], bias)
 
 
@@ -217,9 +217,9 @@ def test_layers_of_rank_0_are_skipped_and_said(layout: str, tmp_path: Path) -> N
     assert "attn1" in note
     assert open_artifact(tmp_path / "x.safetensors").settings.rank == 3
     for to in ("kohya", "diffusers", "triptych"):
-        order = Order(tmp_path / "x.safetensors", to, tmp_path / f"{to}.safetensors")
-        assert f"x.safetensors: {note}" in convert(order)
-        assert len(open_artifact(order.out).tensors) == 2
+        request = ConversionRequest(tmp_path / "x.safetensors", to, tmp_path / f"{to}.safetensors")
+        assert f"x.safetensors: {note}" in convert(request)
+        assert len(open_artifact(request.out).tensors) == 2
     save_file(
         {name: tensor for name, tensor in tensors.items() if "1" in name.partition(".lora")[0][-6:]},
         tmp_path / "none.safetensors",

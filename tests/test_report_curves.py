@@ -74,7 +74,7 @@ def test_each_run_has_a_line_of_both_kinds_and_a_legend(study: Path, page: str) 
     assert min(up) == up[0] and max(up) == up[2]  # pixels go down: highest at the start, lowest at 100 steps
     legend = re.search(r'<ul class="legend">.*?</ul>', page, re.DOTALL)
     assert legend and {"curve", "fixed"} <= set(re.findall(r'<path class="(\w+)"', legend[0]))
-    assert page.count("jumps with the noise that was drawn") == 1
+    assert page.count("jumps with the random noise") == 1
 
 
 def test_screen_readers_are_told_how_far_each_loss_went(study: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_class_word_alone_has_its_grid_beside_the_bare_base(study: Path) -> 
 def test_each_need_is_weighed(study: Path, page: str) -> None:
     found = trades(read(study).verdict, list(FIDELITY))
     assert [one.name for one in found] == [
-        "against the base", "likeness and prompt", "against the file", "against the time"
+        "both and preservation", "likeness and prompt", "both and file size", "both and training time"
     ]  # fmt: skip
     by_file = found[2]
     assert {"lora", "aesthetic-gradients"} <= set(by_file.front)  # most faithful, smallest
@@ -103,7 +103,7 @@ def test_each_need_is_weighed(study: Path, page: str) -> None:
 def test_nothing_new_needs_another_study(tmp_path: Path) -> None:
     """An older folder without class sheets, flags or fixed losses makes no empty sections."""
     page = build(write_study(tmp_path, prompts=PROMPTS[:1])).read_text()
-    assert "What the class word alone draws" not in page
+    assert "The class word alone" not in page
     assert "Good to know" not in page
     assert "fixed batch" not in page
     assert 'class="legend"' not in page

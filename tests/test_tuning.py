@@ -25,15 +25,15 @@ from triptych.training.fit import fit
 USUAL = Training(lr=1e-3, steps=90)
 
 
-def test_who_is_sent_away_leaves_the_pass_and_the_others_alone(base: Base) -> None:
+def test_an_owner_that_stops_early_leaves_the_other_trainings_unchanged(base: Base) -> None:
     told = []
 
-    def leave(done: int, losses: dict[str | None, float]) -> list[str | None]:
+    def stop_early(done: int, losses: dict[str | None, float]) -> list[str | None]:
         told.append((done, sorted(map(str, losses))))
         return ["ann"] if done == 4 else []
 
     trials = [trial("lora", "ann", fixed_every=2, steps=8), trial("hypernetwork", "bob", fixed_every=2, steps=8)]
-    gone, other = fit(base, trials, leave=leave)  # type: ignore[arg-type]
+    gone, other = fit(base, trials, stop_early=stop_early)  # type: ignore[arg-type]
     assert (len(gone.losses), len(other.losses)) == (4, 8)
     assert told == [(0, ["ann", "bob"]), (2, ["ann", "bob"]), (4, ["ann", "bob"]), (6, ["bob"]), (8, ["bob"])]
     whole = fit(base, [trial("hypernetwork", steps=8)])[0]

@@ -44,7 +44,7 @@ class Prompt:
 
 
 @dataclass
-class Caller:
+class PromptReader:
     """Reads prompts; prompts that call the same files with the same strengths share them, and their owner.
 
     `note` is told, in a sentence, what a prompt gives that is not used as A1111 would.
@@ -73,7 +73,7 @@ class Caller:
         attached = [self._called(self.library, call) for call in read.calls]
         attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
         owner = " + ".join(map(repr, (one.used for one in attached)))  # that of nothing where nothing is called
-        self.owned.setdefault(owner, [replace(part, owner=owner) for part in _parts_of(attached)])
+        self.owned.setdefault(owner, [replace(part, owner=owner) for part in _distinct_parts(attached)])
         return Prompt(read.text, negative, owner, tuple(attached))
 
     @property
@@ -132,7 +132,7 @@ class Caller:
         return self._kinds[path]
 
 
-def _parts_of(attached: Iterable[Attached]) -> Iterator[Part]:
+def _distinct_parts(attached: Iterable[Attached]) -> Iterator[Part]:
     """All parts; the words that a file brings along come once, however often it is called."""
     brought: set[tuple[ModelFile, str]] = set()
     for one in attached:

@@ -22,7 +22,7 @@ from ..prompt.words import whole_word
 from ..sampling.generate import Request, settings_for, stream
 from ..sampling.recipe import ModelFile, Recipe, Used, save_png
 from ..study.progress import Progress
-from .calling import WORD, Attached, Caller, Prompt, parts_in
+from .calling import WORD, Attached, Prompt, PromptReader, parts_in
 
 RANDOM = -1  # a seed that stands for one chosen at random, as in A1111
 OPTIONS = ("steps", "guidance", "sampler")  # what a line of a file of prompts may say otherwise
@@ -74,19 +74,19 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     for sentence in request.notes:
         note(sentence)
     attached = [attached_by(use) for use in request.uses]
-    caller = Caller(Library(request.library) if request.library else None, note)
+    reader = PromptReader(Library(request.library) if request.library else None, note)
     negative = str(request.changes.get("negative") or "")
-    read = [caller.read(line.prompt, negative if line.negative is None else line.negative) for line in request.prompts]
+    read = [reader.read(line.prompt, negative if line.negative is None else line.negative) for line in request.prompts]
     make_folder(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
     place = _named(place, request.library)
     base = place.open()
     jobs = [_job(base, request, line, prompt, note) for line, prompt in zip(request.prompts, read, strict=True)]
-    parts = [part for one in attached for part in one.parts] + caller.parts
-    for word in caller.words:
+    parts = [part for one in attached for part in one.parts] + reader.parts
+    for word in reader.words:
         if len(base.texts[0].spell([word])[0]) == 1:
-            note(f"{word!r} is a word of the base, too: prompts read it as the embedding {caller.words[word].name}")
+            note(f"{word!r} is a word of the base, too: prompts read it as the embedding {reader.words[word].name}")
     for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
         note(sentence)
     with compose(base, *parts):

@@ -51,14 +51,14 @@ def convert(
     """Write FILE's content in the layout of another program."""
     from ..base import Place
     from ..base.device import precision_named
-    from ..exchange.conversion import Order, convert
+    from ..exchange.conversion import ConversionRequest, convert
 
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
     held = precision_named(precision)
     place = Place(base, device="cpu", precision="fp32") if base else None
-    order = Order(source, to, out, place, rank, strength, held, thumbnail)
-    notes = convert(order)
+    request = ConversionRequest(source, to, out, place, rank, strength, held, thumbnail)
+    notes = convert(request)
     print(out)
     for note in notes:
         print(printable(note), file=sys.stderr)

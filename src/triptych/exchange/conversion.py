@@ -32,7 +32,7 @@ PRECISIONS: Mapping[str, Precision] = {"F16": "fp16", "BF16": "bf16", "F32": "fp
 
 
 @dataclass(frozen=True)
-class Order:
+class ConversionRequest:
     """What shall become of a file or a diffusers folder.
 
     `place` is the base that a difference is added to. `rank` is that of a LoRA taken out of a difference, `strength`
@@ -49,8 +49,8 @@ class Order:
     thumbnail: Path | None = None
 
 
-def convert(order: Order) -> list[str]:
-    """Write `order.out`.
+def convert(request: ConversionRequest) -> list[str]:
+    """Write `request.out`.
 
     Returns:
         What was lost or must be known, a sentence each.
@@ -58,29 +58,29 @@ def convert(order: Order) -> list[str]:
     Raises:
         TriptychError: the source cannot be read, cannot be held by that layout, or the place cannot be written.
     """
-    if order.source.is_dir():
-        return _base(order, None)
-    file = TensorFile.open(order.source)
+    if request.source.is_dir():
+        return _base(request, None)
+    file = TensorFile.open(request.source)
     found = recognise(file)
     if found.kind == "checkpoint":
-        return _base(order, file)
+        return _base(request, file)
     artifact = artifact_in(file, found)
     if artifact.kind.moves_weights:
-        return [*artifact.notes, *_difference(order, artifact)]
-    return [*artifact.notes, *_write(order, _format(order.to, artifact.method), artifact)]
+        return [*artifact.notes, *_difference(request, artifact)]
+    return [*artifact.notes, *_write(request, _format(request.to, artifact.method), artifact)]
 
 
-def _base(order: Order, file: TensorFile | None) -> list[str]:
+def _base(request: ConversionRequest, file: TensorFile | None) -> list[str]:
     """A whole base in the other layout."""
     from ..base import Place
 
-    if order.to not in BASES:
-        raise TriptychError(f"{order.source} is a whole base: it can become {' or '.join(BASES)}, not {order.to!r}")
-    base = Place(str(order.source), device="cpu", precision=_kept_precision(order, file)).open()
+    if request.to not in BASES:
+        raise TriptychError(f"{request.source} is a whole base: it can become {' or '.join(BASES)}, not {request.to!r}")
+    base = Place(str(request.source), device="cpu", precision=_kept_precision(request, file)).open()
     header = file.metadata if file else {}
-    notes = _write_base(order, base, {}, _of_base(base, order.out.stem), header)
-    left = lost(header) if order.to == FOLDER else ""
-    return [*notes, f"{order.source.name}: left out {left}: a folder has no place for them"] if left else notes
+    notes = _write_base(request, base, {}, _of_base(base, request.out.stem), header)
+    left = lost(header) if request.to == FOLDER else ""
+    return [*notes, f"{request.source.name}: left out {left}: a folder has no place for them"] if left else notes
 
 
 def _of_base(base: Base, title: str) -> dict[str, str]:
@@ -88,45 +88,45 @@ def _of_base(base: Base, title: str) -> dict[str, str]:
     return {"modelspec.title": title, "modelspec.resolution": f"{base.resolution}x{base.resolution}"}
 
 
-def _kept_precision(order: Order, file: TensorFile | None) -> Precision:
+def _kept_precision(request: ConversionRequest, file: TensorFile | None) -> Precision:
     """That of the file's tensors, mostly, where none is asked for."""
-    if order.precision != "auto" or file is None:
-        return order.precision if order.precision != "auto" else "fp32"
+    if request.precision != "auto" or file is None:
+        return request.precision if request.precision != "auto" else "fp32"
     kinds = Counter(layout.dtype for layout in file.layouts.values())
     return PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
 
 
-def _difference(order: Order, artifact: Artifact) -> list[str]:
+def _difference(request: ConversionRequest, artifact: Artifact) -> list[str]:
     """A base with the difference added, or the LoRA that is nearest to the difference."""
-    if order.to == FOLDER:
-        return _changed_base(order, artifact)
-    wanted = _format("kohya-lora" if order.to == "lora" else order.to, artifact.method, ("lora", "checkpoint"))
+    if request.to == FOLDER:
+        return _changed_base(request, artifact)
+    wanted = _format("kohya-lora" if request.to == "lora" else request.to, artifact.method, ("lora", "checkpoint"))
     if wanted.name == FILE:
-        return _changed_base(replace(order, to=FILE), artifact)
-    return _nearest_lora(order, wanted, artifact) if wanted.kind == "lora" else _write(order, wanted, artifact)
+        return _changed_base(replace(request, to=FILE), artifact)
+    return _nearest_lora(request, wanted, artifact) if wanted.kind == "lora" else _write(request, wanted, artifact)
 
 
-def _changed_base(order: Order, artifact: Artifact) -> list[str]:
-    if order.place is None:
-        raise TriptychError(f"{order.source} is a difference from a base: name that base with --base")
-    base = order.place.open()
+def _changed_base(request: ConversionRequest, artifact: Artifact) -> list[str]:
+    if request.place is None:
+        raise TriptychError(f"{request.source} is a difference from a base: name that base with --base")
+    base = request.place.open()
     made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
     note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
-    told = _of_base(base, order.out.stem) | metadata_of(artifact, order.out.stem, order.thumbnail)
-    return [*_write_base(order, base, artifact.tensors, told), *([note] if note else [])]
+    told = _of_base(base, request.out.stem) | metadata_of(artifact, request.out.stem, request.thumbnail)
+    return [*_write_base(request, base, artifact.tensors, told), *([note] if note else [])]
 
 
-def _nearest_lora(order: Order, wanted: Format, artifact: Artifact) -> list[str]:
+def _nearest_lora(request: ConversionRequest, wanted: Format, artifact: Artifact) -> list[str]:
     """With the settings of the training that the two methods share, since it was trained so."""
     from ..methods import method_named
     from .extract import extract_lora
 
-    found, method = extract_lora(artifact.tensors, order.rank), method_named("lora")
+    found, method = extract_lora(artifact.tensors, request.rank), method_named("lora")
     own = {one.name for one in fields(method.settings_class)}
     shared = {name: value for name, value in vars(artifact.settings).items() if name in own}
     settings = method.configure(shared, {"rank": found.rank, "alpha": float(found.rank)})
     lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
-    return [str(found), *_write(order, wanted, lora)]
+    return [str(found), *_write(request, wanted, lora)]
 
 
 def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
@@ -148,15 +148,19 @@ def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
     return (named + read)[0]
 
 
-def _write(order: Order, wanted: Format, artifact: Artifact) -> list[str]:
-    if order.out.suffix != wanted.suffixes[0]:
-        raise TriptychError(f"{order.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
-    base = order.place.open() if order.place else None
-    return save(artifact, order.out, to=wanted.name, base=base, thumbnail=order.thumbnail)
+def _write(request: ConversionRequest, wanted: Format, artifact: Artifact) -> list[str]:
+    if request.out.suffix != wanted.suffixes[0]:
+        raise TriptychError(f"{request.out} must end in {wanted.suffixes[0]} to be a {wanted.name}")
+    base = request.place.open() if request.place else None
+    return save(artifact, request.out, to=wanted.name, base=base, thumbnail=request.thumbnail)
 
 
 def _write_base(
-    order: Order, base: Base, difference: Tensors, told: Mapping[str, str], header: Mapping[str, str] | None = None
+    request: ConversionRequest,
+    base: Base,
+    difference: Tensors,
+    told: Mapping[str, str],
+    header: Mapping[str, str] | None = None,
 ) -> list[str]:
     """In the precision asked for, else in that of the checkpoint, else in float16.
 
@@ -167,16 +171,16 @@ def _write_base(
     from .export import Change, write_diffusers_folder, write_single_file
 
     source = Path(base.name) if Path(base.name).is_file() else None
-    dtype = DTYPES.get(order.precision, None if source else DTYPES["fp16"])
-    change = Change(difference, order.strength)
-    if order.to == FOLDER:
-        rounded = write_diffusers_folder(base, order.out, change, dtype=dtype)
+    dtype = DTYPES.get(request.precision, None if source else DTYPES["fp16"])
+    change = Change(difference, request.strength)
+    if request.to == FOLDER:
+        rounded = write_diffusers_folder(base, request.out, change, dtype=dtype)
         return [rounded] if rounded else []
-    if order.out.suffix != ".safetensors":
-        raise TriptychError(f"{order.out} must end in .safetensors to be a {FILE}")
+    if request.out.suffix != ".safetensors":
+        raise TriptychError(f"{request.out} must end in .safetensors to be a {FILE}")
     family, prediction = base.description.family, base.process.prediction
     metadata = kept(header or {}, {**told, **architecture(family, prediction, original=True)})
-    notes = [write_single_file(base, order.out, change, source=source, dtype=dtype, metadata=metadata)]
+    notes = [write_single_file(base, request.out, change, source=source, dtype=dtype, metadata=metadata)]
     if family not in families():
         notes.append(f"programs open such a file by Stable Diffusion's own sizes, which {family} has not")
     return [note for note in notes if note]

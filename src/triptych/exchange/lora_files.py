@@ -60,7 +60,7 @@ def dotted(key: str) -> str:
     return ".".join(parts)
 
 
-def family_of(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str, str]) -> str | None:
+def lora_family(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str, str]) -> str | None:
     """By what cross-attention reads, else by what the file says of its base."""
     for path, leaves in layers.items():
         if path.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
@@ -193,7 +193,7 @@ def artifact_of(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str,
     tensors, rank, alpha = settled(layers, alphas)
     settings = method_named("lora").configure({"rank": rank, "alpha": alpha})
     told = {
-        "says": stated_trigger(file.metadata), "family": family_of(layers, file.metadata) or "",
+        "says": stated_trigger(file.metadata), "family": lora_family(layers, file.metadata) or "",
         "prediction": stated_prediction(file.metadata),
     }  # fmt: skip
     return Artifact("lora", settings, tensors, {name: text for name, text in told.items() if text})
@@ -214,7 +214,7 @@ def recognised(name: str, layers: Mapping[str, Mapping[str, Shaped]], file: Tens
     if bundled:
         details["embeddings within"] = ", ".join(bundled)
     says = stated_trigger(file.metadata)
-    return Recognised("lora", name, family_of(layers, file.metadata), details, (says,) if says else (), notes=notes)
+    return Recognised("lora", name, lora_family(layers, file.metadata), details, (says,) if says else (), notes=notes)
 
 
 def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str) -> None:

@@ -41,7 +41,7 @@ def guessed_trigger(metadata: Mapping[str, str]) -> str:
     pictures, total = _pictures(metadata), 0
     counts: Counter[str] = Counter()
     for folder, tags in folders.items():
-        total += pictures.get(folder) or _alone(folders, metadata, folder) or max(tags.values(), default=0)
+        total += pictures.get(folder) or _without_repeats(folders, metadata, folder) or max(tags.values(), default=0)
         counts.update(tags)
     called = " ".join(match[2] for match in map(REPEATED.fullmatch, folders) if match)
     known = {tag: count for tag, count in counts.items() if count * 2 > total and not _is_general(tag)}
@@ -75,7 +75,7 @@ def _counted(metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
                 yield re.split(r"[\\/]", place)[-1], subset.get("img_count")
 
 
-def _alone(folders: Mapping[str, object], metadata: Mapping[str, str], folder: str) -> int:
+def _without_repeats(folders: Mapping[str, object], metadata: Mapping[str, str], folder: str) -> int:
     """Pictures of the only folder, by their number with repeats and the repeats in its name; 0 where that fails."""
     match, number = REPEATED.fullmatch(folder), metadata.get("ss_num_train_images", "")
     if len(folders) > 1 or not match or not number.isdecimal():

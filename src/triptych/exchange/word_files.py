@@ -27,8 +27,8 @@ BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
 MOST_VECTORS = 1024  # more than any prompt has room for
 
 
-def family_of(layouts: Mapping[str, Shaped]) -> str | None:
-    """By the names of its vectors, where only one family has them; else by their widths."""
+def embedding_family(layouts: Mapping[str, Shaped]) -> str | None:
+    """By the names of its vectors, if only one family has them; else by their widths."""
     named = [family for family in families().values() if {text.embedding for text in family.texts} == set(layouts)]
     found = named[0] if len(named) == 1 else by_text_widths(layout.shape[-1] for layout in layouts.values())
     return found.name if found else None

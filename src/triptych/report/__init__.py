@@ -14,9 +14,9 @@ HERE = Path(__file__).parent
 
 
 def build(study: Path) -> Path:
-    """Write `report.html` into the study folder and give its path.
+    """Write `report.html` into the study folder and return its path.
 
-    Everything from outside (captions, prompts, file names, errors) is escaped; nothing is fetched when it opens.
+    All text from outside (captions, prompts, file names, errors) is escaped. The page loads nothing when it opens.
 
     Raises:
         TriptychError: the folder holds no verdict, a file in it cannot be read, or the report cannot be written.

@@ -15,5 +15,5 @@ def slot(method: str) -> int:
 
 
 def order(method: str) -> tuple[int, str]:
-    """The same order of methods everywhere: from the lightest idea to the heaviest, then by name."""
+    """The sort key of methods on the page: from the smallest change of a base to the largest, then by name."""
     return slot(method), method

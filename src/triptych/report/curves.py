@@ -1,4 +1,4 @@
-"""The losses of each method over its training, as plots and as words, and which moments they chose."""
+"""The losses of each method over its training, as plots and as words, and the steps that were chosen by them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from .plots import Line
 from .reading import Reading, Trial
 
 CHOSEN = (
-    "The moment at which its training was kept or stopped (keep = best or patience) was chosen by pictures that it"
-    " neither learned from nor is judged by, so it had fewer to learn from than the others."
+    "The step at which its training was kept or stopped (keep = best or patience) was chosen on pictures that are used"
+    " neither for training nor for measuring, so it had fewer training pictures than the others."
 )
 
 
@@ -24,11 +24,11 @@ CHOSEN = (
 class Curve:
     method: str
     plot: Markup
-    told: str
+    summary: str
 
 
 def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
-    """A plot a method, on the axis of losses that all share; methods without a logged loss have none."""
+    """One plot per method, all on the same loss axis. A method without a logged loss has none."""
     runs = {name: [trial for trial in reading.trials if trial.method == name] for name in methods}
     smooth = {name: [_smooth(trial) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()}
     fixed = {name: [trial.fixed for trial in trials if len(trial.fixed) > 1] for name, trials in runs.items()}
@@ -43,15 +43,15 @@ def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
         if not lines:
             continue
         steps = max(trials[0].steps, *(step for line in lines for step, _ in line))
-        words = f"{title(name)} over {steps:,} steps" + _gone("training loss", smooth[name])
-        words += _gone("loss on the fixed batch", fixed[name])
+        words = f"{title(name)} over {steps:,} steps" + _change("training loss", smooth[name])
+        words += _change("loss on the fixed batch", fixed[name])
         plot = Markup(plots.curve(smooth[name], fixed[name], slot(name), steps, low, high, words))
-        found.append(Curve(name, plot, _told(trials)))
+        found.append(Curve(name, plot, _summary(trials)))
     return found
 
 
 def chosen(reading: Reading, methods: Sequence[str]) -> tuple[str, ...]:
-    """The methods, and combinations of them, with a run whose last or kept moment pictures decided."""
+    """The methods and combinations with a run whose last or kept step was chosen on pictures."""
     decided = {trial.method for trial in reading.trials if _is_chosen(trial)}
     return tuple(name for name in methods if decided & set(parts_of(name)))
 
@@ -61,14 +61,14 @@ def _is_chosen(trial: Trial) -> bool:
     return settings.get("keep") == "best" or settings.get("patience", "0") != "0"
 
 
-def _told(trials: Sequence[Trial]) -> str:
+def _summary(trials: Sequence[Trial]) -> str:
     kept = sorted({trial.kept_step for trial in trials if _is_chosen(trial)})
     words = f"{trials[0].steps:,} steps, learning rate {trials[0].rate:g}"
     return words + (f", kept: step {', '.join(f'{step:,}' for step in kept)}" if kept else "")
 
 
-def _gone(name: str, lines: Sequence[Line]) -> str:
-    """How far a loss went, the mean of the runs: for those who do not see the plot."""
+def _change(name: str, lines: Sequence[Line]) -> str:
+    """The first and the last loss, each a mean over the runs, for screen readers."""
     if not lines:
         return ""
     first, last = (fmean(line[at][1] for line in lines) for at in (0, -1))
@@ -76,7 +76,11 @@ def _gone(name: str, lines: Sequence[Line]) -> str:
 
 
 def _smooth(trial: Trial, points: int = 80) -> list[tuple[int, float]]:
-    """The running mean over a tenth of the run, at no more than `points` steps: single losses are mostly noise."""
+    """The running mean over a tenth of the run, since single losses are mostly noise.
+
+    Args:
+        points: the number of steps kept is about this.
+    """
     losses = [loss for _, loss in trial.losses]
     window = max(len(losses) // 10, 1)
     means = [

@@ -1,4 +1,4 @@
-"""The pictures side by side: a row a method, a column a prompt, the same seeds above each other."""
+"""The pictures side by side: one row per method, one column per prompt, the same seeds in each column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,31 +14,33 @@ SHOWN = {"subject_fidelity": "similarity", "prompt_fidelity": "prompt fidelity",
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture in the grid; `text` says what it is: its alternative text and its caption."""
+    """One picture in the grid. `text` is its alternative text and its caption."""
 
     picture: Inlined
     text: str
-    seed: int  # the place of its seed among those of its prompt
+    seed: int  # the index of its seed among the seeds of its prompt
 
 
 @dataclass(frozen=True)
 class Row:
     method: str
-    cells: tuple[tuple[Shot, ...], ...]  # one a prompt
+    cells: tuple[tuple[Shot, ...], ...]  # one per prompt
 
 
 @dataclass(frozen=True)
 class Grid:
     prompts: tuple[str, ...]
-    seeds: tuple[str, ...]  # the name of each position of the seed switch
+    seeds: tuple[str, ...]  # the labels of the seed switch
     rows: tuple[Row, ...]
 
 
 def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> Grid:
-    """The grid of one role ("concept", "class" or "unrelated"), from the first training run of each of `methods`."""
+    """The grid of one role ("concept", "class" or "unrelated"), from the first training run of each method."""
     sheets = _first_runs(_judged(_of(role, reading), reading, folder))
     many = sum(len(sheet.pictures) for sheet in reading.sheets) > MANY
-    scores = {one.path: _scores(one, reading, folder) for sheet in sheets.values() for one in sheet.pictures}
+    scores = {
+        picture.path: _scores(picture, reading, folder) for sheet in sheets.values() for picture in sheet.pictures
+    }
     seeds: dict[str, list[int]] = {}
     for sheet in sheets.values():
         for picture in sheet.pictures:
@@ -58,21 +60,24 @@ def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> G
 
 
 def _of(role: str, reading: Reading) -> list[Sheet]:
-    """Its sheets; the bare base's pictures of the concept are of the class word, and stand beside those of others."""
+    """The sheets of a role. "class" includes the bare base's pictures of the concept, which show the class word."""
     own = [sheet for sheet in reading.sheets if sheet.role == role]
     if role != "class" or not own:
         return own
     asked = {(picture.prompt, picture.seed) for sheet in own for picture in sheet.pictures}
     bare = [sheet for sheet in reading.sheets if sheet.method == BASE and sheet.role == "concept"]
     return own + [
-        replace(sheet, pictures=tuple(one for one in sheet.pictures if (one.prompt, one.seed) in asked))
+        replace(sheet, pictures=tuple(picture for picture in sheet.pictures if (picture.prompt, picture.seed) in asked))
         for sheet in bare
     ]
 
 
 def _judged(sheets: Sequence[Sheet], reading: Reading, folder: Path) -> Sequence[Sheet]:
-    """Those that the scores are of (one drawn with older settings may lie beside them), or all without scores."""
-    return [sheet for sheet in sheets if any(_scores(one, reading, folder) for one in sheet.pictures)] or sheets
+    """The sheets that have scores, or all sheets where none has.
+
+    A sheet that was sampled with earlier settings may still be in the folder; it has no scores.
+    """
+    return [sheet for sheet in sheets if any(_scores(picture, reading, folder) for picture in sheet.pictures)] or sheets
 
 
 def _first_runs(sheets: Sequence[Sheet]) -> dict[str, Sheet]:
@@ -84,7 +89,7 @@ def _scores(picture: Picture, reading: Reading, folder: Path) -> tuple[Score, ..
 
 
 def _asked(picture: Picture, scores: Mapping[Path, tuple[Score, ...]]) -> str:
-    """What was asked, with the class word in the concept's place: the same for every method, so that columns align."""
+    """The prompt with the class word in the concept's place. It is the same for every method, so columns align."""
     return scores[picture.path][0].prompt if scores[picture.path] else picture.prompt
 
 
@@ -94,10 +99,10 @@ def _text(method: str, asked: str, seed: int, scores: tuple[Score, ...]) -> str:
 
 
 def _names(seeds: Mapping[str, list[int]]) -> tuple[str, ...]:
-    """The seeds themselves where all prompts share them, else the number of the picture."""
+    """The seeds themselves where all prompts share them, else the numbers of the pictures."""
     lists = list(seeds.values())
     if not lists:
         return ()
-    if all(one == lists[0] for one in lists):
+    if all(values == lists[0] for values in lists):
         return tuple(map(str, lists[0]))
     return tuple(str(index + 1) for index in range(max(map(len, lists))))

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-SMALL = 128  # pixels a side: up to here nothing is lost
-THUMBNAIL = 192  # pixels a side of what stands for a larger picture
-MANY = 320  # pictures in one report, from which small ones are compressed too, so that it stays a file to send
+SMALL = 128  # pixels of the larger side, up to which a picture keeps every pixel
+THUMBNAIL = 192  # pixels of the larger side of a thumbnail
+MANY = 320  # with more pictures in one report, small ones are compressed too, so that the file can be sent
 
 
 @dataclass(frozen=True)
 class Inlined:
     url: str
     width: int  # pixels, of the original
-    small: bool  # shown larger than it is, with square pixels
+    small: bool  # enlarged on the page, with sharp pixels
 
 
 def inline(path: Path, many: bool = False) -> Inlined | None:
-    """The picture as a data URL (WebP, without its metadata); None where the file is no picture."""
+    """The picture as a data URL (WebP, without its metadata); None where the file is not a picture."""
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")

@@ -1,4 +1,4 @@
-"""Small plots as SVG text, by pure functions. Colours come from the page's CSS (`m0`, `m1`, ... for methods)."""
+"""Small plots as SVG text. Colours come from the page's CSS (`m0`, `m1`, ... for methods)."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ..verdict.intervals import Interval
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from values to pixels; what lies outside is moved to the edge."""
+    """A linear map from values to pixels. Values outside the range are moved to its edge."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values inside [low, high], 1, 2 or 5 times a power of ten apart, about `count` of them."""
+    """About `count` round values in [low, high]. Their distance is 1, 2 or 5 times a power of ten."""
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -32,12 +32,12 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def label(value: float) -> str:
-    """A tick as short as it can be: `0`, `0.5`, `−0.2`, `1`."""
+    """The shortest text of a tick: `0`, `0.5`, `−0.2`, `1`."""
     return f"{value:.10g}".replace("-", "\N{MINUS SIGN}")
 
 
 def strip(interval: Interval, scale: Scale, slot: int, marks: Sequence[float] = ()) -> str:
-    """One interval as a line with a dot, for a table cell; `marks` are upright lines: the floor and the ceiling."""
+    """One interval as a line with a dot, for a table cell. `marks` are vertical lines, such as the floor."""
     lines = "".join(f'<path class="mark" d="M{scale(mark)},0V18"/>' for mark in marks)
     low, high = scale(interval.low), scale(interval.high)
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
@@ -50,7 +50,7 @@ def strip(interval: Interval, scale: Scale, slot: int, marks: Sequence[float] = 
 
 
 def difference(interval: Interval, scale: Scale, margin: float | None) -> str:
-    """A difference as a line with a dot, on the band of what does not matter and the upright line of no difference."""
+    """A difference as a line with a dot, with a band for the margin and a vertical line at zero."""
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
     bar = f'<path class="bar" d="M{scale(interval.low)},9H{scale(interval.high)}"/>' if known else ""
     left, right = scale(-(margin or 0)), scale(margin or 0)
@@ -63,7 +63,7 @@ def difference(interval: Interval, scale: Scale, margin: float | None) -> str:
 
 
 def axis(scale: Scale, named: Sequence[tuple[float, str]], width: int = 120) -> str:
-    """The axis below a column of strips; of two labels that would touch the later is left out."""
+    """The axis below a column of strips. A label that would touch the one before it is left out."""
     parts, taken = [], -math.inf
     for value, text in sorted(named):
         wide = len(text) * 5.6
@@ -84,9 +84,9 @@ Line = Sequence[tuple[int, float]]
 def curve(
     runs: Sequence[Line], fixed: Sequence[Line], slot: int, steps: int, low: float, high: float, words: str
 ) -> str:
-    """Loss over steps on an axis that all methods share: each run's running mean, and its loss on the fixed batch.
+    """Loss over steps, on an axis that all methods share: the running mean and the fixed-batch loss of each run.
 
-    `words` say what is seen.
+    `words` describe the plot for screen readers.
     """
     width, height = 240, 130
     x, y = Scale(0, max(steps, 1), 34, width - 8), Scale(low, high, height - 22, 8)

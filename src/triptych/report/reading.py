@@ -1,4 +1,4 @@
-"""Reads a study folder into frozen values. Only verdict.json must be there; what else is missing is left out."""
+"""Reads a study folder into frozen values. Only verdict.json is required; other missing files are left out."""
 
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class Study:
-    """What study.toml says. Strings are as the user wrote them and are escaped where they are shown."""
+    """The content of study.toml. Strings are as the user wrote them; the page escapes them."""
 
     folder: str = "your pictures"
     base: str = "?"
@@ -33,7 +33,7 @@ class Study:
     held_out: tuple[str, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()  # file, reason
     drawing: tuple[tuple[str, str], ...] = ()  # setting, value
-    encoders: tuple[tuple[str, str], ...] = ()  # what it judges, its name
+    encoders: tuple[tuple[str, str], ...] = ()  # what it encodes ("image" or "text"), its name
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The pictures one method drew; `role` is "concept", "class" or "unrelated"."""
+    """The pictures of one method and one role; `role` is "concept", "class" or "unrelated"."""
 
     method: str
     replicate: int
@@ -63,8 +63,8 @@ class Trial:
     settings: tuple[tuple[str, str], ...]
     losses: tuple[tuple[int, float], ...]  # step, loss
     fixed: tuple[tuple[int, float], ...] = ()  # step, loss on the fixed batch of held-out pictures
-    pictures: tuple[str, ...] = ()  # the files that it was trained on
-    kept_step: int = 0  # the steps done when its tensors were as they are kept
+    pictures: tuple[str, ...] = ()  # the file names of its training pictures
+    kept_step: int = 0  # the step whose tensors were kept
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Reading:
 
 
 def read(folder: Path) -> Reading:
-    """Everything the report shows.
+    """Read everything that the report shows.
 
     Raises:
         TriptychError: there is no verdict in the folder, or a file of the study cannot be read.
@@ -111,19 +111,21 @@ def read(folder: Path) -> Reading:
 
 def _study(path: Path) -> Study:
     tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    told: dict[str, Any] = tables.get("study", {})
+    table: dict[str, Any] = tables.get("study", {})
     plain = {
-        name: told[name] for name in ("folder", "base", "kind", "token", "budget", "version", "command") if name in told
+        name: table[name]
+        for name in ("folder", "base", "kind", "token", "budget", "version", "command")
+        if name in table
     }
     return Study(
         **{name: str(value) for name, value in plain.items()},
-        class_word=str(told.get("class", "subject")),
-        resolution=int(told.get("resolution", 0)),
-        pictures=int(told.get("pictures", 0)),
-        methods=tuple(told.get("methods", ())),
-        titles={str(name): str(title) for name, title in told.get("titles", {}).items()},
-        held_out=tuple(told.get("held_out", ())),
-        broken=tuple((str(one["file"]), str(one["reason"])) for one in told.get("broken", ())),
+        class_word=str(table.get("class", "subject")),
+        resolution=int(table.get("resolution", 0)),
+        pictures=int(table.get("pictures", 0)),
+        methods=tuple(table.get("methods", ())),
+        titles={str(name): str(title) for name, title in table.get("titles", {}).items()},
+        held_out=tuple(table.get("held_out", ())),
+        broken=tuple((str(entry["file"]), str(entry["reason"])) for entry in table.get("broken", ())),
         drawing=_pairs(tables.get("drawing", {})),
         encoders=_pairs(tables.get("encoders", {})),
     )
@@ -137,8 +139,10 @@ def _pairs(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _sheet(folder: Path) -> Sheet:
     record = SheetRecord.read(folder)
-    pictures = tuple(Picture(folder / one.file, one.prompt, one.seed) for one in record.pictures)
-    return Sheet(record.method, record.replicate, record.role, tuple(one for one in pictures if one.path.exists()))
+    pictures = tuple(Picture(folder / entry.file, entry.prompt, entry.seed) for entry in record.pictures)
+    return Sheet(
+        record.method, record.replicate, record.role, tuple(picture for picture in pictures if picture.path.exists())
+    )
 
 
 def _trial(folder: Path) -> Trial:

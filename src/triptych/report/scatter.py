@@ -1,4 +1,4 @@
-"""Two criteria against each other, with the Pareto front, and a name at every mark that covers nothing."""
+"""A scatter plot of two criteria, with the Pareto front and labels that do not overlap."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from itertools import pairwise
 from ..verdict.intervals import Interval
 from .plots import Scale, label, ticks
 
-LETTER = 7.0  # pixels, the width of an average letter of a name
-MARKS = (  # a shape for each method beside its colour, in a box of -1..1
+LETTER = 7.0  # pixels, the average width of a letter in a label
+MARKS = (  # a shape for each method, in a box of -1..1
     "M-1,0A1,1 0 1 1 1,0A1,1 0 1 1 -1,0Z",
     "M-.9,-.9H.9V.9H-.9Z",
     "M0,-1.15L1.1,.85H-1.1Z",
@@ -41,22 +41,24 @@ class Box:
     bottom: float
 
     def overlap(self, other: "Box") -> float:
-        """The shared area in square pixels; 0 where they do not touch."""
+        """The shared area in square pixels; 0 where the boxes do not overlap."""
         wide = min(self.right, other.right) - max(self.left, other.left)
         high = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(wide, 0) * max(high, 0)
 
 
-Ticks = Callable[[float, float], list[tuple[float, str]]]  # between two values, each with its words
+Ticks = Callable[
+    [float, float], list[tuple[float, str]]
+]  # from two limits to the ticks between them, each with its text
 
 
 def scatter(
     points: Sequence[Point], front: Sequence[str], x_title: str, y_title: str, x_ticks: Ticks | None = None
 ) -> str:
-    """The plot of at least one point; `front` names the points that no other beats in both criteria."""
+    """The plot of one or more points. `front` names the points that no other point beats in both criteria."""
     x = _scale([point.x for point in points], 56, WIDTH - 22)
     y = _scale([point.y for point in points], HEIGHT - 48, 18)
-    corners = sorted((x(one.x.value), y(one.y.value)) for one in points if one.name in front)
+    corners = sorted((x(point.x.value), y(point.y.value)) for point in points if point.name in front)
     stairs = _stairs(corners, x.start, y.start)
     line = "".join(f"{'L' if index else 'M'}{across},{down}" for index, (across, down) in enumerate(stairs))
     parts = [*_axes(x, y, x_title, y_title, x_ticks or _plain), f'<path class="front" d="{line}"/>']
@@ -68,12 +70,12 @@ def scatter(
             f'<g class="m{point.slot}"><path class="shape" transform="{at}" d="{MARKS[point.slot % len(MARKS)]}"/>'
             f'<text class="name" x="{box.left:.1f}" y="{box.top + 11:.1f}">{escape(point.name)}</text></g>'
         )
-    told = "; ".join(_told(point, x_title, y_title, x_ticks is None) for point in points)
+    label_text = "; ".join(_words(point, x_title, y_title, x_ticks is None) for point in points)
     body = "".join(parts)
-    return f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}">{body}</svg>'
+    return f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label_text)}">{body}</svg>'
 
 
-def _told(point: Point, x_title: str, y_title: str, plain: bool) -> str:
+def _words(point: Point, x_title: str, y_title: str, plain: bool) -> str:
     across = f"{x_title} {point.x.value:.2f}, " if plain else ""
     return f"{point.name}: {across}{y_title} {point.y.value:.2f}"
 
@@ -85,9 +87,9 @@ def _plain(low: float, high: float) -> list[tuple[float, str]]:
 def place(
     points: Sequence[Point], x: Scale, y: Scale, inside: Box, stairs: Sequence[tuple[float, float]] = ()
 ) -> list[Box]:
-    """Where each name goes: near its mark, inside the plot, over no other name or mark, and over few lines.
+    """The box of each label: near its mark, inside the plot, over no other label or mark, and over few lines.
 
-    Names are placed one after the other, each where it costs least among positions around its mark.
+    Labels are placed one after the other, each at the position around its mark with the lowest cost.
     """
     marks = [Box(x(p.x.value) - 7, y(p.y.value) - 7, x(p.x.value) + 7, y(p.y.value) + 7) for p in points]
     lines = [bar for p in points for bar in _bars(p, x, y)]
@@ -111,7 +113,7 @@ def _cost(box: Box, taken: Sequence[Box], lines: Sequence[Box], inside: Box) -> 
 
 
 def _stairs(corners: Sequence[tuple[float, float]], left: float, bottom: float) -> list[tuple[float, float]]:
-    """The border of what the front dominates, from the left edge over every corner to the bottom edge; pixels."""
+    """The corners of the Pareto front in pixels, from the left edge to the bottom edge."""
     stairs: list[tuple[float, float]] = []
     before = left
     for across, down in corners:

@@ -1,4 +1,4 @@
-"""The criteria as columns of a table of intervals, and the paired differences as one table a criterion."""
+"""The criteria as columns of a table of intervals, and the paired differences as one table per criterion."""
 
 import math
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ DECISIONS = {
 
 @dataclass(frozen=True)
 class Criterion:
-    """A column of the table of measurements; `limits` fixes its axis, `named` its ticks."""
+    """A column of the table of measurements. `limits` are the ends of its axis, `named` are its ticks with labels."""
 
     title: str
     meaning: str
     limits: tuple[float, float] | None = None
     named: tuple[tuple[float, str], ...] = ()
-    more: bool = False  # shown among the further criteria
-    from_floor: bool = False  # the bare base is its 0
+    more: bool = False  # shown under "Further criteria"
+    from_floor: bool = False  # 0 is the bare base
 
 
 CRITERIA = {
     "both": Criterion(
-        "Both at once", "likeness times prompt, picture by picture; 1: your own pictures with everything there",
+        "Both at once", "likeness times prompt fidelity, per picture; 1: your pictures with everything in the prompt",
         named=((0, "nothing 0"), (1, "all 1")), from_floor=True,
     ),
     "fidelity": Criterion(
@@ -43,35 +43,35 @@ CRITERIA = {
     ),
     "prompt_fidelity": Criterion(
         "Prompt fidelity",
-        "what the prompt names, multiplied; 0: by chance, 1: as in real pictures; marked: yours by their captions",
+        "product over what the prompt names; 0: chance, 1: as in real pictures; mark: yours by their captions",
         (0, 1),
     ),
     "base_preservation": Criterion(
-        "Base preservation", "unrelated prompts; 1: the same picture, 0: another prompt's; marked: another seed",
+        "Base preservation", "unrelated prompts; 1: the same picture, 0: one of another prompt; mark: another seed",
     ),
     "leakage": Criterion(
-        "Leakage", "how far the class word alone drifts towards yours, on fidelity's scale; lower is better",
+        "Leakage", "how far the class word alone moves towards yours, on the scale of fidelity; lower is better",
         named=((0, "none 0"),), from_floor=True,
     ),
     "memorisation": Criterion(
-        "Memorisation", "nearer to training than to held-out pictures; more than the bare base is suspect",
+        "Memorisation", "closer to training than to held-out pictures; more than the bare base is suspect",
     ),
     "portability": Criterion(
         "Portability", "fidelity on another base of the family", named=((0, "floor 0"), (1, "ceiling 1")),
         from_floor=True,
     ),
-    "copying": Criterion("Copying", "share of pictures that are a training picture over again", (0, 1), more=True),
+    "copying": Criterion("Copying", "share of pictures that copy a training picture", (0, 1), more=True),
     "class_drift": Criterion("Class drift", "how far the class word alone has moved, in any direction", more=True),
-    "prompt_thing": Criterion("The thing", "is the thing asked for there, by its rank among all", (0, 1), more=True),
+    "prompt_thing": Criterion("The thing", "whether the thing is there, by its rank among all", (0, 1), more=True),
     "prompt_background": Criterion("The background", "by the rank of its colour", (0, 1), more=True),
-    "prompt_place": Criterion("The place", "by where the drawing's middle lies", (0, 1), more=True),
-    "prompt_size": Criterion("The size", "by the box that holds the drawing", (0, 1), more=True),
-    "diversity": Criterion("Diversity", "how unlike the pictures of one prompt are", more=True),
-    "vendi": Criterion("Vendi score", "effectively different pictures a prompt, up to the number of seeds", more=True),
-    "consistency": Criterion("Consistency", "how alike the pictures of different prompts are", more=True),
-    "subject_fidelity": Criterion("Similarity", "cosine to your pictures; marked: floor and ceiling", more=True),
+    "prompt_place": Criterion("The place", "by the centre of the drawing", (0, 1), more=True),
+    "prompt_size": Criterion("The size", "by the bounding box of the drawing", (0, 1), more=True),
+    "diversity": Criterion("Diversity", "how different the pictures of one prompt are", more=True),
+    "vendi": Criterion("Vendi score", "effective number of different pictures per prompt", more=True),
+    "consistency": Criterion("Consistency", "how similar the pictures of different prompts are", more=True),
+    "subject_fidelity": Criterion("Similarity", "cosine to your pictures; marks: floor and ceiling", more=True),
     "centroid_distance": Criterion(
-        "Centroid distance", "from the middle of yours, squared; lower is better", more=True
+        "Centroid distance", "squared distance to the mean of yours; lower is better", more=True
     ),
 }  # fmt: skip
 
@@ -86,13 +86,13 @@ class Cell:
 @dataclass(frozen=True)
 class Column:
     criterion: Criterion
-    cells: tuple[Cell | None, ...]  # one a row of the table
+    cells: tuple[Cell | None, ...]  # one per row of the table
     axis: Markup
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two methods in one criterion; `words` say how the first stands to the other."""
+    """Two methods compared in one criterion. `words` state the decision."""
 
     difference: Difference
     words: str
@@ -105,11 +105,11 @@ class Comparison:
     margin: str  # "" where none is stated
     pairs: tuple[Pair, ...]
     axis: Markup
-    told: str  # how the pairs were decided, in few words
+    summary: str  # how many pairs are decided
 
 
 def columns(verdict: Verdict, rows: Sequence[str], more: bool) -> list[Column]:
-    """The main criteria, or the further ones; those that nobody knows are further ones."""
+    """The columns of the main criteria, or of the further ones. An unknown criterion is a further one."""
     table = {BASE: verdict.base, **verdict.methods}
     found = {name for row in rows for name in table[row]}
     order = [name for name in CRITERIA if name in found] + sorted(found - CRITERIA.keys())
@@ -118,7 +118,7 @@ def columns(verdict: Verdict, rows: Sequence[str], more: bool) -> list[Column]:
 
 
 def _criterion(name: str) -> Criterion:
-    """Components of prompts are named by the base, so they are not all known here."""
+    """The criterion of that name. A base names the components of its prompts, so some names are not in `CRITERIA`."""
     plain = name.removeprefix(PREFIX).replace("_", " ")
     return CRITERIA.get(name, Criterion(plain.capitalize(), "", more=True))
 
@@ -143,7 +143,7 @@ def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str]
 
 
 def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
-    """The floor and the ceiling, for the criterion that they are measured in; what real pictures keep of captions."""
+    """The ticks that come from a criterion's anchors: floor and ceiling, real pictures, or the reseeded base."""
     anchors = verdict.anchors
     if name == "prompt_fidelity" and anchors.prompts is not None:
         return ((0.0, "0"), (anchors.prompts, f"yours {figure(anchors.prompts)}"))
@@ -154,7 +154,7 @@ def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
 
 
 def comparisons(verdict: Verdict) -> list[Comparison]:
-    """The paired differences, a table a criterion, in the order of the columns."""
+    """The paired differences, one table per criterion, in the order of the columns."""
     by_criterion: dict[str, list[Difference]] = {name: [] for name in CRITERIA}
     for one in verdict.differences:
         by_criterion.setdefault(one.criterion, []).append(one)
@@ -171,6 +171,6 @@ def _comparison(name: str, differences: Sequence[Difference]) -> Comparison:
     )
     named = [(-far, plots.label(float(f"{-far:.1g}"))), (0.0, "0"), (far, plots.label(float(f"{far:.1g}")))]
     decided = sum(one.decision != "undecided" for one in differences)
-    told = f"{decided} of {len(differences)} decided"
+    summary = f"{decided} of {len(differences)} decided"
     axis = Markup(plots.axis(scale, named, width=160))
-    return Comparison(_criterion(name).title, figure(margin) if margin else "", pairs, axis, told)
+    return Comparison(_criterion(name).title, figure(margin) if margin else "", pairs, axis, summary)

@@ -1,4 +1,4 @@
-"""What each need weighs against what: one plot of two things a need, with its Pareto front."""
+"""The trade-off behind each need: one plot of two criteria per need, with its Pareto front."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,22 +17,22 @@ from .colours import slot
 
 @dataclass(frozen=True)
 class Trade:
-    """One plot; `front` are the methods that no other beats in both."""
+    """One plot. `front` lists the methods that no other method beats on both axes."""
 
-    name: str  # of its switch
+    name: str  # of its button
     plot: Markup
     front: tuple[str, ...]
-    across: str  # what further right means, in words
+    meaning: str  # what higher and further right mean, in words
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What lies on an axis: its title, what more of it means, and a method's value, None where it was not measured."""
+    """An axis: its title, what more of it means, and the value of a method (None where it was not measured)."""
 
     title: str
     meaning: str
     value: Callable[[Verdict, str], Interval | None]
-    words: Callable[[float], str] | None = None  # of a tick on a logarithmic axis that grows to the left
+    words: Callable[[float], str] | None = None  # the text of a tick, on a logarithmic axis that grows to the left
 
 
 def _measured(criterion: str) -> Callable[[Verdict, str], Interval | None]:
@@ -53,17 +53,17 @@ def _less_is_right(amount: float) -> Interval:
     return Interval(-math.log10(max(amount, 1e-3)), -math.inf, math.inf, 1)
 
 
-BOTH = Axis("both at once", "is your pictures and the prompt", _measured("both"))
-FIDELITY = Axis("subject fidelity", "is more faithful to your pictures", _measured("fidelity"))
+BOTH = Axis("both at once", "is closer to your pictures and the prompt", _measured("both"))
+FIDELITY = Axis("subject fidelity", "is more like your pictures", _measured("fidelity"))
 PROMPTS = Axis("prompt fidelity", "follows the prompt better", _measured("prompt_fidelity"))
-CALM = Axis("base preservation", "disturbs the rest of the base less", _measured("base_preservation"))
-TRADES = {  # need -> its switch, across, up
-    "fidelity": ("against the base", CALM, BOTH),
+CALM = Axis("base preservation", "changes the rest of the base less", _measured("base_preservation"))
+TRADES = {  # need -> name of its button, horizontal axis, vertical axis
+    "fidelity": ("both and preservation", CALM, BOTH),
     "editability": ("likeness and prompt", PROMPTS, FIDELITY),
-    "small": ("against the file", Axis("size of the file", "is a smaller file", _bytes, size), BOTH),
-    "fast": ("against the time", Axis("training alone", "trains in less time", _seconds, duration), BOTH),
+    "small": ("both and file size", Axis("size of the file", "is a smaller file", _bytes, size), BOTH),
+    "fast": ("both and training time", Axis("training alone", "trains in less time", _seconds, duration), BOTH),
     "portable": (
-        "on another base",
+        "both and portability",
         Axis("fidelity on another base", "carries over to another base", _measured("portability")),
         BOTH,
     ),
@@ -71,7 +71,7 @@ TRADES = {  # need -> its switch, across, up
 
 
 def trades(verdict: Verdict, methods: Sequence[str]) -> list[Trade]:
-    """The plots of all needs that were measured for two methods or more, that of the study's need first."""
+    """The plots of all needs that two or more methods were measured for. The study's own need comes first."""
     needs = sorted(NEEDS, key=lambda need: need != verdict.recommendation.need)
     return [trade for need in needs if (trade := _trade(verdict, methods, *TRADES[need]))]
 
@@ -89,12 +89,12 @@ def _trade(verdict: Verdict, methods: Sequence[str], name: str, across: Axis, up
     words = across.words
     labels = (lambda low, high: _log_ticks(low, high, words)) if words else None
     plot = scatter.scatter(marks, [title(method) for method in best], across.title, up.title, labels)
-    told = f"Higher {up.meaning}; further right {across.meaning}."
-    return Trade(name, Markup(plot), best, told)
+    meaning = f"Higher {up.meaning}; further right {across.meaning}."
+    return Trade(name, Markup(plot), best, meaning)
 
 
 def _log_ticks(low: float, high: float, words: Callable[[float], str]) -> list[tuple[float, str]]:
-    """At 1 and 3 times powers of ten, few enough to be read; the axis grows to the left."""
+    """Ticks at powers of ten, and at 3 times them on a short axis. The axis grows to the left."""
     values = [
         factor * 10.0**power
         for power in range(math.floor(-high) - 1, math.ceil(-low) + 1)

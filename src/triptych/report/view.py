@@ -1,4 +1,4 @@
-"""What the page shows, as frozen values: the template only lays them out."""
+"""The content of the page as frozen values. The template only lays them out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from .reading import Reading
 from .table import Column, Comparison, columns, comparisons
 from .trade import Trade, trades
 
-QUESTIONS = {  # the method asked about, and the question
+QUESTIONS = {  # answer -> the method it is about, and the question
     "textual_inversion_is_enough": ("textual-inversion", "Is textual inversion enough?"),
     "dreambooth_is_excessive": ("dreambooth", "Is DreamBooth excessive?"),
     "hypernetwork_is_a_middle_ground": ("hypernetwork", "Is a hypernetwork a good middle ground?"),
 }
-NEED_WORDS = {  # after "Recommended for", and as a wish
+NEED_WORDS = {  # need -> its words after "Recommended for", and as a sentence
     "fidelity": ("fidelity", "It should look like mine"),
     "editability": ("editability", "It should follow my prompts"),
     "small": ("a small file", "The file should be small"),
@@ -44,7 +44,7 @@ class Yours:
 
 @dataclass(frozen=True)
 class File:
-    """Something to take away; `says` is the word that calls it, `method` is empty where the name tells none."""
+    """A file to download. `says` is its word in prompts; `method` is empty where the name has no method."""
 
     name: str
     size: str
@@ -55,11 +55,11 @@ class File:
 @dataclass(frozen=True)
 class View:
     reading: Reading
-    answers: tuple[tuple[str, str, Answer], ...]  # the method asked about, the question, the answer
+    answers: tuple[tuple[str, str, Answer], ...]  # the method it is about, the question, the answer
     together: tuple[tuple[str, str, Answer], ...]  # the combination, the question, the answer
     need: str
     choice: Choice
-    needs: tuple[tuple[str, str, Choice], ...]  # the wish, what it weighs, the choice
+    needs: tuple[tuple[str, str, Choice], ...]  # the need as a sentence, what it weighs, the choice
     yours: tuple[Yours, ...]
     concept: Grid
     class_word: Grid
@@ -68,10 +68,10 @@ class View:
     columns: tuple[Column, ...]
     more: tuple[Column, ...]  # further criteria
     comparisons: tuple[Comparison, ...]
-    flags: tuple[tuple[str, tuple[str, ...]], ...]  # what to beware of, and of which methods
+    flags: tuple[tuple[str, tuple[str, ...]], ...]  # a warning, and the methods that it is about
     trades: tuple[Trade, ...]
     curves: tuple[Curve, ...]
-    fixed: bool  # whether a loss on a fixed batch was looked at
+    fixed: bool  # whether any training logged a fixed-batch loss
     costs: tuple[Cost, ...]
     files: tuple[File, ...]
     failures: tuple[tuple[str, str], ...]
@@ -111,7 +111,7 @@ def view(reading: Reading, folder: Path) -> View:
 
 
 def _yours(reading: Reading) -> list[Yours]:
-    """The concept's pictures, and which of them no training saw."""
+    """The concept's pictures, and which of them no training used."""
     seen = {name for trial in reading.trials for name in trial.pictures}
     names = sorted(seen | set(reading.study.held_out))
     known = names if len(names) == len(reading.thumbs) else [""] * len(reading.thumbs)
@@ -125,14 +125,17 @@ def _yours(reading: Reading) -> list[Yours]:
 
 
 def _flags(reading: Reading, methods: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """What to beware of, each sentence once, with the methods that it is said of."""
-    said: dict[str, list[str]] = {}
+    """The warnings, each sentence once, with the methods that it is about."""
+    methods_of: dict[str, list[str]] = {}
     flags = reading.verdict.flags
     for method in sorted(flags, key=order):
         for sentence in flags[method]:
-            said.setdefault(sentence, []).append(method)
+            methods_of.setdefault(sentence, []).append(method)
     decided = chosen(reading, methods)
-    return [*((sentence, tuple(of)) for sentence, of in said.items()), *([(CHOSEN, decided)] if decided else [])]
+    return [
+        *((sentence, tuple(names)) for sentence, names in methods_of.items()),
+        *([(CHOSEN, decided)] if decided else []),
+    ]
 
 
 def _file(path: Path, reading: Reading) -> File:

@@ -34,7 +34,7 @@ INTERVAL = 0.01  # seconds between looks at the memory
 
 
 @dataclass(frozen=True)
-class Alone:
+class AloneCost:
     """Seconds a step (of the whole, where nothing is stepped), and peak bytes above the loaded base."""
 
     seconds: float
@@ -68,7 +68,7 @@ def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def measure_alone(work: Work, run: Run) -> Alone | None:
+def measure_alone(work: Work, run: Run) -> AloneCost | None:
     """A few steps of one run in a process of its own; None, and a note, where that process fails."""
     steps = work.budget.cost_steps + 1  # the first one warms up
     few = {
@@ -87,14 +87,14 @@ def measure_alone(work: Work, run: Run) -> Alone | None:
     process.start()
     theirs.close()
     try:
-        answer: Alone | str = ours.recv()
+        answer: AloneCost | str = ours.recv()
     except EOFError:
         answer = "the process that measures it was killed"
     except KeyboardInterrupt:
         process.kill()
         raise
     process.join()
-    if isinstance(answer, Alone):
+    if isinstance(answer, AloneCost):
         return answer
     work.progress.note(f"what {run.method} costs alone could not be measured: {answer}")
     return None
@@ -102,7 +102,7 @@ def measure_alone(work: Work, run: Run) -> Alone | None:
 
 def _answer(task: Task, connection: Connection) -> None:
     """Send what was measured, or the first line of what went wrong."""
-    answer: Alone | str
+    answer: AloneCost | str
     try:
         answer = _measure(task)
     except Exception as error:  # whatever it is, it is the cost that is missing, not the study
@@ -111,7 +111,7 @@ def _answer(task: Task, connection: Connection) -> None:
         connection.send(answer)
 
 
-def _measure(task: Task) -> Alone:
+def _measure(task: Task) -> AloneCost:
     torch.set_num_threads(task.threads)
     base = task.place.open()
     examples = task.examples.to(base.device)
@@ -122,7 +122,7 @@ def _measure(task: Task) -> Alone:
         fit(base, [trial], progress=lambda done, total: moments.append(time.perf_counter()))
         whole = time.perf_counter() - began
     seconds = (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else whole
-    return Alone(seconds, peak[0])
+    return AloneCost(seconds, peak[0])
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
         watcher.join()
 
 
-def cost_of(run: Run, alone: Alone | None, tuning_trials: int) -> Cost:
+def cost_of(run: Run, alone: AloneCost | None, tuning_trials: int) -> Cost:
     """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
     record = TrialRecord.read(run.folder)
     return Cost(

@@ -58,7 +58,7 @@ class Layout:
         return self.out / "verdict.json"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Nobody else works in this folder for as long as the block lasts.
 
         Raises:

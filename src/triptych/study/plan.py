@@ -193,7 +193,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
         "drawing": asdict(base.description.drawing),
         "encoders": {
             "image": plan.image_encoder or base.description.image_encoder,
-            "text": plan.text_encoder or base.description.text_encoder or "what its world says, by pixels",
+            "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
         },
     }  # fmt: skip
     write_text(path, tomli_w.dumps(_writable(told)))

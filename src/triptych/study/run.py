@@ -41,7 +41,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
     """
     layout = Layout(out)
     concept = plan.concept()
-    with layout.alone():
+    with layout.locked():
         progress.stage("opening", 1)
         work = Work(plan, plan.place.open(), concept, layout, progress)
         _ = work.judges  # opened first, so that a study does not end for want of them

@@ -109,7 +109,7 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
     """Joint passes of at most `most` rows a step; a method that cannot share one is alone."""
     together: list[Run] = []
     for run in sorted(wanted, key=lambda run: run.replicate):
-        if _alone(run):
+        if _trains_alone(run):
             continue
         rows = sum(other.settings.batch for other in [*together, run])
         if together and rows > most:
@@ -118,10 +118,10 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
         together.append(run)
     if together:
         yield together
-    yield from ([run] for run in wanted if _alone(run))
+    yield from ([run] for run in wanted if _trains_alone(run))
 
 
-def _alone(run: Run) -> bool:
+def _trains_alone(run: Run) -> bool:
     """A run without steps has nothing to share."""
     return not run.steps or not method_named(run.method).shares_a_pass
 

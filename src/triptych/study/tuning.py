@@ -91,7 +91,7 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
     """
     layout = Layout(out)
     concepts = [plan.concept() for plan in plans]
-    with layout.alone():
+    with layout.locked():
         progress.stage("opening", 1)
         base = plans[0].place.open()
         works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
@@ -184,7 +184,7 @@ class Tuner:
                 return
             watch = Pass(search, going, concepts)
             trials = [self._trial(name, attempt, i, watch.is_joint) for attempt in going for i in concepts]
-            fitted = iter(fit(self.base, trials, leave=watch if concepts[0] == 0 else None))
+            fitted = iter(fit(self.base, trials, stop_early=watch if concepts[0] == 0 else None))
             for attempt in going:
                 own = [next(fitted) for _ in concepts]
                 attempt.fitted += own

@@ -62,12 +62,12 @@ def fit(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    leave: StopEarly | None = None,
+    stop_early: StopEarly | None = None,
 ) -> list[Fitted]:
     """Train all trials in one pass. The result of each is as if it had been trained alone.
 
-    `leave` is called with every evaluation of fixed-batch losses, by owner, and returns the owners that stop early. For
-    `state`, `made_from`, `every` and `progress` see `train`.
+    `stop_early` is called with every evaluation of fixed-batch losses, by owner. It returns the owners that stop early.
+    For `state`, `made_from`, `every` and `progress` see `train`.
 
     Raises:
         TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
@@ -81,7 +81,7 @@ def fit(
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     others = [trial for i, trial in enumerate(trials) if i not in computed]
-    trained = iter(_train(base, others, state, made_from, every, progress, leave) if others else ())
+    trained = iter(_train(base, others, state, made_from, every, progress, stop_early) if others else ())
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
 
 

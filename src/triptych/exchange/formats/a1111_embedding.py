@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
 from ...families import family_named
-from ..word_files import ROWS, described, family_of, vectors_of, word_artifact
+from ..word_files import ROWS, described, embedding_family, vectors_of, word_artifact
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class A1111Embedding(Format):
         if name is None:
             return None
         layouts = {ROWS: file.layouts[name]}
-        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, file.values), (file.path.stem,))
+        return Recognised(
+            self.kind, self.name, embedding_family(layouts), described(layouts, file.values), (file.path.stem,)
+        )
 
     def read(self, file: TensorFile) -> Artifact:
         name = str(_param(file))
@@ -51,7 +53,7 @@ class A1111Embedding(Format):
 
         vectors = vectors_of(artifact, self.name)
         if ROWS not in vectors:
-            title = family_named(family_of(vectors) or "sdxl").title
+            title = family_named(embedding_family(vectors) or "sdxl").title
             raise TriptychError(f"{self.name} has one CLIP's vectors, and this embedding is for {title}: take kohya")
         told = artifact.provenance
         step = str(told.get("step", getattr(artifact.settings, "steps", 0)))

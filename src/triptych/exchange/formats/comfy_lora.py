@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from ...families import families, family_named
-from ..lora_files import LEAVES, artifact_of, family_of, from_original, original_names, recognised, without_rank_0
+from ..lora_files import LEAVES, artifact_of, from_original, lora_family, original_names, recognised, without_rank_0
 from ..other_families import other_family
 from ..word_files import BUNDLED
 from . import Format, Recognised
@@ -45,7 +45,7 @@ class ComfyLora(Format):
 
     def read(self, file: TensorFile) -> Artifact:
         layers, _ = without_rank_0(_layers(file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))))
-        family = family_of(layers, file.metadata)
+        family = lora_family(layers, file.metadata)
         original, denoiser = original_names(family), families().get(family or "", family_named("sdxl")).denoiser
         named = {}
         for path, leaves in layers.items():

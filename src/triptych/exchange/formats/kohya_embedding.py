@@ -24,7 +24,7 @@ from ..word_files import (
     ROWS,
     SDXL,
     described,
-    family_of,
+    embedding_family,
     own_names,
     vectors_of,
     word_artifact,
@@ -52,7 +52,7 @@ class KohyaEmbedding(Format):
         unread = " and ".join(name for name in file.layouts if name in LEFT_OUT)
         notes = (f"left out {unread}, vectors for the text encoder's output, which no base here takes",)
         return Recognised(
-            self.kind, self.name, family_of(layouts), described(layouts, {}), (_token(file, names),),
+            self.kind, self.name, embedding_family(layouts), described(layouts, {}), (_token(file, names),),
             notes=notes if unread else (),
         )  # fmt: skip
 

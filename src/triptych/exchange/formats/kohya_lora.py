@@ -17,8 +17,8 @@ from ..lora_files import (
     alphas_of,
     artifact_of,
     dotted,
-    family_of,
     from_original,
+    lora_family,
     original_names,
     read_otherwise,
     recognised,
@@ -60,7 +60,7 @@ class KohyaLora(Format):
 
     def read(self, file: TensorFile) -> Artifact:
         layers, _ = without_rank_0(_layers(file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))))
-        family = family_of(layers, file.metadata)
+        family = lora_family(layers, file.metadata)
         original, denoiser = original_names(family), families().get(family or "", family_named("sdxl")).denoiser
         return artifact_of({_path(key, denoiser, original): leaves for key, leaves in layers.items()}, {}, file)
 
@@ -149,7 +149,7 @@ def _names(
     if base is not None:
         family = base.family
     else:
-        found = family_of(layers, {}) or artifact.provenance.get("family", "")
+        found = lora_family(layers, {}) or artifact.provenance.get("family", "")
         family = families().get(found, family_named("sd1"))
     if not family.original_lora:
         return {}, family.kohya_prefixes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import TriptychError
 from ...files.layout import Layout
 from ...files.tensorfile import TensorFile
-from ..word_files import ROWS, described, family_of, word_artifact
+from ..word_files import ROWS, described, embedding_family, word_artifact
 from . import Format, Recognised
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class PictureEmbedding(Format):
             return None
         rows = _rows(file.path, told)
         layouts = {ROWS: Layout("F32", (len(rows), len(rows[0])))}
-        return Recognised(self.kind, self.name, family_of(layouts), described(layouts, told), (_token(file, told),))
+        return Recognised(
+            self.kind, self.name, embedding_family(layouts), described(layouts, told), (_token(file, told),)
+        )
 
     def read(self, file: TensorFile) -> Artifact:
         import torch
