@@ -16,7 +16,7 @@ from tests.worlds import SAY, examples, learned, look, settings, trial
 from triptych.base import Base, generator, open_base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, Part, compose
-from triptych.exchange.conversion import Order, convert
+from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.export import Change, write_diffusers_folder, write_single_file
 from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.saving import save
@@ -174,7 +174,7 @@ def test_a_lora_in_other_layouts(flow: Base, layout: str, tmp_path: Path) -> Non
     artifact = learned(flow, trial("lora", targets="attention+mlp"))
     artifact = Artifact(artifact.method, artifact.settings, artifact.tensors, {"family": "zimage"})
     save(artifact, tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", layout, tmp_path / "other.safetensors"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", layout, tmp_path / "other.safetensors"))
     file = TensorFile.open(tmp_path / "other.safetensors")
     assert (recognise(file).kind, recognise(file).family) == ("lora", "zimage")
     assert all(name.startswith(("lora_unet_", "transformer.")) for name in file.layouts)
@@ -186,7 +186,7 @@ def test_a_lora_in_other_layouts(flow: Base, layout: str, tmp_path: Path) -> Non
 
 def test_a_word_in_another_layout(flow: Base, tmp_path: Path) -> None:
     save(learned(flow, trial("textual-inversion")), tmp_path / "own.safetensors")
-    convert(Order(tmp_path / "own.safetensors", "kohya-embedding", tmp_path / "dog.safetensors"))
+    convert(ConversionRequest(tmp_path / "own.safetensors", "kohya-embedding", tmp_path / "dog.safetensors"))
     assert list(TensorFile.open(tmp_path / "dog.safetensors").layouts) == ["qwen3_4b"]
     assert recognise(TensorFile.open(tmp_path / "dog.safetensors")).family == "zimage"
     read = open_artifact(tmp_path / "dog.safetensors")
@@ -195,7 +195,7 @@ def test_a_word_in_another_layout(flow: Base, tmp_path: Path) -> None:
     with read.apply(flow):
         assert torch.equal(look(flow), one)
     with pytest.raises(TriptychError, match="this embedding is for Z-Image"):
-        convert(Order(tmp_path / "own.safetensors", "a1111-embedding", tmp_path / "dog.pt"))
+        convert(ConversionRequest(tmp_path / "own.safetensors", "a1111-embedding", tmp_path / "dog.pt"))
 
 
 def test_a_dreambooth_becomes_a_folder_that_diffusers_opens(flow: Base, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ..families import by_metadata
 from ..files.tensorfile import TensorFile
 
 LEAF = re.compile(r"[._](lora_(A|B|up|down)|lora\.(up|down)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|diff)(\.|$)")
@@ -27,7 +28,7 @@ FORMS = (  # of a layer's path, dots and underscores alike -> family
 STATED = {  # beginnings of modelspec.architecture and ss_base_model_version -> family
     "flux": "Flux", "sd3": "SD3", "stable-diffusion-3": "SD3", "stable-cascade": "Stable Cascade", "wan": "Wan",
     "hunyuan-video": "HunyuanVideo", "hunyuan_video": "HunyuanVideo", "hunyuan": "HunyuanDiT", "lumina": "Lumina 2",
-    "qwen": "Qwen-Image", "chroma": "Chroma", "auraflow": "AuraFlow", "pixart": "PixArt", "z-image": "Z-Image",
+    "qwen": "Qwen-Image", "chroma": "Chroma", "auraflow": "AuraFlow", "pixart": "PixArt",
     "stable-diffusion-xl-v1-refiner": "the SDXL refiner", "sdxl_refiner": "the SDXL refiner",
 }  # fmt: skip
 FLUX_WIDTH = 3072  # of its transformer; SD3's are 1536 and 2432 wide
@@ -40,8 +41,8 @@ def other_family(file: TensorFile) -> str | None:
     """The family of a LoRA that fits no base here; None where it may fit one, or the file is no LoRA."""
     if not any(LEAF.search(name) for name in file.layouts):
         return None
-    by_layers = _by_layers(file)
-    if by_layers is None:
+    by_layers, known = _by_layers(file), by_metadata(file.metadata)
+    if by_layers is None or (known and known.title in by_layers):
         return None
     return _stated(file.metadata) or by_layers
 
