@@ -1,4 +1,4 @@
-"""A study: plan, trials, sheets, scores, verdict, report, each stage a file on disk that the next one reads."""
+"""A study: plan, trials, sheets, scores, verdict, report. Each stage writes files that the next stage reads."""
 
 from .plan import Plan, read
 from .progress import Progress, Silent

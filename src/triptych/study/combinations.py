@@ -1,4 +1,4 @@
-"""The names of combinations: several methods whose results are attached at once, as rows of a study."""
+"""The names of combinations: several methods whose results are attached at once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ GROUPS = {
 
 
 def combinations_of(text: str) -> tuple[str, ...]:
-    """`word+lora,all` as the names of rows, such as `textual-inversion+lora`; each once.
+    """Read a list such as `word+lora,all` as names of combinations, such as `textual-inversion+lora`, each once.
 
-    `all` is the word, the hypernetwork and the LoRA at once; `leave-one-out` is that, and it without each of them.
+    `all` is the word, the hypernetwork and the LoRA at once. `leave-one-out` is `all`, and `all` without each of them.
 
     Raises:
         TriptychError: an unknown method, a method twice in one combination, or a combination of one.
     """
     names = (name.strip() for name in text.split(",") if name.strip())
-    return tuple(dict.fromkeys(_combination(one) for name in names for one in GROUPS.get(name, (name,))))
+    return tuple(dict.fromkeys(_combination(member) for name in names for member in GROUPS.get(name, (name,))))
 
 
 def _combination(name: str) -> str:

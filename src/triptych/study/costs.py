@@ -1,4 +1,7 @@
-"""What each method costs, measured alone: a joint pass hides it, and a process's peak of memory only grows."""
+"""The cost of each method, measured alone in a process of its own.
+
+A joint pass does not show the cost of one method, and the peak memory of a process never falls.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ INTERVAL = 0.01  # seconds between looks at the memory
 
 @dataclass(frozen=True)
 class AloneCost:
-    """Seconds a step (of the whole, where nothing is stepped), and peak bytes above the loaded base."""
+    """Seconds per step (of the whole where there are no steps), and peak bytes above the loaded base."""
 
     seconds: float
     peak_bytes: int
@@ -43,7 +46,7 @@ class AloneCost:
 
 @dataclass(frozen=True)
 class Task:
-    """What the other process needs."""
+    """The input of the measuring process."""
 
     place: Place
     method: str
@@ -54,13 +57,13 @@ class Task:
 
 
 def prepare() -> None:
-    """Begin to load the libraries in the process that the measuring ones are forked from, while other work goes on.
+    """Start the fork server of the measuring processes. It loads the libraries while other work goes on.
 
-    That process and those forked from it have SIGINT blocked: Ctrl-C reaches the whole group of a terminal, and what
-    they would print of it is a traceback. They end when this process does.
+    SIGINT is blocked in the fork server and its children. Ctrl-C reaches all processes of a terminal, and theirs would
+    print tracebacks. They end when this process ends.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    resource_tracker.ensure_running()  # first, for it would unblock the signal
+    resource_tracker.ensure_running()  # first, since it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -69,21 +72,21 @@ def prepare() -> None:
 
 
 def measure_alone(work: Work, run: Run) -> AloneCost | None:
-    """A few steps of one run in a process of its own; None, and a note, where that process fails."""
+    """Measure a few steps of one run in a process of its own. If that process fails, note it and return None."""
     steps = work.budget.cost_steps + 1  # the first one warms up
     few = {
         "steps": min(steps, run.steps),
         "fixed_every": 0,
         "keep": "last",
         "patience": 0,
-    }  # what learning itself takes
+    }  # measure training alone
     settings = replace(run.settings, **few) if run.steps else run.settings
     cpu = work.examples(run.train).to("cpu")
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
     prepare()
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(task, theirs), daemon=True)
+    process = context.Process(target=_send_cost, args=(task, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -100,14 +103,14 @@ def measure_alone(work: Work, run: Run) -> AloneCost | None:
     return None
 
 
-def _answer(task: Task, connection: Connection) -> None:
-    """Send what was measured, or the first line of what went wrong."""
+def _send_cost(task: Task, connection: Connection) -> None:
+    """Send the measured cost, or the first line of the error."""
     answer: AloneCost | str
     try:
         answer = _measure(task)
-    except Exception as error:  # whatever it is, it is the cost that is missing, not the study
+    except Exception as error:  # any error loses the cost only, not the study
         answer = first_line(error)
-    with suppress(OSError):  # nobody listens any more
+    with suppress(OSError):  # the parent has closed its end
         connection.send(answer)
 
 
@@ -127,7 +130,7 @@ def _measure(task: Task) -> AloneCost:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[list[int]]:
-    """Yields a list whose one entry is, after the block, the peak of memory inside it above what there was before."""
+    """Yield a list of one number. After the block it is the peak memory in the block, in bytes above the start."""
     peak = [0]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -152,7 +155,7 @@ def peak_memory(device: torch.device) -> Iterator[list[int]]:
 
 
 def cost_of(run: Run, alone: AloneCost | None, tuning_trials: int) -> Cost:
-    """The cost of one training of a method: its sizes, the pass it was trained in, and what it took alone."""
+    """The cost of one training: sizes, the pass it was trained in, and the cost alone."""
     record = TrialRecord.read(run.folder)
     return Cost(
         method=run.method,
@@ -170,8 +173,8 @@ def cost_of(run: Run, alone: AloneCost | None, tuning_trials: int) -> Cost:
 
 
 def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
-    """One cost a method, of its first training; those measured before are kept."""
-    known = _kept(work.layout.costs)
+    """One cost per method, measured on its first training. Earlier measurements are kept."""
+    known = _measured_before(work.layout.costs)
     firsts = list({run.method: run for run in reversed(trained)}.values())
     names = {run.method: run.folder.name for run in firsts}
     missing = [run for run in firsts if run.folder.name not in known]
@@ -183,8 +186,8 @@ def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
     return [known[names[name]] for name in work.plan.chosen if name in names]
 
 
-def _kept(path: Path) -> dict[str, Cost]:
+def _measured_before(path: Path) -> dict[str, Cost]:
     if not path.is_file():
         return {}
-    told = json.loads(path.read_text())
-    return {name: Cost(**{**cost, "trained_with": tuple(cost["trained_with"])}) for name, cost in told.items()}
+    costs = json.loads(path.read_text())
+    return {name: Cost(**{**cost, "trained_with": tuple(cost["trained_with"])}) for name, cost in costs.items()}

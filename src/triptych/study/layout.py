@@ -1,4 +1,4 @@
-"""Where a study keeps what: every stage's result lies under a key of what it was made from."""
+"""The layout of a study folder. The result of every stage lies under a key of its inputs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from filelock import FileLock, Timeout
 from ..errors import TriptychError
 from ..files.atomic import make_folder
 
-SCHEMA = 1  # of what the stages write: raise it when old results must not be mixed with new ones
+SCHEMA = 1  # of the stages' files: raise it when old results must not be mixed with new ones
 
 
 def key(*inputs: object) -> str:
-    """Ten hex digits over what a result was made from, and over the schema."""
+    """Ten hex digits that identify the inputs of a result, and the schema."""
     text = json.dumps([SCHEMA, *inputs], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The places in a study folder."""
+    """The paths in a study folder."""
 
     out: Path
 
@@ -59,10 +59,10 @@ class Layout:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else works in this folder for as long as the block lasts.
+        """Lock the folder for the length of the block.
 
         Raises:
-            TriptychError: somebody does, or nothing can be written there.
+            TriptychError: another process holds the lock, or the folder cannot be written.
         """
         make_folder(self.out)
         try:

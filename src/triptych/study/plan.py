@@ -1,4 +1,4 @@
-"""What a study is to do: all that is needed to do it again, as `study.toml`."""
+"""The plan of a study. `study.toml` keeps it, so that the study can be run again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE = "study.toml"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the user asked for. Empty means: the default of the folder or of the base."""
+    """The user's choices. An empty value stands for the default of the folder or of the base."""
 
     folder: Path
     place: Place = field(default_factory=Place)
@@ -45,27 +45,29 @@ class Plan:
     seed: int = 0
     image_encoder: str = ""
     text_encoder: str = ""
-    settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # method -> what differs from defaults
-    replicates: int = 0  # trainings of each method, each with a seed of its own
+    settings: Mapping[str, Mapping[str, Value]] = field(
+        default_factory=dict
+    )  # method -> settings that differ from the defaults
+    replicates: int = 0  # trainings of each method, each with its own seed
     together: tuple[str, ...] | None = None  # combinations, as `combinations_of` names them
-    tuned: str = ""  # a file that `triptych tune` wrote
-    prompts: int = 0  # that name the concept, one picture each
-    unrelated: int = 0  # that do not, one picture each
-    other_base: str = ""  # on which the trained files are drawn once more; empty: on none
+    tuned: str = ""  # path of a file that `triptych tune` wrote
+    prompts: int = 0  # prompts with the concept, one picture each
+    unrelated: int = 0  # prompts without it, one picture each
+    other_base: str = ""  # a second base to sample the trained files on
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
             method_named(name)
         if self.need not in NEEDS:
             raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
-        _ = self.tuning  # a bad file is told before anything is done
+        _ = self.tuning  # reports a bad file before any work
         for name in self.together or ():
             missing = [part for part in parts_of(name) if part not in self.chosen]
             if missing:
                 raise TriptychError(f"the combination {name} needs {missing[0]}, which --methods leaves out")
 
     def concept(self) -> Concept:
-        """The folder, opened and checked."""
+        """Open and check the folder."""
         return Concept.open(
             self.folder, kind=self.kind or None, class_word=self.class_word or None, token=self.token or None
         )
@@ -73,7 +75,7 @@ class Plan:
     def budget_of(self, base: Base) -> Budget:
         """
         Raises:
-            TriptychError: the base knows no budget of that name.
+            TriptychError: the base has no budget of that name.
         """
         budgets = base.description.budgets
         if self.budget not in budgets:
@@ -88,11 +90,11 @@ class Plan:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The methods to study, those that open last first."""
+        """The methods to study, in reverse order of attaching."""
         return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].opens_at, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
-        """A method's settings in layers: its own, the base's, the tuned, the budget's, the user's, the concept's."""
+        """A method's settings. Later layers win: defaults, the base's, tuned, the budget's, the user's, the concept's."""
         method = method_named(name)
         given, tuned = self.settings.get(name, {}), self.tuning.settings.get(name, {})
         settings = method.configure(base.description.methods.get(name, {}), tuned, given)
@@ -105,11 +107,11 @@ class Plan:
         return Tuned.read(Path(self.tuned)) if self.tuned else Tuned()
 
     def tuning_trials(self, name: str, base: Base) -> int:
-        """How many trainings its settings were chosen by, here or when the base's were."""
+        """The number of trainings that chose its settings, for this plan or for the base."""
         return self.tuning.trials.get(name, base.description.tuning_trials.get(name, 0))
 
     def together_on(self, base: Base) -> tuple[str, ...]:
-        """The combinations to draw: those asked for, or the base's own as far as their parts are studied."""
+        """The combinations to sample: the user's, or the base's own whose parts are all studied."""
         if self.together is not None:
             return self.together
         known = combinations_of(",".join(self.budget_of(base).together))
@@ -122,11 +124,11 @@ class Plan:
 
     @property
     def own_prompts(self) -> list[str]:
-        """Those in the folder's `prompts.txt`."""
+        """The prompts with "{}" in the folder's `prompts.txt`."""
         return [line.prompt for line in self._prompt_file.lines if "{}" in line.prompt]
 
     def unused_prompts(self, base: Base) -> list[str]:
-        """What of the folder's `prompts.txt` a study does not use, a sentence each."""
+        """One sentence for each entry of the folder's `prompts.txt` that a study does not use."""
         read = self._prompt_file
         asked, notes = read.lines, list(read.notes)
         nameless = [line for line in asked if "{}" not in line.prompt]
@@ -143,7 +145,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """What to type to do it again."""
+        """The command that runs this study again."""
         folder = str(self.folder)
         words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder]
         flags = {
@@ -168,17 +170,17 @@ class Plan:
 
 
 def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
-    """study.toml: the plan, and what it came to with this base and folder.
+    """Write study.toml: the plan, and its values for this base and folder.
 
     Raises:
-        TriptychError: the place holds a study of another plan.
+        TriptychError: the folder holds a study of another plan.
     """
     path = out / FILE
     if path.is_file():
         _compare(plan, _asked(path), out)
     first = concept.split(0)
-    told = {
-        "asked": _without_nothing(_plain(plan)),
+    content = {
+        "asked": _without_none(_plain(plan)),
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
             "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
@@ -196,11 +198,11 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
             "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
         },
     }  # fmt: skip
-    write_text(path, tomli_w.dumps(_writable(told)))
+    write_text(path, tomli_w.dumps(_writable(content)))
 
 
 def read(out: Path) -> Plan:
-    """The plan of the study in a folder.
+    """Read the plan of the study in a folder.
 
     Raises:
         TriptychError: there is none, or it cannot be read.
@@ -218,7 +220,7 @@ def read(out: Path) -> Plan:
 
 
 def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, int]:
-    """Two of the three budgets of one training, known before: pictures seen, tuning trials. Seconds are measured."""
+    """The effort of one training that is known beforehand: steps, pictures seen, tuning trials."""
     settings = plan.settings_of(name, base, concept)
     steps, batch = (settings.steps, settings.batch) if isinstance(settings, Training) else (0, 0)
     return {
@@ -232,21 +234,21 @@ def _plain(plan: Plan) -> dict[str, Any]:
     return {**asdict(plan), "folder": folder, "methods": list(plan.methods), "together": together}
 
 
-def _without_nothing(table: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has no null."""
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out None, since TOML has no null."""
     return {
-        name: _without_nothing(value) if isinstance(value, Mapping) else value
+        name: _without_none(value) if isinstance(value, Mapping) else value
         for name, value in table.items()
         if value is not None
     }
 
 
 def _writable(value: Any) -> Any:
-    """With every text as TOML can hold it."""
+    """Replace characters in all strings that TOML cannot hold."""
     if isinstance(value, Mapping):
-        return {writable(name): _writable(one) for name, one in value.items()}
+        return {writable(name): _writable(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_writable(one) for one in value]
+        return [_writable(entry) for entry in value]
     return writable(value) if isinstance(value, str) else value
 
 
@@ -259,10 +261,10 @@ def _asked(path: Path) -> dict[str, Any]:
 
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
-    """The need may change, since it only changes the recommendation; nothing else may."""
-    now, usual = (_writable(_without_nothing(_plain(one))) for one in (plan, Plan(plan.folder)))
-    before = {**usual, **before}  # older studies lack what has been added since
-    for name in (one.name for one in fields(plan) if one.name != "need"):
+    """Refuse another plan in the same folder. Only the need may differ: it changes the recommendation alone."""
+    now, usual = (_writable(_without_none(_plain(each))) for each in (plan, Plan(plan.folder)))
+    before = {**usual, **before}  # older studies lack newer fields
+    for name in (entry.name for entry in fields(plan) if entry.name != "need"):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}: give another --out, or the command it was begun with")

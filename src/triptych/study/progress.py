@@ -1,4 +1,4 @@
-"""How far a study or a training has come, for whatever shows it."""
+"""Reports of progress from a study or a training to a display."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,15 +6,15 @@ from typing import Protocol
 
 class Progress(Protocol):
     def stage(self, name: str, total: int) -> None:
-        """A stage begins that has `total` units of work."""
+        """Begin a stage with `total` units of work."""
         ...
 
     def advance(self, units: int = 1) -> None:
-        """Some of the present stage's work is done."""
+        """Report finished units of the current stage."""
         ...
 
     def note(self, sentence: str) -> None:
-        """Something that the user should know."""
+        """Show the user one sentence."""
         ...
 
 
@@ -27,7 +27,7 @@ class Silent:
 
 
 def steps_of(progress: Progress) -> Callable[[int, int], None]:
-    """What a training loop calls with the steps done and the steps in all; a resumed one begins where it was."""
+    """The progress callback of a training loop. It takes the steps done and the total, and reports the new steps."""
     before = 0
 
     def stepped(done: int, _: int) -> None:

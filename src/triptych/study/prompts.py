@@ -1,10 +1,10 @@
-"""The prompts that a study judges by: a declared population, dealt stratum by stratum, each with a seed of its own.
+"""The prompts of a study: a stratified sample of a declared population, each prompt with its own seed.
 
-A base declares, for each kind of concept, templates by stratum and the words that fill them (`base.description`). All
-prompts that these give are the population. A study takes them in an order that depends on their text alone, one of each
-stratum in turn, so that N prompts hold the strata in equal parts, and the words of a stratum as evenly as N allows.
-Whatever a caption of the folder says is left out, and so is the part (a quarter, by the text) that settings and
-strengths may be chosen by, since what chooses does not judge.
+A base declares templates by stratum, for each kind of concept, and the words that fill them (`base.description`). Their
+product is the population. A study takes prompts from it in an order that depends on their text alone, one stratum after
+the other. N prompts then hold the strata in equal parts, and the words of a stratum as evenly as N allows. Prompts that
+are captions of the folder are left out. A quarter of the population, chosen by its text, is reserved for choosing
+settings and strengths: no prompt is used for both.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Literal
 from ..base.seeds import seed_of
 
 Purpose = Literal["report", "choose"]
-CHOOSING = 4  # one prompt in so many is kept for choosing
-LOOK = 100  # how many of a stratum are looked at to find the one whose words came least
+CHOOSING = 4  # one prompt in this many is reserved for choosing
+LOOK = 100  # prompts of a stratum that are searched for the one with the least used words
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt with "{}" in the concept's place. `number`: which of its pictures this is."""
+    """A prompt with "{}" in the concept's place. `number` is the index of the picture among those of this prompt."""
 
     template: str
     stratum: str = ""
     number: int = 0
 
     def seed(self, study: int) -> int:
-        """The seed of its picture in the study of that seed: no two prompts, and no two numbers, share one."""
+        """The seed of its picture, from the study's seed. It differs between prompts and between numbers."""
         return seed_of("picture", study, self.template, self.number)
 
     def next(self, known: Sequence[Prompt]) -> Prompt:
-        """The same prompt for another picture than those that are known."""
-        numbers = [one.number for one in known if one.template == self.template]
+        """The same prompt with the next free number."""
+        numbers = [prompt.number for prompt in known if prompt.template == self.template]
         return replace(self, number=max(numbers, default=self.number) + 1)
 
 
@@ -52,30 +52,32 @@ def deal(
     without: Collection[str] = (),
     no_word: str = "",
 ) -> list[Prompt]:
-    """`count` prompts, the strata in turn. Once a stratum has no other prompt it gives its first ones a second picture.
+    """Take `count` prompts, one stratum after the other. A stratum that runs out gives its prompts further pictures.
 
     Args:
         strata: name -> template, with "{}" for the concept and names of `words` in braces.
         words: name -> the words that may stand there.
-        count: how many.
-        purpose: whether they are to be reported, or to choose by; no prompt serves both.
-        without: templates that are not to be asked for, such as the folder's captions.
-        no_word: a word that none of them may contain, such as the class word where nothing of the concept is asked for.
+        count: number of prompts.
+        purpose: "report", or "choose" for choosing settings. No prompt serves both.
+        without: templates to leave out, such as the folder's captions.
+        no_word: a word that no prompt may contain, such as the class word in unrelated prompts.
     """
-    banned, used = {" ".join(one.split()) for one in without}, Counter[str]()
+    banned, used = {" ".join(template.split()) for template in without}, Counter[str]()
     forbidden = re.compile(rf"(?<!\w){re.escape(no_word)}(?!\w)", re.IGNORECASE) if no_word else None
     decks: dict[str, list[_Filled]] = {}
     for name, template in strata.items():
-        mine = _part(sorted(_filled(template, words), key=lambda one: one.order), purpose)
-        kept = [one for one in mine if one.text not in banned and not (forbidden and forbidden.search(one.text))]
+        mine = _part(sorted(_filled(template, words), key=lambda filled: filled.order), purpose)
+        kept = [
+            filled for filled in mine if filled.text not in banned and not (forbidden and forbidden.search(filled.text))
+        ]
         if kept:
             decks[name] = kept
     dealt: list[Prompt] = []
     taken: dict[str, list[str]] = {name: [] for name in decks}
     for name in islice(cycle(decks), count if decks else 0):
         deck, before = decks[name], taken[name]
-        if deck:  # next is the one whose words came least
-            best = min(deck[:LOOK], key=lambda one: sum(used[word] for word in one.words))
+        if deck:  # take the prompt with the least used words
+            best = min(deck[:LOOK], key=lambda filled: sum(used[word] for word in filled.words))
             deck.remove(best)
             used.update(best.words)
             text = best.text
@@ -87,13 +89,13 @@ def deal(
 
 
 def listed(templates: Sequence[str], count: int) -> list[Prompt]:
-    """`count` prompts of a list in its own order; where it is shorter, each gets further pictures."""
+    """`count` prompts of a list in its own order. If the list is shorter, its prompts get further pictures."""
     return [Prompt(templates[i % len(templates)], number=i // len(templates)) for i in range(count if templates else 0)]
 
 
 @dataclass(frozen=True)
 class _Filled:
-    """A template with its words in place, and where its text puts it in the order."""
+    """A template with its words filled in. `order` is the hash of its text, by which prompts are sorted."""
 
     text: str
     words: tuple[str, ...]
@@ -108,8 +110,8 @@ def _filled(template: str, words: Mapping[str, Sequence[str]]) -> Iterator[_Fill
 
 
 def _part(every: Sequence[_Filled], purpose: Purpose) -> list[_Filled]:
-    """What may be reported, or what may be chosen by; of fewer than `CHOOSING` prompts, all of them for both."""
+    """The prompts for one purpose. Where there are too few for that, all of them."""
     parts: dict[Purpose, list[_Filled]] = {"report": [], "choose": []}
-    for i, one in enumerate(every):
-        parts["choose" if i % CHOOSING == CHOOSING - 1 else "report"].append(one)
+    for i, filled in enumerate(every):
+        parts["choose" if i % CHOOSING == CHOOSING - 1 else "report"].append(filled)
     return parts[purpose] or list(every)

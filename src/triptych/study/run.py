@@ -1,4 +1,4 @@
-"""A whole study, from a plan to a report. What is on disk already is not made again."""
+"""A whole study, from a plan to a report. Results that are on disk already are reused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
 def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
-    """Does what of the study is not done yet, and judges it.
+    """Run the stages of the study that are missing, and compute the verdict.
 
     Raises:
         TriptychError: bad input, or nothing could be trained.
@@ -44,7 +44,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
     with layout.locked():
         progress.stage("opening", 1)
         work = Work(plan, plan.place.open(), concept, layout, progress)
-        _ = work.judges  # opened first, so that a study does not end for want of them
+        _ = work.judges  # opened first, so that a missing encoder stops the study at once
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept)
@@ -57,7 +57,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         wanted = runs(work)
         prepare()
         train_all(work, wanted)
-        trained = [one for one in wanted if one.done]
+        trained = [training for training in wanted if training.done]
         drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
         draw_all(work, drawn)
         progress.stage("measuring pictures", 1)
@@ -70,7 +70,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
                 scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata
             )
         write_text(layout.verdict, verdict.to_json())
-        _take_away(work, trained)
+        _export(work, trained)
         report.build(out)
         if not_used := count(concept):
             progress.note(not_used)
@@ -78,24 +78,24 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
 
 
 def _settings(work: Work) -> list[str]:
-    """What each method trains with, and how much of the captions is read."""
+    """One line per method with its settings, and one on captions that are too long."""
     settings = {name: work.plan.settings_of(name, work.base, work.concept) for name in work.plan.chosen}
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
     names = [picture.path.name for picture in work.concept.pictures]
     readings = [
-        reading_of(work.base, name, one, work.concept.class_word, captions, names)
-        for name, one in settings.items()
-        if isinstance(one, Training)
+        reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
+        for name, chosen in settings.items()
+        if isinstance(chosen, Training)
     ]
     longest = max(readings, key=lambda reading: sum(cut.tokens for cut in reading.cut), default=None)
     cut = str(longest) if longest else ""
-    return [*([cut] if cut else []), *(settings_line(name, one) for name, one in settings.items())]
+    return [*([cut] if cut else []), *(settings_line(name, chosen) for name, chosen in settings.items())]
 
 
 def _scores(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
-    """Measured once: encoders give the last digits of a number differently from one time to the next."""
+    """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
     shown = pictures(work, drawn)
-    seen = sha256(b"".join(sha256(one.path.read_bytes()).digest() for one in shown)).hexdigest()
+    seen = sha256(b"".join(sha256(picture.path.read_bytes()).digest() for picture in shown)).hexdigest()
     judges = [judge.digest if judge else "" for judge in work.judges]
     made_from = key(MEASURING, seen, work.concept.digest, judges, sorted(metrics()))
     record = work.layout.scores.with_suffix(".key")
@@ -114,7 +114,7 @@ def _costs(work: Work, trained: Sequence[Run]) -> list[Cost]:
 
 
 def _failures(work: Work, wanted: Sequence[Run]) -> dict[str, str]:
-    failures = {one.method: one.failure for one in wanted if one.failure}
+    failures = {training.method: training.failure for training in wanted if training.failure}
     return failures | failures_together(work.plan.together_on(work.base), failures)
 
 
@@ -128,10 +128,10 @@ def _thumbs(work: Work) -> None:
                 thumb.save(temporary, "png")
 
 
-def _take_away(work: Work, trained: Sequence[Run]) -> None:
-    """The first training of each method, named by what it is, in the layouts that other programs load."""
-    for one in reversed(trained):
-        artifact, title = open_artifact(one.artifact), f"{shortened(work.concept.name)}-{one.method}"
+def _export(work: Work, trained: Sequence[Run]) -> None:
+    """Write the first training of each method to `artifacts/`, in the layouts that other programs load."""
+    for training in reversed(trained):
+        artifact, title = open_artifact(training.artifact), f"{shortened(work.concept.name)}-{training.method}"
         for name in artifact.kind.exports_as:
             path = work.layout.artifacts / f"{title}{formats()[name].suffixes[0]}"
             save(artifact, path, to=name, base=work.base, title=title)

@@ -1,9 +1,9 @@
-"""The search for one method's learning rate and length: what to try next, and what to give up early.
+"""The search for one method's learning rate and number of steps, with early stopping of poor trials.
 
-Successive halving (Jamieson & Talwalkar, arXiv:1502.07943) as it is done when trials come one after another (Li et al.,
-arXiv:1810.05934): at 1/9 and 1/3 of the usual length, only a trial in the best third of those that came so far goes on.
-optuna does it, and proposes what to try; every answer is in a journal, which a stopped search goes on from. The first
-trial is the usual setting, which the others have to beat.
+The search is successive halving (Jamieson & Talwalkar, arXiv:1502.07943) in its asynchronous form (Li et al.,
+arXiv:1810.05934). At 1/9 and 1/3 of the usual length a trial goes on only if it is in the best third of the trials that
+got there. optuna proposes and prunes the trials. A journal keeps every result, so a stopped search can be resumed. The
+first trial has the usual settings, which the others have to beat.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..errors import TriptychError
 from ..methods import Training
 from .tuned import Tried
 
-REDUCTION = 3  # eta: of so many, one goes on
-RUNGS = 2  # where trials are given up, before the end
-WIDTH = 10.0  # the learning rate is sought between the usual one divided and multiplied by this
-STRETCH = 2  # the length between the usual one divided and multiplied by this
+REDUCTION = 3  # eta: one trial in this many goes on
+RUNGS = 2  # points before the end where trials are pruned
+WIDTH = 10.0  # the learning rate is searched from the usual one divided by this to that multiplied by it
+STRETCH = 2  # the same for the number of steps
 
 
 class Search:
-    """One method's. `key` tells searches of other pictures, bases and settings apart, which may lie in one journal.
+    """The search for one method. `key` separates searches with other pictures, bases or settings in one journal.
 
     Raises:
         TriptychError: the usual learning rate is 0.
@@ -47,10 +47,10 @@ class Search:
         self.study = optuna.create_study(
             storage=storage, study_name=f"{method}-{key}", direction="maximize", pruner=pruner, load_if_exists=True
         )
-        self._take_up()
+        self._requeue()
 
-    def _take_up(self) -> None:
-        """Trials that were under way when the search was stopped are tried again as they were."""
+    def _requeue(self) -> None:
+        """Queue the trials again that were running when the search was stopped."""
         if not self.study.trials:
             self.study.enqueue_trial({"lr": self.usual.lr, "steps": self.usual.steps})
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
@@ -59,14 +59,14 @@ class Search:
 
     @property
     def spent(self) -> int:
-        """Trials that came to an end of their own: whole, given up or broken."""
+        """The number of finished trials: complete or pruned."""
         return len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
     def ask(self, count: int) -> list[Trial]:
-        drawn = generator("tune", self.seed, self.method, len(self.study.trials)).initial_seed()
-        with warnings.catch_warnings():  # of `constant_liar`, which spreads out what is asked for at one time
+        seed = generator("tune", self.seed, self.method, len(self.study.trials)).initial_seed()
+        with warnings.catch_warnings():  # about `constant_liar`, which spreads out trials of one batch
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.sampler = optuna.samplers.TPESampler(seed=drawn, constant_liar=True)
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return [self._fill(self.study.ask()) for _ in range(count)]
 
     def _fill(self, trial: Trial) -> Trial:
@@ -76,24 +76,24 @@ class Search:
         return trial
 
     def report(self, trial: Trial, done: int, loss: float) -> bool:
-        """Tell of a look at the fixed-batch loss; whether to give the trial up."""
+        """Report a fixed-batch loss after `done` steps. Returns whether to prune the trial."""
         trial.report(-loss, done)
         return bool(trial.should_prune()) and done < trial.params["steps"]
 
     def end(self, trial: Trial, value: float | None) -> None:
-        """`value` is None for a trial that was given up or broke."""
+        """Finish a trial. `value` is None for a trial that was pruned or failed."""
         pruned = value is None or not math.isfinite(value)
         self.study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else TrialState.COMPLETE)
 
     def best(self) -> dict[str, Any] | None:
-        """The settings of the best trial, None where none came to its end."""
+        """The settings of the best complete trial; None where there is none."""
         whole = self.study.get_trials(states=(TrialState.COMPLETE,))
         return rounded(max(whole, key=lambda trial: (trial.value, -trial.number)).params) if whole else None
 
     def table(self) -> list[Tried]:
-        return [self._told(trial) for trial in self.study.trials if trial.state in _STATES]
+        return [self._row(trial) for trial in self.study.trials if trial.state in _STATES]
 
-    def _told(self, trial: FrozenTrial) -> Tried:
+    def _row(self, trial: FrozenTrial) -> Tried:
         looks = {str(step): -value for step, value in trial.intermediate_values.items()}
         value = trial.value if trial.state is TrialState.COMPLETE else None
         return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), looks, value)
@@ -103,5 +103,5 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
 
 
 def rounded(params: dict[str, Any]) -> dict[str, Any]:
-    """As they are trained with and written down: a learning rate of three digits."""
+    """The settings with a learning rate of three digits, as they are trained and written."""
     return {**params, "lr": float(f"{params['lr']:.3g}")}

@@ -1,7 +1,7 @@
-"""Combinations: what several methods learned in the same replicate, attached at once, as a row beside each of them.
+"""Combinations: the artifacts of several methods from the same replicate, attached at once.
 
-"You can use all three at once", it is said, and "this will reinforce a theme". A combination has no training of its
-own. What a part adds shows between the row that has it and the row that leaves it out, so ask for both.
+A combination has no training of its own. The gain from one part is the difference between the combination with it and
+the combination without it, so a study needs both rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .training import Run
 
 @dataclass(frozen=True)
 class Together:
-    """The runs of one replicate, drawn with at once."""
+    """The runs of one replicate, attached at once."""
 
     method: str  # the names of the parts, joined
     replicate: int
@@ -29,7 +29,7 @@ class Together:
         return tuple(run.artifact for run in self.parts)
 
     def phrase(self, concept: Concept) -> str:
-        """What calls every part: a learned word stands for the noun, rare words go before it, none of them twice."""
+        """The phrase that calls every part. A learned word replaces the noun, rare words go before it, each once."""
         phrase = concept.class_word
         for run in sorted(self.parts, key=lambda run: -method_named(run.method).opens_at):
             method = method_named(run.method)
@@ -40,7 +40,7 @@ class Together:
 
 
 def together(names: Sequence[str], trained: Sequence[Run]) -> list[Together]:
-    """The combinations for every replicate in which all the parts have a result."""
+    """The combinations of every replicate in which all parts have a result."""
     found = []
     for name in names:
         for replicate in sorted({run.replicate for run in trained}):
@@ -51,7 +51,7 @@ def together(names: Sequence[str], trained: Sequence[Run]) -> list[Together]:
 
 
 def cost_together(name: str, costs: Sequence[Cost]) -> Cost | None:
-    """The sum over the parts; memory is that of the part that needs most, since one is trained after the other."""
+    """The sum over the parts. Memory is the largest of them, since they are trained one after the other."""
     parts = [cost for cost in costs if cost.method in parts_of(name)]
     if len(parts) < len(parts_of(name)):
         return None
@@ -62,8 +62,8 @@ def cost_together(name: str, costs: Sequence[Cost]) -> Cost | None:
         method=name,
         attaches=all(cost.attaches for cost in parts),
         **{
-            each: sum(getattr(cost, each) for cost in parts)
-            for each in ("parameters", "file_bytes", "steps", "pictures_seen", "tuning_trials")
+            entry: sum(getattr(cost, entry) for cost in parts)
+            for entry in ("parameters", "file_bytes", "steps", "pictures_seen", "tuning_trials")
         },
         seconds_alone=sum(seconds) if len(seconds) == len(parts) else None,
         peak_bytes=max(peaks) if len(peaks) == len(parts) else None,
@@ -74,7 +74,7 @@ def cost_together(name: str, costs: Sequence[Cost]) -> Cost | None:
 
 
 def failures_together(names: Sequence[str], failures: Mapping[str, str]) -> dict[str, str]:
-    """Why a combination has no row, or rows for fewer replicates than others: a part of it failed."""
+    """Combination -> why it has no row, or too few replicates: one of its parts failed."""
     return {
         name: f"its part {part} has no result: {failures[part]}"
         for name in names

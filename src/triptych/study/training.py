@@ -1,4 +1,4 @@
-"""The training stage: every method, every training seed; those that share the frozen base, in joint passes."""
+"""The training stage: every method and every training seed. Methods that share the frozen base train together."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method: what it is made from, and where its result lies."""
+    """One training of one method: its inputs, and the folder of its result."""
 
     method: str
     replicate: int
     seed: int
     settings: Any
-    train: tuple[int, ...]  # which pictures
-    watch: tuple[int, ...]  # which pictures the fixed-batch loss is taken on
+    train: tuple[int, ...]  # indices of the training pictures
+    watch: tuple[int, ...]  # indices of the pictures of the fixed batch
     folder: Path
 
     @property
@@ -43,12 +43,12 @@ class Run:
 
     @property
     def artifacts(self) -> tuple[Path, ...]:
-        """What is attached to draw with it."""
+        """The files to attach for sampling."""
         return (self.artifact,)
 
     @property
     def record(self) -> TrialRecord | None:
-        """What came of it; None where it has not ended."""
+        """The record of the training; None until it has ended."""
         return TrialRecord.read(self.folder) if (self.folder / TrialRecord.NAME).is_file() else None
 
     @property
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def failure(self) -> str | None:
-        """Why there is no result; None where there is one, or none was tried for."""
+        """Why the training failed; None where it did not, or has not run."""
         record = self.record
         return record.failure if record else None
 
@@ -85,28 +85,28 @@ def runs(work: Work) -> list[Run]:
 
 
 def train_all(work: Work, wanted: Sequence[Run]) -> None:
-    """Trains what is not there yet. What fails is recorded as a failure and does not take the rest down."""
+    """Run the trainings that are missing. A failure is recorded and does not stop the others."""
     passes = list(_passes([run for run in wanted if not run.done], work.base.description.drawing.rows))
-    _clear_states(work, keep={_state(work, one) for one in passes})
-    work.progress.stage("training", sum(max(run.steps for run in one) for one in passes))
-    for one in passes:
-        _train(work, one)
+    _clear_states(work, keep={_state(work, joint) for joint in passes})
+    work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
+    for joint in passes:
+        _train(work, joint)
     _clear_states(work)
 
 
-def _state(work: Work, one: Sequence[Run]) -> Path:
-    """Where a pass that is running writes its state."""
-    return work.layout.trials / f"state-{key([run.folder.name for run in one])}.pt"
+def _state(work: Work, joint: Sequence[Run]) -> Path:
+    """The file for the state of a pass that is not finished."""
+    return work.layout.trials / f"state-{key([run.folder.name for run in joint])}.pt"
 
 
 def _clear_states(work: Work, keep: Collection[Path] = ()) -> None:
-    """Delete what passes left that nobody goes on with: they broke, or were put together in another way."""
+    """Delete states that no pass will resume: the pass failed, or its runs are now grouped differently."""
     for path in set(work.layout.trials.glob("state-*.pt")) - set(keep):
         path.unlink()
 
 
 def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
-    """Joint passes of at most `most` rows a step; a method that cannot share one is alone."""
+    """Group runs into joint passes of at most `most` rows per step. A method that cannot share a pass has its own."""
     together: list[Run] = []
     for run in sorted(wanted, key=lambda run: run.replicate):
         if _trains_alone(run):
@@ -122,28 +122,28 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
 
 
 def _trains_alone(run: Run) -> bool:
-    """A run without steps has nothing to share."""
+    """Whether a run needs its own pass. A run without steps has nothing to share."""
     return not run.steps or not method_named(run.method).shares_a_pass
 
 
-def _train(work: Work, one: Sequence[Run]) -> None:
-    """A pass; where it breaks, each of its runs by itself, so that the one to blame is found."""
-    state = _state(work, one)
+def _train(work: Work, joint: Sequence[Run]) -> None:
+    """Run one pass. If it fails, train each of its runs alone, so that only the faulty one is lost."""
+    state = _state(work, joint)
     try:
-        trials = [_trial(work, run, len(one) > 1) for run in one]
+        trials = [_trial(work, run, len(joint) > 1) for run in joint]
         fitted = fit(work.base, trials, state=state, progress=steps_of(work.progress))
     except Stopped as stopped:
-        work.progress.note(f"{stopped}: {', '.join(run.method for run in one)}")
+        work.progress.note(f"{stopped}: {', '.join(run.method for run in joint)}")
         raise
     except (TriptychError, RuntimeError, ValueError) as error:  # RuntimeError: out of memory, among others
-        if len(one) > 1:
+        if len(joint) > 1:
             work.progress.note(f"a joint pass broke ({first_line(error)}); its methods are trained one by one")
-            for run in one:
+            for run in joint:
                 _train(work, [run])
             return
         fitted = [Fitted({}, failure=first_line(error))]
-    for run, result in zip(one, fitted, strict=True):
-        _keep(work, run, result, [other.method for other in one if other is not run])
+    for run, result in zip(joint, fitted, strict=True):
+        _keep(work, run, result, [other.method for other in joint if other is not run])
         if result.failure:
             work.progress.note(f"{run.method} has no result: {result.failure}")
     state.unlink(missing_ok=True)
@@ -156,11 +156,11 @@ def _trial(work: Work, run: Run, owned: bool) -> Trial:
 
 
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
-    """The artifact, its losses, and last the record that says the trial is over."""
+    """Write the artifact, its losses, and last the record, which marks the training as ended."""
     says = run.phrase(work.concept)
     if not result.failure:
-        told = provenance(work.base, work.concept, says, run.seed)
-        save(Artifact(run.method, run.settings, result.tensors, told), run.artifact)
+        origin = provenance(work.base, work.concept, says, run.seed)
+        save(Artifact(run.method, run.settings, result.tensors, origin), run.artifact)
         Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(run.folder)
     TrialRecord(
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,
@@ -171,7 +171,7 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
 
 
 def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, str]:
-    """What made an artifact, without a path of the user's."""
+    """The provenance of an artifact. It holds no path of the user."""
     return {
         "says": says, "base": Path(base.name).name, "family": base.description.family,
         "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed),

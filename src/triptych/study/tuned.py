@@ -1,4 +1,4 @@
-"""`tuned.toml`: the settings that `triptych tune` chose for each method, and every trial they were chosen by."""
+"""`tuned.toml`: the settings that `triptych tune` chose for each method, and all trials."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ..settings import Value
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial: what it was tried with, how far it came, and what was seen of it."""
+    """One trial: its settings, how far it came, and its losses."""
 
     method: str
     number: int
-    state: str  # "complete", or "pruned": given up, or its loss was lost
+    state: str  # "complete", or "pruned": stopped early, or its loss was not finite
     settings: Mapping[str, Value]
-    looks: Mapping[str, float]  # steps done -> fixed-batch loss as a part of that before training, mean over concepts
-    value: float | None = None  # by `yardstick.py`, mean over concepts, for those that came to the last rung
+    looks: Mapping[str, float]  # steps done -> fixed-batch loss over the loss before training, mean over concepts
+    value: float | None = None  # from `yardstick.py`, mean over concepts; None for a pruned trial
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """`settings`: method -> what was chosen. `trials`: method -> how many trainings it was chosen from.
+    """`settings`: method -> chosen settings. `trials`: method -> number of trainings.
 
-    `concepts` are the digests of what it was tuned on: a study of one of them would report what it was fitted to.
+    `concepts` are the digests of the folders that were tuned on. The result of a study on one of them is too good.
     """
 
     settings: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
@@ -40,24 +40,24 @@ class Tuned:
     concepts: tuple[str, ...] = ()
 
     def write(self, path: Path, made_from: Mapping[str, Any], table: Sequence[Tried]) -> None:
-        told = {
+        content = {
             "methods": {name: dict(chosen) for name, chosen in self.settings.items()},
             "tuning": {**made_from, "concepts": list(self.concepts), "trials": dict(self.trials)},
-            "trial": [{name: value for name, value in asdict(one).items() if value is not None} for one in table],
+            "trial": [{name: value for name, value in asdict(trial).items() if value is not None} for trial in table],
         }
-        write_text(path, tomli_w.dumps(told))
+        write_text(path, tomli_w.dumps(content))
 
     @classmethod
     def read(cls, path: Path) -> Tuned:
         """
         Raises:
-            TriptychError: no such file, not one that `triptych tune` wrote, or a setting that its method has not.
+            TriptychError: the file is missing, `triptych tune` did not write it, or a method lacks one of its settings.
         """
         try:
-            told = tomllib.loads(path.read_text(encoding="utf-8"))
-            settings = {str(name): dict(chosen) for name, chosen in told["methods"].items()}
-            concepts = tuple(map(str, told["tuning"]["concepts"]))
-            trials = {str(name): int(count) for name, count in told["tuning"]["trials"].items()}
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = {str(name): dict(chosen) for name, chosen in content["methods"].items()}
+            concepts = tuple(map(str, content["tuning"]["concepts"]))
+            trials = {str(name): int(count) for name, count in content["tuning"]["trials"].items()}
         except OSError as error:
             raise TriptychError(f"{path} cannot be read: {error.strerror}; give the tuned.toml of a tuning") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,9 +1,10 @@
-"""Tuning: every method's learning rate and length, sought with the same number of trials on concepts not reported.
+"""Tuning: a search for every method's learning rate and number of steps, with the same number of trials for each.
 
-The low rungs are judged by the fixed-batch loss on held-out pictures, the last by fidelity to the concept and to the
-prompt (see `yardstick.py`) of pictures whose prompts and seeds no study reports. Several trials of a method that shares
-the frozen base are trained in one pass, over all the concepts; one that moves the base's weights is trained for one
-concept after another, and given up by the first alone.
+The concepts for tuning should not be those of a reported study. Trials are pruned by the fixed-batch loss on held-out
+pictures. The value of a complete trial is its fidelity to the concept and to the prompt (see `yardstick.py`). Its
+prompts and seeds are in no reported study. Several trials of a method that shares the frozen base train in one pass,
+over all concepts. A method that changes the base's weights trains on one concept after the other; only the first can
+prune it.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from .tuned import Tuned
 from .work import MEASURING, Work
 from .yardstick import Yardstick
 
-FIRST_SEED = 1_000_000  # seeds of pictures from here on are tuning's; those of studies lie below
+FIRST_SEED = 1_000_000  # the first seed of tuning's pictures; the seeds of studies are smaller
 SEEDS = 2  # pictures of each prompt
 FILE = "tuned.toml"
 
 
 @dataclass
 class Attempt:
-    """One trial: what it is made of, and what was seen of it."""
+    """One trial: its settings and its results."""
 
     asked: Asked
     usual: Sequence[Any]  # the settings for each concept
-    looks: int  # steps between looks
-    fitted: list[Fitted] = field(default_factory=list)  # one a concept, as far as it came
+    looks: int  # steps between evaluations of the fixed batch
+    fitted: list[Fitted] = field(default_factory=list)  # one per concept, as far as trained
     given_up: bool = False
 
     def settings(self, concept: int) -> Any:
@@ -56,7 +57,7 @@ class Attempt:
 
 @dataclass
 class Pass:
-    """Watches a joint pass of attempts over some of the concepts, and sends away those that are given up."""
+    """Watches a joint pass of attempts over some of the concepts. It stops the attempts that are pruned."""
 
     search: Search
     attempts: Sequence[Attempt]
@@ -64,14 +65,17 @@ class Pass:
     starts: Mapping[Owner, float] = field(default_factory=dict)
 
     def __call__(self, done: int, losses: Mapping[Owner, float]) -> list[Owner]:
-        """A loss counts as a part of the one before training, so that every concept weighs the same."""
+        """Report the losses after `done` steps. Returns the owners that stop.
+
+        A loss is divided by the loss before training, so that every concept weighs the same.
+        """
         if done == 0:
             self.starts = dict(losses)
             return []
         for attempt in self.attempts:
             seen = [losses[owner] / self.starts[owner] for owner in self._owners(attempt) if owner in losses]
             if seen and not attempt.given_up:
-                whole = len(seen) == len(self.concepts)  # where not, one of its trainings has broken
+                whole = len(seen) == len(self.concepts)  # if not, one of its trainings failed
                 attempt.given_up = not whole or self.search.report(attempt.asked, done, fmean(seen))
         return [owner for attempt in self.attempts if attempt.given_up for owner in self._owners(attempt)]
 
@@ -84,7 +88,7 @@ class Pass:
 
 
 def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> Tuned:
-    """Seek settings for the methods of the plans, which differ in their folder alone, and write `tuned.toml`.
+    """Search settings for the methods of the plans and write `tuned.toml`. The plans differ only in their folder.
 
     Raises:
         TriptychError: bad input, or no trial of a method came to its end.
@@ -97,15 +101,15 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
         works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
         tuner = Tuner(base, works, trials)
         for yardstick in tuner.yardsticks:
-            _ = yardstick.floor  # drawn before anything is trained
+            _ = yardstick.floor  # sampled before any training
         progress.advance()
-        searches = {name: tuner.seek(name) for name in plans[0].chosen if _is_trained(works[0], name)}
+        searches = {name: tuner.search(name) for name in plans[0].chosen if _is_trained(works[0], name)}
         tuned = Tuned(
             {name: tuner.whole(best) for name, search in searches.items() if (best := search.best())},
             {name: search.spent for name, search in searches.items()},
             tuple(concept.digest for concept in concepts),
         )
-        tuned.write(out / FILE, tuner.made_from(), [one for search in searches.values() for one in search.table()])
+        tuned.write(out / FILE, tuner.made_from(), [row for search in searches.values() for row in search.table()])
     lost = [name for name in searches if name not in tuned.settings]
     if lost:
         raise TriptychError(f"no trial of {lost[0]} came to its end: give more --trials, or less to learn with -s")
@@ -141,39 +145,39 @@ class Tuner:
 
     @cached_property
     def yardsticks(self) -> list[Yardstick]:
-        """Of each concept."""
+        """One for each concept."""
         return [
             Yardstick(work, str(i), tuning_prompts(self.base, work.plan, work.concept), self.seeds)
             for i, work in enumerate(self.works)
         ]
 
     def whole(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """With the steps that a budget takes its part of, as in a base's own settings."""
+        """The settings with the steps of a full training, as a base states them. A budget scales them."""
         part = self.works[0].budget.steps
         return {**settings, "steps": max(1, round(settings["steps"] / part))}
 
-    def seek(self, name: str) -> Search:
-        """All trials of a method, as far as they are not in the journal."""
+    def search(self, name: str) -> Search:
+        """Run all trials of a method that are not in the journal."""
         usual = [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
         seed = self.works[0].plan.seed
         concepts = [work.concept.digest for work in self.works]
-        same = key(self.works[0].base_key, concepts, [str(one) for one in usual], seed, MEASURING)
+        same = key(self.works[0].base_key, concepts, [str(settings) for settings in usual], seed, MEASURING)
         search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
-        self._tell(f"tuning {name}", self.trials - search.spent)
+        self._begin(f"tuning {name}", self.trials - search.spent)
         while (left := self.trials - search.spent) > 0:
             asked = search.ask(min(left, self._at_once(name, usual[0])))
-            attempts = [Attempt(one, usual, search.first_rung) for one in asked]
+            attempts = [Attempt(trial, usual, search.first_rung) for trial in asked]
             self._train(name, search, attempts)
             for attempt in attempts:
                 search.end(attempt.asked, self._value(name, attempt))
                 self.works[0].progress.advance()
         return search
 
-    def _tell(self, stage: str, total: int) -> None:
+    def _begin(self, stage: str, total: int) -> None:
         self.works[0].progress.stage(stage, max(0, total))
 
     def _at_once(self, name: str, usual: Training) -> int:
-        """How many trials fit into one pass."""
+        """The number of trials that fit into one pass."""
         rows = self.base.description.drawing.rows // (usual.batch * len(self.works))
         return max(1, rows) if method_named(name).shares_a_pass else 1
 
@@ -188,7 +192,7 @@ class Tuner:
             for attempt in going:
                 own = [next(fitted) for _ in concepts]
                 attempt.fitted += own
-                attempt.given_up |= any(one.failure for one in own)
+                attempt.given_up |= any(result.failure for result in own)
 
     def _passes(self, name: str) -> Iterator[list[int]]:
         """The concepts of each pass."""
@@ -204,7 +208,7 @@ class Tuner:
         )  # fmt: skip
 
     def _value(self, name: str, attempt: Attempt) -> float | None:
-        """By the yardsticks, the mean over all concepts; None for one that was given up."""
+        """The mean of the yardsticks over all concepts; None for an attempt that was pruned."""
         if attempt.given_up:
             return None
         return fmean(self._value_on(name, attempt, i) for i in range(len(self.works)))
@@ -217,7 +221,7 @@ class Tuner:
 
 
 def tuning_prompts(base: Base, plan: Plan, concept: Concept) -> list[str]:
-    """The prompts to choose settings by, "{}" for the concept: those of the base, less what a study would report.
+    """The prompts for choosing settings, "{}" for the concept: the base's, without those that a study would report.
 
     Raises:
         TriptychError: nothing is left.

@@ -1,4 +1,4 @@
-"""What every stage of a study works with: the plan, the open base and folder, the places, and whom to tell."""
+"""The shared state of a study's stages: plan, opened base, concept, layout and progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .prompts import Prompt, deal, listed
 if TYPE_CHECKING:
     from PIL import Image
 
-MEASURING = 6  # raise it when a criterion comes out otherwise than before
+MEASURING = 6  # raise it when the value of a criterion changes
 
 
 @dataclass
@@ -40,18 +40,18 @@ class Work:
 
     @cached_property
     def base_key(self) -> tuple[str, str, int]:
-        """What a result depends on of the base: fingerprint, precision, resolution."""
+        """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
 
     def examples(self, chosen: tuple[int, ...]) -> Examples:
-        """Training pictures as latents, encoded once."""
+        """Training pictures as latents. Each choice is encoded once."""
         if chosen not in self._examples:
             self._examples[chosen] = Examples.of(self.base, self.concept, chosen)
         return self._examples[chosen]
 
     @cached_property
     def other(self) -> Base | None:
-        """The base on which portability is measured, drawn with the first one's settings; None where none is asked for.
+        """The second base, for portability. It samples with the settings of the first; None where the plan names none.
 
         Raises:
             TriptychError: it cannot be opened, or is of another family.
@@ -68,12 +68,12 @@ class Work:
 
     @cached_property
     def world(self) -> World | None:
-        """What the base's folder says of its pictures; None where it says nothing."""
+        """The description of the pictures in the base's folder; None where there is none."""
         return World.open(self.base.folder) if self.base.folder else None
 
     @cached_property
     def judges(self) -> tuple[ImageEncoder, TextImageEncoder | None]:
-        """What the pictures are judged by.
+        """The encoders of pictures and of prompts.
 
         Raises:
             TriptychError: one of them cannot be opened.
@@ -85,18 +85,18 @@ class Work:
 
     @cached_property
     def redrawn(self) -> list[Image.Image]:
-        """The real pictures as the base's autoencoder gives them back."""
+        """The real pictures, encoded and decoded by the base's autoencoder."""
         return self.base.redraw(self.concept.images(self.base.resolution))
 
     def evidence(self, drawn: Sequence[Drawn]) -> Evidence:
-        """What the criteria look at: these pictures, beside the concept's own."""
+        """The input of the criteria: these pictures, and the concept's own."""
         image, text = self.judges
         world = None if text else self.world
         return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn, self.words)
 
     @cached_property
     def prompts(self) -> list[Prompt]:
-        """The prompts to judge by: those in the folder's `prompts.txt`, or of the base's population."""
+        """The prompts to measure with: from the folder's `prompts.txt`, else from the base's population."""
         count = self.budget.prompts
         return listed(self.plan.own_prompts, count) or self._deal(self.concept.kind, count)
 
@@ -115,11 +115,13 @@ class Work:
 
     @property
     def words(self) -> dict[str, tuple[str, ...]]:
-        """Component of a prompt -> the words that may stand there."""
-        said = {name: tuple(words) for name, words in self.base.description.population.words.items()}
-        return {**(self.world.words if self.world else {}), **said}
+        """Component of a prompt -> its possible words."""
+        stated = {name: tuple(words) for name, words in self.base.description.population.words.items()}
+        return {**(self.world.words if self.world else {}), **stated}
 
     @property
     def strata(self) -> dict[str, str]:
         """Prompt, with the class word -> its stratum."""
-        return {fill(one.template, self.concept.class_word): one.stratum for one in self.prompts if one.stratum}
+        return {
+            fill(prompt.template, self.concept.class_word): prompt.stratum for prompt in self.prompts if prompt.stratum
+        }

@@ -1,4 +1,4 @@
-"""What settings are chosen by: the headline figure of a study, on prompts that no study reports."""
+"""The objective of tuning: the main figure of a study, on prompts that no study reports."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CRITERIA = (SUBJECT, CEILING, PROMPT)
 
 @dataclass
 class Yardstick:
-    """Of one concept: the prompts ("{}" for the concept) and seeds that trials are judged by."""
+    """The objective for one concept: its prompts ("{}" for the concept) and seeds."""
 
     work: Work
-    name: str  # of the concept's pictures among those of others
+    name: str  # of the concept's folder of pictures
     prompts: Sequence[str]
     seeds: Sequence[int]
 
@@ -34,7 +34,7 @@ class Yardstick:
         """The bare base's pictures of the class word.
 
         Raises:
-            TriptychError: they come as near to the real pictures as those do to each other.
+            TriptychError: they are as close to the real pictures as those are to each other.
         """
         drawn = self._draw(BASE, self.work.concept.class_word, nullcontext())
         concept = self.work.concept
@@ -46,7 +46,10 @@ class Yardstick:
         return drawn
 
     def of(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> float:
-        """What is drawn with `attached`, the concept called by `phrase`: 1 where it is the pictures and the prompt."""
+        """The value of pictures sampled with `attached`, from 0 to 1. `phrase` calls the concept in prompts.
+
+        1 stands for pictures that are as like the concept as its own, with everything in the prompt.
+        """
         judged = self._judged([*self.floor, *self._draw(name, phrase, attached)])
         both = judged.mean(BOTH, name)
         return both.value if both else 0.0
@@ -60,8 +63,8 @@ class Yardstick:
         for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
             path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"
             save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)]))
-            told = fill(prompt, concept.class_word)
-            drawn.append(Drawn(name, 0, "concept", told, seed, path, path.relative_to(out).as_posix()))
+            class_prompt = fill(prompt, concept.class_word)
+            drawn.append(Drawn(name, 0, "concept", class_prompt, seed, path, path.relative_to(out).as_posix()))
         return drawn
 
     def _judged(self, drawn: Sequence[Drawn]) -> Evidence:
