@@ -1,1 +1,1 @@
-"""Files of artifacts and bases: formats, metadata, inspection, conversion, export."""
+"""Files of artifacts and bases: formats, metadata, inspection, conversion and export."""

@@ -1,4 +1,4 @@
-"""What a method learned, as a value: its tensors, its settings and where it came from."""
+"""The result of a training as a value: its tensors, settings and provenance."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ..patching.patch import Patch, Tensors
 
 @dataclass(frozen=True)
 class Beside:
-    """What the file of an artifact holds beside it.
+    """Further content of an artifact's file.
 
-    `file` is its name, `header` what is written in its metadata, `words` the embeddings that a LoRA brings along, by
-    name.
+    `file` is its name, `header` its metadata, `words` the embeddings that a LoRA's file bundles, by name.
     """
 
     file: str = ""
@@ -31,8 +30,8 @@ class Beside:
 class Artifact:
     """A trained method.
 
-    `provenance` says what made it: base, seed, steps, digest of the pictures, the words to say. `notes` are what a user
-    should know of the file it was read from, a clause each: parts that were left out.
+    `provenance` has its origin: base, seed, digest of the pictures, words for prompts. `notes` has one clause for each
+    part of its file that was left out.
     """
 
     method: str
@@ -47,12 +46,12 @@ class Artifact:
         return method_named(self.method)
 
     def apply(self, base: Base, strength: float = 1.0, owner: Owner = None) -> AbstractContextManager[Patch]:
-        """Attach it to `base` for as long as the `with` block lasts."""
+        """Attach it to `base` for the length of a `with` block."""
         refuse(self.kind, base)
         return self.kind.patch(base, self.settings, self.tensors, strength, owner)
 
     def not_used(self, base: Base) -> list[str]:
-        """What of it, and of its file, is not used on `base`, a sentence each, with the file's name.
+        """One sentence for each part of it, or of its file, that is not used on `base`.
 
         Raises:
             OtherBaseError: it was made for another kind of base.
@@ -63,7 +62,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Part:
-    """An artifact as one picture uses it."""
+    """An artifact with the strength and the owner that it is attached with."""
 
     artifact: Artifact
     strength: float = 1.0
@@ -72,20 +71,20 @@ class Part:
 
 @contextmanager
 def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
-    """Open several artifacts at once; closing undoes them in reverse, also after an error.
+    """Attach several artifacts for the length of a `with` block. They are detached in reverse, also after an error.
 
-    They are opened by depth and name, so different methods come out the same in any order; several of one method are
-    opened as its `order` says, then in the order given. The patches are yielded in the order given.
+    Methods are attached in the order of `opens_at`, then of their names, so the order of `parts` does not matter.
+    Artifacts of one method are attached by its `order`, then as given. The patches are yielded as given.
 
     Raises:
-        TriptychError: two parts claim the same thing on the same rows.
+        TriptychError: two parts claim the same resource on the same rows.
     """
     for a, b in combinations(parts, 2):
         claim = a.artifact.kind.claim(a.artifact.settings)
         meet = a.owner == b.owner or None in (a.owner, b.owner)
         if claim and claim == b.artifact.kind.claim(b.artifact.settings) and meet:
             raise TriptychError(f"two artifacts both hold {claim}: take one of them away")
-    order = sorted(range(len(parts)), key=lambda i: _place(parts[i].artifact))
+    order = sorted(range(len(parts)), key=lambda i: _sort_key(parts[i].artifact))
     with ExitStack() as stack:
         opened = {
             i: stack.enter_context(parts[i].artifact.apply(base, parts[i].strength, parts[i].owner)) for i in order
@@ -93,5 +92,5 @@ def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
         yield [opened[i] for i in range(len(parts))]
 
 
-def _place(artifact: Artifact) -> tuple[int, str, int]:
+def _sort_key(artifact: Artifact) -> tuple[int, str, int]:
     return artifact.kind.opens_at, artifact.method, artifact.kind.order(artifact.settings)

@@ -1,7 +1,8 @@
-"""One file's content in the layout of another program: artifacts by their formats, whole bases, and what lies between.
+"""Conversion of a file to the layout of another program.
 
-What moved a base's weights becomes a whole base (one file, or a diffusers folder) or the nearest LoRA; a base becomes a
-base in the other layout. What a layout cannot hold is said, a sentence each.
+An artifact is written in another format. A change of a base's weights becomes a whole base (one file, or a diffusers
+folder) or the nearest LoRA. A base becomes a base in the other layout. Content that a layout cannot hold is reported,
+one sentence each.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ PRECISIONS: Mapping[str, Precision] = {"F16": "fp16", "BF16": "bf16", "F32": "fp
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """What shall become of a file or a diffusers folder.
+    """A conversion of a file or a diffusers folder.
 
-    `place` is the base that a difference is added to. `rank` is that of a LoRA taken out of a difference, `strength`
-    how much of a difference is added to its base, `thumbnail` a picture for the metadata, `precision` that of a base.
+    `place` is the base that a difference is added to, `strength` its factor. `rank` is for a LoRA extracted from a
+    difference. `precision` is for a base. `thumbnail` is a picture for the metadata.
     """
 
     source: Path
@@ -53,10 +54,10 @@ def convert(request: ConversionRequest) -> list[str]:
     """Write `request.out`.
 
     Returns:
-        What was lost or must be known, a sentence each.
+        One sentence for each loss, and for what the user must know.
 
     Raises:
-        TriptychError: the source cannot be read, cannot be held by that layout, or the place cannot be written.
+        TriptychError: the source cannot be read, the layout cannot hold it, or the file cannot be written.
     """
     if request.source.is_dir():
         return _base(request, None)
@@ -71,7 +72,7 @@ def convert(request: ConversionRequest) -> list[str]:
 
 
 def _base(request: ConversionRequest, file: TensorFile | None) -> list[str]:
-    """A whole base in the other layout."""
+    """Write a whole base in the other layout."""
     from ..base import Place
 
     if request.to not in BASES:
@@ -84,12 +85,12 @@ def _base(request: ConversionRequest, file: TensorFile | None) -> list[str]:
 
 
 def _of_base(base: Base, title: str) -> dict[str, str]:
-    """What ModelSpec asks of a base beside its architecture."""
+    """ModelSpec's entries for a base, except its architecture."""
     return {"modelspec.title": title, "modelspec.resolution": f"{base.resolution}x{base.resolution}"}
 
 
 def _kept_precision(request: ConversionRequest, file: TensorFile | None) -> Precision:
-    """That of the file's tensors, mostly, where none is asked for."""
+    """The requested precision, or that of most tensors in the file."""
     if request.precision != "auto" or file is None:
         return request.precision if request.precision != "auto" else "fp32"
     kinds = Counter(layout.dtype for layout in file.layouts.values())
@@ -97,7 +98,7 @@ def _kept_precision(request: ConversionRequest, file: TensorFile | None) -> Prec
 
 
 def _difference(request: ConversionRequest, artifact: Artifact) -> list[str]:
-    """A base with the difference added, or the LoRA that is nearest to the difference."""
+    """Write a base with the difference added, or the LoRA nearest to the difference."""
     if request.to == FOLDER:
         return _changed_base(request, artifact)
     wanted = _format("kohya-lora" if request.to == "lora" else request.to, artifact.method, ("lora", "checkpoint"))
@@ -112,17 +113,17 @@ def _changed_base(request: ConversionRequest, artifact: Artifact) -> list[str]:
     base = request.place.open()
     made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
     note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""
-    told = _of_base(base, request.out.stem) | metadata_of(artifact, request.out.stem, request.thumbnail)
-    return [*_write_base(request, base, artifact.tensors, told), *([note] if note else [])]
+    stated = _of_base(base, request.out.stem) | metadata_of(artifact, request.out.stem, request.thumbnail)
+    return [*_write_base(request, base, artifact.tensors, stated), *([note] if note else [])]
 
 
 def _nearest_lora(request: ConversionRequest, wanted: Format, artifact: Artifact) -> list[str]:
-    """With the settings of the training that the two methods share, since it was trained so."""
+    """Write the nearest LoRA. It keeps the training settings that both methods have."""
     from ..methods import method_named
     from .extract import extract_lora
 
     found, method = extract_lora(artifact.tensors, request.rank), method_named("lora")
-    own = {one.name for one in fields(method.settings_class)}
+    own = {entry.name for entry in fields(method.settings_class)}
     shared = {name: value for name, value in vars(artifact.settings).items() if name in own}
     settings = method.configure(shared, {"rank": found.rank, "alpha": float(found.rank)})
     lora = replace(artifact, method="lora", settings=settings, tensors=found.tensors)
@@ -130,18 +131,18 @@ def _nearest_lora(request: ConversionRequest, wanted: Format, artifact: Artifact
 
 
 def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
-    """The format called `to`, or beginning with it, or read by the program `to`, that holds this method's artifacts.
+    """Find a format for this method's artifacts. `to` is its name, the start of its name, or a program that reads it.
 
     Args:
-        others: further kinds that such an artifact can be turned into.
+        others: further kinds that such an artifact can become.
 
     Raises:
-        TriptychError: there is none.
+        TriptychError: there is no such format.
     """
     kinds = (method, "any", *others)
-    able = {name: one for name, one in formats().items() if one.writes and one.kind in kinds}
-    named = [one for name, one in able.items() if name == to or name.startswith(f"{to}-")]
-    read = [one for one in able.values() if to.lower() in map(str.lower, one.readers)]
+    able = {name: layout for name, layout in formats().items() if layout.writes and layout.kind in kinds}
+    named = [layout for name, layout in able.items() if name == to or name.startswith(f"{to}-")]
+    read = [layout for layout in able.values() if to.lower() in map(str.lower, layout.readers)]
     if not named and not read:
         known = {*able, FOLDER} if FILE in able else able
         raise TriptychError(f"a {method} cannot be written as {to!r}{did_you_mean(to, known)}")
@@ -159,13 +160,14 @@ def _write_base(
     request: ConversionRequest,
     base: Base,
     difference: Tensors,
-    told: Mapping[str, str],
+    stated: Mapping[str, str],
     header: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """In the precision asked for, else in that of the checkpoint, else in float16.
+    """Write a base in the requested precision, else in that of the checkpoint, else in float16.
 
     Args:
-        header: what the file of the base itself says, where only its layout changes.
+        stated: entries for the metadata.
+        header: the metadata of the base's own file, where only its layout changes.
     """
     from ..base.device import DTYPES
     from .export import Change, write_diffusers_folder, write_single_file
@@ -179,7 +181,7 @@ def _write_base(
     if request.out.suffix != ".safetensors":
         raise TriptychError(f"{request.out} must end in .safetensors to be a {FILE}")
     family, prediction = base.description.family, base.process.prediction
-    metadata = kept(header or {}, {**told, **architecture(family, prediction, original=True)})
+    metadata = kept(header or {}, {**stated, **architecture(family, prediction, original=True)})
     notes = [write_single_file(base, request.out, change, source=source, dtype=dtype, metadata=metadata)]
     if family not in families():
         notes.append(f"programs open such a file by Stable Diffusion's own sizes, which {family} has not")

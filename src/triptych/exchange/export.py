@@ -1,7 +1,7 @@
-"""A base, with what was learned added to its weights, as one file of the original layout or as a diffusers folder.
+"""Writes a base, with a change of its weights, as one file in the original layout or as a diffusers folder.
 
-Tensors are made and written one at a time. What is learned is a difference: it is added in float32, at a strength, and
-the sum is cast to the precision of the file; how much that rounds is said.
+Tensors are made and written one at a time. A change is a set of differences. Each is scaled by a strength and added in
+float32; the sum is cast to the precision of the file. The rounding error is reported.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Change:
-    """What is added to a base's weights: `strength` times the differences, named "component.parameter"."""
+    """A change of a base's weights: `strength` times the differences, named "component.parameter"."""
 
     differences: Tensors = field(default_factory=dict)
     strength: float = 1.0
 
     def check(self, weights: Tensors) -> None:
-        """Make sure that they are differences of these weights.
+        """Check that the differences fit these weights.
 
         Raises:
-            OtherBaseError: naming the first that is not.
+            OtherBaseError: a difference does not fit; the error names the first.
         """
         shapes = {name: weights[name].shape for name in self.differences if name in weights}
         check_fit("change of weights", self.differences, shapes)
 
     def to(self, name: str, weight: Tensor) -> Tensor:
-        """A weight, changed, in float32; itself where nothing changes it."""
+        """The changed weight in float32, or the weight itself where nothing changes it."""
         if name not in self.differences or not self.strength:
             return weight
         return weight.float() + self.strength * self.differences[name].to(weight.device).float()
@@ -70,18 +70,18 @@ def write_single_file(
     """Write a base as one safetensors file in the original layout of its family.
 
     Args:
-        source: the checkpoint the base was opened from. Everything in it that is not changed is kept as it is there,
-            also what no program reads; averaged copies of weights are left out, since they would be those of before.
-        dtype: of all weights; by default each as it is in the checkpoint, or in the base.
+        source: the checkpoint the base was opened from. Its other tensors are kept, also those that no program reads.
+            Averaged copies of weights are left out, since the change is not in them.
+        dtype: of all weights; by default that of each weight in the checkpoint, or in the base.
         ema: the base was opened with the averaged weights of `source`.
         bake_vae: write the base's own autoencoder, not that of `source`.
 
     Returns:
-        What was lost, as a clause, or "".
+        The loss as a clause, or "".
 
     Raises:
-        TriptychError: the differences are those of another base, the weights do not fit the precision, or the place
-            cannot be written.
+        TriptychError: the differences are for another base, the weights do not fit the precision, or the file cannot
+            be written.
     """
     change, weights, groups = change or Change(), _weights(base), _groups(base)
     change.check(weights)
@@ -101,7 +101,7 @@ def _weights(base: Base) -> dict[str, Tensor]:
 
 
 def _groups(base: Base) -> dict[str, dict[str, Origin]]:
-    """Key in the original layout -> the base's parameters that it holds."""
+    """Key in the original layout -> the parameters of the base that it holds."""
     family = base.family
     if not family.prefix:
         raise TriptychError(f"bases of {family.title} have no layout of one file here: write a diffusers folder")
@@ -124,7 +124,7 @@ def _joined_entry(weights: Tensors, group: Group, change: Change, dtype: torch.d
 
 
 def _joined(group: Group, weight: Callable[[str], Tensor]) -> Tensor:
-    """The tensor under one key, from the parameters it holds."""
+    """The tensor of one key, joined from its parameters."""
     whole = torch.cat([weight(name) for name in group])
     origin = next(iter(group.values()))
     if origin.transposed:
@@ -135,7 +135,7 @@ def _joined(group: Group, weight: Callable[[str], Tensor]) -> Tensor:
 def _kept(
     file: TensorFile, groups: Mapping[str, Group], change: Change, dtype: torch.dtype | None, ema: bool
 ) -> Iterator[tuple[str, Entry]]:
-    """All of a checkpoint but its averaged copies, with what changes changed."""
+    """The entries of a checkpoint with the change added, without its averaged copies."""
     root = NESTED if any(name.startswith(NESTED) for name in file.layouts) else ""
     keys = [name.removeprefix(root) for name in file.layouts if name.startswith(root)]
     read = {
@@ -168,15 +168,15 @@ def write_diffusers_folder(
 ) -> str:
     """Write a base as a folder that diffusers' pipeline of its family opens.
 
-    `model_index.json` comes last, so that a folder that has it is whole. In a folder that exists, the parts are
-    replaced whole, and files of other names stay.
+    `model_index.json` is written last, so a folder that has it is complete. In an existing folder the components are
+    replaced, and other files stay.
 
     Returns:
-        What was lost, as a clause, or "".
+        The loss as a clause, or "".
 
     Raises:
-        TriptychError: the differences are those of another base, the weights do not fit the precision, or the place
-            cannot be written.
+        TriptychError: the differences are for another base, the weights do not fit the precision, or the folder cannot
+            be written.
     """
     change, weights = change or Change(), _weights(base)
     change.check(weights)
@@ -213,12 +213,12 @@ def _own(name: str, weight: Tensor, change: Change) -> Callable[[], Tensor]:
 
 
 def _name_in_folder(part: str, name: str, module: nn.Module) -> str:
-    """Text encoders are kept as `text_model`, which transformers of every version reads."""
+    """The name of a weight. Text encoders have the prefix `text_model`, which every version of transformers reads."""
     return f"text_model.{name}" if part.startswith("text") and not hasattr(module, "text_model") else name
 
 
 def _write_schedule(base: Base, folder: Path) -> str:
-    """The base's noise schedule, as the sampler that pipelines of its family use by default; its class comes back."""
+    """Write the noise schedule with the default sampler of the family's pipelines. Returns the sampler's class name."""
     import diffusers
 
     own = {entry: value for entry, value in base.process.schedule.config.items() if not entry.startswith("_")}

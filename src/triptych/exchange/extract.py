@@ -1,7 +1,7 @@
-"""A LoRA out of a difference of weights: the best change of low rank in each layer, by its singular values.
+"""Extracts a LoRA from a difference of weights: the best low-rank change of each layer, by singular values.
 
-What is kept is said as energy: the sum of the squares of the singular values kept, over that of all weights, so that
-what a LoRA has no place for (norms, biases, embeddings) counts as lost.
+The retained energy is the sum of squares of the kept singular values over that of the whole difference. Norms, biases
+and embeddings, which a LoRA cannot hold, count as lost.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from ..errors import TriptychError
 
 @dataclass(frozen=True)
 class Extracted:
-    """`tensors` by peft's names, to be used with alpha = rank; `retained` of the energy, from 0 to 1.
+    """An extracted LoRA. `tensors` have peft's names and need alpha = rank.
 
-    `error` is the distance of the two changes over the size of the whole change, the root of what is lost.
+    `retained` is the share of energy that is kept, from 0 to 1. `error` is the norm of the lost part over the norm of
+    the difference: sqrt(1 - retained).
     """
 
     tensors: dict[str, Tensor]
@@ -36,17 +37,17 @@ class Extracted:
 
 
 def extract_lora(difference: Mapping[str, Tensor], rank: int, *, energy: float | None = None) -> Extracted:
-    """Take the nearest LoRA out of a difference named "component.parameter"
+    """Extract the nearest LoRA from a difference with names "component.parameter".
 
     Linear layers become [rank, in] and [out, rank], convolutions [rank, in, height, width] and [out, rank, 1, 1],
-    in float32. A layer smaller than the rank is held whole, filled up with zeros.
+    in float32. A layer smaller than the rank is kept whole and padded with zeros.
 
     Args:
-        rank: of every layer; the largest, where `energy` is given.
-        energy: the least rank that retains this share of the energy is taken, as far as `rank` allows.
+        rank: of every layer; the largest rank where `energy` is given.
+        energy: take the smallest rank, up to `rank`, that retains this share of the energy.
 
     Raises:
-        TriptychError: the rank is less than 1, or there is no change of a layer at all.
+        TriptychError: the rank is less than 1, or no linear or convolution layer changes.
     """
     if rank < 1:
         raise TriptychError(f"a LoRA has a rank of 1 or more, not {rank}")

@@ -1,6 +1,6 @@
-"""What a file is, by its header alone: kind, format, family, sizes, words to say, its training, whether it is safe.
+"""Inspection of a file by its header: kind, format, family, sizes, words for prompts, training, safety.
 
-Nothing here imports torch, so that a file of gigabytes is told in a moment.
+Nothing here imports torch, so a file of gigabytes is inspected at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..files.library import PICTURES, SUFFIXES, sidecar
 from ..files.tensorfile import TensorFile
 from .formats import recognise
 
-SMALL = 64_000_000  # bytes up to which a file is hashed unasked
+SMALL = 64_000_000  # bytes, up to which a file is hashed by default
 TRAINED = ("learning_rate", "steps", "batch_size_per_device", "lr_scheduler", "optimizer", "seed", "num_train_images",
            "num_epochs", "resolution", "sd_model_name", "base_model_version")  # fmt: skip  # of kohya's ss_ entries
 SAFE = {
@@ -30,7 +30,7 @@ SAFE = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """One file. `refused` is the sentence that says why it is not opened; then only path and bytes are known."""
+    """One file. `refused` says why it was not opened; then only path and bytes are known."""
 
     path: str
     bytes: int
@@ -39,17 +39,17 @@ class Inspection:
     family: str | None = None
     details: Mapping[str, str | int | float] = field(default_factory=dict)
     triggers: tuple[str, ...] = ()
-    guesses: tuple[str, ...] = ()  # words that its training hints at, where no word is stated
+    guesses: tuple[str, ...] = ()  # likely words from its training, where it states none
     tensors: int = 0
-    numbers: str = ""  # how the tensors are kept: "F16", "F16 and F32"
+    numbers: str = ""  # the dtypes of its tensors: "F16", "F16 and F32"
     trained: Mapping[str, str] = field(default_factory=dict)
     described: Mapping[str, str] = field(default_factory=dict)  # title, description, license
     hashes: Mapping[str, str] = field(default_factory=dict)
     left_out: str = ""  # parts of the file that are not read
     safe: str = ""
-    fits: str = ""  # where a base was named
+    fits: str = ""  # whether it fits the given base
     preview: str | None = None
-    notes: tuple[str, ...] = ()  # what of it is not used, a clause each
+    notes: tuple[str, ...] = ()  # one clause for each part that is not used
     refused: str = ""
 
     def to_json(self) -> str:
@@ -57,14 +57,14 @@ class Inspection:
 
 
 def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Inspection:
-    """Look at a file's header.
+    """Inspect a file's header.
 
     Args:
-        base: a base's name; whether the file fits it is told.
-        hashed: hash it however large it is.
+        base: the name of a base that the file is checked against.
+        hashed: hash the file whatever its size.
 
     Raises:
-        TriptychError: there is no such file, it is of no known kind, damaged, or not safe to read.
+        TriptychError: the file is missing, of no known kind, damaged, or not safe to read.
     """
     file = TensorFile.open(path)
     found, size, beside = recognise(file), path.stat().st_size, sidecar(path)
@@ -86,7 +86,7 @@ def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Ins
 
 
 def inspect_all(places: list[Path], *, base: str | None = None, hashed: bool = False) -> Iterator[Inspection]:
-    """Every file of tensors in folders, and files; what cannot be opened is told beside the rest."""
+    """Inspect files, and all files of tensors in folders. A file in a folder that cannot be opened is `refused`."""
     for place in places:
         inside = sorted(path for path in place.rglob("*") if _holds_tensors(path)) if place.is_dir() else [place]
         for path in inside:
@@ -99,7 +99,7 @@ def inspect_all(places: list[Path], *, base: str | None = None, hashed: bool = F
 
 
 def _holds_tensors(path: Path) -> bool:
-    """By its name, or, for a picture, by carrying an embedding."""
+    """Whether a file holds tensors: by its suffix, or, for a picture, by an embedding inside."""
     if not path.is_file():
         return False
     if path.suffix.lower() in PICTURES:
@@ -111,12 +111,12 @@ def _holds_tensors(path: Path) -> bool:
 
 
 def _trained(file: TensorFile) -> dict[str, str]:
-    told = {name: file.metadata.get(f"ss_{name}", "") for name in TRAINED}
-    return {name: text for name, text in told.items() if text and text != "None"}
+    stated = {name: file.metadata.get(f"ss_{name}", "") for name in TRAINED}
+    return {name: text for name, text in stated.items() if text and text != "None"}
 
 
 def _stated(file: TensorFile) -> dict[str, str]:
-    """The hash that the file itself states, over its tensors."""
+    """The hash over the tensors that the file itself states."""
     stated = file.metadata.get("sshs_model_hash") or file.metadata.get("modelspec.hash_sha256", "").removeprefix("0x")
     return {"autov3_stated": stated[:12]} if stated else {}
 

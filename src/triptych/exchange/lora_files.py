@@ -1,4 +1,4 @@
-"""What the layouts of LoRA files have in common: module paths, alphas, families, layers that change nothing."""
+"""Functions shared by the layouts of LoRA files: module paths, alphas, families, layers of rank 0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .artifact import Artifact
     from .formats import Recognised
 
-WORDS = (  # the parts of module paths that have an underscore within
+WORDS = (  # parts of module paths that contain an underscore
     "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "to_q", "to_k", "to_v", "to_out", "proj_in",
     "proj_out", "conv_in", "conv_out", "conv_norm_out", "conv_shortcut", "time_emb_proj", "time_embedding",
     "add_embedding", "class_embedding", "linear_1", "linear_2", "text_model", "text_projection", "self_attn", "q_proj",
@@ -28,8 +28,8 @@ WORDS = (  # the parts of module paths that have an underscore within
     "position_embedding", "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers",
     "skip_connection", "time_embed", "label_emb", "feed_forward", "noise_refiner", "context_refiner",
 )  # fmt: skip
-INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is what a layer reads
-KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes
+INPUTS = ("lora_A.weight", "hada_w1_b", "diff")  # tensors whose second axis is the input width of the layer
+KRONECKER = (("lokr_w1", "lokr_w1_b"), ("lokr_w2", "lokr_w2_b"))  # or the product of two such axes is it
 ORIGINAL = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
 LEAVES = {  # kohya's names of tensors -> ours; the rest are called as LyCORIS calls them
     "lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_A.default.weight": "lora_A.weight",
@@ -47,7 +47,7 @@ S = TypeVar("S", bound=Shaped)
 
 
 def dotted(key: str) -> str:
-    """The module path that is spelled with underscores in `key`.
+    """The module path with dots, from a key that spells it with underscores.
 
     `down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0` -> `down_blocks.0.attentions.1....to_out.0`.
     """
@@ -61,21 +61,21 @@ def dotted(key: str) -> str:
 
 
 def lora_family(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str, str]) -> str | None:
-    """By what cross-attention reads, else by what the file says of its base."""
+    """The family of a LoRA: by the input width of cross-attention, else by the metadata."""
     for path, leaves in layers.items():
         if path.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
-            width = _reads(leaves)
+            width = _input_width(leaves)
             if width is not None:
                 found = by_context_width(width)
                 return found.name if found else None
     if any(path.startswith(("text_encoder_2", "lora_te2_")) for path in layers):
         return "sdxl"
-    said = by_metadata(metadata)
-    return said.name if said else None
+    stated = by_metadata(metadata)
+    return stated.name if stated else None
 
 
-def _reads(leaves: Mapping[str, Shaped]) -> int | None:
-    """How wide is what a layer reads, where its tensors show it."""
+def _input_width(leaves: Mapping[str, Shaped]) -> int | None:
+    """The input width of a layer; None where its tensors do not show it."""
     for leaf in INPUTS:
         if leaf in leaves and len(leaves[leaf].shape) > 1:
             return leaves[leaf].shape[1]
@@ -86,24 +86,24 @@ def _reads(leaves: Mapping[str, Shaped]) -> int | None:
 
 
 def described(layers: Mapping[str, Mapping[str, Shaped]], metadata: Mapping[str, str]) -> dict[str, str | int | float]:
-    """Algorithms, ranks, alpha where the metadata tells it, and how many layers of what change."""
+    """Details of a LoRA: algorithms, ranks, alpha where the metadata states it, and the number of layers."""
     kinds, ranks = dict[str, int](), set[int]()
     for path, leaves in layers.items():
-        one = algorithm_of(path, leaves)
-        name = f"{one.name} with DoRA" if "dora_scale" in leaves else one.name
+        algorithm = algorithm_of(path, leaves)
+        name = f"{algorithm.name} with DoRA" if "dora_scale" in leaves else algorithm.name
         kinds[name] = kinds.get(name, 0) + 1
-        rank = rank_of(one, leaves)
+        rank = rank_of(algorithm, leaves)
         ranks |= set() if rank is None else {rank}
-    told: dict[str, str | int | float] = {"algorithm": ", ".join(kinds)}
+    details: dict[str, str | int | float] = {"algorithm": ", ".join(kinds)}
     if ranks:
-        told["rank"] = min(ranks) if len(ranks) == 1 else f"{min(ranks)} to {max(ranks)}"
+        details["rank"] = min(ranks) if len(ranks) == 1 else f"{min(ranks)} to {max(ranks)}"
     if "ss_network_alpha" in metadata:
-        told["alpha"] = metadata["ss_network_alpha"]
-    return told | {"layers": len(layers)}
+        details["alpha"] = metadata["ss_network_alpha"]
+    return details | {"layers": len(layers)}
 
 
 def without_rank_0(layers: Mapping[str, Mapping[str, S]]) -> tuple[dict[str, dict[str, S]], tuple[str, ...]]:
-    """The layers that change something, and a sentence about those of rank 0, which some programs leave behind."""
+    """The layers of rank above 0, and a note on those of rank 0, which some programs write."""
     kept, dropped = dict[str, dict[str, S]](), list[str]()
     for path, leaves in layers.items():
         empty = any(0 in leaf.shape for leaf in leaves.values())
@@ -119,7 +119,7 @@ def without_rank_0(layers: Mapping[str, Mapping[str, S]]) -> tuple[dict[str, dic
 
 
 def original_names(family: str | None) -> dict[str, str]:
-    """The original layout's modules -> diffusers', of a family's denoiser; SDXL's where the file does not say."""
+    """Modules of the original layout -> diffusers', for a family's denoiser. An unknown family counts as SDXL."""
     from ..base.opening.names import denoiser_modules
     from ..base.opening.single import configuration
 
@@ -131,7 +131,7 @@ def original_names(family: str | None) -> dict[str, str]:
 
 
 def from_original(module: str, original: Mapping[str, str]) -> str:
-    """A denoiser's module by diffusers' path, whichever of the two layouts names it.
+    """A denoiser's module by diffusers' path, from a path in either layout.
 
     Raises:
         TriptychError: there is no such module.
@@ -148,7 +148,7 @@ def settled(
 ) -> tuple[dict[str, Tensor], int, float]:
     """Tensors by their canonical names, with the rank and alpha that all layers share, or an alpha for each layer.
 
-    `alphas`: what the layout says of a layer beside its tensors. Without either it is the rank.
+    `alphas` are those that the file states apart from its tensors. A layer without any alpha has alpha = rank.
     """
     import torch
 
@@ -172,7 +172,7 @@ def settled(
 
 
 def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[str, float]:
-    """The alpha of each layer that has a rank, where `alpha` is that of those without one of their own."""
+    """The alpha of each layer that has a rank. `alpha` is for layers without an own one; 0 stands for the rank."""
     found = {}
     for path, leaves in layers.items():
         rank = rank_of(algorithm_of(path, leaves), leaves)
@@ -182,7 +182,7 @@ def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[
 
 
 def artifact_of(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float], file: TensorFile) -> Artifact:
-    """A LoRA that another program made, by canonical paths. Its provenance keeps what its header states.
+    """A LoRA by another program, from layers with canonical paths. Its provenance is what its header states.
 
     Args:
         alphas: see `settled`.
@@ -192,18 +192,18 @@ def artifact_of(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str,
 
     tensors, rank, alpha = settled(layers, alphas)
     settings = method_named("lora").configure({"rank": rank, "alpha": alpha})
-    told = {
+    stated = {
         "says": stated_trigger(file.metadata), "family": lora_family(layers, file.metadata) or "",
         "prediction": stated_prediction(file.metadata),
     }  # fmt: skip
-    return Artifact("lora", settings, tensors, {name: text for name, text in told.items() if text})
+    return Artifact("lora", settings, tensors, {name: text for name, text in stated.items() if text})
 
 
 def recognised(name: str, layers: Mapping[str, Mapping[str, Shaped]], file: TensorFile) -> Recognised:
-    """What a header says of a LoRA in the layout `name`, whose layers have been told apart.
+    """Describe a LoRA in the layout `name` by its header and its layers.
 
     Raises:
-        TriptychError: the tensors of a layer do not go together, or no layer changes anything.
+        TriptychError: the tensors of a layer do not fit together, or all layers are of rank 0.
     """
     from .formats import Recognised
 
@@ -218,9 +218,10 @@ def recognised(name: str, layers: Mapping[str, Mapping[str, Shaped]], file: Tens
 
 
 def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str) -> None:
-    """
+    """Check that a layout that holds only LoRA can hold these layers.
+
     Raises:
-        TriptychError: naming a layer that this layout has no names for.
+        TriptychError: a layer is something else; the error names it.
     """
     for path, leaves in layers.items():
         one = algorithm_of(path, leaves)
@@ -231,13 +232,13 @@ def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str)
 
 
 def read_otherwise(layers: Mapping[str, Mapping[str, Shaped]]) -> str:
-    """Which programs apply some of these layers otherwise than here, or not at all; "" where none does."""
+    """A note on programs that apply these layers differently, or not at all; "" where there are none."""
     kinds = {kind_of(path, leaves) for path, leaves in layers.items()}
     return "; ".join(f"{kind}: {READ_OTHERWISE[kind]}" for kind in sorted(kinds & READ_OTHERWISE.keys()))
 
 
 def kind_of(path: str, leaves: Mapping[str, Shaped]) -> str:
-    """What a layer's tensors are, as programs differ in reading them."""
+    """The kind of a layer, in the classes of `READ_OTHERWISE`."""
     if "dora_scale" in leaves:
         shape = leaves["dora_scale"].shape
         return "DoRA over outputs" if len(shape) < 2 or shape[0] > 1 else "DoRA over inputs"

@@ -1,7 +1,7 @@
-"""What the header of a file says of its content: ModelSpec 1.0.1, and the `ss_` entries of kohya's trainer.
+"""The metadata of a file: ModelSpec 1.0.1, and the `ss_` entries of kohya's trainer.
 
-Only what is known is written. No path of the user's is: the pictures are named by their digest. What another program
-wrote is kept when a file is written in another layout, but for the entries that belong to the layout or the bytes.
+Only known values are written, and no path of the user: a digest stands for the pictures. Entries by another program are
+kept when a file is converted, except those that depend on the layout or on the bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 256  # pixels, the larger side
 IMPLEMENTATION = "modelspec.implementation"
-BOUND = {  # entries that are true of one layout, or of the very bytes, and are made anew
+BOUND = {  # entries that depend on the layout or on the bytes, and are written anew
     "format", RECIPE, "lora_adapter_metadata", "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash",
     "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
     "modelspec.sai_model_spec", "modelspec.architecture", IMPLEMENTATION,
@@ -28,29 +28,29 @@ BOUND = {  # entries that are true of one layout, or of the very bytes, and are 
 
 
 def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -> dict[str, str]:
-    """ModelSpec and `ss_` entries of an artifact, as far as its settings and provenance tell them.
+    """ModelSpec and `ss_` entries of an artifact, from its settings and provenance.
 
     Raises:
         TriptychError: the thumbnail is not a picture.
     """
-    told = artifact.provenance
-    family, prediction = told.get("family", ""), told.get("prediction", "")
+    origin = artifact.provenance
+    family, prediction = origin.get("family", ""), origin.get("prediction", "")
     spec = {
         "title": title,
-        "resolution": f"{told['resolution']}x{told['resolution']}" if "resolution" in told else "",
-        "trigger_phrase": told.get("says", ""),
-        "date": told.get("date", ""),
+        "resolution": f"{origin['resolution']}x{origin['resolution']}" if "resolution" in origin else "",
+        "trigger_phrase": origin.get("says", ""),
+        "date": origin.get("date", ""),
         "thumbnail": data_url(thumbnail) if thumbnail else "",
     }
     entries = {f"modelspec.{name}": value for name, value in spec.items() if value}
-    suffix = "" if artifact.kind.moves_weights else artifact.method  # what moved the base's own weights is a base
+    suffix = "" if artifact.kind.moves_weights else artifact.method  # a change of the base's weights counts as a base
     return architecture(family, prediction, suffix) | entries | _kohya(artifact, title, prediction)
 
 
 def kept(header: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """The entries `known` of a file that is written anew, with those of its source's header, which count for more.
+    """The entries `known` of a new file, with those of its source's header. The header has precedence.
 
-    What the file is of is said by the header only where nothing else says it.
+    Its architecture is kept only where `known` has none.
     """
     unknown = known.get("modelspec.architecture", "").startswith("unknown")
     bound = BOUND - ({"modelspec.architecture"} if unknown else set())
@@ -58,7 +58,7 @@ def kept(header: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
 
 
 def lost(header: Mapping[str, str]) -> str:
-    """What a header says beside what a layout itself needs: "its author, license, 12 ss_ entries"; "" for nothing."""
+    """A list of a header's entries that would be lost: "its author, license, 12 ss_ entries"; "" for none."""
     own = [name for name in sorted(header) if name not in BOUND]
     spec = [name.removeprefix("modelspec.") for name in own if name.startswith("modelspec.")]
     counted = sum(name.startswith("ss_") for name in own)
@@ -68,20 +68,20 @@ def lost(header: Mapping[str, str]) -> str:
 
 
 def stated_prediction(metadata: Mapping[str, str]) -> str:
-    """What the denoiser predicts by a header: "epsilon", "v_prediction", "" where it does not say."""
-    said = metadata.get("modelspec.prediction_type", "").lower()
+    """The prediction type by a header: "epsilon", "v_prediction", or "" where it is not stated."""
+    stated = metadata.get("modelspec.prediction_type", "").lower()
     named = metadata.get("modelspec.architecture", "").partition("/")[0]
-    if said.startswith("v") or named.endswith("-v") or metadata.get("ss_base_model_version", "").endswith("_v"):
+    if stated.startswith("v") or named.endswith("-v") or metadata.get("ss_base_model_version", "").endswith("_v"):
         return "v_prediction"
-    return "epsilon" if said.startswith("eps") else ""
+    return "epsilon" if stated.startswith("eps") else ""
 
 
 def architecture(family: str, prediction: str, suffix: str = "", *, original: bool = False) -> dict[str, str]:
-    """ModelSpec's entries on what a file is of: a base of this family, or, with a suffix, something to attach to it.
+    """ModelSpec's architecture entries of a base of this family, or, with a suffix, of an artifact for it.
 
     Args:
-        prediction: what the denoiser predicts, as diffusers calls it; "" where that is not known.
-        original: whether the file is in the original layout of its family, and not in diffusers'.
+        prediction: the prediction type by diffusers' name; "" where it is not known.
+        original: whether the file has the original layout of its family; else it has diffusers'.
     """
     by_velocity, known = prediction == "v_prediction", families().get(family)
     if known is None:
@@ -105,33 +105,33 @@ def implementation(family: str) -> str:
 
 
 def _kohya(artifact: Artifact, title: str, prediction: str) -> dict[str, str]:
-    """The entries by which other programs label a file and show how it was trained."""
-    told, settings = artifact.provenance, artifact.settings
-    family = told.get("family", "")
+    """The `ss_` entries, by which other programs label a file and show its training."""
+    origin, settings = artifact.provenance, artifact.settings
+    family = origin.get("family", "")
     version = _version(family, prediction)
     known = {
         "base_model_version": version,
         "v2": str(family == "sd2") if version else "",
-        "sd_model_name": told.get("base", ""),
+        "sd_model_name": origin.get("base", ""),
         "output_name": title,
-        "seed": told.get("seed", ""),
-        "num_train_images": told.get("pictures_count", ""),
-        "resolution": f"({told['resolution']}, {told['resolution']})" if "resolution" in told else "",
-        "mixed_precision": told.get("precision", ""),
-        "training_comment": f"trigger: {told['says']}" if "says" in told else "",
+        "seed": origin.get("seed", ""),
+        "num_train_images": origin.get("pictures_count", ""),
+        "resolution": f"({origin['resolution']}, {origin['resolution']})" if "resolution" in origin else "",
+        "mixed_precision": origin.get("precision", ""),
+        "training_comment": f"trigger: {origin['says']}" if "says" in origin else "",
     }
     trained = {
         "learning_rate": "lr", "steps": "steps", "max_train_steps": "steps", "batch_size_per_device": "batch",
         "total_batch_size": "batch", "lr_scheduler": "schedule", "lr_warmup_steps": "warmup", "max_grad_norm": "clip",
         "min_snr_gamma": "min_snr", "prior_loss_weight": "prior_weight",
     }  # fmt: skip
-    if "seed" in told:  # settings of a file that was read say nothing of how it was trained
+    if "seed" in origin:  # for a file by another program the settings are defaults, not those of its training
         known |= {name: str(getattr(settings, own)) for name, own in trained.items() if hasattr(settings, own)}
     return {f"ss_{name}": value for name, value in known.items() if value}
 
 
 def _version(family: str, prediction: str) -> str:
-    """kohya's name of the base that something was made for."""
+    """kohya's name of a base by its family and prediction type."""
     known = families().get(family)
     if known is None:
         return ""
@@ -139,10 +139,10 @@ def _version(family: str, prediction: str) -> str:
 
 
 def data_url(picture: Path) -> str:
-    """A small copy of a picture, as ModelSpec keeps it.
+    """A thumbnail of a picture as a data URL, for ModelSpec.
 
     Raises:
-        TriptychError: it is not a picture.
+        TriptychError: the file is not a picture.
     """
     from ..data.pictures import read_picture
 

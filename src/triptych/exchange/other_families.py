@@ -1,7 +1,7 @@
-"""Families of models that have LoRA files too, and that no base here is of: told by how their layers are called.
+"""Recognises LoRA files of model families that triptych has no base for, by the names of their layers.
 
-Layers are called by paths with dots or, as kohya's trainer has it, with underscores. Where several families call theirs
-alike, what the file says of itself decides, else the width of a layer.
+Paths of layers have dots or, in kohya's files, underscores. Where several families share names, the metadata decides,
+else the width of a layer.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ STATED = {  # beginnings of modelspec.architecture and ss_base_model_version -> 
     "qwen": "Qwen-Image", "chroma": "Chroma", "auraflow": "AuraFlow", "pixart": "PixArt",
     "stable-diffusion-xl-v1-refiner": "the SDXL refiner", "sdxl_refiner": "the SDXL refiner",
 }  # fmt: skip
-FLUX_WIDTH = 3072  # of its transformer; SD3's are 1536 and 2432 wide
-REFINER_WIDTH = 1280  # of the text that the SDXL refiner's cross-attention reads
+FLUX_WIDTH = 3072  # width of its transformer; SD3 has 1536 and 2432
+REFINER_WIDTH = 1280  # width of the text states in the SDXL refiner's cross-attention
 CROSS_READS = re.compile(r"attn2[._]to_[kv]\..*(lora_A|lora_down|lora\.down)")
 TRANSFORMER = re.compile(r"^(transformer|lora_transformer|base_model_model_transformer)_")
 
 
 def other_family(file: TensorFile) -> str | None:
-    """The family of a LoRA that fits no base here; None where it may fit one, or the file is no LoRA."""
+    """The family of a LoRA that fits no base here; None where it may fit one, or the file is not a LoRA."""
     if not any(LEAF.search(name) for name in file.layouts):
         return None
     by_layers, known = _by_layers(file), by_metadata(file.metadata)
@@ -48,8 +48,8 @@ def other_family(file: TensorFile) -> str | None:
 
 
 def _stated(metadata: Mapping[str, str]) -> str | None:
-    said = [metadata.get(name, "").lower() for name in ("modelspec.architecture", "ss_base_model_version")]
-    return next((family for start, family in STATED.items() if any(text.startswith(start) for text in said)), None)
+    stated = [metadata.get(name, "").lower() for name in ("modelspec.architecture", "ss_base_model_version")]
+    return next((family for start, family in STATED.items() if any(text.startswith(start) for text in stated)), None)
 
 
 def _by_layers(file: TensorFile) -> str | None:

@@ -1,4 +1,4 @@
-"""The recipe of a trained file: all of an artifact but its tensors, as JSON in the metadata entry `triptych`."""
+"""The recipe of a trained file: an artifact without its tensors, as JSON in the metadata entry `triptych`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from ..patching.patch import Tensors
     from .artifact import Artifact
 
-RECIPE = "triptych"  # the metadata entry, whatever the layout of the tensors
-OWN = "triptych"  # the name of our own layout of the tensors: by their canonical names
-TRAINED_BY = "trained_by"  # the entry of the provenance that says so where triptych did not train it
+RECIPE = "triptych"  # the metadata entry, the same in every layout
+OWN = "triptych"  # the name of triptych's own layout, with canonical tensor names
+TRAINED_BY = "trained_by"  # the provenance entry of a file that triptych did not train
 SCHEMA = 1
 
 
 def recipe_of(artifact: Artifact, layout: str = OWN) -> str:
-    """The recipe, for a file with this layout of the tensors.
+    """The recipe for a file in this layout.
 
-    How another program trained it is not known: then the settings of training are left out.
+    Training settings are left out for a file by another program, since they are not known.
     """
     from ..methods import Training
 
     settings = asdict(artifact.settings)
     if artifact.provenance.get(TRAINED_BY):
-        training = {one.name for one in fields(Training)}
+        training = {entry.name for entry in fields(Training)}
         settings = {name: value for name, value in settings.items() if name not in training}
     known = {"schema": SCHEMA, "layout": layout, "method": artifact.method, "settings": settings}
     return json.dumps({**known, **artifact.provenance})
 
 
 def artifact_of(path: Path, recipe: str, tensors: Tensors) -> Artifact:
-    """The artifact of a file's recipe and its tensors by their canonical names. `path` is what errors call the file.
+    """The artifact from a file's recipe and its tensors by canonical names. Errors name `path`.
 
     Raises:
         TriptychError: the recipe cannot be read.

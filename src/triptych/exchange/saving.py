@@ -1,6 +1,6 @@
-"""Write an artifact as a file: in our own layout, or in that of another program.
+"""Writes an artifact as a file, in triptych's own layout or in that of another program.
 
-What the file it was read from said beside it goes along, where the layout has a place for it; else that is said.
+The metadata and embeddings of its source file are kept where the layout has a place for them. Else the loss is reported.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def save(
     title: str = "",
     thumbnail: Path | None = None,
 ) -> list[str]:
-    """Write an artifact whole or not at all. `triptych.load` reads it back.
+    """Write an artifact atomically. `triptych.load` reads it back.
 
     Args:
         to: the name of a format ("triptych", "kohya-lora", "a1111-hypernetwork", ...).
-        base: the base that a checkpoint is made of.
+        base: the base that a checkpoint is made from.
         title: for the metadata; by default the name of the file.
         thumbnail: a small picture for the metadata.
 
     Returns:
-        What the format cannot hold, and what must be known to use the file, a sentence each.
+        One sentence for each loss, and for what the user must know.
 
     Raises:
-        TriptychError: no such format, it cannot hold this artifact, the place cannot be written, or the thumbnail is
-            not a picture.
+        TriptychError: no such format, it cannot hold this artifact, the file cannot be written, or the thumbnail is not
+            a picture.
     """
     path, known = Path(path), formats()
     if to not in known:
@@ -57,6 +57,6 @@ def save(
     if left:
         notes.append(f"{beside.file}: left out {left}: {to} has no place for them")
     if beside.words and not layout.words:
-        able = " and ".join(name for name, one in known.items() if one.words)
+        able = " and ".join(name for name, other in known.items() if other.words)
         notes.append(f"{beside.file}: left out the embeddings within ({listed(list(beside.words))}), held by {able}")
     return [note for note in notes if note]

@@ -1,9 +1,8 @@
-"""The word that calls what a file was trained on: stated by its header, or guessed from the tags of its training.
+"""The trigger word of a file: stated by its header, or guessed from the tags of its training.
 
-kohya's trainer writes how often each tag stood in the captions of each folder (`ss_tag_frequency`), counting a picture
-once however often it was repeated. How many pictures a folder has is in `ss_dataset_dirs` or `ss_datasets`;
-`ss_num_train_images` counts repeats. A tag on more than half of all pictures may be the trigger word, unless it is one
-that captions of any picture have.
+kohya's trainer writes the number of pictures with each tag, for each folder (`ss_tag_frequency`); repeats do not count.
+The number of pictures in a folder is in `ss_dataset_dirs` or `ss_datasets`; `ss_num_train_images` counts repeats. A tag
+on more than half of all pictures may be the trigger word, unless it is a general one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-GENERAL = frozenset({  # tags of taggers and captioners that call nothing
+GENERAL = frozenset({  # tags of taggers and captioners that are no trigger words
     "solo", "solo focus", "simple background", "white background", "looking at viewer", "smile", "blush", "open mouth",
     "closed mouth", "closed eyes", "standing", "sitting", "lying", "full body", "upper body", "cowboy shot", "portrait",
     "close-up", "indoors", "outdoors", "day", "night", "sky", "no humans", "male focus", "highres", "absurdres",
@@ -49,7 +48,7 @@ def guessed_trigger(metadata: Mapping[str, str]) -> str:
 
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """How often each tag is in the captions of each folder."""
+    """Folder -> tag -> the number of its captions that have the tag."""
     folders = _json(metadata.get("ss_tag_frequency"))
     found = {}
     for folder, tags in folders.items() if isinstance(folders, dict) else ():
@@ -60,14 +59,14 @@ def _tags(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
 
 
 def _pictures(metadata: Mapping[str, str]) -> dict[str, int]:
-    """Pictures of each folder, each counted once."""
+    """Folder -> number of pictures, without repeats."""
     return {name: count for name, count in _counted(metadata) if isinstance(count, int) and count > 0}
 
 
 def _counted(metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     folders = _json(metadata.get("ss_dataset_dirs"))
-    for name, told in folders.items() if isinstance(folders, dict) else ():
-        yield str(name), told.get("img_count") if isinstance(told, dict) else None
+    for name, entry in folders.items() if isinstance(folders, dict) else ():
+        yield str(name), entry.get("img_count") if isinstance(entry, dict) else None
     for dataset in _json(metadata.get("ss_datasets")) or ():
         for subset in (dataset.get("subsets") if isinstance(dataset, dict) else None) or ():
             if isinstance(subset, dict):
@@ -76,7 +75,7 @@ def _counted(metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
 
 
 def _without_repeats(folders: Mapping[str, object], metadata: Mapping[str, str], folder: str) -> int:
-    """Pictures of the only folder, by their number with repeats and the repeats in its name; 0 where that fails."""
+    """Pictures of the only folder: the number with repeats over the repeats in its name. 0 where that fails."""
     match, number = REPEATED.fullmatch(folder), metadata.get("ss_num_train_images", "")
     if len(folders) > 1 or not match or not number.isdecimal():
         return 0
@@ -89,7 +88,7 @@ def _is_general(tag: str) -> bool:
 
 
 def _place(tag: str, called: str) -> int:
-    """Where a tag stands in the names of the folders, which kohya's users name by their words; else behind them."""
+    """The position of a tag in the folder names, which often have the trigger word; else the end."""
     place = re.search(rf"(?<!\w){re.escape(tag)}(?!\w)", called)
     return place.start() if place else len(called) + 1
 

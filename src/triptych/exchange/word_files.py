@@ -1,4 +1,4 @@
-"""What the layouts of embeddings have in common: how many vectors of what width, and the word they stand for."""
+"""Functions shared by the layouts of embeddings: number and width of vectors, and their word."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
     from ..files.tensorfile import TensorFile
     from .artifact import Artifact
 
-ROWS = "emb_params"  # our name of one text encoder's vectors, which is kohya's
+ROWS = "emb_params"  # the name of one text encoder's vectors, here and in kohya's files
 SDXL = ("clip_l", "clip_g")
 NUMBERED = {"clip_l": "text_encoders_0", "clip_g": "text_encoders_1"}  # Replicate's and diffusers' pivotal tuning
 SIDES = {tuple(text.embedding for text in family.texts) for family in families().values()} - {(ROWS,)}
-KNOWN = (ROWS, "emp_params", "*")  # names that say nothing of the word
+KNOWN = (ROWS, "emp_params", "*")  # tensor names that are not the word
 LEFT_OUT = ("emp_params_out", "clip_l_out", "clip_g_out")  # OneTrainer's vectors at the encoder's output
-BUNDLED = "bundle_emb."  # embeddings within the file of a LoRA
-MOST_VECTORS = 1024  # more than any prompt has room for
+BUNDLED = "bundle_emb."  # prefix of embeddings in a LoRA's file
+MOST_VECTORS = 1024  # more than any prompt can hold
 
 
 def embedding_family(layouts: Mapping[str, Shaped]) -> str | None:
-    """By the names of its vectors, if only one family has them; else by their widths."""
+    """The family of an embedding: by its tensor names, if only one family has them, else by the widths."""
     named = [family for family in families().values() if {text.embedding for text in family.texts} == set(layouts)]
     found = named[0] if len(named) == 1 else by_text_widths(layout.shape[-1] for layout in layouts.values())
     return found.name if found else None
 
 
 def described(layouts: Mapping[str, Layout], values: Mapping[str, object]) -> dict[str, str | int | float]:
-    """Vectors, widths, and what an A1111 file says of its training."""
+    """Details of an embedding: vectors, widths, and the training entries of an A1111 file."""
     shapes = [layout.shape for layout in layouts.values()]
     vectors = shapes[0][0] if len(shapes[0]) == 2 else 1
-    told: dict[str, str | int | float] = {"vectors": vectors, "width": " and ".join(str(s[-1]) for s in shapes)}
+    details: dict[str, str | int | float] = {"vectors": vectors, "width": " and ".join(str(s[-1]) for s in shapes)}
     for name in ("name", "step", "sd_checkpoint", "sd_checkpoint_name"):
         value = values.get(name)
         if isinstance(value, str | int) and value:
-            told[name] = value
-    return told
+            details[name] = value
+    return details
 
 
 def word_artifact(
-    path: Path, tensors: Mapping[str, Tensor], token: str, told: Mapping[str, object] | None = None
+    path: Path, tensors: Mapping[str, Tensor], token: str, stated: Mapping[str, object] | None = None
 ) -> Artifact:
-    """A word that another program learned, called `token`.
+    """A textual inversion by another program, called `token`.
 
     Raises:
-        TriptychError: the tensors are no vectors, or not as many in each text encoder.
+        TriptychError: the tensors are not vectors, or their number differs between text encoders.
     """
     from ..methods import method_named
     from .artifact import Artifact
@@ -66,15 +66,15 @@ def word_artifact(
         several = " and ".join(map(str, sorted(counts)))
         raise TriptychError(f"{path} is damaged: it has {several} vectors for the two text encoders")
     settings = method_named("textual-inversion").configure({"token": token, "vectors": counts.pop(), "start_word": ""})
-    provenance = {"says": token} | {name: str(value) for name, value in (told or {}).items() if value is not None}
+    provenance = {"says": token} | {name: str(value) for name, value in (stated or {}).items() if value is not None}
     return Artifact("textual-inversion", settings, rows, provenance)
 
 
 def vectors_of(artifact: Artifact, layout: str) -> dict[str, Tensor]:
-    """The tensors of an embedding, the first text encoder's first.
+    """The tensors of an embedding, in the order of the text encoders.
 
     Raises:
-        TriptychError: it is something else.
+        TriptychError: the artifact is not an embedding.
     """
     if artifact.method != "textual-inversion":
         raise TriptychError(f"a {artifact.method} cannot be written as {layout}: that holds a word's vectors")
@@ -83,7 +83,7 @@ def vectors_of(artifact: Artifact, layout: str) -> dict[str, Tensor]:
 
 
 def own_names(names: Iterable[str]) -> dict[str, str] | None:
-    """Ours -> theirs, for the tensors of one word: those of a family, or a single one; None where it is neither."""
+    """Canonical name -> the file's name, for one word: the tensors of a family, or one tensor; else None."""
     present = [name for name in names if name not in LEFT_OUT]
     for side in SIDES:
         if set(present) == set(side):
@@ -94,9 +94,9 @@ def own_names(names: Iterable[str]) -> dict[str, str] | None:
 
 
 def bundled_words(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The words of the embeddings within a LoRA's file, and for each: its parts -> the file's names.
+    """Word -> part -> tensor name, for the embeddings in a LoRA's file.
 
-    A word may hold dots: what comes last is the part, `string_to_param` with its key.
+    A word may contain dots. The part is the last piece, or `string_to_param` with its key.
     """
     found: dict[str, dict[str, str]] = {}
     for name in names:
@@ -109,7 +109,7 @@ def bundled_words(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def bundled_tensors(words: Mapping[str, Artifact]) -> dict[str, Tensor]:
-    """Embeddings as a LoRA's file keeps them, by name."""
+    """Embeddings by their tensor names in a LoRA's file."""
     found = {}
     for word, artifact in words.items():
         for name, tensor in artifact.tensors.items():
@@ -118,10 +118,10 @@ def bundled_tensors(words: Mapping[str, Artifact]) -> dict[str, Tensor]:
 
 
 def bundled_embeddings(file: TensorFile) -> dict[str, Artifact]:
-    """The embeddings within a LoRA's file, by name; each is called by its name.
+    """The embeddings in a LoRA's file, by word.
 
     Raises:
-        TriptychError: they are no vectors, or those of text encoders that no base here has.
+        TriptychError: they are not vectors, or are for text encoders that no base here has.
     """
     found = {}
     for word, parts in bundled_words(file.layouts).items():

@@ -94,7 +94,7 @@ class Plan:
         return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].opens_at, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
-        """A method's settings. Later layers win: defaults, the base's, tuned, the budget's, the user's, the concept's."""
+        """A method's settings in layers, later ones win: defaults, base, tuned, user, budget, concept."""
         method = method_named(name)
         given, tuned = self.settings.get(name, {}), self.tuning.settings.get(name, {})
         settings = method.configure(base.description.methods.get(name, {}), tuned, given)
