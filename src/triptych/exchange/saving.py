@@ -1,6 +1,6 @@
 """Writes an artifact as a file, in triptych's own layout or in that of another program.
 
-The metadata and embeddings of its source file are kept where the layout has a place for them. Else the loss is reported.
+The metadata and embeddings of its source file are kept where the layout has a place for them. Losses are reported.
 """
 
 from __future__ import annotations

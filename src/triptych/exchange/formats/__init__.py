@@ -1,7 +1,7 @@
-"""File formats of personalisation, one a file, found by being in this folder; what they hold becomes an `Artifact`.
+"""File formats of artifacts, one module per format. All modules of this folder are registered.
 
-Importing a format needs no torch, so that `triptych inspect` answers at once: what reads or writes tensors imports what
-it needs inside its functions.
+Importing a format loads no torch, so that `triptych inspect` answers at once. Functions that read or write tensors
+import it themselves.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ HELD = ("rank", "alpha")  # settings that a layout may change together with the 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a header says about a file.
+    """The description of a file by its header.
 
     `kind` is a method's name ("lora", "textual-inversion", "hypernetwork", "dreambooth", "aesthetic-gradients"),
-    "checkpoint" or "vae". `family` is that of the bases it fits ("sd1", "sd2", "sdxl", ...), None where the header does
-    not tell. `details` is what a user wants to know: rank, alpha, vectors, structure, ... `notes` is what of the file
-    is not used, a clause each.
+    "checkpoint" or "vae". `family` is that of the bases it fits ("sd1", "sd2", "sdxl", ...), None where the header
+    does not show it. `details` are for the user: rank, alpha, vectors, structure, ... `notes` has one clause for each
+    part of the file that is not used.
     """
 
     kind: str
     format: str
     family: str | None
     details: Mapping[str, str | int | float] = field(default_factory=dict)
-    triggers: tuple[str, ...] = ()  # words to say in a prompt, as the file states them
-    guesses: tuple[str, ...] = ()  # words that it may be called by, where it states none
+    triggers: tuple[str, ...] = ()  # words for prompts, stated by the file
+    guesses: tuple[str, ...] = ()  # likely words for prompts, where it states none
     notes: tuple[str, ...] = ()
 
 
@@ -50,9 +50,9 @@ class Format(ABC):
     """One layout of a file.
 
     Class attributes: `name` as `--to` takes it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
-    the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: what a file of this
-    format cannot hold, empty where nothing is lost. `checked`: the programs whose own code was last run on such files,
-    see docs/files.md. `words`: whether it has a place for the embeddings that a LoRA brings along.
+    the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: content that the
+    format cannot hold, "" for none. `checked`: the programs whose own code was run on such files, see docs/files.md.
+    `words`: whether it has a place for the embeddings that a LoRA bundles.
     """
 
     name: ClassVar[str]
@@ -67,25 +67,25 @@ class Format(ABC):
 
     @abstractmethod
     def recognise(self, file: TensorFile) -> Recognised | None:
-        """What the file is, if it is of this format; by its header alone."""
+        """Describe the file by its header, if it has this format; else return None."""
 
     @abstractmethod
     def read(self, file: TensorFile) -> Artifact:
-        """Its content.
+        """Read its content.
 
         Raises:
-            TriptychError: a tensor that is missing, superfluous, of a wrong shape or not finite, by name.
+            TriptychError: a tensor is missing, superfluous, of a wrong shape or not finite; the error names it.
         """
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
     ) -> str:
-        """Write it whole or not at all; what was lost or must be known comes back as a sentence, or "".
+        """Write an artifact atomically. Returns a sentence on what is lost or what the user must know, or "".
 
-        `metadata` goes into containers that have a place for it.
+        `metadata` is written into containers that have a place for it.
 
         Raises:
-            TriptychError: this artifact cannot be held by this format, or the place cannot be written.
+            TriptychError: this format cannot hold this artifact, or the file cannot be written.
         """
         raise TriptychError(f"{self.name} is not a layout that one artifact is written in")
 
@@ -94,21 +94,21 @@ PLUGINS = Plugins[Format](Format, __name__, "triptych.formats")
 
 
 def formats() -> Mapping[str, Format]:
-    """All formats by name, our own layout first: a file with our recipe is first asked whether it is in it."""
+    """All formats by name. triptych's own layout is first, so that it is tried first on a file with a recipe."""
     found = PLUGINS.instances()
     return {OWN: found[OWN], **found}
 
 
 def recognise(file: TensorFile) -> Recognised:
-    """What a file is, by its header alone.
+    """Recognise a file by its header.
 
     Raises:
-        TriptychError: no format knows it.
+        TriptychError: no format recognises it.
     """
-    for one in formats().values():
-        found = one.recognise(file)
+    for layout in formats().values():
+        found = layout.recognise(file)
         if found:
-            family, says = _told_by_recipe(file)
+            family, says = _from_recipe(file)
             words = tuple(dict.fromkeys((*says, *found.triggers)))
             guess = guessed_trigger(file.metadata) if found.kind == "lora" and not words else ""
             return replace(found, family=found.family or family, triggers=words, guesses=(guess,) if guess else ())
@@ -118,8 +118,8 @@ def recognise(file: TensorFile) -> Recognised:
     raise TriptychError(f"{file.path} is of no kind that triptych knows: its tensors are {names} ...")
 
 
-def _told_by_recipe(file: TensorFile) -> tuple[str | None, tuple[str, ...]]:
-    """The family of its base, and what to say, by a file of ours in another layout."""
+def _from_recipe(file: TensorFile) -> tuple[str | None, tuple[str, ...]]:
+    """The family and the words for prompts from the recipe of a file, in any layout."""
     try:
         recipe = json.loads(file.metadata.get(RECIPE, "{}"))
         family, says = recipe.get("family"), recipe.get("says")
@@ -129,17 +129,17 @@ def _told_by_recipe(file: TensorFile) -> tuple[str | None, tuple[str, ...]]:
 
 
 def open_artifact(path: Path) -> Artifact:
-    """The trained file at `path`, whatever tool wrote it.
+    """Open a trained file by any program.
 
     Raises:
-        TriptychError: there is none, it is a checkpoint, of no known kind, damaged, or not safe to read.
+        TriptychError: the file is missing, a checkpoint, of no known kind, damaged, or not safe to read.
     """
     file = TensorFile.open(path)
     return artifact_in(file, recognise(file))
 
 
 def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
-    """The content of a file that was recognised.
+    """Read a file that was recognised.
 
     Raises:
         TriptychError: it is a checkpoint, or damaged.
@@ -162,16 +162,16 @@ def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
 
 
 def _with_recipe(read: Artifact, made: Artifact) -> Artifact:
-    """What the recipe says, but for the settings that belong to the tensors as this layout has them."""
+    """The artifact of the recipe, with the settings that depend on the tensors of this layout."""
     held = {name: getattr(read.settings, name) for name in HELD if hasattr(made.settings, name)}
     return replace(made, settings=replace(made.settings, **held), notes=read.notes)
 
 
 def load(path: Path | str) -> Artifact | Base:
-    """A file of any tool: an `Artifact`, or the `Base` that a checkpoint or a diffusers folder holds.
+    """Open a file by any program: an `Artifact`, or the `Base` in a checkpoint or a diffusers folder.
 
     Raises:
-        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+        TriptychError: the file is missing, of no known kind, damaged, or not safe to read.
     """
     from ...base import open_base
 

@@ -1,6 +1,6 @@
-"""The `.pt` file in which A1111's web UI keeps an embedding: a pickled dictionary with `string_to_param`.
+"""The `.pt` file of an embedding for A1111's web UI: a pickled dictionary with `string_to_param`.
 
-The web UI calls a word by its file's name; the name inside only says what it was called when it was trained.
+The web UI uses the file's name as the word. The name inside is that of its training.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
 
 PARAM, TOKEN = "string_to_param.", "string_to_token."
-TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
-FIRST_TOKEN = 265  # CLIP's "*": where the web UI's own files say that the word stood in its templates
+STATED = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+FIRST_TOKEN = 265  # CLIP's "*", the placeholder in the templates of the web UI's own files
 
 
 class A1111Embedding(Format):
@@ -43,8 +43,8 @@ class A1111Embedding(Format):
 
     def read(self, file: TensorFile) -> Artifact:
         name = str(_param(file))
-        told = {key: file.values.get(key) for key in TOLD}
-        return word_artifact(file.path, {ROWS: file.tensors([name])[name]}, file.path.stem, told)
+        stated = {key: file.values.get(key) for key in STATED}
+        return word_artifact(file.path, {ROWS: file.tensors([name])[name]}, file.path.stem, stated)
 
     def write(
         self, artifact: Artifact, path: Path, base: Base | None = None, metadata: Mapping[str, str] | None = None
@@ -55,20 +55,23 @@ class A1111Embedding(Format):
         if ROWS not in vectors:
             title = family_named(embedding_family(vectors) or "sdxl").title
             raise TriptychError(f"{self.name} has one CLIP's vectors, and this embedding is for {title}: take kohya")
-        told = artifact.provenance
-        step = str(told.get("step", getattr(artifact.settings, "steps", 0)))
+        origin = artifact.provenance
+        step = str(origin.get("step", getattr(artifact.settings, "steps", 0)))
         content = {
             "string_to_token": {"*": FIRST_TOKEN},
             "string_to_param": {"*": vectors[ROWS].detach().float().clone().requires_grad_()},
             "name": path.stem, "step": int(step) if step.isdecimal() else 0,
-            "sd_checkpoint": told.get("sd_checkpoint"),
-            "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
+            "sd_checkpoint": origin.get("sd_checkpoint"),
+            "sd_checkpoint_name": origin.get("sd_checkpoint_name") or origin.get("base"),
         }  # fmt: skip
         write_pt(path, content)
         return f"it is called by its file's name: {path.stem}"
 
 
 def _param(file: TensorFile) -> str | None:
-    """The one tensor of a word; the paper's code keeps the number of its token as a tensor too."""
+    """The name of the word's tensor; None if there is not exactly one.
+
+    Files by the paper's code also have a tensor with the token's number, which is skipped.
+    """
     names = [name for name in file.layouts if not name.startswith(TOKEN)]
     return names[0] if len(names) == 1 and names[0].startswith(PARAM) and file.layouts[names[0]].shape else None

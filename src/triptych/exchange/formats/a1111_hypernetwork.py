@@ -1,8 +1,9 @@
-"""The `.pt` file of A1111's web UI that holds a hypernetwork: a pickled dictionary.
+"""The `.pt` file of a hypernetwork for A1111's web UI: a pickled dictionary.
 
-Under each width of context, a whole number, lies a pair of state dictionaries, for keys and for values; beside them lie
-`layer_structure`, `activation_func`, `is_layer_norm`, `activate_output`, dropout and what made it. The names inside are
-`linear.N.weight`, where N counts all members of the net, dropout too; the oldest files have `linear1` and `linear2`.
+Each width of context (an integer key) has a pair of state dictionaries, for keys and for values. Further entries are
+`layer_structure`, `activation_func`, `is_layer_norm`, `activate_output`, dropout and details of the training. Tensors
+are named `linear.N.weight`. N counts all members of the net, dropout included. The oldest files have `linear1` and
+`linear2`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 TENSOR = re.compile(r"(\d+)\.([01])\.(linear[12]?\.(?:\d+\.)?(?:weight|bias))")
 OLD = {"linear1.": "linear.0.", "linear2.": "linear.1."}
-TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name", "weight_initialization", "optional_info")
+STATED = ("name", "step", "sd_checkpoint", "sd_checkpoint_name", "weight_initialization", "optional_info")
 COMFY = ("linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish")
 
 
@@ -66,14 +67,14 @@ class A1111Hypernetwork(Format):
                 "activation": _activation(file), "layer_norm": bool(file.values.get("is_layer_norm")),
                 "activate_output": _activates_output(file),
             })  # fmt: skip
-            settings.structure  # noqa: B018  # says what is wrong with it
+            settings.structure  # noqa: B018  # raises if the structure is invalid
         except TriptychError as error:
             raise TriptychError(f"{file.path} cannot be used: {error}") from error
         given = {_present(name): name for name in file.layouts}
-        wanted: dict[str, str] = {}  # canonical name: the file's
+        wanted: dict[str, str] = {}  # canonical name -> the file's name
         for width in widths:
             ours = members(width, settings)
-            theirs = [one for one in members(width, settings, _dropout(file)) if one.kind != "dropout"]
+            theirs = [member for member in members(width, settings, _dropout(file)) if member.kind != "dropout"]
             for net, letter in ((f"{width}.0", "k"), (f"{width}.1", "v")):
                 for own, other in zip(ours, theirs, strict=True):
                     names = zip(tensor_names(f"{width}.{letter}", own), tensor_names(net, other), strict=True)
@@ -98,14 +99,14 @@ class A1111Hypernetwork(Format):
 
 
 def _widths(file: TensorFile) -> list[int]:
-    """The widths of context that it has nets for."""
+    """The widths of context that the file has nets for."""
     if file.container != "pickle":
         return []
     return sorted({int(match[1]) for name in file.layouts if (match := TENSOR.fullmatch(name))})
 
 
 def _family(widths: Sequence[int]) -> str | None:
-    """By the width of text; none where the file has nets for several."""
+    """The family by the width of context; None where the nets fit several families."""
     found = {family.name for family in map(by_context_width, widths) if family}
     return found.pop() if len(found) == 1 else None
 
@@ -127,12 +128,12 @@ def _activation(file: TensorFile) -> str:
 
 
 def _activates_output(file: TensorFile) -> bool:
-    """A file that does not say so does: the key is younger than the first activations."""
+    """Whether the last layer is activated. Files from before this key existed always activate it."""
     return bool(file.values.get("activate_output", True))
 
 
 def _dropout(file: TensorFile) -> list[float]:
-    """The share dropped after each width; what files said before they had the list is 0.3 between the layers."""
+    """The dropout rate after each width. Files from before the list existed have 0.3 between the layers."""
     given, structure = _numbers(file, "dropout_structure"), _structure(file)
     if given is not None:
         return given
@@ -142,7 +143,7 @@ def _dropout(file: TensorFile) -> list[float]:
 
 
 def _present(name: str) -> str:
-    """A name as files have it now."""
+    """A tensor's name in the current form."""
     for old, new in OLD.items():
         name = name.replace(old, new)
     return name
@@ -159,46 +160,46 @@ def _check(file: TensorFile, given: Mapping[str, str], name: str, shape: tuple[i
 
 
 def _provenance(file: TensorFile, widths: Sequence[int]) -> dict[str, str]:
-    told = {name: str(file.values[name]) for name in TOLD if file.values.get(name) is not None}
+    stated = {name: str(file.values[name]) for name in STATED if file.values.get(name) is not None}
     family = _family(widths)
-    return told | ({"family": family} if family else {})
+    return stated | ({"family": family} if family else {})
 
 
 def _dictionary(artifact: Artifact, name: str) -> dict[int | str, Any]:
-    """What the file holds, with every key that the web UI writes, for readers differ in what a missing one means."""
-    settings, told = artifact.settings, artifact.provenance
+    """The dictionary of the file. It has every key of the web UI, since readers differ on a missing key."""
+    settings, origin = artifact.settings, artifact.provenance
     structure = [int(multiple) if multiple == int(multiple) else multiple for multiple in settings.structure]
     nets: dict[int, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
     for canonical, tensor in artifact.tensors.items():
         width, letter, rest = canonical.split(".", 2)
         pair = nets.setdefault(int(width), ({}, {}))
         pair["kv".index(letter)][rest] = tensor.detach()
-    step = told.get("step") or (str(settings.steps) if "seed" in told else "0")
+    step = origin.get("step") or (str(settings.steps) if "seed" in origin else "0")
     return {
         **{width: (_in_order(k), _in_order(v)) for width, (k, v) in sorted(nets.items())},
         "step": int(step) if step.isdecimal() else 0,
-        "name": told.get("name", name),
+        "name": origin.get("name", name),
         "layer_structure": structure,
         "activation_func": settings.activation,
         "is_layer_norm": settings.layer_norm,
-        "weight_initialization": told.get("weight_initialization", "Normal"),
-        "sd_checkpoint": told.get("sd_checkpoint"),
-        "sd_checkpoint_name": told.get("sd_checkpoint_name") or told.get("base"),
+        "weight_initialization": origin.get("weight_initialization", "Normal"),
+        "sd_checkpoint": origin.get("sd_checkpoint"),
+        "sd_checkpoint_name": origin.get("sd_checkpoint_name") or origin.get("base"),
         "activate_output": settings.activate_output,
         "use_dropout": False,
         "dropout_structure": [0.0] * len(structure),
         "last_layer_dropout": False,
-        "optional_info": told.get("optional_info", ""),
+        "optional_info": origin.get("optional_info", ""),
     }
 
 
 def _in_order(net: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By the place in the net, weight before bias: ComfyUI goes by the order alone."""
-    return dict(sorted(net.items(), key=lambda one: (int(one[0].split(".")[1]), one[0].endswith("bias"))))
+    """Sort by the position in the net, weight before bias. ComfyUI reads tensors in their order."""
+    return dict(sorted(net.items(), key=lambda item: (int(item[0].split(".")[1]), item[0].endswith("bias"))))
 
 
 def _comfy(settings: Any) -> str:
-    """Where ComfyUI's reader differs from the web UI's."""
+    """A note where ComfyUI's reader differs from the web UI's."""
     if settings.activation not in COMFY:
         return f"ComfyUI cannot read it: it does not know the activation {settings.activation!r}"
     if settings.layer_norm and settings.activation != "linear" and not settings.activate_output:

@@ -1,6 +1,6 @@
-"""The `.pt` file of an aesthetic embedding: nothing but the mean of CLIP's image features, [1, 768], not normalised.
+"""The `.pt` file of an aesthetic embedding: one tensor, the mean of CLIP's image features, [1, 768], not normalised.
 
-So the code of arXiv:2209.12330 and A1111's extension keep it, in float16 or float32. Some of the paper's are [768].
+The code of arXiv:2209.12330 and A1111's extension write it, in float16 or float32. Some of the paper's have [768].
 """
 
 from __future__ import annotations

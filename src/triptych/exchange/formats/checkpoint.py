@@ -1,7 +1,7 @@
-"""A whole base in one file of the original layout of Stable Diffusion ("LDM"; "sgm" for SDXL): what people call a
-checkpoint; and the denoiser or the autoencoder out of one.
+"""A checkpoint: a whole base in one file in Stable Diffusion's original layout ("LDM"; "sgm" for SDXL).
 
-A checkpoint is a base, not something to attach. `triptych convert` writes one: a base with a change of its weights.
+A file with the denoiser or the autoencoder alone is recognised too. A checkpoint is a base and cannot be attached.
+`triptych convert` writes one from a base and a change of its weights.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class SingleFile(Format):
 
 
 def _details(contents: Contents) -> dict[str, str | int | float]:
-    told = {
+    details = {
         "holds": ", ".join(contents.parts),
         "variant": contents.variant,
         "prediction": contents.prediction or "",
         "told by": contents.told_by,
         "averaged weights": "yes" if contents.ema else "",
     }
-    return {name: text for name, text in told.items() if text}
+    return {name: text for name, text in details.items() if text}

@@ -1,7 +1,7 @@
-"""LoRA as ComfyUI's own nodes save it: full module paths of the original layout, as its models are laid out.
+"""LoRA from ComfyUI's own nodes: full module paths in the original layout.
 
-`diffusion_model.input_blocks.1.1….to_q.lora_up.weight` is of the denoiser, `text_encoders.clip_l.….fc1.diff` of a text
-encoder. `diff` and `diff_b` are changes of whole weights and biases.
+`diffusion_model.input_blocks.1.1….to_q.lora_up.weight` belongs to the denoiser, `text_encoders.clip_l.….fc1.diff` to a
+text encoder. `diff` and `diff_b` are changes of whole weights and biases.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ComfyLora(Format):
 
 
 def _leaf(name: str) -> tuple[str, str] | None:
-    """The path of the layer, and the tensor by our name; None for what is no tensor of a LoRA."""
+    """The path of the layer and the canonical name of the tensor; None where it is not a tensor of a LoRA."""
     from ...patching.adapters import LEAVES as OURS
 
     for leaf in (*LEAVES, *OURS):
@@ -65,7 +65,7 @@ def _leaf(name: str) -> tuple[str, str] | None:
 
 
 def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
-    """By the path of their layer; those of text encoders by ours."""
+    """Group tensors by the path of their layer. Paths of text encoders become canonical."""
     found: dict[str, dict[str, T]] = {}
     for name, tensor in tensors.items():
         start = next((start for start in TEXTS if name.startswith(start)), "")

@@ -1,10 +1,10 @@
-"""LoRA as diffusers and peft keep it: full module paths, and alphas in the metadata, or beside the file.
+"""LoRA by diffusers and peft: full module paths, with alphas in the metadata or in a second file.
 
 Four ways of naming are read: peft's (`component.….to_q.lora_A.weight`), diffusers' of 2023 (`….to_q.lora.down.weight`,
 of text encoders `….q_proj.lora_linear_layer.down.weight`; before that `….processor.to_q_lora.down.weight` and
 `….self_attn.to_q_lora.down.weight`), and files that peft itself saved (`base_model.model.…`, `adapter_config.json`
 beside them). A denoiser's LoRA may leave out the component (`save_lora_adapter`, `save_attn_procs`), or name it twice.
-Alphas may be tensors, `….alpha`. Where nothing says alpha, it is the rank.
+Alphas may be tensors, `….alpha`. Without any, alpha is the rank.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 COMPONENTS = sorted({name for family in families().values() for name in family.components if name != VAE})
 PARTS = tuple(f"{name}." for name in COMPONENTS)
-DENOISER = family_named("sd1").denoiser  # of files from before there were others
-BARE = {  # how names begin that leave out their component -> the component
+DENOISER = family_named("sd1").denoiser  # the only denoiser when the oldest files were written
+BARE = {  # component -> the starts of names that leave it out
     f"{DENOISER}.": (
         "down_blocks.", "up_blocks.", "mid_block.", "conv_in.", "conv_out.", "time_embedding.", "add_embedding.",
     ),
@@ -45,7 +45,7 @@ CONFIG = "lora_adapter_metadata"  # diffusers' metadata entry: JSON of "componen
 BESIDE = "adapter_config.json"  # peft's
 MAGNITUDE = "lora_magnitude_vector"
 LORA = r"\.lora(?:_linear_layer)?\."
-FORMS = (  # in this order: forms of names -> ours
+FORMS = (  # forms of names -> canonical names, applied in this order
     (r"^base_model\.model\.", ""),
     (r"^(text_encoder(?:_2)?)\.(encoder|embeddings|final_layer_norm)\.", r"\1.text_model.\2."),
     (r"\.self_attn\.to_([qkv])_lora\.", r".self_attn.\1_proj.lora."),
@@ -73,7 +73,7 @@ class DiffusersLora(Format):
     checked = ("diffusers", "peft")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
-        names = [_ours(name) for name in file.layouts if not name.startswith(BUNDLED)]
+        names = [_canonical(name) for name in file.layouts if not name.startswith(BUNDLED)]
         known = [name for name in names if name.startswith(PARTS) and (LEAF.search(name) or name.endswith(".alpha"))]
         if len(known) < len(names) or not any(map(LEAF.search, known)) or other_family(file):
             return None
@@ -82,7 +82,7 @@ class DiffusersLora(Format):
     def read(self, file: TensorFile) -> Artifact:
         layers, _ = without_rank_0(_layers(file.tensors(name for name in file.layouts if not name.startswith(BUNDLED))))
         for leaves in layers.values():
-            if "dora_scale" in leaves:  # peft's is a vector of outputs
+            if "dora_scale" in leaves:  # peft has a vector over outputs
                 leaves["dora_scale"] = leaves["dora_scale"].flatten().unsqueeze(1)
         config = _config(file)
         alphas = {path: _alpha(path, leaves, config) for path, leaves in layers.items()}
@@ -103,12 +103,12 @@ class DiffusersLora(Format):
                 if leaves["dora_scale"].shape[0] != leaves["lora_B.weight"].shape[0]:
                     raise TriptychError(f"{self.name} holds DoRA over outputs only, and {place} has it over inputs")
                 tensors[f"{place}.{MAGNITUDE}"] = leaves["dora_scale"].flatten()
-        told = {CONFIG: json.dumps(_told(layers, alphas_of(layers, artifact.settings.alpha)))}
-        write_safetensors(path, tensors, {**(metadata or {}), **told})
+        config = {CONFIG: json.dumps(_peft_config(layers, alphas_of(layers, artifact.settings.alpha)))}
+        write_safetensors(path, tensors, {**(metadata or {}), **config})
         return ""
 
 
-def _ours(name: str) -> str:
+def _canonical(name: str) -> str:
     name = REPEATED.sub(r"\1", name)
     for form, replacement in FORMS:
         name = re.sub(form, replacement, name)
@@ -119,66 +119,69 @@ def _ours(name: str) -> str:
 def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
     from ...patching.adapters import by_layer
 
-    return by_layer({_ours(name): tensor for name, tensor in tensors.items() if not name.startswith(BUNDLED)})
+    return by_layer({_canonical(name): tensor for name, tensor in tensors.items() if not name.startswith(BUNDLED)})
 
 
 def _config(file: TensorFile) -> dict[str, Any]:
     """Ranks and alphas by part: `{component: {"r": 4, "lora_alpha": 8, ...}}`.
 
     Raises:
-        TriptychError: what should say them is not JSON.
+        TriptychError: the entry or file that should hold them is not JSON.
     """
     beside = file.path.with_name(BESIDE)
     try:
         if CONFIG in file.metadata:
             flat = dict(json.loads(file.metadata[CONFIG]))
-            if not any(name.startswith(PARTS) for name in flat):  # of one network, by save_lora_adapter
+            if not any(name.startswith(PARTS) for name in flat):  # for one network, by save_lora_adapter
                 return dict.fromkeys(COMPONENTS, flat)
             return {
                 part: {name[len(part) + 1 :]: value for name, value in flat.items() if name.startswith(f"{part}.")}
                 for part in COMPONENTS
             }
         if beside.is_file():
-            told = dict(json.loads(beside.read_text(encoding="utf-8")))
-            return dict.fromkeys(COMPONENTS, told)
+            shared = dict(json.loads(beside.read_text(encoding="utf-8")))
+            return dict.fromkeys(COMPONENTS, shared)
     except (ValueError, TypeError, OSError) as error:
         raise TriptychError(f"what says the alphas of {file.path} cannot be read: {error}") from error
     return {}
 
 
 def _alpha(path: str, leaves: Mapping[str, Tensor], config: Mapping[str, Any]) -> float | None:
-    """peft's rule: a pattern that ends the path, else the part's own; with rslora, alpha / sqrt(rank) is the scale."""
+    """Alpha by peft's rule: from a pattern that matches the end of the path, else from the component.
+
+    With rslora the scale is alpha / sqrt(rank), so alpha is multiplied by sqrt(rank) here.
+    """
     part, _, inner = path.partition(".")
-    told = config.get(part, {})
-    alpha = told.get("lora_alpha", told.get("alpha"))
-    for pattern, special in (told.get("alpha_pattern") or {}).items():
+    own = config.get(part, {})
+    alpha = own.get("lora_alpha", own.get("alpha"))
+    for pattern, special in (own.get("alpha_pattern") or {}).items():
         if re.fullmatch(rf"(.*\.)?({pattern})", inner):
             alpha = special
             break
     if alpha is None:
         return None
-    return float(alpha) * (math.sqrt(len(leaves["lora_A.weight"])) if told.get("use_rslora") else 1.0)
+    return float(alpha) * (math.sqrt(len(leaves["lora_A.weight"])) if own.get("use_rslora") else 1.0)
 
 
-def _told(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]) -> dict[str, Any]:
-    """peft's configuration of each part: the most frequent rank and alpha, and what differs from them.
+def _peft_config(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]) -> dict[str, Any]:
+    """peft's configuration of each component: the most frequent rank and alpha, and patterns for the others.
 
-    Ends of paths are enough for it, so they are given without the `text_model` that only some transformers have.
+    peft matches the ends of paths, so `text_model` is left out: only some versions of transformers have it.
     """
-    told: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for part in dict.fromkeys(path.partition(".")[0] for path in layers):
         root = f"{part}.text_model." if part == "text_encoder" else f"{part}."
         own = {path.removeprefix(root): leaves for path, leaves in layers.items() if path.startswith(f"{part}.")}
         ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in own.items()}
         scales = {path: alphas[root + path] for path in own}
         rank, alpha = _commonest(ranks.values()), _commonest(scales.values())
-        told |= {
+        config |= {
             f"{part}.r": rank, f"{part}.lora_alpha": alpha, f"{part}.target_modules": sorted(own),
             f"{part}.rank_pattern": {re.escape(path): value for path, value in ranks.items() if value != rank},
             f"{part}.alpha_pattern": {re.escape(path): value for path, value in scales.items() if value != alpha},
             f"{part}.use_dora": any("dora_scale" in leaves for leaves in own.values()),
         }  # fmt: skip
-    return told
+    return config
 
 
 def _commonest(values: Iterable[T]) -> T:

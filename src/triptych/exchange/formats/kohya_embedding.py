@@ -1,10 +1,10 @@
-"""Embeddings as kohya's trainer, OneTrainer and diffusers keep them: one tensor, or `clip_l` and `clip_g` for SDXL.
+"""Embeddings by kohya's trainer, OneTrainer and diffusers: one tensor, or `clip_l` and `clip_g` for SDXL.
 
-The tensor's name is `emb_params` (kohya), `emp_params` (OneTrainer), or the word itself (diffusers). A word is called
-by the file's name, as A1111 has it, unless its own name is in the file. OneTrainer's vectors for the output
-(`emp_params_out`) are left out. For SDXL diffusers has two files, `NAME` and `NAME_2`, with the word's vectors in each.
-Replicate's trainer and diffusers' for pivotal tuning say `text_encoders_0` and `text_encoders_1`; there each vector is
-a word, `<s0>`, `<s1>`, ..., and prompts have all of them in a row.
+The tensor's name is `emb_params` (kohya), `emp_params` (OneTrainer), or the word itself (diffusers). The word is the
+file's name, as in A1111, unless the file states it. OneTrainer's vectors for the output (`emp_params_out`) are left
+out. For SDXL diffusers has two files, `NAME` and `NAME_2`, each with the vectors of one text encoder. Replicate's and
+diffusers' trainers for pivotal tuning use `text_encoders_0` and `text_encoders_1`. There each vector is a word, `<s0>`,
+`<s1>`, ..., and prompts have all of them in a row.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class KohyaEmbedding(Format):
 
 
 def _names(file: TensorFile) -> dict[str, str] | None:
-    """Ours -> the file's; None where it is no embedding."""
+    """Canonical name -> the file's name; None where the file is not an embedding."""
     present = [name for name in file.layouts if name not in LEFT_OUT]
     rows = all(_is_rows(file.layouts[name].shape) for name in present)
     if not rows or any(name.startswith((BUNDLED, "string_to_param.")) for name in present):
@@ -85,12 +85,12 @@ def _names(file: TensorFile) -> dict[str, str] | None:
 
 
 def _is_rows(shape: tuple[int, ...]) -> bool:
-    """[vectors, width]; or, in diffusers' oldest files, one vector alone, told by the width of a text encoder."""
+    """Whether a shape is [vectors, width], or [width] of a text encoder, as in diffusers' oldest files."""
     return len(shape) == 2 or (len(shape) == 1 and by_text_widths(shape) is not None)
 
 
 def _is_word(name: str) -> bool:
-    """Whether a lone tensor is named as a word: not as a weight somewhere in a module."""
+    """Whether the name of a single tensor can be a word, and not that of a weight in a module."""
     return name in KNOWN or not name.endswith((".weight", ".bias"))
 
 
@@ -111,7 +111,7 @@ class DiffusersEmbedding(Format):
     checked = ("A1111", "ComfyUI", "diffusers")
 
     def recognise(self, file: TensorFile) -> Recognised | None:
-        """Only SDXL's two files, by the first: one file is as kohya's, but for the tensor's name."""
+        """Recognise SDXL's pair of files by the first. A single file is recognised by `KohyaEmbedding`."""
         second = _second(file)
         if second is None:
             return None
@@ -150,7 +150,7 @@ def _beside(path: Path) -> Path:
 
 
 def _second(file: TensorFile) -> TensorFile | None:
-    """The file with the vectors of the same word in SDXL's second text encoder, which SD1 and SD2 do not have."""
+    """The second file of a pair for SDXL, with the vectors of the second text encoder; None where there is none."""
     path, names = _beside(file.path), list(file.layouts)
     other_base = file.metadata.get("modelspec.architecture", "").startswith("stable-diffusion-v")
     if other_base or len(names) != 1 or names[0] in KNOWN or not path.is_file():

@@ -1,8 +1,8 @@
-"""LoRA and its relatives as kohya's trainer and LyCORIS name them, which A1111, Forge and ComfyUI read.
+"""LoRA and its relatives by kohya's trainer and LyCORIS. A1111, Forge and ComfyUI read them.
 
-A key is the prefix of its component, which the family has, the module path with underscores, and the tensor:
-`lora_down.weight`, `lora_up.weight`, `alpha`, or LyCORIS's. For SDXL the denoiser's modules have the names of the
-original layout. kohya's own OFT has a prefix of its own. Every layer's alpha is written.
+A key has the prefix of its component (from the family), the module path with underscores, and the tensor's name:
+`lora_down.weight`, `lora_up.weight`, `alpha`, or one of LyCORIS. For SDXL the denoiser's modules have the names of the
+original layout. kohya's OFT has its own prefix. The alpha of every layer is written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
-LYCORIS = "lycoris_"  # of denoisers, and of text encoders whose paths say so
+LYCORIS = "lycoris_"  # for denoisers, and for text encoders, which have other paths
 TEXTS = {text.kohya: text.component for family in families().values() for text in family.texts}
 PREFIXES = (KOHYA_DENOISER, *TEXTS, LYCORIS, KOHYA_OFT)
 DOWN, UP = "lora_down.weight", "lora_up.weight"
@@ -87,36 +87,36 @@ class KohyaLora(Format):
                 tensors[f"{key}.alpha"] = torch.tensor(alphas[place])
         tensors |= bundled_tensors(artifact.beside.words)
         plain = all({"lora_A.weight"} <= leaves.keys() and "dora_scale" not in leaves for leaves in layers.values())
-        told = {
+        network = {
             "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
             "ss_network_dim": str(artifact.settings.rank),
             "ss_network_alpha": str(next(iter(alphas.values()), artifact.settings.alpha)),
             **({IMPLEMENTATION: implementation("sdxl")} if names and metadata else {}),
         }  # fmt: skip
-        write_safetensors(path, tensors, {**(metadata or {}), **told})
+        write_safetensors(path, tensors, {**(metadata or {}), **network})
         return note
 
 
 def _one_alpha(
     layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
-    """Layers of LoRA brought to one alpha, the difference moved into `lora_up`.
+    """Give all layers of LoRA one alpha, and scale `lora_up` to keep their effect.
 
-    diffusers takes one alpha of the file for all layers, so where they have several its picture would be another.
+    diffusers uses one alpha for all layers of a file, so several alphas would change its pictures.
     """
     up = LEAVES[UP]
     known = [alphas[path] for path, leaves in layers.items() if up in leaves]
     common = max(known, key=known.count, default=1.0)
-    told, changed = dict(alphas), {path: dict(leaves) for path, leaves in layers.items()}
+    scaled, changed = dict(alphas), {path: dict(leaves) for path, leaves in layers.items()}
     for path, leaves in changed.items():
         if up in leaves and alphas[path] != common:
             leaves[up] = leaves[up] * (alphas[path] / common)
-            told[path] = common
-    return changed, told
+            scaled[path] = common
+    return changed, scaled
 
 
 def _layers(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
-    """By the key of their layer; the first dot ends it."""
+    """Group tensors by the key of their layer, which ends at the first dot."""
     found: dict[str, dict[str, T]] = {}
     for name, tensor in tensors.items():
         key, _, leaf = name.partition(".")
@@ -139,9 +139,9 @@ def _path(key: str, denoiser: str, original: Mapping[str, str]) -> str:
 def _names(
     artifact: Artifact, layers: Mapping[str, Any], base: Base | None
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The denoiser's layers that have other names there than in diffusers, and the prefix of each component.
+    """The denoiser's layers whose names differ from diffusers', and the prefix of each component.
 
-    A base that is not built as its family has diffusers' names: in the original layout they would mean other layers.
+    A base whose structure differs from its family's keeps diffusers' names: the original names would mean other layers.
     """
     from ...base.opening.names import denoiser_modules
     from ...base.opening.single import configuration

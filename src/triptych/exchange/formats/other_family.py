@@ -1,4 +1,4 @@
-"""LoRA files for models that no base here is of: recognised, so that they are refused by name."""
+"""LoRA files for model families without a base here. They are recognised, so that the error can name the family."""
 
 from __future__ import annotations
 

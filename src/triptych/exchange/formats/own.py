@@ -1,8 +1,8 @@
-"""triptych's own layout: safetensors with the method's tensors by their canonical names and the whole recipe.
+"""triptych's own layout: safetensors with the method's tensors by their canonical names, and the whole recipe.
 
-The metadata entry `triptych` is JSON: `schema`, `method`, `settings`, and what made it. What other programs read of
-such a file depends on the method: an embedding is one tensor that all of them take, a LoRA is in diffusers' layout.
-Embeddings that a LoRA brings along are kept under A1111's names.
+The metadata entry `triptych` is JSON: `schema`, `method`, `settings` and the provenance. Whether other programs read
+such a file depends on the method: all of them read an embedding, which is one tensor, and diffusers reads a LoRA. The
+embeddings that a LoRA bundles have A1111's names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...files.tensorfile import TensorFile
     from ..artifact import Artifact
 
-TOLD = ("rank", "alpha", "vectors", "layers", "activation", "steps", "lr", "identifier")  # settings worth showing
+SHOWN = ("rank", "alpha", "vectors", "layers", "activation", "steps", "lr", "identifier")  # settings in the details
 
 
 class Own(Format):
@@ -44,7 +44,7 @@ class Own(Format):
                 return None
         except (ValueError, KeyError, TypeError) as error:
             raise TriptychError(f"the recipe inside {file.path} cannot be read: {error!r}") from error
-        details = {name: settings[name] for name in TOLD if name in settings}
+        details = {name: settings[name] for name in SHOWN if name in settings}
         bundled = sorted(bundled_words(file.layouts))
         if bundled:
             details["embeddings within"] = ", ".join(bundled)

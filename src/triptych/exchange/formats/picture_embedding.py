@@ -1,8 +1,8 @@
-"""Embeddings that a picture carries, as A1111's web UI shares them: in a text chunk of a PNG, or in the pixels.
+"""Embeddings inside a picture, as A1111's web UI shares them: in a text chunk of a PNG, or in the pixels.
 
-In the chunk `sd-ti-embedding` lies base64 of JSON. In the pixels lies JSON under zlib: the picture proper stands
-between two black columns, and the lower four bits of what is left and right of them are the lower and upper halves of
-its bytes, veiled by a sequence of numbers. Unlike its other files, the web UI calls this word by the name inside.
+The chunk `sd-ti-embedding` holds JSON in base64. The pixels hold JSON compressed with zlib: two black columns enclose
+the visible picture, and the lower four bits of the pixels left and right of them are the lower and upper halves of the
+bytes, masked with a sequence of numbers. For these files the web UI uses the name inside as the word.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
 
 CHUNK = "sd-ti-embedding"
-LONGEST = 64_000_000  # bytes of JSON: a thousand vectors need some 20 million
-LARGEST = 1 << 25  # pixels: what LONGEST squeezes to has room in them, beside a picture of 3000 by 3000
+LONGEST = 64_000_000  # bytes of JSON; a thousand vectors need some 20 million
+LARGEST = 1 << 25  # pixels; enough for LONGEST after compression, beside a picture of 3000 by 3000
 STEP, ADDED = 1664525, 1013904223  # x -> STEP x + ADDED modulo 2^32, from 0
-VEIL = 255  # the sequence that veils is x modulo this, of which the lowest four bits count
-TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+MASK = 255  # the mask is x modulo this, of which the lowest four bits are used
+STATED = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
 
 
 class PictureEmbedding(Format):
@@ -42,30 +42,32 @@ class PictureEmbedding(Format):
     checked = ("A1111",)
 
     def recognise(self, file: TensorFile) -> Recognised | None:
-        told = _told(file)
-        if told is None:
+        table = _table(file)
+        if table is None:
             return None
-        rows = _rows(file.path, told)
+        rows = _rows(file.path, table)
         layouts = {ROWS: Layout("F32", (len(rows), len(rows[0])))}
         return Recognised(
-            self.kind, self.name, embedding_family(layouts), described(layouts, told), (_token(file, told),)
+            self.kind, self.name, embedding_family(layouts), described(layouts, table), (_token(file, table),)
         )
 
     def read(self, file: TensorFile) -> Artifact:
         import torch
 
-        told = _told(file) or {}
-        vectors = torch.tensor(_rows(file.path, told), dtype=torch.float32)
+        table = _table(file) or {}
+        vectors = torch.tensor(_rows(file.path, table), dtype=torch.float32)
         if not vectors.isfinite().all():
             raise TriptychError(f"{file.path} is damaged: its vectors hold values that are not finite numbers")
-        return word_artifact(file.path, {ROWS: vectors}, _token(file, told), {name: told.get(name) for name in TOLD})
+        return word_artifact(
+            file.path, {ROWS: vectors}, _token(file, table), {name: table.get(name) for name in STATED}
+        )
 
 
-def _told(file: TensorFile) -> dict[str, Any] | None:
-    """The table that the picture carries; None where it carries none.
+def _table(file: TensorFile) -> dict[str, Any] | None:
+    """The table inside the picture; None where there is none.
 
     Raises:
-        TriptychError: it is no picture, or what it carries is damaged.
+        TriptychError: the file is not a picture, or the embedding inside is damaged.
     """
     if file.container != "picture":
         return None
@@ -77,26 +79,26 @@ def _told(file: TensorFile) -> dict[str, Any] | None:
                 raise TriptychError(f"{file.path} is larger than any picture that holds an embedding")
             chunk = getattr(picture, "text", {}).get(CHUNK) or picture.info.get(CHUNK)
             text = base64.b64decode(chunk, validate=True) if chunk else _hidden(picture.convert("RGB"))
-        told = json.loads(text) if text else None
+        table = json.loads(text) if text else None
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise TriptychError(f"{file.path} cannot be read as a picture: {error}") from error
     except (ValueError, RecursionError) as error:
         raise TriptychError(f"the embedding inside {file.path} is damaged: {error}") from error
-    return told if isinstance(told, dict) and "string_to_param" in told else None
+    return table if isinstance(table, dict) and "string_to_param" in table else None
 
 
-def _token(file: TensorFile, told: dict[str, Any]) -> str:
-    name = told.get("name")
+def _token(file: TensorFile, table: dict[str, Any]) -> str:
+    name = table.get("name")
     return name if isinstance(name, str) and name else file.path.stem
 
 
-def _rows(path: Path, told: dict[str, Any]) -> list[list[float]]:
-    """The word's vectors, one a row.
+def _rows(path: Path, table: dict[str, Any]) -> list[list[float]]:
+    """The word's vectors, one per row.
 
     Raises:
         TriptychError: there are none.
     """
-    params = told["string_to_param"]
+    params = table["string_to_param"]
     values = next(iter(params.values()), None) if isinstance(params, dict) and len(params) == 1 else None
     rows = values.get("TORCHTENSOR") if isinstance(values, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
@@ -111,7 +113,7 @@ def _rows(path: Path, told: dict[str, Any]) -> list[list[float]]:
 
 
 def _hidden(picture: Any) -> bytes | None:
-    """What the pixels hide, None where they hide nothing."""
+    """The JSON hidden in the pixels; None where there is none."""
     import numpy as np
 
     pixels: NDArray[Any] = np.asarray(picture, dtype=np.uint8)
@@ -126,29 +128,29 @@ def _hidden(picture: Any) -> bytes | None:
     left, right = low[:, : black[0]], low[:, black[-1] + 1 :]
     if left.shape != right.shape or not left.size:
         return None
-    lower, upper = _unveiled(left), _unveiled(right)
+    lower, upper = _unmasked(left), _unmasked(right)
     return _inflated((upper << 4 | lower).tobytes())
 
 
-def _unveiled(block: NDArray[Any]) -> NDArray[Any]:
+def _unmasked(block: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
     return np.asarray(block.reshape(-1) ^ (_sequence(block.size) & 0x0F))
 
 
 def _sequence(length: int) -> NDArray[Any]:
-    """The first numbers of the sequence, found by doubling: `step` and `added` lead from x to the one `len` later."""
+    """The first numbers of the sequence, by doubling. `step` and `added` map x to the number len(x) places later."""
     import numpy as np
 
     x, step, added = np.array([ADDED], dtype=np.uint32), STEP, ADDED
     while len(x) < length:
-        x = np.concatenate([x, x[: length - len(x)] * np.uint32(step) + np.uint32(added)])  # which wraps at 2^32
+        x = np.concatenate([x, x[: length - len(x)] * np.uint32(step) + np.uint32(added)])  # wraps at 2^32
         step, added = step * step % (1 << 32), (step * added + added) % (1 << 32)
-    return np.asarray(x[:length] % VEIL, dtype=np.uint8)
+    return np.asarray(x[:length] % MASK, dtype=np.uint8)
 
 
 def _inflated(data: bytes) -> bytes | None:
-    """What is under zlib; None where that is nothing, or more than any embedding."""
+    """Decompress with zlib; None where the data is invalid, or larger than any embedding."""
     inflater = zlib.decompressobj()
     try:
         found = inflater.decompress(data, LONGEST)
