@@ -1,4 +1,4 @@
-"""What a prompt calls from a library: `<lora:name:0.8>`, `<hypernet:name>`, and embeddings by their names."""
+"""Finds the files that a prompt names in a library: `<lora:name:0.8>`, `<hypernet:name>`, embeddings by name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..files.tensorfile import TensorFile
 from ..prompt.calls import Call, Called, read_calls
 from ..sampling.recipe import ModelFile, Used
 
-KINDS: dict[Called, str] = {"lora": "lora", "hypernet": "hypernetwork"}  # what a tag may call
+KINDS: dict[Called, str] = {"lora": "lora", "hypernet": "hypernetwork"}  # kind of a tag -> method of its file
 WORD = "textual-inversion"
 
 
 @dataclass(frozen=True)
 class Attached:
-    """One file as a picture uses it: its parts, and how the picture's recipe tells it."""
+    """A file attached to a picture: its parts, and its entry in the picture's recipe."""
 
     parts: tuple[Part, ...]
     used: Used
@@ -31,7 +31,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as it is encoded, the owner of what it calls, and the files that it calls."""
+    """A prompt for encoding, with the files that it names and their owner."""
 
     text: str
     negative: str
@@ -40,14 +40,15 @@ class Prompt:
 
     @property
     def uses(self) -> tuple[Used, ...]:
-        return tuple(one.used for one in self.attached)
+        return tuple(file.used for file in self.attached)
 
 
 @dataclass
 class PromptReader:
-    """Reads prompts; prompts that call the same files with the same strengths share them, and their owner.
+    """Reads prompts and opens the files they name.
 
-    `note` is told, in a sentence, what a prompt gives that is not used as A1111 would.
+    Prompts with the same files and strengths share an owner. `note` is called with one sentence for each part of a
+    prompt that is not used as in A1111.
     """
 
     library: Library | None
@@ -57,9 +58,10 @@ class PromptReader:
     words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
 
     def read(self, prompt: str, negative: str) -> Prompt:
-        """
+        """Read one prompt.
+
         Raises:
-            TriptychError: there is no library to call from, or it has no such file.
+            TriptychError: there is no library, or it has no such file.
         """
         read = read_calls(prompt)
         for sentence in read.notes:
@@ -72,18 +74,18 @@ class PromptReader:
             return Prompt(read.text, negative)
         attached = [self._called(self.library, call) for call in read.calls]
         attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
-        owner = " + ".join(map(repr, (one.used for one in attached)))  # that of nothing where nothing is called
+        owner = " + ".join(map(repr, (file.used for file in attached)))  # "" where the prompt names no file
         self.owned.setdefault(owner, [replace(part, owner=owner) for part in _distinct_parts(attached)])
         return Prompt(read.text, negative, owner, tuple(attached))
 
     @property
     def parts(self) -> list[Part]:
-        """Everything that the prompts call."""
+        """All parts that the prompts use."""
         return [part for parts in self.owned.values() for part in parts]
 
     def _called(self, library: Library, call: Call) -> Attached:
         found = library.find(call.kind, call.name)
-        path = self._one([path for path in found if self._kind(path) == KINDS[call.kind]] or found)
+        path = self._first([path for path in found if self._kind(path) == KINDS[call.kind]] or found)
         if (path, call) not in self.opened:
             parts = parts_in(path, call)
             method = parts[0].artifact.method
@@ -104,8 +106,8 @@ class PromptReader:
         return list(library.words(text, lambda path: self._kind(path) == WORD).items())
 
     def _word(self, name: str, paths: Sequence[Path]) -> Attached:
-        """An embedding under the name of its file, whatever word it was trained as."""
-        path, call = self._one(paths), Call("lora", name)
+        """Open an embedding. Its word is the name of its file, not the word of its training."""
+        path, call = self._first(paths), Call("lora", name)
         self.words[name] = path
         if (path, call) not in self.opened:
             artifact = open_artifact(path)
@@ -113,7 +115,7 @@ class PromptReader:
             self.opened[path, call] = Attached((Part(renamed),), Used.of(path, WORD))
         return self.opened[path, call]
 
-    def _one(self, paths: Sequence[Path]) -> Path:
+    def _first(self, paths: Sequence[Path]) -> Path:
         if len(paths) > 1:
             self.note(f"{len(paths)} files are called {paths[0].stem!r}: {paths[0]} is taken, not {paths[1]}")
         return paths[0]
@@ -123,7 +125,7 @@ class PromptReader:
         return {}
 
     def _kind(self, path: Path) -> str:
-        """What a file is by its header; "" for one that cannot be told."""
+        """The kind of a file by its header; "" where it is not recognised."""
         if path not in self._kinds:
             try:
                 self._kinds[path] = recognise(TensorFile.open(path)).kind
@@ -133,22 +135,22 @@ class PromptReader:
 
 
 def _distinct_parts(attached: Iterable[Attached]) -> Iterator[Part]:
-    """All parts; the words that a file brings along come once, however often it is called."""
-    brought: set[tuple[ModelFile, str]] = set()
-    for one in attached:
-        for part in one.parts:
-            word = (one.used.file, part.artifact.settings.token) if part.artifact.method == WORD else None
-            if word is None or word not in brought:
+    """All parts. The embeddings bundled in a file come once, even if it is named several times."""
+    seen: set[tuple[ModelFile, str]] = set()
+    for file in attached:
+        for part in file.parts:
+            word = (file.used.file, part.artifact.settings.token) if part.artifact.method == WORD else None
+            if word is None or word not in seen:
                 yield part
             if word:
-                brought.add(word)
+                seen.add(word)
 
 
 def parts_in(path: Path, call: Call) -> list[Part]:
-    """A file as parts of a picture: what it holds, and the words that a LoRA's file may bring along.
+    """Open a file as parts of a picture: its artifact, and the embeddings that a LoRA's file may bundle.
 
     Raises:
-        TriptychError: there is none, it is of no known kind, damaged, or not safe to read.
+        TriptychError: the file is missing, of no known kind, damaged, or not safe to read.
     """
     file = TensorFile.open(path)
     artifact, words = artifact_in(file, recognise(file)), bundled_embeddings(file).values()
@@ -156,7 +158,7 @@ def parts_in(path: Path, call: Call) -> list[Part]:
 
 
 def _halves(artifact: Artifact, call: Call) -> list[Part]:
-    """One part where text encoders and denoiser have the same strength, else two."""
+    """One part where text encoders and denoiser have the same strength, else two parts."""
     text = 1.0 if call.text is None else call.text
     denoiser = text if call.denoiser is None else call.denoiser
     if artifact.method != "lora":
@@ -172,7 +174,7 @@ def _halves(artifact: Artifact, call: Call) -> list[Part]:
 
 
 def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
-    """A LoRA's first ranks, each as strong as it is in the whole: alpha is divided by the ranks that are left."""
+    """A LoRA with its first ranks only. `lora_B` is scaled, so that each rank keeps its effect."""
     tensors = dict(artifact.tensors)
     for name, down in artifact.tensors.items():
         layer = name.removesuffix("lora_A.weight")

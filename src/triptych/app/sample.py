@@ -1,4 +1,4 @@
-"""Sample pictures with any number of files attached, and write them."""
+"""Samples pictures with any number of files attached, and writes them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ..sampling.recipe import ModelFile, Recipe, Used, save_png
 from ..study.progress import Progress
 from .calling import WORD, Attached, Prompt, PromptReader, parts_in
 
-RANDOM = -1  # a seed that stands for one chosen at random, as in A1111
-OPTIONS = ("steps", "guidance", "sampler")  # what a line of a file of prompts may say otherwise
-SEEDS = 1 << 32  # how many there are to choose from
+RANDOM = -1  # stands for a random seed, as in A1111
+OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
+SEEDS = 1 << 32  # the number of random seeds
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to sample: prompts, the seeds of each, the files to attach (`FILE` or `FILE:STRENGTH`), and how.
+    """A request for pictures: prompts, seeds, files to attach (`FILE` or `FILE:STRENGTH`), and settings.
 
     Args:
-        seed: of the first picture of a prompt that says none; picture i has seed + i. -1: one chosen at random.
-        count: pictures a prompt.
-        changes: what differs from the base's own way: steps, guidance, sampler, negative.
-        library: the folder that holds what prompts call by name.
-        notes: what of the user's input is not used already, a sentence each.
+        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
+        count: pictures per prompt.
+        changes: settings that differ from the base's: steps, guidance, sampler, negative.
+        library: the folder with the files that prompts name.
+        notes: one sentence for each part of the user's input that is already known not to be used.
     """
 
     prompts: Sequence[Line]
@@ -52,7 +52,7 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class _Job:
-    """One prompt's pictures."""
+    """The pictures of one prompt."""
 
     line: Line
     prompt: Prompt
@@ -65,7 +65,7 @@ class _Job:
 
 
 def sample_files(request: SampleRequest, place: Place, out: Path, progress: Progress) -> list[Path]:
-    """Sample and write numbered pictures as they come, after those that the folder holds already.
+    """Sample pictures and write each as it is ready. Numbers continue after the pictures in the folder.
 
     Raises:
         TriptychError: bad input, or the folder cannot be written.
@@ -83,7 +83,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     place = _named(place, request.library)
     base = place.open()
     jobs = [_job(base, request, line, prompt, note) for line, prompt in zip(request.prompts, read, strict=True)]
-    parts = [part for one in attached for part in one.parts] + reader.parts
+    parts = [part for file in attached for part in file.parts] + reader.parts
     for word in reader.words:
         if len(base.texts[0].spell([word])[0]) == 1:
             note(f"{word!r} is a word of the base, too: prompts read it as the embedding {reader.words[word].name}")
@@ -91,7 +91,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
         note(sentence)
     with compose(base, *parts):
         for job in jobs:
-            _say_what_is_read(base, job, note)
+            _note_unread(base, job, note)
         progress.stage("sampling", sum(len(job.seeds) for job in jobs))
         writer = _Writer(base, place, attached, out)
         written: list[Path] = []
@@ -105,7 +105,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes the pictures of prompts, each with its recipe."""
+    """Writes pictures with their recipes."""
 
     base: Base
     place: Place
@@ -113,34 +113,34 @@ class _Writer:
     out: Path
 
     def write(self, drawing: Drawing, jobs: Sequence[_Job], first: int) -> Iterator[Path]:
-        """The pictures of prompts that are sampled alike, numbered from `first` on, as they come."""
+        """Write the pictures of jobs with the same settings, numbered from `first`. Yields each path when written."""
         source = path_of(self.place.source)
         model = ModelFile.of(source) if source.is_file() else None
         vae = ModelFile.of(Path(self.place.vae)) if self.place.vae else None
         places = [(job, seed) for job in jobs for seed in job.seeds]
         for i, picture in stream(self.base, [job.request for job in jobs], drawing):
             job, seed = places[i]
-            uses = [_used(one, job) for one in self.attached] + list(job.prompt.uses)
+            uses = [_used(file, job) for file in self.attached] + list(job.prompt.uses)
             recipe = Recipe.of(self.base, job.line.prompt, seed, uses, job.drawing, model, vae)
             path = self.out / f"{first + i:05}.png"
             save_png(path, picture, recipe)
             yield path
 
 
-def _used(one: Attached, job: _Job) -> Used:
-    """A file that is attached to every picture, as this one uses it: an embedding is used where its word is spelled."""
-    if one.used.method != WORD:
-        return one.used
-    tokens = [part.artifact.settings.token for part in one.parts]
+def _used(file: Attached, job: _Job) -> Used:
+    """The recipe entry of a file attached to all pictures. An embedding is used where the prompt has its word."""
+    if file.used.method != WORD:
+        return file.used
+    tokens = [part.artifact.settings.token for part in file.parts]
     spelled = any(whole_word(token).search(f"{job.prompt.text}\n{job.drawing.negative}") for token in tokens)
-    return replace(one.used, called=spelled)
+    return replace(file.used, called=spelled)
 
 
 def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _Notes) -> _Job:
-    """A line's own options over those of the whole.
+    """The job of a line. Its own options override those of the request.
 
     Raises:
-        TriptychError: one of them is out of range.
+        TriptychError: an option is out of range.
     """
     own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
     changes = {**request.changes, **own, "negative": prompt.negative}
@@ -161,8 +161,8 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _
     return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
 
 
-def _say_what_is_read(base: Base, job: _Job, note: _Notes) -> None:
-    """Of a prompt, and of its negative prompt: markup that is read as text, and what is too long to be read."""
+def _note_unread(base: Base, job: _Job, note: _Notes) -> None:
+    """Note markup that is read as text, and prompts that are too long, negative prompts included."""
     text = base.texts[0]
     for prompt in (job.prompt.text, job.drawing.negative):
         with base.rows({job.prompt.owner: slice(0, 1)}):
@@ -174,7 +174,7 @@ def _say_what_is_read(base: Base, job: _Job, note: _Notes) -> None:
 
 
 class _Notes:
-    """Says what is not used as given, each sentence once, and how many there were."""
+    """Shows notes on input that is not used as given, each sentence once, and counts them."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -192,7 +192,7 @@ class _Notes:
 
 
 def _named(place: Place, library: Path | None) -> Place:
-    """A base, or a checkpoint or autoencoder of the library, called by name."""
+    """The place of a base, with names of checkpoints and autoencoders in the library resolved to paths."""
     if library is None:
         return place
     known = Library(library)
@@ -203,10 +203,10 @@ def _named(place: Place, library: Path | None) -> Place:
 
 
 def attached_by(use: str) -> Attached:
-    """`FILE` or `FILE:STRENGTH`, attached to every picture.
+    """Open a file from `FILE` or `FILE:STRENGTH`, to attach it to every picture.
 
     Raises:
-        TriptychError: no such file, or the strength is not a number that a strength can be.
+        TriptychError: the file is missing, or the strength is not a valid number.
     """
     name, colon, number = use.rpartition(":")
     if not colon or Path(use).exists():

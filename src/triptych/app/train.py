@@ -1,4 +1,4 @@
-"""Train one method on one folder and write one file."""
+"""Trains one method on one folder and writes one file."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of it: the words that name the concept, the parameters learned, the losses.
+    """The result: the words for prompts, the number of parameters, the losses.
 
-    `loss` is the mean of the last ten, `fixed_loss` the one on the fixed batch of training pictures when the tensors
-    were taken, `kept_step` the steps done by then. `notes` are what the folder has that was not used as given.
+    `loss` is the mean of the last ten steps. `kept_step` is the step whose tensors were kept, `fixed_loss` the loss on
+    the fixed batch at that step. `notes` list input of the folder that was not used as given.
     """
 
     says: str
@@ -59,12 +59,12 @@ def train_file(
 ) -> TrainResult:
     """Train on all pictures of the concept and write one file.
 
-    What is needed last is checked first: the place of the file, its name, the thumbnail. A training that is stopped
-    leaves its state beside the file, one at most; `resume` goes on from it, `overwrite` without `resume` discards it.
+    The path, its suffix and the thumbnail are checked before the training. A training that is stopped leaves its state
+    beside the file. `resume` continues from it; `overwrite` without `resume` discards it.
 
     Raises:
         TriptychError: bad input, the file or a state exists already, or the training failed.
-        Stopped: at Ctrl-C, when the state is saved.
+        Stopped: at Ctrl-C, after the state is saved.
     """
     method, concept = method_named(request.method), request.concept
     state = _check(request, out, resume, overwrite)
@@ -76,7 +76,7 @@ def train_file(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )
     examples = Examples.of(base, concept, range(len(concept.pictures)))
-    _tell_training(request, base, settings, examples, progress)
+    _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
     progress.stage("training", getattr(settings, "steps", 1))
@@ -92,8 +92,8 @@ def train_file(
         state.unlink(missing_ok=True)
         raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
     says = method.phrase(settings, concept.class_word)
-    told = provenance(base, concept, says, request.seed)
-    artifact = Artifact(request.method, settings, fitted.tensors, told)
+    origin = provenance(base, concept, says, request.seed)
+    artifact = Artifact(request.method, settings, fitted.tensors, origin)
     save(artifact, out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
     state.unlink(missing_ok=True)
     if not_used := count(concept):
@@ -106,10 +106,10 @@ def train_file(
 
 
 def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> Path:
-    """Where the state of the training lies, when everything that it needs at its end is there.
+    """Check everything that the training needs at its end. Returns the path of its state.
 
     Raises:
-        TriptychError: it is not.
+        TriptychError: a check fails.
     """
     if out.suffix != ".safetensors":
         raise TriptychError(f"the file must end in .safetensors, not {shown(out.suffix) or 'nothing'}: {out}")
@@ -129,8 +129,8 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     return state
 
 
-def _tell_training(request: TrainRequest, base: Base, settings: Any, examples: Examples, progress: Progress) -> None:
-    """Note what the training is made of, and how much of the captions is read."""
+def _note_training(request: TrainRequest, base: Base, settings: Any, examples: Examples, progress: Progress) -> None:
+    """Note the settings and the base, and captions that are too long."""
     if isinstance(settings, Training):
         cut = str(
             reading_of(base, request.method, settings, request.concept.class_word, examples.templates, examples.names)
@@ -143,7 +143,7 @@ def _tell_training(request: TrainRequest, base: Base, settings: Any, examples: E
 
 
 def _made_from(request: TrainRequest, base: Base, settings: Any) -> dict[str, str]:
-    """What a state must have been made from to be gone on with."""
+    """The inputs of a training. A state can be resumed only with the same ones."""
     return {
         "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),

@@ -1,4 +1,4 @@
-"""The command line: it parses and shows, and computes nothing. Heavy modules are imported inside the commands."""
+"""The command line. It parses and prints only; heavy modules are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
     os.environ |= QUIET
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files, byte for byte
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names keep their bytes
     try:
         code = app(standalone_mode=False)
     except TriptychError as error:
@@ -56,11 +56,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if not hasattr(error, "format_message"):  # which is how typer says that the words were wrong
+        if not hasattr(error, "format_message"):  # typer's usage errors have it
             raise
         code = _told(error.format_message())
-    if code == STOPPED:  # typer, too, makes it of Ctrl-C
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # another one, while Python ends, ends it at once
+    if code == STOPPED:  # typer returns it for Ctrl-C, too
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,4 +1,4 @@
-"""What all commands have in common: words that are text must be UTF-8."""
+"""The class of all commands. It checks that text arguments are UTF-8."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import TriptychError
 
 
 class Command(TyperCommand):
-    """A command that refuses bytes in its words which are no text. A path may be any bytes."""
+    """A command that refuses text arguments that are not UTF-8. A path may have any bytes."""
 
     def invoke(self, ctx: Any) -> Any:
         for parameter in self.params:

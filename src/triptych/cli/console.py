@@ -1,4 +1,4 @@
-"""What a person sees while a command works: stages with a bar and the time left, notes as lines; all on stderr."""
+"""The display of a running command on stderr: stages with a progress bar and the time left, notes as lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Progress of a study or a training. Where stderr is no terminal, a line a stage instead of bars."""
+    """Shows the progress of a study or a training. Without a terminal it prints one line per stage."""
 
     def __init__(self) -> None:
         from rich.console import Console as Rich

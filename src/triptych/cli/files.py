@@ -1,4 +1,4 @@
-"""The commands that look at files and turn them into one another."""
+"""The commands `inspect` and `convert`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..units import counted
 if TYPE_CHECKING:
     from ..exchange.inspection import Inspection
 
-WIDE = 1000  # characters, so that what another program reads has a line a file
+WIDE = 1000  # characters, so that piped output has one line per file
 
 
 def inspect(
     places: Annotated[list[Path], typer.Argument(metavar="FILE...", help="files, or folders of them")],
-    base: Annotated[str, typer.Option("--base", help="tell whether it fits this base")] = "",
-    hashed: Annotated[bool, typer.Option("--hash", help="hash it, however large it is")] = False,
+    base: Annotated[str, typer.Option("--base", help="check whether it fits this base")] = "",
+    hashed: Annotated[bool, typer.Option("--hash", help="hash it, whatever its size")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each file")] = False,
 ) -> None:
-    """What a file is: kind, format, family, sizes, words to say, how it was trained, and whether it is safe."""
+    """Show what a file is: kind, format, family, sizes, words for prompts, training, and whether it is safe."""
     from ..exchange.inspection import inspect_all
 
     found = inspect_all(places, base=base or None, hashed=hashed)
@@ -104,7 +104,7 @@ def _table(found: list[Inspection]) -> None:
             fits = one.fits.partition(":")[0]
             says = [*one.triggers, *(f"{word}?" for word in one.guesses)]
             cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(says), fits]
-        table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name may look like markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # as Text, since a name may look like markup
     if found:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     else:
@@ -113,7 +113,7 @@ def _table(found: list[Inspection]) -> None:
 
 
 def _notes(found: list[Inspection]) -> None:
-    """What of the files is not used, a line each, and in how many of them."""
+    """Print one line for each part that is not used, and the number of such files."""
     noted = [one for one in found if one.notes or one.left_out]
     for one in noted:
         for note in (*one.notes, *([f"left out: {one.left_out}"] if one.left_out else [])):

@@ -1,4 +1,4 @@
-"""The options that several commands take, and what their text stands for."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that samples pictures."""
+"""The command `generate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that work on whole studies."""
+"""The commands `try`, `tune` and `report`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def try_(
     prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
-    """Teach the base the concept in FOLDER in every way, measure all of them, and say which one is needed."""
+    """Train every method on FOLDER, measure all of them, and recommend one."""
     from ..study import Plan, run
     from ..verdict.reinforce import question as asked_of
     from .console import Console
@@ -118,7 +118,7 @@ def tune(
     prediction: Prediction = "",
     as_json: AsJson = False,
 ) -> None:
-    """Seek each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
+    """Search each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
     from ..study import Plan
     from ..study.tuning import FILE, tune
     from .console import Console
@@ -140,7 +140,7 @@ def tune(
 
 
 def report(study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")]) -> None:
-    """Write the report of a study again, from what lies in its folder."""
+    """Write the report of a study again, from the files in its folder."""
     from ..report import build
 
     print(build(study))

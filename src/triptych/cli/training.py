@@ -1,4 +1,4 @@
-"""The commands that train one method, and tell what methods there are."""
+"""The commands `train` and `methods`."""
 
 from __future__ import annotations
 
@@ -71,18 +71,20 @@ def train(
 
 
 def methods(as_json: AsJson = False) -> None:
-    """Each method: what it is, and its settings."""
+    """List the methods with their settings."""
     from ..methods import methods as known
     from ..settings import describe
 
-    told = {name: (method.explanation, describe(method.settings_class)) for name, method in sorted(known().items())}
+    known_methods = {
+        name: (method.explanation, describe(method.settings_class)) for name, method in sorted(known().items())
+    }
     if as_json:
         print(json.dumps({
             name: {"explanation": text, "settings": [vars(one) for one in settings]}
-            for name, (text, settings) in told.items()
+            for name, (text, settings) in known_methods.items()
         }))  # fmt: skip
         return
-    for name, (text, settings) in told.items():
+    for name, (text, settings) in known_methods.items():
         print(f"{name}\n  {text}")
         for one in settings:
             choices = f" ({', '.join(one.choices)})" if one.choices else ""
