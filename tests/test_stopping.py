@@ -96,7 +96,7 @@ def test_what_breaks_in_a_measuring_process_is_sent_as_a_sentence(tmp_path: Path
 
     connection = Connection()
     task = costs.Task(Place(str(tmp_path / "none")), "lora", None, examples(2), "dog", 1)
-    costs._answer(task, connection)  # type: ignore[arg-type]
+    costs._send_cost(task, connection)  # type: ignore[arg-type]
     assert "there is no base" in str(connection.answer)
 
 
