@@ -18,7 +18,7 @@ from PIL import Image
 from triptych.data.concept import Concept, Picture, fill
 from triptych.data.notes import lines
 from triptych.data.pictures import read_picture
-from triptych.errors import TriptychError
+from triptych.errors import Remedy, TriptychError
 
 CAT = "\N{CJK UNIFIED IDEOGRAPH-732B}"
 
@@ -90,8 +90,9 @@ def test_the_class_word_is_the_last_of_the_folder_s_name(folder: Path, name: str
 @pytest.mark.parametrize("name", ["dataset", "img", "train", "photos", "10_images", "my pictures", "x"])
 def test_a_name_that_says_nothing_is_no_class_word(folder: Path, name: str) -> None:
     place = folder.rename(folder.with_name(name))
-    with pytest.raises(TriptychError, match=f"the name of .*{name} does not say .* --class cat"):
+    with pytest.raises(TriptychError, match=f"the name of .*{name} does not say .* class = ") as refused:
         Concept.open(place)
+    assert refused.value.remedies == (Remedy.CLASS_WORD,)
     assert Concept.open(place, class_word="train").class_word == "train"
     (place / "concept.toml").write_text('class = "fox"')
     assert Concept.open(place).class_from == "from concept.toml"
@@ -167,7 +168,7 @@ def test_the_digest_knows_contents_not_names(folder: Path) -> None:
         ("empty", "there are no pictures in .*; put 3 or more there"),
         ("", "there are no pictures in .*; give its subfolder '42' instead"),
         ("two-cats", r"has 2 usable pictures \(left out: 2.png: not a picture\), but 3 are needed"),
-        ("42", "does not say what the pictures show; say it, as in --class cat"),
+        ("42", "does not say what the pictures show, and there is no concept.toml in it"),
         ("misspelt-cat", "unknown setting 'clas'; did you mean 'class'"),
         ("untyped-cat", "class must be a text in quotation marks"),
         ("broken-cat", "is not valid TOML"),

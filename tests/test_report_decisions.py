@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_study_is_one_sentence(
 ) -> None:
     assert call(monkeypatch, "report", tmp_path) == 2
     told = capsys.readouterr().err.strip()
-    assert "holds no verdict.json" in told
+    assert "holds no verdict.json; give the --out folder of a finished" in told
     assert len(told.splitlines()) == 1
     (tmp_path / "verdict.json").write_text('{"schema": 1}')
     assert call(monkeypatch, "report", tmp_path) == 2

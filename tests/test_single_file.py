@@ -18,7 +18,7 @@ from triptych.base.opening.parts import Parts
 from triptych.base.opening.prediction import probed
 from triptych.base.opening.single import open_single
 from triptych.base.opening.tokenizer import clip_tokenizer
-from triptych.errors import TriptychError
+from triptych.errors import Remedy, TriptychError
 from triptych.files.checkpoint import Contents, contents_of
 from triptych.files.tensorfile import TensorFile
 
@@ -218,8 +218,9 @@ def test_another_autoencoder_in_any_layout(sd1: Small, tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_autoencoder_asks_for_one(sd1: Small, tmp_path: Path) -> None:
     save_file({key: t for key, t in sd1.tensors.items() if not key.startswith(VAE)}, tmp_path / "it.safetensors")
-    with pytest.raises(TriptychError, match="--vae"):
+    with pytest.raises(TriptychError, match="without an autoencoder") as refused:
         sd1.open(path=tmp_path / "it.safetensors")
+    assert refused.value.remedies == (Remedy.NAME_VAE,)
     assert same_weights(sd1.open(path=tmp_path / "it.safetensors", vae=sd1.path).vae, sd1.open().vae)
 
 

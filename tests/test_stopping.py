@@ -131,7 +131,7 @@ def test_train_goes_on_from_its_own_state_and_from_no_other(
     assert hidden(place) == [".dog.state"]
 
     assert call(monkeypatch, *words, "--steps", "5") == 2
-    assert "go on with it with --resume, or start anew with --overwrite" in capsys.readouterr().err
+    assert "was stopped; go on with --resume, or replace it with --overwrite" in capsys.readouterr().err
     for changed, what in {
         ("--steps", "9"): "steps was 5 and is 9",
         ("--steps", "5", "-s", "rank=2"): "rank was 8 and is 2",
@@ -179,7 +179,7 @@ def test_what_is_needed_last_is_checked_before_anything_is_opened(
     for why, out, more in [
         ("is too long (312 bytes", "x" * 300 + ".safetensors", ()),
         ("is too long (12", "\N{CAT}" * 300 + ".safetensors", ()),
-        ("is a folder; give the name of a file", "taken.safetensors", ("--overwrite",)),
+        ("is a folder, not the name of a file; give another --out", "taken.safetensors", ("--overwrite",)),
         ("cannot write", "file/a.safetensors", ()),
         ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "note.png")),
         ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "none.png")),

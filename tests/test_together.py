@@ -83,7 +83,7 @@ def test_a_study_draws_it_with_all_its_parts(
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path / "out")
     words += ["--methods", "lora,textual-inversion", "--replicates", "2", "-s", "lora.steps=2"]
     assert call(monkeypatch, *words, "--together", "word+hypernetwork") == 2
-    assert "needs hypernetwork, which --methods leaves out" in capsys.readouterr().err
+    assert "needs hypernetwork, which is not studied; add it to --methods" in capsys.readouterr().err
     assert call(monkeypatch, *words, "--together", "lora+word") == 0
     verdict = json.loads((tmp_path / "out" / "verdict.json").read_text())
     name = "textual-inversion+lora"

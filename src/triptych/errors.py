@@ -1,19 +1,46 @@
-"""What can go wrong for a user: one sentence that says what, where and what to do, and exit code 2."""
+"""What can go wrong for a user: one sentence that says what and where, and the remedies."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import Enum
 
 SHOWN = 80  # letters of a text out of a file that an error repeats
 
 
-class TriptychError(Exception):
-    """Bad input or a place that cannot be used; the text is one sentence, which the command line prints, exiting 2.
+class Remedy(Enum):
+    """What a user can change after an error. Each surface has its own words for it, such as an option."""
 
-    It is one printable line whatever the names in it are.
+    OTHER_PLACE = "write to another place"
+    OVERWRITE = "replace what is there"
+    RESUME = "resume what was stopped"
+    WAIT = "wait until the place is free"
+    DELETE = "delete the file"
+    SAME_REQUEST = "ask for what was begun there"
+    FINISHED_STUDY = "name the folder of a study"
+    AS_BASE = "use the file as the base"
+    AS_VAE = "use the file as the autoencoder"
+    NAME_BASE = "name the base"
+    NAME_VAE = "name a file with an autoencoder"
+    NAME_CLIP = "name the CLIP models of the base"
+    ATTACH = "attach the file to every picture"
+    LIBRARY = "name the folder of a library"
+    CLASS_WORD = "say what the pictures show"
+    TOKEN = "choose another word"
+    DEVICE = "choose another device"
+    RESOLUTION = "choose another resolution"
+    METHODS = "study the method, too"
+    TRIALS = "allow more trials"
+
+
+class TriptychError(Exception):
+    """Bad input, or a place that cannot be used. The text is one sentence, one printable line.
+
+    `remedies` are alternatives. The sentence does not contain them.
     """
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, *remedies: Remedy) -> None:
         super().__init__(printable(sentence))
+        self.remedies = remedies
 
 
 class OtherBaseError(TriptychError):

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..base import Owner
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from ..exchange.artifact import Artifact, Part
 from ..exchange.formats import artifact_in, open_artifact, recognise
 from ..exchange.word_files import bundled_embeddings
@@ -70,7 +70,7 @@ class PromptReader:
             self.note(f"<{call.kind}:{call.name}> in the negative prompt calls nothing: write it in the prompt")
         if self.library is None:
             if read.calls:
-                raise TriptychError(f"{prompt!r} calls {read.calls[0].name!r}: say where it lies by --library DIR")
+                raise TriptychError(f"{prompt!r} calls {read.calls[0].name!r}, and there is no library", Remedy.LIBRARY)
             return Prompt(read.text, negative)
         attached = [self._called(self.library, call) for call in read.calls]
         attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
@@ -90,8 +90,10 @@ class PromptReader:
             parts = parts_in(path, call)
             method = parts[0].artifact.method
             if method != KINDS[call.kind]:
-                how = "write its name as a word of the prompt" if method == WORD else f"give it as --use {path.name}"
-                raise TriptychError(f"<{call.kind}:{call.name}> calls {path}, which is a {method}: {how}")
+                how, remedies = ": write its name as a word of the prompt", list[Remedy]()
+                if method != WORD:
+                    how, remedies = "", [Remedy.ATTACH]
+                raise TriptychError(f"<{call.kind}:{call.name}> calls {path}, which is a {method}{how}", *remedies)
             if call.ranks and not any("lora_A" in name for part in parts for name in part.artifact.tensors):
                 self.note(f"dyn={call.ranks} is not used: {path.name} has no plain LoRA to take ranks of")
             preferred = sidecar(path).strength

@@ -147,17 +147,18 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _
     try:
         drawing = settings_for(base, **changes)
     except TriptychError as error:
-        raise TriptychError(f"{line.where}: {error}" if own else str(error)) from None
+        raise TriptychError(f"{line.where}: {error}" if own else str(error), *error.remedies) from None
     size = (line.width or base.resolution, line.height or base.resolution)
     if size != (base.resolution, base.resolution):
         here = f"{base.resolution} x {base.resolution}"
-        note(f"{line.where} asks for {size[0]} x {size[1]} pixels, and pictures are {here}: --resolution changes that")
+        note(f"{line.where} asks for {size[0]} x {size[1]} pixels, and all pictures are {here}, as the resolution says")
     seed = request.seed if line.seed is None else line.seed
     if seed == RANDOM:
         seed = secrets.randbelow(SEEDS)
         note.progress.note(f"{line.where or 'the picture'} has the random seed {seed}")
     if seed < 0:
-        raise TriptychError(f"{line.where or '--seed'}: a seed is a whole number from 0 on, or -1 for a random one")
+        where = f"{line.where}: " if line.where else ""
+        raise TriptychError(f"{where}a seed is a whole number from 0 on, or -1 for a random one, not {seed}")
     return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
 
 
@@ -211,6 +212,6 @@ def attached_by(use: str) -> Attached:
     name, colon, number = use.rpartition(":")
     if not colon or Path(use).exists():
         name, number = use, "1"
-    value = strength(number, f"--use {use}")
+    value = strength(number, use)
     parts = parts_in(Path(name), Call("lora", name, value))
     return Attached(tuple(parts), Used.of(Path(name), parts[0].artifact.method, value, called=False))

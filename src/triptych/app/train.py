@@ -12,7 +12,7 @@ from ..data.concept import Concept
 from ..data.examples import Examples
 from ..data.pictures import read_picture
 from ..data.summary import count, remarks, summary
-from ..errors import TriptychError, shown
+from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
@@ -115,16 +115,14 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
         raise TriptychError(f"the file must end in .safetensors, not {shown(out.suffix) or 'nothing'}: {out}")
     check_place(out)
     if out.exists() and not overwrite:
-        raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
+        raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
     method_named(request.method).configure(request.settings)
     if request.thumbnail:
         read_picture(request.thumbnail)
     state = out.with_name(f".{out.stem}.state")
     if state.is_file() and not resume:
         if not overwrite:
-            raise TriptychError(
-                f"a training of {out} was stopped: go on with it with --resume, or start anew with --overwrite"
-            )
+            raise TriptychError(f"a training of {out} was stopped", Remedy.RESUME, Remedy.OVERWRITE)
         state.unlink()
     return state
 

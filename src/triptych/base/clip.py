@@ -11,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from .text import Text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FOLDERS = ("clip", "clip_2")  # the CLIP of each text encoder, in a base folder
+PUBLIC = {
+    1: "for Stable Diffusion 1 it is openai/clip-vit-large-patch14",
+    2: "for SDXL they are openai/clip-vit-large-patch14 and laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
+}  # by the number of text encoders: where the CLIPs of the usual bases are
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,8 @@ def clips_of(texts: Sequence[Text], source: str | None, folder: Path | None, bas
     places = source.split(",") if source else own
     if len(places) != len(texts):
         wanted = "the image tower of its CLIP" if len(texts) == 1 else f"the image towers of its {len(texts)} CLIPs"
-        raise TriptychError(f"the base {base} comes without {wanted}: {_named_by(len(texts))}")
+        raise TriptychError(f"the base {base} comes without {wanted} ({PUBLIC[len(texts)]})", Remedy.NAME_CLIP)
     return tuple(_open(text, place.strip(), base) for text, place in zip(texts, places, strict=True))
-
-
-def _named_by(count: int) -> str:
-    if count == 1:
-        return "name that CLIP with --clip FOLDER (for Stable Diffusion 1 it is openai/clip-vit-large-patch14)"
-    return (
-        "name them with --clip FOLDER,FOLDER (for SDXL they are openai/clip-vit-large-patch14 and "
-        "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k)"
-    )
 
 
 def _open(text: Text, place: str, base: str) -> Clip:

@@ -6,7 +6,7 @@ from typing import Literal, cast, get_args
 
 import torch
 
-from ..errors import TriptychError, did_you_mean, first_line
+from ..errors import Remedy, TriptychError, did_you_mean, first_line
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +27,7 @@ def device_named(name: str) -> torch.device:
     try:
         device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise TriptychError(f"there is no device {name!r} here: {first_line(error)}; try --device cpu") from error
+        raise TriptychError(f"there is no device {name!r} here: {first_line(error)}", Remedy.DEVICE) from error
     if device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device

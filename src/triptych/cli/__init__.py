@@ -16,6 +16,7 @@ from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
 from .pictures import generate
+from .remedies import worded
 from .studies import report, try_, tune
 from .training import methods, train
 
@@ -49,7 +50,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except TriptychError as error:
-        code = _told(str(error))
+        code = _told("; ".join(filter(None, (str(error), worded(error.remedies)))))
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`

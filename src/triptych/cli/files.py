@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import TriptychError, printable
+from ..errors import Remedy, TriptychError, printable
 from ..units import counted
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def convert(
     from ..exchange.conversion import ConversionRequest, convert
 
     if out.exists() and not overwrite:
-        raise TriptychError(f"{out} exists already: give another --out, or --overwrite")
+        raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
     held = precision_named(precision)
     place = Place(base, device="cpu", precision="fp32") if base else None
     request = ConversionRequest(source, to, out, place, rank, strength, held, thumbnail)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import Remedy, TriptychError, did_you_mean
 from ..prompt.words import whole_word
 from .captions import captions_of
 from .folder import SETTINGS_FILE, Contents, contents, pictures_below, read_text
@@ -222,8 +222,9 @@ def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str,
     telling = [word for word in words if word not in NO_CLASS and not (len(word) == 1 and word.isascii())]
     if not telling:
         raise TriptychError(
-            f"the name of {folder} does not say what the pictures show; say it, as in --class cat, or in"
-            f' {SETTINGS_FILE} there: class = "cat"'
+            f"the name of {folder} does not say what the pictures show, and there is no {SETTINGS_FILE} in it"
+            ' with a line such as class = "cat"',
+            Remedy.CLASS_WORD,
         )
     return telling[-1], f"from the folder's name {folder.resolve().name!r}"
 

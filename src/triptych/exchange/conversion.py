@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import Remedy, TriptychError, did_you_mean
 from ..families import families
 from ..files.tensorfile import TensorFile
 from .formats import Format, artifact_in, formats, recognise
@@ -109,7 +109,7 @@ def _difference(request: ConversionRequest, artifact: Artifact) -> list[str]:
 
 def _changed_base(request: ConversionRequest, artifact: Artifact) -> list[str]:
     if request.place is None:
-        raise TriptychError(f"{request.source} is a difference from a base: name that base with --base")
+        raise TriptychError(f"{request.source} is a difference from a base", Remedy.NAME_BASE)
     base = request.place.open()
     made_on, named = artifact.provenance.get("base", ""), Path(base.name).name
     note = f"it was trained on {made_on}, and is added to {named}" if made_on not in ("", named) else ""

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import TriptychError, shown
+from ..errors import Remedy, TriptychError, shown
 from ..shell import writable
 
 
@@ -53,9 +53,7 @@ def _writing(path: Path, only: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if only is not None and not _concerns(error, only):
             raise
-        raise TriptychError(
-            f"cannot write {path}: {error.strerror or error}; choose another place with --out"
-        ) from error
+        raise TriptychError(f"cannot write {path}: {error.strerror or error}", Remedy.OTHER_PLACE) from error
 
 
 def _concerns(error: OSError, place: Path) -> bool:
@@ -107,7 +105,7 @@ def make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise TriptychError(f"nothing can be written in {folder}: {error.strerror}; give another --out") from error
+        raise TriptychError(f"nothing can be written in {folder}: {error.strerror}", Remedy.OTHER_PLACE) from error
 
 
 def check_place(path: Path) -> None:
@@ -124,9 +122,9 @@ def check_place(path: Path) -> None:
         if error.errno == errno.ENAMETOOLONG:
             long = f"{len(os.fsencode(path.name))} bytes, in a path of {len(os.fsencode(path.absolute()))}"
             raise TriptychError(f"the name {shown(path.name)} is too long ({long}); choose a shorter one") from error
-        raise TriptychError(f"cannot write {path}: {error.strerror}; choose another place with --out") from error
+        raise TriptychError(f"cannot write {path}: {error.strerror}", Remedy.OTHER_PLACE) from error
     if path.is_dir():
-        raise TriptychError(f"{path} is a folder; give the name of a file with --out")
+        raise TriptychError(f"{path} is a folder, not the name of a file", Remedy.OTHER_PLACE)
     make_folder(path.parent)
 
 

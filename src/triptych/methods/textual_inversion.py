@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..base import Base, Owner, Text
 from ..data.concept import Concept
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..prompt.words import whole_word
 from ..settings import setting
@@ -93,7 +93,7 @@ class TextualInversion(Method[Settings]):
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         if len(base.texts[0].spell([settings.token])[0]) < 2:
-            raise TriptychError(f"the base already has the word {settings.token!r}: choose another with --token")
+            raise TriptychError(f"the base already has the word {settings.token!r}", Remedy.TOKEN)
         rows = _start(base, settings)
         if not rows:
             raise TriptychError("textual-inversion needs a start_word: a word like what shall be learned")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from ..records import Log, SheetRecord, TrialRecord
 from ..scores import Score, read_scores
 from ..verdict import Verdict
@@ -89,9 +89,7 @@ def read(folder: Path) -> Reading:
     try:
         text = (folder / "verdict.json").read_text(encoding="utf-8")
     except OSError as error:
-        raise TriptychError(
-            f"{folder} holds no verdict.json; give the --out folder of a finished `triptych try`"
-        ) from error
+        raise TriptychError(f"{folder} holds no verdict.json", Remedy.FINISHED_STUDY) from error
     verdict = Verdict.from_json(text)
     try:
         return Reading(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from ..files.atomic import make_folder
 
 SCHEMA = 1  # of the stages' files: raise it when old results must not be mixed with new ones
@@ -70,4 +70,4 @@ class Layout:
                 yield
         except Timeout as error:
             where = f"another triptych is at work in {self.out}"
-            raise TriptychError(f"{where}: wait for it, or give another --out") from error
+            raise TriptychError(where, Remedy.WAIT, Remedy.OTHER_PLACE) from error

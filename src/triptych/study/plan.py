@@ -16,7 +16,7 @@ from ..base import Base, Budget, Place
 from ..data.concept import Concept
 from ..data.notes import lines
 from ..data.prompts import PromptFile, read_prompts
-from ..errors import TriptychError, did_you_mean
+from ..errors import Remedy, TriptychError, did_you_mean
 from ..files.atomic import write_text
 from ..methods import Training, method_named, methods
 from ..prompt.markup import read_as_text
@@ -64,7 +64,7 @@ class Plan:
         for name in self.together or ():
             missing = [part for part in parts_of(name) if part not in self.chosen]
             if missing:
-                raise TriptychError(f"the combination {name} needs {missing[0]}, which --methods leaves out")
+                raise TriptychError(f"the combination {name} needs {missing[0]}, which is not studied", Remedy.METHODS)
 
     def concept(self) -> Concept:
         """Open and check the folder."""
@@ -162,8 +162,9 @@ class Plan:
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
-        words += ["--ema"] if self.place.ema else []
-        words += ["--budget", self.budget, "--need", self.need, "--seed", str(self.seed)]
+        words += [f"--{name}" for name in ("ema",) if self.place.ema]
+        for flag, said in {"budget": self.budget, "need": self.need, "seed": str(self.seed)}.items():
+            words += [f"--{flag}", said]
         for name, given in self.settings.items():
             words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]
         return command_line(words)
@@ -209,7 +210,7 @@ def read(out: Path) -> Plan:
     """
     path = out / FILE
     if not path.is_file():
-        raise TriptychError(f"{out} holds no study; give the --out folder of `triptych try`")
+        raise TriptychError(f"{out} holds no study", Remedy.FINISHED_STUDY)
     asked = _asked(path)
     together = asked.get("together")
     given = {
@@ -256,7 +257,7 @@ def _asked(path: Path) -> dict[str, Any]:
     try:
         asked: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["asked"]
     except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise TriptychError(f"{path} cannot be read; delete it, or give another --out") from error
+        raise TriptychError(f"{path} cannot be read", Remedy.DELETE, Remedy.OTHER_PLACE) from error
     return asked
 
 
@@ -267,4 +268,4 @@ def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     for name in (entry.name for entry in fields(plan) if entry.name != "need"):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
-            raise TriptychError(f"{out} holds a study with {was}: give another --out, or the command it was begun with")
+            raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)

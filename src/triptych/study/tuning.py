@@ -21,7 +21,7 @@ from optuna.trial import Trial as Asked
 from .. import __version__
 from ..base import Base, Owner, generator
 from ..data.concept import Concept
-from ..errors import TriptychError
+from ..errors import Remedy, TriptychError
 from ..exchange.artifact import Artifact
 from ..methods import Training, method_named
 from ..training.fit import Fitted, Trial, fit
@@ -112,7 +112,7 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
         tuned.write(out / FILE, tuner.made_from(), [row for search in searches.values() for row in search.table()])
     lost = [name for name in searches if name not in tuned.settings]
     if lost:
-        raise TriptychError(f"no trial of {lost[0]} came to its end: give more --trials, or less to learn with -s")
+        raise TriptychError(f"no trial of {lost[0]} came to its end", Remedy.TRIALS)
     return tuned
 
 

@@ -61,9 +61,7 @@ class Work:
         other = replace(self.plan.place, source=self.plan.other_base, clip=None, vae="").open()
         mine, its = self.base.description.family, other.description.family
         if mine != its:
-            raise TriptychError(
-                f"--other-base {self.plan.other_base} is of family {its}, not {mine}; give one of {mine}"
-            )
+            raise TriptychError(f"the other base {self.plan.other_base} is of family {its}; give one of {mine}")
         return other
 
     @cached_property

@@ -175,7 +175,7 @@ def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
             return _undecided(f"{title(name)} failed: {evidence.failures[name].rstrip('.')}.")
     absent = [name for name in needed_methods if name not in evidence.methods]
     if absent:
-        return _undecided(f"Not measured in this study: {listed([inside(name) for name in absent])} (see --methods).")
+        return _undecided(f"Not measured in this study: {listed([inside(name) for name in absent])}.")
     if not evidence.anchors.usable:
         return _undecided(no_fidelity(evidence))
     if not evidence.learned:

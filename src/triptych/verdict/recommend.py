@@ -110,7 +110,7 @@ def _nothing_learned(evidence: Evidence) -> str:
     tried = listed([inside(name) for name in evidence.methods]) if evidence.methods else "no method"
     return (
         f"Nothing carried the concept surely above the bare base with the prompt kept (measured: {tried})."
-        " Try more steps (a larger --budget), more or clearer pictures, or another class word."
+        " Try more steps (a larger budget), more or clearer pictures, or another class word."
     )
 
 

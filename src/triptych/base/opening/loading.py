@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...errors import TriptychError, did_you_mean, first_line
+from ...errors import Remedy, TriptychError, did_you_mean, first_line
 from ...families import Family, families
 from ...files.tensorfile import TensorFile
 from ..denoiser import UNet
@@ -228,5 +228,5 @@ def _resolution(place: Place, description: Description, parts: Parts) -> int:
     own = description.resolution or parts.unet.config.sample_size * pixels
     resolution, step = place.resolution or own, pixels * UNet(parts.unet).multiple
     if resolution < step or resolution % step:
-        raise TriptychError(f"this base cannot draw {resolution} pixels: give --resolution as a multiple of {step}")
+        raise TriptychError(f"this base samples multiples of {step} pixels, not {resolution}", Remedy.RESOLUTION)
     return resolution

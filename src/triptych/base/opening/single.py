@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import TriptychError
+from ...errors import Remedy, TriptychError
 from ...families import family_named
 from ...files.checkpoint import Contents, Prediction, contents_of
 from ...files.tensorfile import TensorFile
@@ -93,10 +93,11 @@ def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
             "another way of drawing: give a plain base"
         )
     if contents.kind != "checkpoint":
-        what = {"denoiser": "a UNet without its text encoder", "vae": "an autoencoder alone, which --vae takes"}
-        raise TriptychError(f"{file.path} holds {what[contents.kind]}: give a whole checkpoint")
+        what = {"denoiser": "a UNet without its text encoder", "vae": "an autoencoder alone"}
+        remedies = [Remedy.AS_VAE] if contents.kind == "vae" else []
+        raise TriptychError(f"{file.path} holds {what[contents.kind]}, and no whole checkpoint", *remedies)
     if "vae" not in contents.parts and not without_vae:
-        raise TriptychError(f"{file.path} comes without an autoencoder: name a file that has one with --vae")
+        raise TriptychError(f"{file.path} comes without an autoencoder", Remedy.NAME_VAE)
     return contents
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ...errors import TriptychError
+from ...errors import Remedy, TriptychError
 from ...files.tensorfile import TensorFile
 from ...plugins import Plugins
 from ..recipes import OWN, RECIPE, TRAINED_BY, artifact_of
@@ -49,7 +49,7 @@ class Recognised:
 class Format(ABC):
     """One layout of a file.
 
-    Class attributes: `name` as `--to` takes it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
+    Class attributes: `name` as users type it, `kind` of what it holds, `suffixes` (the first is written), `readers`:
     the programs that are known to read it, `title`: one sentence for the table of formats, `loses`: content that the
     format cannot hold, "" for none. `checked`: the programs whose own code was run on such files, see docs/files.md.
     `words`: whether it has a place for the embeddings that a LoRA bundles.
@@ -147,8 +147,8 @@ def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
     from ..artifact import Beside
 
     if found.kind in ("checkpoint", "vae"):
-        option = "--vae" if found.kind == "vae" else "--base"
-        raise TriptychError(f"{file.path} is a {found.kind}, not something to attach: give it as {option}")
+        remedy = Remedy.AS_VAE if found.kind == "vae" else Remedy.AS_BASE
+        raise TriptychError(f"{file.path} is a {found.kind}, not something to attach", remedy)
     read = formats()[found.format].read(file)
     recipe, name = file.metadata.get(RECIPE), file.path.name
     if recipe:

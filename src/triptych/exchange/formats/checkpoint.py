@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import TriptychError
+from ...errors import Remedy, TriptychError
 from ...files.checkpoint import Contents, contents_of
 from . import Format, Recognised
 
@@ -33,7 +33,7 @@ class SingleFile(Format):
         return Recognised(kind, self.name, contents.family, _details(contents))
 
     def read(self, file: TensorFile) -> Artifact:
-        raise TriptychError(f"{file.path} is a base, not something to attach to one: give it as --base")
+        raise TriptychError(f"{file.path} is a base, not something to attach to one", Remedy.AS_BASE)
 
 
 def _details(contents: Contents) -> dict[str, str | int | float]:
