@@ -41,7 +41,7 @@ def test_bad_words(
         "no base": ("try", folder, "--base", "dmo", *out),
         "no device": ("try", folder, *base, "--device", "tpu9", *out),
         "no precision": ("try", folder, *base, "--precision", "fp8", *out),
-        "multiple of 4": ("try", folder, *base, "--resolution", "17", *out),
+        "multiples of 4": ("try", folder, *base, "--resolution", "17", *out),
         "did you mean 'dreambooth'": ("train", "dreamboth", folder, "--out", tmp_path / "a.safetensors"),
         "must end in .safetensors": ("train", "lora", folder, "--out", tmp_path / "a.pt"),
         "must be a whole number": ("train", "lora", folder, "-s", "rank=x", "--out", tmp_path / "a.safetensors"),
