@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli_w
+from PIL import Image
 
+from tests.drawn import GREEN, RED, Colours
 from tests.worlds import FAST, call, gap, pictures, trial, typed
 from triptych.base import Base, Description, tiny_base
 from triptych.data.concept import Concept
@@ -153,18 +157,32 @@ def test_what_the_base_already_draws_chooses_nothing(
     assert "the base already draws it by its class word 'dog'" in capsys.readouterr().err
 
 
+def plain(place: Path, colour: tuple[int, int, int]) -> Path:
+    place.mkdir()
+    for i in range(4):
+        Image.new("RGB", (16 + i, 16), colour).save(place / f"{i}.png")
+    return place
+
+
 @pytest.mark.study
 def test_the_command(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples = Path(__file__).parents[1] / "examples"
-    folders = [examples / "blob-cat", examples / "outline"]
+    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)  # a random autoencoder gives nothing back
+    folders = [plain(tmp_path / name, colour) for name, colour in (("red-dog", RED), ("green-owl", GREEN))]
     names = ["lora", "dreambooth", "aesthetic-gradients"]
-    words = ["tune", *map(str, folders), "--methods", ",".join(names), "--out", str(tmp_path / "out")]
-    words += ["--budget", "quick"]
+    shutil.copytree(random_base, tmp_path / "random")
+    described = tmp_path / "random" / "base" / "triptych.toml"
+    told = tomllib.loads(described.read_text())
+    told["budgets"]["quick"]["steps"] = 0.6
+    told["text_encoder"] = "colours"
+    described.write_text(tomli_w.dumps(told))
+    words = typed(tmp_path / "random", "tune", *folders, "--methods", ",".join(names), "--out", tmp_path / "out")
+    words += ["--budget", "quick", "--precision", "fp32"]
     words += [f for name in names[:2] for f in ("-s", f"{name}.steps=6", "-s", f"{name}.lr={FAST[name]['lr']}")]
     words += ["-s", "dreambooth.prior_pictures=2"]
-    assert call(monkeypatch, *words, "--trials", "1", "--json") == 0
+    assert call(monkeypatch, *words, "--trials", "1", "--json") == 0, capsys.readouterr().err
     first = capsys.readouterr()
     assert "nothing to tune" in first.err
     assert call(monkeypatch, *words, "--trials", "2", "--json") == 0
@@ -179,6 +197,7 @@ def test_the_command(
     for name in names[:2]:
         best = max((one for one in whole if one["method"] == name), key=lambda one: one["value"])["settings"]
         assert told["settings"][name] == best | {"steps": round(best["steps"] / 0.6)}  # the budget takes its part again
+    print(written)
     study = typed(random_base, "try", folders[0], "--budget", "quick", "--methods", "lora", "--out", tmp_path / "study")
     assert call(monkeypatch, *study, "--precision", "fp32", "--tuned", told["file"]) == 0
     assert "tuned on these very pictures" in capsys.readouterr().err

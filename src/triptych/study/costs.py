@@ -32,7 +32,11 @@ from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 
-PRELOADED = ["torch", "diffusers", "transformers", "triptych.training.fit", "triptych.study.costs"]
+PRELOADED = [  # with what opening a base loads, which would else be loaded again for each method
+    "torch", "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition",
+    "diffusers.schedulers.scheduling_ddpm", "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip", "triptych.training.fit", "triptych.study.costs",
+]  # fmt: skip
 INTERVAL = 0.01  # seconds between looks at the memory
 
 
