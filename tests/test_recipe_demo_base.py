@@ -86,7 +86,7 @@ def test_every_stage_in_seconds_makes_a_base_that_diffusers_opens(packs: Path, t
     base.set_progress_bar_config(disable=True)
     picture = base("a glossy lion on a red background", num_inference_steps=2, height=64, width=64).images[0]
     assert picture.size == (64, 64)
-    assert base.denoiser.module.config.cross_attention_dim not in base.denoiser.module.config.block_out_channels
+    assert base.unet.config.cross_attention_dim not in base.unet.config.block_out_channels
     assert base.tokenizer.model_max_length == base.text_encoder.config.max_position_embeddings == 77
     clip = CLIPModel.from_pretrained(tmp_path / "demo" / "clip", dtype=torch.float32)
     ours, theirs = base.text_encoder.state_dict(), clip.text_model.state_dict()
