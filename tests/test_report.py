@@ -223,7 +223,7 @@ def test_a_picture_that_is_large_becomes_a_thumbnail(tmp_path: Path) -> None:
 def test_only_the_verdict_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "verdict.json").write_text(judge([], []).to_json())
     assert "None of them" in build(tmp_path).read_text()
-    with pytest.raises(TriptychError, match="finished"):
+    with pytest.raises(TriptychError, match="holds no verdict"):
         build(tmp_path / "nothing")
 
 
