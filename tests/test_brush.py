@@ -40,6 +40,7 @@ def square() -> Pixels:
     return picture
 
 
+@pytest.mark.slow
 def test_a_drawing_is_redrawn_as_freely_as_it_was_noised(redraw: Redrawing) -> None:
     still, little, much = (
         np.stack(redraw([square()] * 4, snr, torch.Generator().manual_seed(1))).astype(float) for snr in (None, 30, 1.5)

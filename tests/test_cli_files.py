@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, safe_open
 
+from tests.plain import first_fast
 from tests.test_cli import refused
 from tests.test_hostile_files import PICKLES
 from tests.worlds import call, typed
@@ -133,7 +134,7 @@ def test_a_folder_is_a_table_with_what_is_refused(
 
 @pytest.mark.parametrize(
     ("method", "name"),
-    [(m, n) for m in TRAINED for n, one in formats().items() if one.writes and one.kind in (m, "any")],
+    first_fast((m, n) for m in TRAINED for n, one in formats().items() if one.writes and one.kind in (m, "any")),
 )
 def test_every_layout_draws_the_same(
     monkeypatch: Patch,
@@ -180,6 +181,7 @@ def test_what_a_layout_cannot_hold_is_said(
     assert json.loads(capsys.readouterr().out)["triggers"] == ["<concept>", "fox"], "to us, and to other programs"
 
 
+@pytest.mark.slow
 def test_dreambooth_becomes_a_base(
     monkeypatch: Patch,
     capsys: Captured,
@@ -224,6 +226,7 @@ def test_dreambooth_becomes_a_base(
     refused(monkeypatch, capsys, "is a whole base", "convert", whole, "--to", "kohya", "--out", tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_dreambooth_becomes_a_lora(
     monkeypatch: Patch, capsys: Captured, tmp_path: Path, files: dict[str, Path], drawn: Callable[..., bytes]
 ) -> None:
@@ -259,6 +262,7 @@ def test_what_exists_is_kept(monkeypatch: Patch, capsys: Captured, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["itself.safetensors", "out.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_exists(
     monkeypatch: Patch,
     capsys: Captured,

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.originals import UNET, small_checkpoint, small_configurations, small_shapes
+from tests.plain import first_fast
 from triptych.base import Base, Ddpm, UNet
 from triptych.base.opening.names import family_of_config
 from triptych.base.opening.single import open_single
@@ -36,7 +37,7 @@ class World:
     expected: dict[str, Tensor]  # every weight, changed, in float32
 
 
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
+@pytest.fixture(scope="module", params=first_fast(["sd1", "sd2", "sdxl"]))
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     place = tmp_path_factory.mktemp(request.param)
     source = place / "some.safetensors"

@@ -66,6 +66,7 @@ def test_it_trains_in_half_precision(bitfit: str) -> None:
         assert not torch.equal(laws.look(base), plain)
 
 
+@pytest.mark.slow
 def test_it_becomes_a_checkpoint(base: Base, bitfit: str, random_base: Path, tmp_path: Path) -> None:
     """What a method that moves weights learned is a base, whatever the method is called."""
     artifact, file, place = (

@@ -13,7 +13,7 @@ from triptych.verdict.intervals import Interval
 from triptych.verdict.words import title
 
 PAIR = "textual-inversion+lora"
-pytestmark = pytest.mark.study
+pytestmark = [pytest.mark.study, pytest.mark.xdist_group("first results")]
 
 
 @pytest.fixture(scope="module")

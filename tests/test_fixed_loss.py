@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.plain import first_fast
 from tests.test_laws import SHARING, TRAINED, KilledError, kill_at, unchanged
 from tests.worlds import WORD, call, examples, gap, trial, typed
 from triptych.base import Base, generator, tiny_base
@@ -37,7 +38,7 @@ def steps_of(fitted: Fitted) -> list[int]:
     return [done for done, _ in fitted.fixed]
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> None:
     without = fit(base, [trial(name, fixed_every=0)])[0]
     with unchanged(base):
@@ -63,6 +64,7 @@ def test_it_is_what_the_base_makes_of_the_held_out_pictures(base: Base) -> None:
     assert unseen.fixed != fitted.fixed, "without held-out pictures, the training ones"
 
 
+@pytest.mark.slow
 def test_jointly_as_alone(base: Base) -> None:
     trials = [watched(name, name, fixed_every=3) for name in SHARING]
     trials[0] = replace(trials[0], settings=replace(trials[0].settings, steps=4))
@@ -72,7 +74,7 @@ def test_jointly_as_alone(base: Base) -> None:
         assert [loss for _, loss in together.fixed] == pytest.approx([loss for _, loss in alone.fixed], abs=2e-5)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_the_best_is_kept(base: Base, name: str) -> None:
     best = fit(base, [wild(name, keep="best")])[0]
     assert 0 < best.kept_step < 16, best.fixed

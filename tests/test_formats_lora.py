@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.originals import listed
+from tests.plain import first_fast
 from tests.test_families import theirs
 from tests.worlds import learned, look, trial
 from triptych.base import Base, tiny_base
@@ -61,9 +62,9 @@ def by_diffusers(base: Base, file: Path, strength: float) -> Tensor:
         pipeline.unload_lora_weights()
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.5])
+@pytest.mark.parametrize("strength", first_fast([0.5, 1.0]))
 @pytest.mark.parametrize("to", ["kohya", "diffusers"])
-@pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize("kind", first_fast(["sd1", "sd2", "sdxl"]))
 def test_diffusers_draws_the_same(kind: Kind, to: str, strength: float, tmp_path: Path) -> None:
     """SDXL in kohya's layout has the names of the original layout, which diffusers maps only for the real sizes."""
     if (kind, to) == ("sdxl", "kohya"):
@@ -141,7 +142,7 @@ def real(family: str) -> dict[str, nn.Module]:
     return {part: shell(part, configuration(FAMILIES / family, part)) for part in parts}
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("family", first_fast(["sd1", "sdxl"]))
 def test_every_name_of_an_independent_list_is_a_layer_of_the_base(family: str, tmp_path: Path) -> None:
     """sd-mecha's lists of kohya's names, at their real sizes: read, each is a layer, of the listed shape."""
     components = listed(f"{family}-kohya")

@@ -171,6 +171,7 @@ def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
     assert torch.allclose(read_by(base, word(), "a <fox> sun"), told, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_diffusers_reads_both_of_sdxl(tmp_path: Path) -> None:
     base, pipeline = tiny_base(kind="sdxl"), theirs(tiny_base(kind="sdxl"))
     ours = learned(base, trial("textual-inversion", vectors=2))

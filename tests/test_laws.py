@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import first_fast
 from tests.worlds import FAST, gap, learned, look, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
@@ -74,7 +75,7 @@ def pairs() -> list[tuple[str, str]]:
     return list(combinations(ALL, 2))
 
 
-@pytest.mark.parametrize(("first", "second"), pairs())
+@pytest.mark.parametrize(("first", "second"), first_fast(pairs(), 2))
 def test_different_methods_compose_in_any_order(base: Base, first: str, second: str) -> None:
     a, b = learned(base, trial(first)), learned(base, trial(second, seed=2))
     with unchanged(base), compose(base, Part(a, 0.8), Part(b)) as (patch, _):
@@ -190,6 +191,7 @@ def test_jointly_as_alone_in_float64() -> None:
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 def test_drawn_together_as_alone(base: Base) -> None:
     sharing = ["textual-inversion", "hypernetwork", "lora", "aesthetic-gradients"]
     artifacts = {name: learned(base, trial(name)) for name in sharing}

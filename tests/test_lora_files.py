@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tests.plain import first_fast
 from tests.worlds import learned, look, trial
 from triptych.base import tiny_base
 from triptych.errors import TriptychError
@@ -43,7 +44,7 @@ RELATIVES = {
 }
 
 
-@pytest.mark.parametrize("name", RELATIVES)
+@pytest.mark.parametrize("name", first_fast(RELATIVES))
 def test_what_changes_a_weight_follows_what_moves_it(name: str) -> None:
     """A difference that lies below is taken away, weakened and brought back while the other is open."""
     base = tiny_base()

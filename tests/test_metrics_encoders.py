@@ -53,6 +53,7 @@ def auc(cosines: np.ndarray, same: np.ndarray) -> float:
     return float((cosines[same][:, None] > cosines[~same][None]).mean())
 
 
+@pytest.mark.slow
 def test_efficientnet_tells_subjects_apart_whatever_the_background(
     efficientnet: EfficientNetLite0, specimens: list[Specimen]
 ) -> None:
@@ -88,6 +89,7 @@ def test_one_picture_has_the_same_features_alone_and_in_a_batch(efficientnet: Ef
     assert torch.allclose(together[3], alone[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_drawing_in_another_colour_is_not_the_same(
     efficientnet: EfficientNetLite0, specimens: list[Specimen]
 ) -> None:

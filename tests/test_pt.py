@@ -140,6 +140,7 @@ for name in KINDS:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     """This one, and one whose sets and tables of hashes lie otherwise."""
     place = Path(__file__).parents[1]

@@ -92,6 +92,7 @@ def test_values_with_commas_and_colons_are_quoted(base: Base) -> None:
     assert told["Version"].startswith("triptych")
 
 
+@pytest.mark.slow
 def test_every_file_of_a_picture(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ class Pixels:
         return nn.functional.normalize(torch.from_numpy(small) - 128, dim=1)
 
 
+@pytest.mark.slow
 def test_the_judge_reads_real_pictures_and_shuffled_labels_give_chance(composer: Composer) -> None:
     facts = Facts.open(WORLD_FILE.parent)
     assert facts is not None
