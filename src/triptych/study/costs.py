@@ -22,6 +22,7 @@ import psutil
 import torch
 
 from ..base import Place
+from ..base.opening.loading import LIBRARIES
 from ..data.examples import Examples
 from ..errors import first_line
 from ..files.atomic import write_text
@@ -32,11 +33,7 @@ from ..training.fit import Trial, fit
 from .training import Run
 from .work import Work
 
-PRELOADED = [  # with what opening a base loads, which would else be loaded again for each method
-    "torch", "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition",
-    "diffusers.schedulers.scheduling_ddpm", "transformers.models.clip.modeling_clip",
-    "transformers.models.clip.tokenization_clip", "triptych.training.fit", "triptych.study.costs",
-]  # fmt: skip
+PRELOADED = ["torch", *LIBRARIES, "triptych.training.fit", "triptych.study.costs"]  # once, not for each method
 INTERVAL = 0.01  # seconds between looks at the memory
 
 

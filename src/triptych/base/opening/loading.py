@@ -30,6 +30,11 @@ from .single import base_in, open_single, open_vae, picture_dtype
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
+LIBRARIES = (  # the modules of other packages that opening a base imports
+    "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition",
+    "diffusers.schedulers.scheduling_ddpm", "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+)  # fmt: skip
 HERE = Path(__file__).parents[1]  # the folder of `base`
 EMBEDDED = dict.fromkeys(("demo", "demo-b"), HERE / "demo")
 DIFFERENCES = {"demo-b": HERE / "demo-b.safetensors"}  # bases stored as a difference from the demo
