@@ -270,7 +270,7 @@ def test_what_else_lies_there_is_said_and_the_summary_counts_it(cat: Path) -> No
         "cat: 3 pictures, 1 left out; no captions",
         "class word: 'cat', from the folder's name 'cat'; kind: subject",
     ]
-    assert count(opened) == "not used as given: 1 picture left out, 6 other notes; see the lines at the start"
+    assert count(opened) == "not used as given: 7 things; see the lines at the start"
 
 
 # --- some hundred broken folders ------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_weights_are_min_snr_on_the_clean_latent(process: Process) -> None:
 def test_weights_are_finite_at_the_end_of_a_schedule_with_zero_terminal_snr() -> None:
     for prediction in ("epsilon", "v_prediction"):
         process = Ddpm(DDPMScheduler(prediction_type=prediction, **ZERO_SNR))
-        assert process.zero_terminal_snr
+        assert process.noised(torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.tensor([999])).abs().max() < 1e-6
         assert process.weights(torch.tensor([0, 999]), 5.0).isfinite().all()
 
 

@@ -102,7 +102,7 @@ def test_options_are_honoured(
     assert (told[1]["drawing"]["guidance"], told[1]["drawing"]["sampler"]) == (1.5, "euler-a")
     said = capsys.readouterr().err
     assert "line 3 of p.txt asks for 99 x 16 pixels" in said
-    assert "not used as given: one thing; see the line at the start" in said
+    assert "not used as given: 1 thing; see the line at the start" in said
     first, last = ((tmp_path / "out" / f"0000{i}.png") for i in (0, 2))
     assert first.read_bytes() == last.read_bytes()
 

@@ -26,6 +26,8 @@ from triptych.training.fit import Trial, fit
 from triptych.training.reading import reading_of
 from triptych.training.stopping import Stopped, deferred_interrupt
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 
 def ctrl_c(at: int, times: int = 1) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
@@ -227,7 +229,7 @@ def test_train_tells_what_it_loaded(
         "10_ohwx cat: 3 pictures, 1 left out; 1 caption",
         "class word: 'cat', from the folder's name '10_ohwx cat'; kind: subject",
         "captions: 1 of 3 are longer than the 22 tokens that are read of a prompt, and are cut (0.png by 2)",
-        "not used as given: 1 picture left out; see the lines at the start",
+        "not used as given: 1 thing; see the line at the start",
     ):
         assert line in told.splitlines()
     assert "lora: steps 1, lr " in told and "rank 8" in told

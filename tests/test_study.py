@@ -23,7 +23,7 @@ from triptych.methods import methods
 from triptych.scores import BASE, RESEEDED
 
 METHODS = sorted(methods())
-pytestmark = pytest.mark.study
+pytestmark = [pytest.mark.study, pytest.mark.usefixtures("interruptible")]
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """A number and what is counted: `1 layer`, `3 layers`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    """A number and what is counted: `no layers`, `1 layer`, `3 layers`."""
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str], most: int = 2) -> str:

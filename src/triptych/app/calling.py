@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from ..base import Owner
@@ -56,6 +55,7 @@ class PromptReader:
     opened: dict[tuple[Path, Call], Attached] = field(default_factory=dict)
     owned: dict[Owner, list[Part]] = field(default_factory=dict)
     words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
+    kinds: dict[Path, str] = field(default_factory=dict)  # of the files whose headers were read
 
     def read(self, prompt: str, negative: str) -> Prompt:
         """Read one prompt.
@@ -122,18 +122,14 @@ class PromptReader:
             self.note(f"{len(paths)} files are called {paths[0].stem!r}: {paths[0]} is taken, not {paths[1]}")
         return paths[0]
 
-    @cached_property
-    def _kinds(self) -> dict[Path, str]:
-        return {}
-
     def _kind(self, path: Path) -> str:
         """The kind of a file by its header; "" where it is not recognised."""
-        if path not in self._kinds:
+        if path not in self.kinds:
             try:
-                self._kinds[path] = recognise(TensorFile.open(path)).kind
+                self.kinds[path] = recognise(TensorFile.open(path)).kind
             except TriptychError:
-                self._kinds[path] = ""
-        return self._kinds[path]
+                self.kinds[path] = ""
+        return self.kinds[path]
 
 
 def _distinct_parts(attached: Iterable[Attached]) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base import EMBEDDED, Base, Drawing, Place
 from ..base.opening.loading import path_of
+from ..data.notes import total
 from ..data.prompts import Line
 from ..errors import TriptychError
 from ..exchange.artifact import compose
@@ -187,9 +188,8 @@ class _Notes:
             self.progress.note(sentence)
 
     def count(self) -> None:
-        if self.said:
-            things = "one thing; see the line" if len(self.said) == 1 else f"{len(self.said)} things; see the lines"
-            self.progress.note(f"not used as given: {things} at the start")
+        if sentence := total(len(self.said)):
+            self.progress.note(sentence)
 
 
 def _named(place: Place, library: Path | None) -> Place:

@@ -99,11 +99,6 @@ class Ddpm(Process):
     def prediction(self) -> str:
         return str(self.schedule.config.prediction_type)
 
-    @property
-    def zero_terminal_snr(self) -> bool:
-        """Whether the last time is pure noise."""
-        return bool(self.schedule.config.get("rescale_betas_zero_snr", False))
-
     def times(self, rows: int, random: torch.Generator) -> Tensor:
         return torch.randint(0, self.length, (rows,), generator=random)
 

@@ -76,11 +76,8 @@ class Text:
             for ids in self.spell(prompts)
         ]
 
-    def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [chunks of all prompts, positions] with start, end and padding tokens. Long prompts are cut."""
-        return self._ids([chunk for own in self.chunks(prompts) for chunk in own])
-
     def _ids(self, chunks: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids [chunks, positions] with start, end and padding tokens."""
         start, end, pad = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
         rows = [[start, *ids, end] for ids in chunks]
         return torch.tensor([row + [pad] * (self.room + 2 - len(row)) for row in rows], device=self.encoder.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import printable
+from ..units import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,3 +32,10 @@ def lines(notes: Iterable[Note]) -> list[str]:
     for note in notes:
         by_reason.setdefault(note.reason, []).append(note.place)
     return [printable(f"{', '.join(places)}: {reason}") for reason, places in by_reason.items()]
+
+
+def total(count: int) -> str:
+    """The last line of a run: how many things were not used as given; "" if there are none."""
+    if not count:
+        return ""
+    return f"not used as given: {counted(count, 'thing')}; see the line{'' if count == 1 else 's'} at the start"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import printable
-from .notes import lines
+from ..units import counted
+from .notes import lines, total
 
 if TYPE_CHECKING:
     from .concept import Concept
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 def summary(concept: Concept) -> list[str]:
     """Lines on what is left out or not used as given, with reasons; then lines on what is used."""
-    captions = sum(bool(picture.caption) for picture in concept.pictures)
+    captions = counted(sum(bool(picture.caption) for picture in concept.pictures), "caption")
     left_out = f", {len(concept.broken)} left out" if concept.broken else ""
-    pictures = f"{_count(len(concept.pictures), 'picture')}{left_out}; {_count(captions, 'caption')}"
+    pictures = f"{counted(len(concept.pictures), 'picture')}{left_out}; {captions}"
     words = f"class word: {concept.class_word!r}, {concept.class_from}; kind: {concept.kind}"
     return [*remarks(concept), printable(f"{concept.name}: {pictures}"), printable(words)]
 
@@ -26,11 +27,5 @@ def remarks(concept: Concept) -> list[str]:
 
 
 def count(concept: Concept) -> str:
-    """The last line of a run: how much was not used as given; "" if everything was."""
-    parts = [_count(len(concept.broken), "picture") + " left out"] if concept.broken else []
-    parts += [_count(len(concept.notes), "other note")] if concept.notes else []
-    return f"not used as given: {', '.join(parts)}; see the lines at the start" if parts else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+    """The last line of a run: how many things of the folder were not used as given; "" if everything was."""
+    return total(len(concept.broken) + len(concept.notes))

@@ -18,7 +18,8 @@ class BasePreservation(Metric):
 
     The cosine with that picture, on a scale whose ends are the same picture (1) and, 0, the mean cosine of the bare
     base's pictures of different unrelated prompts. Below 0 it is less like it than a picture of another prompt. The
-    method "reseeded" is the bare base with another seed: what is told from it is not disturbed more than by chance.
+    method "reseeded" is the bare base with another seed: a method with the same value disturbs the base no more than
+    chance.
     """
 
     name = "base_preservation"

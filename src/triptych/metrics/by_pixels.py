@@ -1,4 +1,4 @@
-"""A judge of prompts for a base whose world is described: thing, background, place and size, told by pixels."""
+"""Judges prompts by pixels, for a base whose world is described: thing, background, place and size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ByPixels:
 
     The background: the rank of its colour by the border's distance in CIELAB, where "none of these" lies at the
     distance at which a colour has no name. Place and size: by where the drawing's middle lies and which box holds it. A
-    scene has a background of its own, from which place and size cannot be told, so of a scene only the thing is read.
+    scene has a background of its own, from which place and size cannot be read, so of a scene only the thing is read.
     """
 
     def __init__(self, evidence: Evidence, world: World) -> None:

@@ -69,18 +69,18 @@ def excessive(evidence: Evidence, heavy: str) -> Answer:
     every = holm({name: max(good[name], gains[name]) for name in lighter})
     better = [name for name in lighter if sure(every[name])]
 
-    def told(name: str) -> str:
+    def reason_for(name: str) -> str:
         return f"{_beside(compared[name], name, heavy, margin)} {_disturbs(calmer[name], heavy)}"
 
     if better:
-        return Answer("yes", told(max(better, key=lambda name: _value(compared[name]))))
+        return Answer("yes", reason_for(max(better, key=lambda name: _value(compared[name]))))
     open_ = [name for name in lighter if not _ruled_out(evidence, name, heavy)]
     if not open_:
-        reason = told(max(lighter, key=lambda name: _value(compared[name])))
+        reason = reason_for(max(lighter, key=lambda name: _value(compared[name])))
         return Answer("no", f"Nothing lighter is as good and disturbs the base less. The nearest: {reason}")
     nearest = max(open_, key=lambda name: (sure(good[name]), _value(compared[name])))
     weak, boundary = (calmer[nearest], 0.0) if sure(good[nearest]) else (compared[nearest], -margin)
-    return _undecided(f"{told(nearest)} {_clear(evidence, weak, boundary, nearest, heavy)}")
+    return _undecided(f"{reason_for(nearest)} {_clear(evidence, weak, boundary, nearest, heavy)}")
 
 
 def _ruled_out(evidence: Evidence, light: str, heavy: str) -> bool:

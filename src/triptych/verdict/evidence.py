@@ -155,7 +155,7 @@ class Evidence:
     def compare(self, criterion: str, method: str, other: str = BASE) -> Estimate | None:
         """`method` less `other`, in the criterion's own unit; None where it was not measured for both.
 
-        Criteria of likeness to the concept are told as a part of the way from the floor (0) to the ceiling (1).
+        Likeness to the concept is given as a part of the way from the floor (0) to the ceiling (1).
         """
         if criterion not in NORMALISED:
             return self.difference(criterion, method, other)
@@ -213,11 +213,10 @@ class Evidence:
 
     @cached_property
     def copied(self) -> tuple[str, ...]:
-        """The methods of whose pictures surely more are training pictures over again than of the base's (Holm).
+        """The methods that copy training pictures surely more often than the bare base, by more than the margin (Holm).
 
-        By more than the margin. Nobody asks for such pictures, so none of these is recommended. That pictures lie
-        nearer to training than to held-out ones (memorisation) is no such sign: what learned a style leans to the
-        pictures that it learned it from.
+        None of them is recommended. Memorisation (pictures nearer to training than to held-out pictures) is no sign of
+        copying: a method that learned a style is nearer to the pictures that it learned from.
         """
         estimates = {name: found for name in self.methods if (found := self.difference(COPYING, name, BASE))}
         doubts = holm({name: estimate.p_above(self.margins.copies) for name, estimate in estimates.items()})
@@ -225,7 +224,7 @@ class Evidence:
 
     @cached_property
     def called_by_class_word(self) -> tuple[str, ...]:
-        """The methods that no word of their own calls: their pictures of the concept are those of the class word."""
+        """The methods without a word of their own: their pictures of the concept are those of the class word."""
         return tuple(
             name for name in self.methods if (shown := self.shown(LEAKAGE, name)) and shown <= self.shown(SUBJECT, name)
         )

@@ -36,7 +36,7 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
     ranked = sorted(worths, key=lambda name: -worths[name])
     chosen, second = ranked[0], ranked[1] if len(ranked) > 1 else None
     reasons = [_both_reason(evidence, chosen)]
-    reasons += [told] if (told := REASONS[need](evidence, chosen)) else []
+    reasons += [reason] if (reason := REASONS[need](evidence, chosen)) else []
     reasons += [_against(evidence, need, chosen, second)] if second else []
     caveats = (*_all_parts(chosen), *_undrawn(evidence, need), *_close(evidence, need, chosen, second))
     return Choice(chosen, second, tuple(reasons), caveats, _would_change(evidence, need, chosen, second))
@@ -59,12 +59,12 @@ def _against(evidence: Evidence, need: Need, chosen: str, second: str) -> str:
     if ahead is None or both is None:
         return f"The runner-up is {inside(second)}."
     interval = ahead.interval()
-    told = f"The runner-up is {inside(second)}, {_behind(both.interval())} in both at once"
+    standing = f"The runner-up is {inside(second)}, {_behind(both.interval())} in both at once"
     lighter = ""
     if lighter_than(evidence, second, chosen) and (costs := evidence.costs):
         lighter = f"; it is lighter, {size(costs[second].file_bytes)} against {size(costs[chosen].file_bytes)}"
     sure = "surely behind" if interval.low > 0 else "not surely behind"
-    return f"{told}{lighter}. As this need weighs it, it is {sure}: {signed(interval)}."
+    return f"{standing}{lighter}. As this need weighs it, it is {sure}: {signed(interval)}."
 
 
 def _behind(interval: Interval) -> str:
@@ -97,13 +97,13 @@ def _all_parts(chosen: str) -> tuple[str, ...]:
         return ()
     return (
         f"This is a combination and no method of its own: it needs {listed(parts)}, all of them trained and attached"
-        " at once; what is told of its file and time is the sum.",
+        " at once; its file size and time are their sums.",
     )
 
 
 def _undrawn(evidence: Evidence, need: Need) -> tuple[str, ...]:
     undrawn = need == "portable" and PORTABILITY not in evidence.tables
-    return ("Drawing with it on a second base was not measured here.",) if undrawn else ()
+    return ("Sampling with it on a second base was not measured here.",) if undrawn else ()
 
 
 def _nothing_learned(evidence: Evidence) -> str:

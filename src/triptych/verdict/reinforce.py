@@ -32,29 +32,29 @@ def _answer(evidence: Evidence, name: str) -> Answer:
     over = {part: estimate for part in parts_of(name) if (estimate := evidence.both(name, part))}
     best = min(over, key=lambda part: over[part].value)
     own, alone = evidence.measured(BOTH, name), evidence.measured(BOTH, best)
-    told = [
+    reasons = [
         f"Together they reach {figure(own.value)} in both at once, {inside(best)} alone {figure(alone.value)}:"
         f" {signed(over[best].interval())}.",
         *_beside(evidence, name, best),
         *_added(evidence, name),
     ]
     if all(sure(estimate.p_above(0)) for estimate in over.values()):
-        return Answer("yes", " ".join(told))
+        return Answer("yes", " ".join(reasons))
     margin = evidence.margins.both
     doubts = holm({part: estimate.p_below(margin) for part, estimate in over.items()})
     if any(sure(doubt) for doubt in doubts.values()):
-        return Answer("no", " ".join(told))
+        return Answer("no", " ".join(reasons))
     open_ = needed(evidence, over[best], (name, best), abs(over[best].value), abs(over[best].value - margin))
-    return Answer("undecided", " ".join((*told, open_)))
+    return Answer("undecided", " ".join((*reasons, open_)))
 
 
 def _beside(evidence: Evidence, name: str, part: str) -> list[str]:
     """What being together costs: the other criteria beside the best part."""
-    told = {"likeness": FIDELITY, "preservation of the rest of the base": PRESERVATION, "prompt fidelity": PROMPT}
-    changes = {what: change for what, metric in told.items() if (change := evidence.compare(metric, name, part))}
+    metrics = {"likeness": FIDELITY, "preservation of the rest of the base": PRESERVATION, "prompt fidelity": PROMPT}
+    changes = {what: change for what, metric in metrics.items() if (change := evidence.compare(metric, name, part))}
     return [
         f"{what.capitalize()} differs by {signed(change.interval())}"
-        + (", which is more than the margin." if _lost(evidence, change, told[what]) else ".")
+        + (", which is more than the margin." if _lost(evidence, change, metrics[what]) else ".")
         for what, change in changes.items()
     ]
 
