@@ -35,7 +35,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
-    from ..app.sample import SampleRequest, sample_files
+    from ..app.sample import SampleRequest
+    from ..app.session import Session
     from ..base import Place
     from ..data.prompts import Line, PromptFile, read_prompts
     from .console import Console
@@ -48,5 +49,5 @@ def generate(
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     request = SampleRequest(asked.lines, seed, count, use or (), changes, library, asked.notes)
     with Console() as console:
-        written = sample_files(request, Place.of(options), out, console)
+        written = Session().sample(request, Place.of(options), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

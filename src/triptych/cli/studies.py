@@ -21,14 +21,15 @@ def try_(
     as_json: AsJson = False,
 ) -> None:
     """Train every method on FOLDER, measure all of them, and recommend one."""
-    from ..study import Plan, run
+    from ..app.session import Session
+    from ..study import Plan
     from ..verdict.reinforce import question as asked_of
     from .console import Console
 
     plan = Plan.of(folder, options)
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
-        verdict = run(plan, place, console)
+        verdict = Session().study(plan, place, console)
     if as_json:
         print(verdict.to_json(), end="")
         return
@@ -53,13 +54,14 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
+    from ..app.session import Session
     from ..study import Plan
-    from ..study.tuning import FILE, tune
+    from ..study.tuning import FILE
     from .console import Console
 
     plans = [Plan.of(folder, options) for folder in folders]
     with Console() as console:
-        tuned = tune(plans, trials, out, console)
+        tuned = Session().tune(plans, trials, out, console)
     if as_json:
         print(json.dumps({"file": str(out / FILE), "settings": tuned.settings, "trials": tuned.trials}))
         return

@@ -27,7 +27,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file."""
-    from ..app.train import TrainRequest, train_file
+    from ..app.session import Session
+    from ..app.train import TrainRequest
     from ..base import Place
     from ..data.concept import Concept
     from .console import Console
@@ -40,7 +41,7 @@ def train(
     )
     request = TrainRequest(method, concept, Place.of(options.place), given, options.seed, thumbnail)
     with Console() as console:
-        written = train_file(request, out, console, resume=resume, overwrite=overwrite)
+        written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
