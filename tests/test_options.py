@@ -153,3 +153,17 @@ def test_a_plan_adds_only_its_folder(tmp_path: Path) -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys, triptych.cli; print({'torch', 'numpy', 'rich.console', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_study_of_before_lacks_newer_options(tmp_path: Path) -> None:
+    from triptych.study import Plan, plan, read
+
+    (tmp_path / plan.FILE).write_text(tomli_w.dumps({"asked": {"folder": "/cat", "place": {"source": "x"}}}))
+    assert read(tmp_path) == Plan(Path("/cat"), place=plan.Place("x"))
+    asked = plan._asked(tmp_path / plan.FILE)
+    plan._compare(Plan(Path("/cat"), place=plan.Place("x")), asked, tmp_path)
+    with pytest.raises(TriptychError, match="another place"):
+        plan._compare(Plan(Path("/cat"), place=plan.Place("x", ema=True)), asked, tmp_path)
+    (tmp_path / plan.FILE).write_text(tomli_w.dumps({"asked": {"folder": "/cat", "of a later version": 1}}))
+    with pytest.raises(TriptychError, match="cannot be read"):
+        read(tmp_path)

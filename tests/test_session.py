@@ -234,9 +234,13 @@ def test_the_base_of_longest_ago_is_closed_beyond_the_bound(place: Place) -> Non
 
 def test_a_base_that_weighs_too_much_is_open_for_its_call_alone(place: Place) -> None:
     bases = Bases(0)
-    with bases.lent(place) as base:
-        assert base.resolution and bases.places() == [place]
-    assert not bases.places()
+    lent = bases.lent(place)
+    base = lent.__enter__()
+    gone = weakref.ref(base)
+    assert bases.places() == [place]
+    del base
+    lent.__exit__(None, None, None)
+    assert not bases.places() and gone() is None
 
 
 def test_a_base_that_cannot_be_opened_leaves_nothing(place: Place) -> None:

@@ -88,7 +88,9 @@ class Bases:
         with self._guard:
             for place, kept in list(self._kept.items()):
                 if kept.calls == 0 and (kept.base is None or sum(k.size for k in self._kept.values()) > most):
-                    closed |= self._kept.pop(place).base is not None
+                    closed |= kept.base is not None
+                    del self._kept[place]
+                    kept.base = None  # the call that used it last still knows its entry
         if closed:
             gc.collect()  # a base refers to itself
             if torch.cuda.is_available():

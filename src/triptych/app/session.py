@@ -33,7 +33,7 @@ class Session:
 
     Args:
         memory: the most bytes of weights to keep open between calls. The base whose last use is longest ago is closed
-            first. The base of a running call stays open.
+            first. The base of a running call stays open. A base whose files change is opened anew after `close`.
     """
 
     def __init__(self, memory: int = MEMORY) -> None:

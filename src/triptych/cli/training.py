@@ -58,13 +58,13 @@ def methods(as_json: AsJson = False) -> None:
     }
     if as_json:
         print(json.dumps({
-            name: {"explanation": text, "settings": [vars(one) for one in settings]}
+            name: {"explanation": text, "settings": [vars(setting) for setting in settings]}
             for name, (text, settings) in known_methods.items()
         }))  # fmt: skip
         return
     for name, (text, settings) in known_methods.items():
         print(f"{name}\n  {text}")
-        for one in settings:
-            choices = f" ({', '.join(one.choices)})" if one.choices else ""
-            print(f"    {one.name:<15} {one.default!s:<12} {one.explanation}{choices}")
+        for setting in settings:
+            choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
+            print(f"    {setting.name:<15} {setting.default!s:<12} {setting.explanation}{choices}")
         print()
