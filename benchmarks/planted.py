@@ -107,8 +107,8 @@ def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -
             shutil.copy(work.concept.pictures[i].path, folder)
     concept = work.concept
     plan = Plan(
-        folder, work.plan.place, concept.kind, concept.class_word, methods=(lesson.method,), budget=work.plan.budget,
-        settings={lesson.method: lesson.settings}, prompts=2, unrelated=2,
+        folder, place=work.plan.place, kind=concept.kind, class_word=concept.class_word, methods=(lesson.method,),
+        budget=work.plan.budget, settings={lesson.method: lesson.settings}, prompts=2, unrelated=2,
     )  # fmt: skip
     run(plan, out / f"{name}-study", console)
     taught_there = Work(plan, work.base, plan.concept(), Layout(out / f"{name}-study"), console)

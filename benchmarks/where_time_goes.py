@@ -96,7 +96,7 @@ def main() -> None:
     noting(calls)
     clock, place = Clock(), Place(arguments.base, precision=arguments.precision)
     with tempfile.TemporaryDirectory() as out:
-        run(Plan(arguments.folder, place, budget=arguments.budget), Path(out), clock)
+        run(Plan(arguments.folder, place=place, budget=arguments.budget), Path(out), clock)
         clock.stage("end", 0)
     whole = sum(clock.seconds.values())
     for name, seconds in clock.seconds.items():

@@ -11,9 +11,9 @@ import triptych
 ROOT = Path(triptych.__file__).parent
 # fmt: off
 ROOMS = [
-    "errors", "plugins", "settings", "units", "shell", "prompt", "families", "files", "scores", "records", "base",
-    "data", "patching", "sampling", "methods", "exchange", "training", "metrics", "verdict", "report", "study", "app",
-    "cli", "__main__",
+    "errors", "cancel", "plugins", "settings", "options", "units", "shell", "prompt", "families", "files", "scores",
+    "records", "base", "data", "patching", "sampling", "methods", "exchange", "training", "metrics", "verdict",
+    "report", "study", "app", "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}

@@ -17,14 +17,15 @@ from PIL import Image
 from tests.test_laws import SHARING, TRAINED, unchanged
 from tests.worlds import call, examples, gap, trial, typed
 from triptych.base import Base, Place, tiny_base
+from triptych.cancel import deferred_interrupt
 from triptych.data.examples import Examples
 from triptych.errors import TriptychError
 from triptych.exchange.formats import open_artifact
 from triptych.files.atomic import check_place, replacing, shortened
 from triptych.study import costs
 from triptych.training.fit import Trial, fit
+from triptych.training.loop import Stopped
 from triptych.training.reading import reading_of
-from triptych.training.stopping import Stopped, deferred_interrupt
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -73,9 +74,9 @@ def test_a_handler_of_somebody_else_stays(tmp_path: Path) -> None:
     mine: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: mine.append(number))
     try:
-        with deferred_interrupt() as pressed:
+        with deferred_interrupt() as token:
             signal.raise_signal(signal.SIGINT)
-            assert (mine, pressed()) == ([signal.SIGINT], False)
+            assert (mine, token.is_cancelled) == ([signal.SIGINT], False)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -97,7 +97,7 @@ def test_tuned_settings_are_read_as_written(tmp_path: Path) -> None:
 
 def test_tuned_settings_lie_between_the_bases_and_the_users(tmp_path: Path, folder: Path) -> None:
     Tuned({"lora": {"lr": 3e-3, "rank": 2, "steps": 50}}, {"lora": 7}, ()).write(tmp_path / "t.toml", {}, [])
-    plan = Plan(folder, tuned=str(tmp_path / "t.toml"), settings={"lora": {"rank": 3}}, budget="quick")
+    plan = Plan(folder, tuned=tmp_path / "t.toml", settings={"lora": {"rank": 3}}, budget="quick")
     base = tiny_base()
     settings = plan.settings_of("lora", base, Concept.open(folder))
     assert (settings.lr, settings.rank) == (3e-3, 3)

@@ -4,7 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .app.sample import SampleRequest
+    from .app.session import Session
+    from .app.train import TrainRequest
     from .base import Base, Place, open_base, tiny_base
+    from .cancel import Cancel, Cancelled
     from .data.concept import Concept
     from .data.examples import Examples
     from .errors import TriptychError
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from .exchange.saving import save
     from .methods import Depth, Method, method_named
     from .sampling.generate import Request, draw
+    from .study.plan import Plan
     from .training.fit import Fitted, Trial, fit
 
 __version__ = "0.1.0"
@@ -20,6 +25,8 @@ __version__ = "0.1.0"
 _HOME = {
     "Artifact": "exchange.artifact", "Part": "exchange.artifact", "compose": "exchange.artifact",
     "Base": "base", "Place": "base", "open_base": "base", "tiny_base": "base",
+    "Cancel": "cancel", "Cancelled": "cancel", "Session": "app.session",
+    "Plan": "study.plan", "SampleRequest": "app.sample", "TrainRequest": "app.train",
     "Concept": "data.concept",
     "TriptychError": "errors",
     "load": "exchange.formats", "save": "exchange.saving",
@@ -30,8 +37,9 @@ _HOME = {
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick
 
 __all__ = [
-    "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
+    "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place",
+    "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
+    "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Settings of methods: frozen dataclasses. The command line, the study file and the report derive from their fields."""
+"""Settings: frozen dataclasses. The command line, the study file and the report derive from their fields."""
 
 from __future__ import annotations
 
@@ -12,9 +12,24 @@ S = TypeVar("S")
 Value = str | int | float | bool
 
 
-def setting(default: Any, explanation: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its explanation, its least value and its allowed values."""
-    return field(default=default, metadata={"explanation": explanation, "least": least, "choices": choices})
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    least: float | None = None,
+    choices: tuple[str, ...] = (),
+    name: str = "",
+    unset: str = "",
+) -> Any:
+    """A dataclass field with its explanation, its least value and its allowed values.
+
+    Args:
+        name: the name by which users state it, if it is not the field's own.
+        unset: what the default stands for, if the default itself says nothing, such as 0 for "the budget's own".
+    """
+    metadata = {"explanation": explanation, "least": least, "choices": choices, "name": name, "unset": unset}
+    factory = {"default_factory": default} if isinstance(default, type) else {"default": default}
+    return field(**factory, metadata=metadata)
 
 
 @dataclass(frozen=True)

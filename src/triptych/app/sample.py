@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -65,8 +65,16 @@ class _Job:
         return Request(self.prompt.text, self.seeds, self.prompt.owner, self.drawing.negative)
 
 
-def sample_files(request: SampleRequest, place: Place, out: Path, progress: Progress) -> list[Path]:
+def sample_files(
+    request: SampleRequest,
+    place: Place,
+    out: Path,
+    progress: Progress,
+    opened: Callable[[Place], Base] = Place.open,
+) -> list[Path]:
     """Sample pictures and write each as it is ready. Numbers continue after the pictures in the folder.
+
+    `opened` gives the base of a place.
 
     Raises:
         TriptychError: bad input, or the folder cannot be written.
@@ -82,7 +90,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
     progress.stage("opening", 1)
     place = _named(place, request.library)
-    base = place.open()
+    base = opened(place)
     jobs = [_job(base, request, line, prompt, note) for line, prompt in zip(request.prompts, read, strict=True)]
     parts = [part for file in attached for part in file.parts] + reader.parts
     for word in reader.words:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from ..settings import line as settings_line
 from ..study.progress import Progress, steps_of
 from ..study.training import provenance
 from ..training.fit import Trial, fit
+from ..training.loop import Stopped
 from ..training.reading import reading_of
-from ..training.stopping import Stopped
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,30 @@ class TrainResult:
 
 
 def train_file(
-    request: TrainRequest, out: Path, progress: Progress, *, resume: bool = False, overwrite: bool = False
+    request: TrainRequest,
+    out: Path,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    opened: Callable[[Place], Base] = Place.open,
 ) -> TrainResult:
     """Train on all pictures of the concept and write one file.
 
     The path, its suffix and the thumbnail are checked before the training. A training that is stopped leaves its state
-    beside the file. `resume` continues from it; `overwrite` without `resume` discards it.
+    beside the file. `resume` continues from it; `overwrite` without `resume` discards it. `opened` gives the base of a
+    place.
 
     Raises:
         TriptychError: bad input, the file or a state exists already, or the training failed.
-        Stopped: at Ctrl-C, after the state is saved.
+        Stopped: cancelled, after the state is saved.
     """
     method, concept = method_named(request.method), request.concept
     state = _check(request, out, resume, overwrite)
     for line in summary(concept):
         progress.note(line)
     progress.stage("opening", 1)
-    base = request.place.open()
+    base = opened(request.place)
     settings = method.for_concept(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )

@@ -99,6 +99,12 @@ class Base:
         """Pixels of a picture per latent, along one side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
+    @property
+    def size(self) -> int:
+        """Bytes of all its weights; those that two networks share count once."""
+        tensors = (tensor for module in self.modules().values() for tensor in (*module.parameters(), *module.buffers()))
+        return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
+
     def fingerprint(self) -> str:
         """16 hex digits over every weight and the vocabulary: equal before and after any patch."""
         digest = hashlib.sha256(repr(sorted(self.texts[0].tokenizer.get_vocab().items())).encode())

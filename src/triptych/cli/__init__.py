@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..cancel import Cancelled
 from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
@@ -51,7 +52,7 @@ def main() -> None:
         code = app(standalone_mode=False)
     except TriptychError as error:
         code = _told("; ".join(filter(None, (str(error), worded(error.remedies)))))
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, Cancelled, typer.Abort):
         code = STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as in `triptych methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

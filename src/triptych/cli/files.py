@@ -28,11 +28,11 @@ def inspect(
 
     found = inspect_all(places, base=base or None, hashed=hashed)
     if as_json:
-        for one in found:
-            print(one.to_json())
+        for file in found:
+            print(file.to_json())
     elif len(places) == 1 and not places[0].is_dir():
-        for one in found:
-            print("\n".join(f"{name:<10} {printable(text)}" for name, text in _lines(one)))
+        for file in found:
+            print("\n".join(f"{name:<10} {printable(text)}" for name, text in _lines(file)))
     else:
         _table(list(found))
 
@@ -64,25 +64,28 @@ def convert(
         print(printable(note), file=sys.stderr)
 
 
-def _lines(one: Inspection) -> list[tuple[str, str]]:
+def _lines(file: Inspection) -> list[tuple[str, str]]:
     from ..units import size
 
-    family = f" for {one.family}" if one.family else ""
+    family = f" for {file.family}" if file.family else ""
     lines = [
-        ("file", f"{one.path} ({size(one.bytes)})"),
-        ("is", f"{one.kind}{family}, as {one.format}"),
-        *((name, str(value)) for name, value in one.details.items()),
-        ("say", ", ".join(one.triggers)),
-        ("guess", ", ".join(f"say {word}: the file states no word, its training has this tag" for word in one.guesses)),
-        ("tensors", f"{one.tensors} ({one.numbers})"),
-        *((name.replace("_", " "), text) for name, text in one.described.items()),
-        ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in one.trained.items())),
-        *((name, text) for name, text in one.hashes.items()),
-        ("preview", one.preview or ""),
-        ("left out", one.left_out),
-        ("safe", one.safe),
-        ("fits", one.fits),
-        *(("note", note) for note in one.notes),
+        ("file", f"{file.path} ({size(file.bytes)})"),
+        ("is", f"{file.kind}{family}, as {file.format}"),
+        *((name, str(value)) for name, value in file.details.items()),
+        ("say", ", ".join(file.triggers)),
+        (
+            "guess",
+            ", ".join(f"say {word}: the file states no word, its training has this tag" for word in file.guesses),
+        ),
+        ("tensors", f"{file.tensors} ({file.numbers})"),
+        *((name.replace("_", " "), text) for name, text in file.described.items()),
+        ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in file.trained.items())),
+        *((name, text) for name, text in file.hashes.items()),
+        ("preview", file.preview or ""),
+        ("left out", file.left_out),
+        ("safe", file.safe),
+        ("fits", file.fits),
+        *(("note", note) for note in file.notes),
     ]
     return [(name, text) for name, text in lines if text]
 
@@ -97,13 +100,13 @@ def _table(found: list[Inspection]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("file", "is", "for", "size", "say", "fits"):
         table.add_column(title, overflow="fold")
-    for one in found:
-        if one.refused:
-            cells = [one.path, "refused", "", size(one.bytes), one.refused.removeprefix(f"{one.path} "), ""]
+    for file in found:
+        if file.refused:
+            cells = [file.path, "refused", "", size(file.bytes), file.refused.removeprefix(f"{file.path} "), ""]
         else:
-            fits = one.fits.partition(":")[0]
-            says = [*one.triggers, *(f"{word}?" for word in one.guesses)]
-            cells = [one.path, one.kind, one.family or "?", size(one.bytes), ", ".join(says), fits]
+            fits = file.fits.partition(":")[0]
+            says = [*file.triggers, *(f"{word}?" for word in file.guesses)]
+            cells = [file.path, file.kind, file.family or "?", size(file.bytes), ", ".join(says), fits]
         table.add_row(*(Text(printable(cell)) for cell in cells))  # as Text, since a name may look like markup
     if found:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
@@ -114,9 +117,9 @@ def _table(found: list[Inspection]) -> None:
 
 def _notes(found: list[Inspection]) -> None:
     """Print one line for each part that is not used, and the number of such files."""
-    noted = [one for one in found if one.notes or one.left_out]
-    for one in noted:
-        for note in (*one.notes, *([f"left out: {one.left_out}"] if one.left_out else [])):
-            print(printable(f"{one.path}: {note}"), file=sys.stderr)
+    noted = [file for file in found if file.notes or file.left_out]
+    for file in noted:
+        for note in (*file.notes, *([f"left out: {file.left_out}"] if file.left_out else [])):
+            print(printable(f"{file.path}: {note}"), file=sys.stderr)
     if noted:
         print(f"{counted(len(noted), 'file')} of {len(found)} with parts that are not used", file=sys.stderr)

@@ -1,43 +1,84 @@
-"""Options that several commands share, and the parsing of their values."""
+"""The options of commands: those derived from declared fields, and a few that several commands share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+import inspect
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
 from ..errors import TriptychError
+from ..options import NOTHING, Option, built, options_of
+from ..settings import Value
 
-if TYPE_CHECKING:
-    from ..base import Place
-    from ..settings import Value
+T = TypeVar("T")
 
-BaseName = Annotated[str, typer.Option("--base", help="'demo', a diffusers folder, a checkpoint file, or a hub id")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the best there is")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16; auto: bf16 where the device has it, else fp32")]
-Resolution = Annotated[int, typer.Option(help="pixels, a multiple of 32; 0: the base's own")]
-VaeName = Annotated[str, typer.Option("--vae", help="a file with another autoencoder for the base")]
-Ema = Annotated[bool, typer.Option("--ema", help="take the averaged weights that a checkpoint file may hold")]
-Prediction = Annotated[str, typer.Option(help="epsilon or v, where the base does not say [default: what it says]")]
-ClipName = Annotated[str | None, typer.Option("--clip", help="the CLIP of the base, for aesthetic gradients")]
-KindName = Annotated[str, typer.Option("--kind", help="subject, style or scene")]
-ClassWord = Annotated[str, typer.Option("--class", help="a word for what the concept is one of, such as cat")]
-Token = Annotated[str, typer.Option("--token", help="the new word for the concept [default: <concept>]")]
-Seed = Annotated[int, typer.Option(help="everything random follows from it", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
 
-MethodSet = Annotated[
-    list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
-]
+
+def with_options(kind: type[T], *only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of a dataclass, in the place of its parameter `options`.
+
+    The command is called with one object of that class. `only` names fields if not all of them are options.
+    """
+    derived = {option.path[-1]: option for option in options_of(kind) if not only or option.path[0] in only}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            texts = {name: given.pop(name) for name in derived}
+            stated = {derived[name].path: _parsed(derived[name], text) for name, text in texts.items()}
+            command(options=built(kind, stated), **given)
+
+        parameters = list(_parameters(command, derived))
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
 
 
-def place_of(
-    base: str, device: str, precision: str, resolution: int, clip: str | None, vae: str, ema: bool, prediction: str
-) -> Place:
-    from ..base import Place
+def _parameters(command: Callable[..., None], derived: dict[str, Option]) -> Iterator[inspect.Parameter]:
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name == "options":
+            yield from (_parameter(name, option) for name, option in derived.items())
+        else:
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
-    return Place(base, device, cast(Any, precision), resolution, clip, vae, ema, prediction)
+
+def _parameter(name: str, option: Option) -> inspect.Parameter:
+    help_text = f"{option.explanation} [default: {option.unset}]" if option.unset else option.explanation
+    flags, metavar, kind = [f"--{option.name}"], None, option.kind
+    if kind is dict:
+        flags, metavar, kind = ["-s", *flags], "METHOD.KEY=VALUE", list[str]
+    elif kind is tuple:
+        kind = str
+    default = None if option.unset or (not option.default and kind not in (bool, int, float)) else option.default
+    info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least)
+    annotation: Any = Annotated[kind if default is not None else kind | None, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parsed(option: Option, given: Any) -> Any:
+    """The value of a field from what typer read; the default where nothing was given."""
+    if given is None or given == "" or given == []:
+        return option.default
+    if option.kind is dict:
+        return _by_method(given)
+    if option.kind is tuple:
+        return () if given == NOTHING else tuple(name.strip() for name in given.split(",") if name.strip())
+    return given
+
+
+def _by_method(texts: list[str]) -> dict[str, dict[str, Value]]:
+    given: dict[str, dict[str, Value]] = {}
+    for name, value in pairs_of(texts, "METHOD.KEY=VALUE"):
+        method, _, setting = name.partition(".")
+        given.setdefault(method, {})[setting] = value
+    return given
 
 
 def pairs_of(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

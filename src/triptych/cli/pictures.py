@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError
-from .options import AsJson, BaseName, ClipName, Device, Ema, Precision, Prediction, Resolution, VaeName, place_of
+from ..options import BaseOptions
+from .options import AsJson, with_options
 
 
+@with_options(BaseOptions)
 def generate(
+    *,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
     out: Annotated[Path, typer.Option(help="the folder for the pictures")] = Path("pictures"),
     prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line, and options as in kohya's")] = None,
-    base: BaseName = "demo",
     negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
     use: Annotated[
         list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; may be repeated")
@@ -29,17 +31,13 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
     cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, dpm++, euler, euler-a, ...; A1111's names, too")] = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    resolution: Resolution = 0,
-    clip: ClipName = None,
-    vae: VaeName = "",
-    ema: Ema = False,
-    prediction: Prediction = "",
+    options: BaseOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
-    from ..app.sample import SampleRequest, sample_files
+    from ..app.sample import SampleRequest
+    from ..app.session import Session
+    from ..base import Place
     from ..data.prompts import Line, PromptFile, read_prompts
     from .console import Console
 
@@ -51,6 +49,5 @@ def generate(
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     request = SampleRequest(asked.lines, seed, count, use or (), changes, library, asked.notes)
     with Console() as console:
-        place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
-        written = sample_files(request, place, out, console)
+        written = Session().sample(request, Place.of(options), out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..families import families
 from ..files.tensorfile import TensorFile
+from ..options import Precision
 from .formats import Format, artifact_in, formats, recognise
 from .metadata import architecture, kept, lost, metadata_of
 from .saving import save
 
 if TYPE_CHECKING:
     from ..base import Base, Place
-    from ..base.device import Precision
     from ..patching.patch import Tensors
     from .artifact import Artifact
 

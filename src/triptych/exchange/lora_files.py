@@ -224,10 +224,10 @@ def refuse_all_but_lora(layers: Mapping[str, Mapping[str, Shaped]], layout: str)
         TriptychError: a layer is something else; the error names it.
     """
     for path, leaves in layers.items():
-        one = algorithm_of(path, leaves)
-        if one.name != "LoRA" or "lora_mid.weight" in leaves or any(leaf in leaves for leaf in BIASES):
+        algorithm = algorithm_of(path, leaves)
+        if algorithm.name != "LoRA" or "lora_mid.weight" in leaves or any(leaf in leaves for leaf in BIASES):
             raise TriptychError(
-                f"{layout} holds LoRA only, and {path} has {one.name} with a form of its own: use kohya"
+                f"{layout} holds LoRA only, and {path} has {algorithm.name} with a form of its own: use kohya"
             )
 
 

@@ -83,14 +83,14 @@ class Evidence:
 
     def of(self, role: Role, method: str | None = None) -> list[Drawn]:
         """The drawn pictures of a role, of one method or of all."""
-        return [one for one in self.drawn if one.role == role and method in (None, one.method)]
+        return [sample for sample in self.drawn if sample.role == role and method in (None, sample.method)]
 
     @cached_property
     def replicates(self) -> tuple[int, ...]:
         """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
-        return tuple(sorted({one.replicate for one in self.drawn if one.method not in CONTROLS})) or (0,)
+        return tuple(sorted({sample.replicate for sample in self.drawn if sample.method not in CONTROLS})) or (0,)
 
-    def likeness(self, drawn: Sequence[Drawn]) -> list[float]:
+    def likeness(self, samples: Sequence[Drawn]) -> list[float]:
         """Of each drawn picture, the mean cosine, -1..1, with the real pictures that its training run held out.
 
         The bare base belongs to no run: it is held against what each run held out, and the mean is its value.
@@ -98,21 +98,21 @@ class Evidence:
         held_out = {run: self.real_features[list(self.concept.split(run).held_out)] for run in self.replicates}
         centres = {run: pictures.mean(axis=0) for run, pictures in held_out.items()}
         found = []
-        for one, feature in zip(drawn, self.features(drawn), strict=True):
-            runs = self.replicates if one.method == BASE else (one.replicate,)
+        for sample, feature in zip(samples, self.features(samples), strict=True):
+            runs = self.replicates if sample.method == BASE else (sample.replicate,)
             found.append(sum(float(feature @ centres[run]) for run in runs) / len(runs))
         return found
 
-    def features(self, drawn: Iterable[Drawn]) -> Features:
+    def features(self, samples: Iterable[Drawn]) -> Features:
         """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures.
 
         Of those that nothing of the concept was asked for ("unrelated") it sees the whole, always.
         """
-        return _rows(self._by_image_encoder, drawn)
+        return _rows(self._by_image_encoder, samples)
 
-    def text_side_features(self, drawn: Iterable[Drawn]) -> Features:
+    def text_side_features(self, samples: Iterable[Drawn]) -> Features:
         """[pictures, d], rows of length 1: what the text encoder's image side sees in drawn pictures."""
-        return _rows(self._by_text_encoder, drawn)
+        return _rows(self._by_text_encoder, samples)
 
     @cached_property
     def real_features(self) -> Features:
@@ -146,8 +146,8 @@ class Evidence:
 
     @cached_property
     def _by_image_encoder(self) -> dict[Path, Features]:
-        whole = [one for one in self.drawn if one.role == "unrelated"]
-        rest = [one for one in self.drawn if one.role != "unrelated"]
+        whole = [sample for sample in self.drawn if sample.role == "unrelated"]
+        rest = [sample for sample in self.drawn if sample.role != "unrelated"]
         return _encode(self.image_encoder, whole) | _encode(self.image_encoder, rest, self._subject)
 
     @cached_property
@@ -185,19 +185,21 @@ def measure(evidence: Evidence) -> list[Score]:
 
 
 def _encode(
-    encoder: ImageEncoder, drawn: Sequence[Drawn], view: Callable[[Image.Image], Image.Image] = lambda picture: picture
+    encoder: ImageEncoder,
+    samples: Sequence[Drawn],
+    view: Callable[[Image.Image], Image.Image] = lambda picture: picture,
 ) -> dict[Path, Features]:
-    different = list({one.path: one for one in drawn}.values())
+    different = list({sample.path: sample for sample in samples}.values())
     features: dict[Path, Features] = {}
     for start in range(0, len(different), CHUNK):
         chunk = different[start : start + CHUNK]
-        seen = encoder.images([view(one.open()) for one in chunk]).numpy()
-        features.update(zip((one.path for one in chunk), seen, strict=True))
+        seen = encoder.images([view(sample.open()) for sample in chunk]).numpy()
+        features.update(zip((sample.path for sample in chunk), seen, strict=True))
     return features
 
 
-def _rows(features: dict[Path, Features], drawn: Iterable[Drawn]) -> Features:
+def _rows(features: dict[Path, Features], samples: Iterable[Drawn]) -> Features:
     import numpy as np
 
-    rows = [features[one.path] for one in drawn]
+    rows = [features[sample.path] for sample in samples]
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32)

@@ -28,22 +28,22 @@ class BasePreservation(Metric):
     limits = (-1.0, 1.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        bare = {one.prompt: one for one in evidence.of("unrelated", BASE)}
+        bare = {sample.prompt: sample for sample in evidence.of("unrelated", BASE)}
         if len(bare) < 2:
             return
         seen = evidence.features(bare.values())
         before = dict(zip(bare, seen, strict=True))
         other = _between(seen)
-        drawn = [one for one in evidence.of("unrelated") if _paired(one, bare)]
-        for one, feature in zip(drawn, evidence.features(drawn), strict=True):
-            same = one.method == BASE
-            value = 1.0 if same else (float(feature @ before[one.prompt]) - other) / (1 - other)
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        samples = [sample for sample in evidence.of("unrelated") if _paired(sample, bare)]
+        for sample, feature in zip(samples, evidence.features(samples), strict=True):
+            same = sample.method == BASE
+            value = 1.0 if same else (float(feature @ before[sample.prompt]) - other) / (1 - other)
+            yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
 
 
-def _paired(one: Drawn, bare: Mapping[str, Drawn]) -> bool:
+def _paired(sample: Drawn, bare: Mapping[str, Drawn]) -> bool:
     """Whether the bare base drew the same prompt with the same seed, or with another where that is the point."""
-    return one.prompt in bare and (one.method == RESEEDED or one.seed == bare[one.prompt].seed)
+    return sample.prompt in bare and (sample.method == RESEEDED or sample.seed == bare[sample.prompt].seed)
 
 
 def _between(features: Features) -> float:

@@ -51,11 +51,11 @@ class ByPixels:
         }  # fmt: skip
         return {name: chance(max(1, count)) for name, count in counts.items()}
 
-    def drawn(self, drawn: Sequence[Drawn]) -> list[Grades]:
-        pictures = [one.open() for one in drawn]
+    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
+        pictures = [sample.open() for sample in samples]
         # of a scene, likeness looks at the whole
-        features = None if self._evidence.concept.kind == "scene" else self._evidence.features(drawn)
-        return self._grades([one.prompt for one in drawn], pictures, self._see(pictures, features))
+        features = None if self._evidence.concept.kind == "scene" else self._evidence.features(samples)
+        return self._grades([sample.prompt for sample in samples], pictures, self._see(pictures, features))
 
     def captioned(self) -> dict[int, Grades]:
         captions = self._evidence.captions
@@ -102,10 +102,10 @@ class ByPixels:
         world, grades = self._world, Grades()
         if background:
             grades["background"] = grade(rank(background, world.background_distances(pixels)))
-        drawing = mask(pixels) if place or size else None
-        if drawing is not None:
+        region = mask(pixels) if place or size else None
+        if region is not None:
             for name, value, distances in (
-                ("place", place, world.place_distances(drawing)), ("size", size, world.size_distances(drawing)),
+                ("place", place, world.place_distances(region)), ("size", size, world.size_distances(region)),
             ):  # fmt: skip
                 if value:
                     grades[name] = grade(rank(value, distances)) if distances else 0.0
@@ -117,7 +117,7 @@ class ByPixels:
         if itself is not None:
             likeness[itself] = -1.0
         return {
-            thing: -max(float(likeness[i]) for i, one in enumerate(self._known) if one.subject == thing)
+            thing: -max(float(likeness[i]) for i, known in enumerate(self._known) if known.subject == thing)
             for thing in self._things
         }
 

@@ -36,7 +36,7 @@ class ByText:
         concept = evidence.concept
         if concept.kind == "subject" and "thing" in self._words:
             self._words["thing"] = tuple(dict.fromkeys((concept.class_word, *self._words["thing"])))
-        self._prompts = tuple(dict.fromkeys(one.prompt for one in evidence.of("concept")))
+        self._prompts = tuple(dict.fromkeys(sample.prompt for sample in evidence.of("concept")))
         self._said: dict[str, np.ndarray] = {}
 
     @property
@@ -45,9 +45,9 @@ class ByText:
             WHOLE: chance(max(1, len(self._prompts)))
         }
 
-    def drawn(self, drawn: Sequence[Drawn]) -> list[Grades]:
-        seen = self._evidence.text_side_features(drawn)
-        return [self._grades(one.prompt, feature) for one, feature in zip(drawn, seen, strict=True)]
+    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
+        seen = self._evidence.text_side_features(samples)
+        return [self._grades(sample.prompt, feature) for sample, feature in zip(samples, seen, strict=True)]
 
     def captioned(self) -> dict[int, Grades]:
         captions = self._evidence.captions

@@ -22,12 +22,16 @@ class ClassDrift(Metric):
     limits = (0.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        drawn = evidence.of("class")
-        features = evidence.features(drawn)
+        samples = evidence.of("class")
+        features = evidence.features(samples)
         bare = {
-            (one.prompt, one.seed): feature for one, feature in zip(drawn, features, strict=True) if one.method == BASE
+            (sample.prompt, sample.seed): feature
+            for sample, feature in zip(samples, features, strict=True)
+            if sample.method == BASE
         }
-        for one, feature in zip(drawn, features, strict=True):
-            if (one.prompt, one.seed) in bare:
-                value = 0.0 if one.method == BASE else 1 - float(feature @ bare[one.prompt, one.seed])
-                yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        for sample, feature in zip(samples, features, strict=True):
+            if (sample.prompt, sample.seed) in bare:
+                value = 0.0 if sample.method == BASE else 1 - float(feature @ bare[sample.prompt, sample.seed])
+                yield Score(
+                    self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture
+                )

@@ -31,7 +31,7 @@ class Judge(Protocol):
     def chance(self) -> Mapping[str, float]:
         """Component -> the mean grade of a picture that has nothing to do with its prompt, 0..1."""
 
-    def drawn(self, drawn: Sequence[Drawn]) -> list[Grades]:
+    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
         """Of each drawn picture, the grade of every component that its prompt asks for."""
 
     def captioned(self) -> dict[int, Grades]:

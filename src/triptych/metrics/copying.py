@@ -39,12 +39,12 @@ class Copying(Metric):
         twin, itself = cosines.max(axis=1), (evidence.redrawn_features * real).sum(axis=1)
         nearest = np.maximum(itself, twin)
         limit = np.where(itself - twin > APART, (itself + twin) / 2, (1 + nearest) / 2)
-        drawn = evidence.of("concept")
-        for one, feature in zip(drawn, evidence.features(drawn), strict=True):
-            runs = evidence.replicates if one.method == BASE else (one.replicate,)
+        samples = evidence.of("concept")
+        for sample, feature in zip(samples, evidence.features(samples), strict=True):
+            runs = evidence.replicates if sample.method == BASE else (sample.replicate,)
             trained = [list(evidence.concept.split(run).train) for run in runs]
             value = float(np.mean([_copies(real[train] @ feature, limit[train]) for train in trained]))
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+            yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
 
 
 def _copies(near: Features, limit: Features) -> bool:

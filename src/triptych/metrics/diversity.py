@@ -26,11 +26,11 @@ class Diversity(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
-        for one in (*evidence.of("concept"), *evidence.of("again")):
-            groups[one.method, one.replicate, one.prompt].append(one)
-        for (method, replicate, prompt), drawn in groups.items():
-            n = len(drawn)
+        for sample in (*evidence.of("concept"), *evidence.of("again")):
+            groups[sample.method, sample.replicate, sample.prompt].append(sample)
+        for (method, replicate, prompt), samples in groups.items():
+            n = len(samples)
             if n > 1:
-                features = evidence.features(drawn)
+                features = evidence.features(samples)
                 pairs = (float((features @ features.T).sum()) - n) / (n * (n - 1))
                 yield Score(self.name, method, 1 - pairs, replicate, prompt)

@@ -26,10 +26,16 @@ class Leakage(Metric):
     limits = (0.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        drawn = evidence.of("class")
-        likeness = evidence.likeness(drawn)
-        bare = {(one.prompt, one.seed): value for one, value in zip(drawn, likeness, strict=True) if one.method == BASE}
-        for one, value in zip(drawn, likeness, strict=True):
-            if (one.prompt, one.seed) in bare:
-                drift = max(0.0, value - bare[one.prompt, one.seed])
-                yield Score(self.name, one.method, drift, one.replicate, one.prompt, one.seed, one.picture)
+        samples = evidence.of("class")
+        likeness = evidence.likeness(samples)
+        bare = {
+            (sample.prompt, sample.seed): value
+            for sample, value in zip(samples, likeness, strict=True)
+            if sample.method == BASE
+        }
+        for sample, value in zip(samples, likeness, strict=True):
+            if (sample.prompt, sample.seed) in bare:
+                drift = max(0.0, value - bare[sample.prompt, sample.seed])
+                yield Score(
+                    self.name, sample.method, drift, sample.replicate, sample.prompt, sample.seed, sample.picture
+                )

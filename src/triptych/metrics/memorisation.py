@@ -33,11 +33,11 @@ class Memorisation(Metric):
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         real, split = evidence.real_features, evidence.concept.split
         parts = {run: (real[list(split(run).train)], real[list(split(run).held_out)]) for run in evidence.replicates}
-        drawn = evidence.of("concept")
-        for one, feature in zip(drawn, evidence.features(drawn), strict=True):
-            runs = evidence.replicates if one.method == BASE else (one.replicate,)
+        samples = evidence.of("concept")
+        for sample, feature in zip(samples, evidence.features(samples), strict=True):
+            runs = evidence.replicates if sample.method == BASE else (sample.replicate,)
             value = float(np.mean([_excess(*(part @ feature for part in parts[run])) for run in runs]))
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+            yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
 
 
 def _excess(seen: Features, unseen: Features) -> float:

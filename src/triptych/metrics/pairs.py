@@ -33,9 +33,9 @@ def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vecto
     all origins.
     """
     prompts: defaultdict[tuple[str, int], dict[str, list[Vector]]] = defaultdict(dict)
-    drawn = evidence.of("concept")
-    for one, feature in zip(drawn, evidence.features(drawn), strict=True):
-        prompts[one.method, one.replicate].setdefault(one.prompt, []).append(feature.astype(np.float64))
+    samples = evidence.of("concept")
+    for sample, feature in zip(samples, evidence.features(samples), strict=True):
+        prompts[sample.method, sample.replicate].setdefault(sample.prompt, []).append(feature.astype(np.float64))
     for (method, replicate), by_prompt in prompts.items():
         if len(by_prompt) < FEWEST:
             continue

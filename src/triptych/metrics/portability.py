@@ -21,6 +21,6 @@ class Portability(Metric):
     better = "higher"
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        drawn = evidence.of("other-base")
-        for one, value in zip(drawn, evidence.likeness(drawn), strict=True):
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        samples = evidence.of("other-base")
+        for sample, value in zip(samples, evidence.likeness(samples), strict=True):
+            yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)

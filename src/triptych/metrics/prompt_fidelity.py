@@ -34,17 +34,17 @@ class PromptFidelity(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         judge = _judge(evidence)
-        drawn = evidence.of("concept")
-        if judge is None or not drawn:
+        samples = evidence.of("concept")
+        if judge is None or not samples:
             return
-        grades = judge.drawn(drawn)
-        bare = (each for one, each in zip(drawn, grades, strict=True) if one.method == BASE)
+        grades = judge.drawn(samples)
+        bare = (each for sample, each in zip(samples, grades, strict=True) if sample.method == BASE)
         known = scales(judge, bare)
-        for one, each in zip(drawn, grades, strict=True):
+        for sample, each in zip(samples, grades, strict=True):
             parts = _parts(each, known)
             for component, value in (*parts.items(), *([(self.name, prod(parts.values()))] if parts else [])):
                 name = component if component == self.name else PREFIX + component
-                yield Score(name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+                yield Score(name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
         for i, each in judge.captioned().items():
             if parts := _parts(each, known):
                 yield Score(self.name, REAL, prod(parts.values()), prompt=evidence.concept.pictures[i].path.name)

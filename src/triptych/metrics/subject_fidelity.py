@@ -23,6 +23,6 @@ class SubjectFidelity(Metric):
     better = "higher"
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        drawn = evidence.of("concept")
-        for one, value in zip(drawn, evidence.likeness(drawn), strict=True):
-            yield Score(self.name, one.method, value, one.replicate, one.prompt, one.seed, one.picture)
+        samples = evidence.of("concept")
+        for sample, value in zip(samples, evidence.likeness(samples), strict=True):
+            yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)

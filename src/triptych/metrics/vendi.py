@@ -30,11 +30,11 @@ class Vendi(Metric):
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
         groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
-        for one in (*evidence.of("concept"), *evidence.of("again")):
-            groups[one.method, one.replicate, one.prompt].append(one)
-        for (method, replicate, prompt), drawn in groups.items():
-            if len(drawn) > 1:
-                yield Score(self.name, method, vendi(evidence.features(drawn)), replicate, prompt)
+        for sample in (*evidence.of("concept"), *evidence.of("again")):
+            groups[sample.method, sample.replicate, sample.prompt].append(sample)
+        for (method, replicate, prompt), samples in groups.items():
+            if len(samples) > 1:
+                yield Score(self.name, method, vendi(evidence.features(samples)), replicate, prompt)
 
 
 def vendi(features: Features) -> float:

@@ -122,16 +122,16 @@ class World:
         distances = np.linalg.norm(named - lab(border_colour(pixels)), axis=-1).tolist()
         return {NAMELESS: NEAR, **dict(zip(self.backgrounds, distances, strict=True))}
 
-    def place_distances(self, drawn: Mask) -> dict[str, float]:
+    def place_distances(self, region: Mask) -> dict[str, float]:
         """Place -> how far the drawing's middle is from the middle of its places; empty where nothing is drawn."""
-        if not drawn.any():
+        if not region.any():
             return {}
-        aside = _aside(drawn)
+        aside = _aside(region)
         return {"left": abs(aside + 2 * ASIDE), "centre": abs(aside), "right": abs(aside - 2 * ASIDE)}
 
-    def size_distances(self, drawn: Mask) -> dict[str, float]:
+    def size_distances(self, region: Mask) -> dict[str, float]:
         """Size -> how many sizes it is from the one whose box holds the drawing; empty where nothing is drawn."""
-        names, found = list(self.sizes), self.size(drawn)
+        names, found = list(self.sizes), self.size(region)
         return {name: abs(i - names.index(found)) for i, name in enumerate(names)} if found else {}
 
     @property
@@ -141,12 +141,12 @@ class World:
         middle = [Composition("centre", size, side) for size, side in sizes]
         return [*middle, *(Composition(place, *sizes[0]) for place in self.places if place != "centre")]
 
-    def size(self, drawn: Mask) -> str | None:
+    def size(self, region: Mask) -> str | None:
         """The smallest size whose box holds the drawing, None where nothing is drawn."""
-        if not drawn.any():
+        if not region.any():
             return None
-        top, bottom, left, right = box(drawn)
-        side = max((bottom - top) / drawn.shape[0], (right - left) / drawn.shape[1])
+        top, bottom, left, right = box(region)
+        side = max((bottom - top) / region.shape[0], (right - left) / region.shape[1])
         holds = (name for name, largest in zip(self.sizes, self.sides, strict=True) if side <= largest + SLACK)
         return next(holds, list(self.sizes)[-1])
 
@@ -167,56 +167,56 @@ def mask(pixels: Pixels) -> Mask:
     return np.asarray(mostly & (area >= SPECK * area.max())[parts], bool)
 
 
-def place(drawn: Mask) -> str | None:
+def place(region: Mask) -> str | None:
     """ "left", "centre" or "right" by the middle of the drawing, None where nothing is drawn."""
-    if not drawn.any():
+    if not region.any():
         return None
-    aside = _aside(drawn)
+    aside = _aside(region)
     return "left" if aside < -ASIDE else "right" if aside > ASIDE else "centre"
 
 
-def _aside(drawn: Mask) -> float:
+def _aside(region: Mask) -> float:
     """How far right of the middle the drawing's middle lies, as a part of the width, -0.5 to 0.5."""
-    columns = drawn.sum(axis=0)
+    columns = region.sum(axis=0)
     return float(columns @ (np.arange(len(columns)) + 0.5)) / float(columns.sum()) / len(columns) - 0.5
 
 
-def box(drawn: Mask) -> tuple[int, int, int, int]:
+def box(region: Mask) -> tuple[int, int, int, int]:
     """Top, bottom, left and right (ends excluded) of a drawing that is there."""
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def cut_out(picture: Image.Image, ground: tuple[int, int, int] = (128, 128, 128)) -> Image.Image:
     """The drawing alone, in the middle of a grey square that it just fits: background, place and size are gone."""
     pixels = np.asarray(picture.convert("RGB"))
-    drawn = mask(pixels)
-    if not drawn.any():
+    region = mask(pixels)
+    if not region.any():
         return Image.new("RGB", picture.size, ground)
-    top, bottom, left, right = box(drawn)
+    top, bottom, left, right = box(region)
     height, width = bottom - top, right - left
     side = max(height, width)
     square = np.full((side, side, 3), ground, np.uint8)
     y, x = (side - height) // 2, (side - width) // 2
     inside = (slice(top, bottom), slice(left, right))
-    square[y : y + height, x : x + width][drawn[inside]] = pixels[inside][drawn[inside]]
+    square[y : y + height, x : x + width][region[inside]] = pixels[inside][region[inside]]
     return Image.fromarray(square)
 
 
 def composed(picture: Image.Image, ground: tuple[int, int, int], composition: Composition) -> Image.Image:
     """The drawing of a picture on a plain background, of the same size as the picture, at a place and in a size."""
     pixels = np.asarray(picture.convert("RGB"))
-    drawn = mask(pixels)
+    region = mask(pixels)
     whole = Image.new("RGB", picture.size, ground)
-    if not drawn.any():
+    if not region.any():
         return whole
-    top, bottom, left, right = box(drawn)
+    top, bottom, left, right = box(region)
     scale = composition.side * picture.width / max(bottom - top, right - left)
     width, height = (max(1, round(length * scale)) for length in (right - left, bottom - top))
     inside = (slice(top, bottom), slice(left, right))
     shape, colours = (
         Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)
-        for part in ((drawn[inside] * 255).astype(np.uint8), pixels[inside])
+        for part in ((region[inside] * 255).astype(np.uint8), pixels[inside])
     )
     room = picture.width - width
     across = {"left": 0, "right": room}.get(composition.place, room // 2)
@@ -226,14 +226,14 @@ def composed(picture: Image.Image, ground: tuple[int, int, int], composition: Co
 
 def silhouette(picture: Image.Image) -> Floats:
     """[256]: the drawing's shape, holes filled, on a square of 16 x 16 that its box just fits; 0 to 1."""
-    drawn = mask(np.asarray(picture.convert("RGB")))
-    if not drawn.any():
+    region = mask(np.asarray(picture.convert("RGB")))
+    if not region.any():
         return np.zeros(SHAPE * SHAPE)
-    top, bottom, left, right = box(drawn)
+    top, bottom, left, right = box(region)
     height, width = bottom - top, right - left
     square = np.zeros((max(height, width),) * 2, np.uint8)
     y, x = (len(square) - height) // 2, (len(square) - width) // 2
-    square[y : y + height, x : x + width] = 255 * ndimage.binary_fill_holes(drawn[top:bottom, left:right])
+    square[y : y + height, x : x + width] = 255 * ndimage.binary_fill_holes(region[top:bottom, left:right])
     small = Image.fromarray(square).resize((SHAPE, SHAPE), Image.Resampling.BOX)
     return np.asarray(small, np.float64).ravel() / 255
 

@@ -127,13 +127,21 @@ def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str]
     criterion = _criterion(name)
     named = _named(name, verdict) or criterion.named
     marks = [value for value, _ in named]
-    ends = [end for one in intervals if one for end in (one.low, one.high, one.value) if math.isfinite(end)] + marks
+    ends = [
+        end
+        for interval in intervals
+        if interval
+        for end in (interval.low, interval.high, interval.value)
+        if math.isfinite(end)
+    ] + marks
     low, high = criterion.limits or (min(ends), max(ends))
     room = 0.0 if criterion.limits else max(high - low, 0.02) * 0.06
     scale = plots.Scale(low - room, high + room, 4, 116)
     cells = [
-        Cell(figure(one.value), span(one), Markup(plots.strip(one, scale, slot(row), marks))) if one else None
-        for row, one in zip(rows, intervals, strict=True)
+        Cell(figure(interval.value), span(interval), Markup(plots.strip(interval, scale, slot(row), marks)))
+        if interval
+        else None
+        for row, interval in zip(rows, intervals, strict=True)
     ]
     if criterion.from_floor:
         floor = Interval(0.0, -math.inf, math.inf, 0)
@@ -150,27 +158,32 @@ def _named(name: str, verdict: Verdict) -> tuple[tuple[float, str], ...]:
     if name == "base_preservation" and anchors.reseeded is not None:
         return ((anchors.reseeded, f"reseeded {figure(anchors.reseeded)}"), (1.0, "same 1"))
     ends = (anchors.floor, anchors.ceiling) if name == "subject_fidelity" else ()
-    return tuple((one.value, figure(one.value)) for one in ends if one)
+    return tuple((interval.value, figure(interval.value)) for interval in ends if interval)
 
 
 def comparisons(verdict: Verdict) -> list[Comparison]:
     """The paired differences, one table per criterion, in the order of the columns."""
     by_criterion: dict[str, list[Difference]] = {name: [] for name in CRITERIA}
-    for one in verdict.differences:
-        by_criterion.setdefault(one.criterion, []).append(one)
+    for difference in verdict.differences:
+        by_criterion.setdefault(difference.criterion, []).append(difference)
     return [_comparison(name, pairs) for name, pairs in by_criterion.items() if pairs]
 
 
 def _comparison(name: str, differences: Sequence[Difference]) -> Comparison:
     margin = differences[0].margin
-    ends = [end for one in differences for end in (one.interval.low, one.interval.high, one.interval.value)]
+    ends = [
+        end
+        for difference in differences
+        for end in (difference.interval.low, difference.interval.high, difference.interval.value)
+    ]
     far = max([abs(end) for end in ends if math.isfinite(end)] + [1.3 * (margin or 0.0), 1e-3])
     scale = plots.Scale(-far, far, 4, 156)
     pairs = tuple(
-        Pair(one, DECISIONS[one.decision], Markup(plots.difference(one.interval, scale, margin))) for one in differences
+        Pair(difference, DECISIONS[difference.decision], Markup(plots.difference(difference.interval, scale, margin)))
+        for difference in differences
     )
     named = [(-far, plots.label(float(f"{-far:.1g}"))), (0.0, "0"), (far, plots.label(float(f"{far:.1g}")))]
-    decided = sum(one.decision != "undecided" for one in differences)
+    decided = sum(difference.decision != "undecided" for difference in differences)
     summary = f"{decided} of {len(differences)} decided"
     axis = Markup(plots.axis(scale, named, width=160))
     return Comparison(_criterion(name).title, figure(margin) if margin else "", pairs, axis, summary)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..base import Base, Conditioning, Drawing, Owner, generator, spans
 from ..base.sampler import Sampler
+from ..cancel import check
 from ..errors import TriptychError
 from .samplers import SAMPLERS, sampler_named
 
@@ -101,13 +102,18 @@ def stream(base: Base, requests: Sequence[Request], drawing: Drawing | None = No
 
 @torch.no_grad()
 def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
-    """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner."""
+    """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner.
+
+    Raises:
+        Cancelled: the token of this call is set; checked before each step.
+    """
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
     sampler = sampler_for(base, drawing)
     latents = sampler.first(torch.stack(noise).to(base.device))
     guide = _Guidance(base, singles, drawing.guidance, len(sampler.times))
     for step, t in enumerate(sampler.times):
+        check()
         predicted = guide(sampler.scaled(latents, t), t, step)
         latents = sampler.step(predicted, t, latents, randoms)
     return latents

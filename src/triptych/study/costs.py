@@ -23,6 +23,7 @@ import torch
 
 from ..base import Place
 from ..base.opening.loading import LIBRARIES
+from ..cancel import Cancelled, check
 from ..data.examples import Examples
 from ..errors import first_line
 from ..files.atomic import write_text
@@ -35,6 +36,7 @@ from .work import Work
 
 PRELOADED = ["torch", *LIBRARIES, "triptych.training.fit", "triptych.study.costs"]  # once, not for each method
 INTERVAL = 0.01  # seconds between looks at the memory
+WAIT = 0.1  # seconds between looks at the token of a call that measures
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ def measure_alone(work: Work, run: Run) -> AloneCost | None:
     process.start()
     theirs.close()
     try:
+        while not ours.poll(WAIT):
+            check()
         answer: AloneCost | str = ours.recv()
     except EOFError:
         answer = "the process that measures it was killed"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Cancelled):
         process.kill()
         raise
     process.join()
@@ -181,6 +185,7 @@ def costs_of(work: Work, trained: Sequence[Run]) -> list[Cost]:
     missing = [run for run in firsts if run.folder.name not in known]
     work.progress.stage("measuring costs", len(missing))
     for run in missing:
+        check()
         known[run.folder.name] = cost_of(run, measure_alone(work, run), work.plan.tuning_trials(run.method, work.base))
         work.progress.advance()
         write_text(work.layout.costs, json.dumps({name: asdict(cost) for name, cost in known.items()}, indent=1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..base import Base, Drawing
+from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import Part, compose
@@ -137,6 +138,7 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     missing = [sheet for sheet in wanted if not sheet.record]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
     for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
+        check()
         wanted_now = [sheet for sheet in missing if sheet.artifacts == artifacts]
         here = [sheet for sheet in wanted_now if sheet.role != "other-base"]
         there = [sheet for sheet in wanted_now if sheet.role == "other-base"]

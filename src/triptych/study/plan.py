@@ -19,11 +19,11 @@ from ..data.prompts import PromptFile, read_prompts
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..files.atomic import write_text
 from ..methods import Training, method_named, methods
+from ..options import StudyOptions, from_table, table_of, words_of
 from ..prompt.markup import read_as_text
 from ..scores import parts_of
-from ..settings import Value
 from ..shell import command_line, writable
-from ..verdict import NEEDS, Need
+from ..verdict import NEEDS
 from .combinations import combinations_of
 from .tuned import Tuned
 
@@ -31,29 +31,15 @@ FILE = "study.toml"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The user's choices. An empty value stands for the default of the folder or of the base."""
+class Plan(StudyOptions):
+    """The user's choices for a study of one folder. `together` has combinations as `combinations_of` names them."""
 
     folder: Path
-    place: Place = field(default_factory=Place)
-    kind: str = ""
-    class_word: str = ""
-    token: str = ""
-    methods: tuple[str, ...] = ()
-    budget: str = "standard"
-    need: Need = "fidelity"
-    seed: int = 0
-    image_encoder: str = ""
-    text_encoder: str = ""
-    settings: Mapping[str, Mapping[str, Value]] = field(
-        default_factory=dict
-    )  # method -> settings that differ from the defaults
-    replicates: int = 0  # trainings of each method, each with its own seed
-    together: tuple[str, ...] | None = None  # combinations, as `combinations_of` names them
-    tuned: str = ""  # path of a file that `triptych tune` wrote
-    prompts: int = 0  # prompts with the concept, one picture each
-    unrelated: int = 0  # prompts without it, one picture each
-    other_base: str = ""  # a second base to sample the trained files on
+    place: Place = field(default_factory=Place, kw_only=True)
+
+    @classmethod
+    def of(cls, folder: Path, options: StudyOptions) -> Plan:
+        return cls(folder, **{**vars(options), "place": Place.of(options.place)})
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
@@ -61,6 +47,8 @@ class Plan:
         if self.need not in NEEDS:
             raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
         _ = self.tuning  # reports a bad file before any work
+        if self.together is not None:
+            object.__setattr__(self, "together", combinations_of(",".join(self.together)))
         for name in self.together or ():
             missing = [part for part in parts_of(name) if part not in self.chosen]
             if missing:
@@ -104,7 +92,7 @@ class Plan:
 
     @cached_property
     def tuning(self) -> Tuned:
-        return Tuned.read(Path(self.tuned)) if self.tuned else Tuned()
+        return Tuned.read(self.tuned) if self.tuned else Tuned()
 
     def tuning_trials(self, name: str, base: Base) -> int:
         """The number of trainings that chose its settings, for this plan or for the base."""
@@ -147,27 +135,7 @@ class Plan:
     def command(self) -> str:
         """The command that runs this study again."""
         folder = str(self.folder)
-        words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder]
-        flags = {
-            "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
-            "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
-            "clip": (self.place.clip, None), "vae": (self.place.vae, ""), "prediction": (self.place.prediction, ""),
-            "kind": (self.kind, ""), "class": (self.class_word, ""),
-            "token": (self.token, ""), "methods": (",".join(self.methods), ""),
-            "replicates": (self.replicates, 0), "prompts": (self.prompts, 0), "unrelated": (self.unrelated, 0),
-            "tuned": (self.tuned, ""),
-            "together": (None if self.together is None else ",".join(self.together) or "none", None),
-            "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
-            "other-base": (self.other_base, ""),
-        }  # fmt: skip
-        for flag, (value, usual) in flags.items():
-            words += [f"--{flag}", str(value)] if value != usual else []
-        words += [f"--{name}" for name in ("ema",) if self.place.ema]
-        for flag, said in {"budget": self.budget, "need": self.need, "seed": str(self.seed)}.items():
-            words += [f"--{flag}", said]
-        for name, given in self.settings.items():
-            words += [part for key, value in given.items() for part in ("-s", f"{name}.{key}={value}")]
-        return command_line(words)
+        return command_line(["triptych", "try", f"./{folder}" if folder.startswith("-") else folder, *words_of(self)])
 
 
 def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
@@ -181,7 +149,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
         _compare(plan, _asked(path), out)
     first = concept.split(0)
     content = {
-        "asked": _without_none(_plain(plan)),
+        "asked": table_of(plan),
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
             "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
@@ -211,13 +179,10 @@ def read(out: Path) -> Plan:
     path = out / FILE
     if not path.is_file():
         raise TriptychError(f"{out} holds no study", Remedy.FINISHED_STUDY)
-    asked = _asked(path)
-    together = asked.get("together")
-    given = {
-        "folder": Path(asked["folder"]), "place": Place(**asked["place"]), "methods": tuple(asked.get("methods", ())),
-        "together": None if together is None else tuple(together),
-    }  # fmt: skip
-    return Plan(**{**asked, **given})
+    try:
+        return from_table(Plan, _asked(path))
+    except (TypeError, KeyError) as error:
+        raise _unreadable(path) from error
 
 
 def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, int]:
@@ -227,21 +192,6 @@ def _effort(plan: Plan, name: str, base: Base, concept: Concept) -> dict[str, in
     return {
         "steps": steps, "batch": batch, "pictures_seen": steps * batch, "tuning_trials": plan.tuning_trials(name, base),
     }  # fmt: skip
-
-
-def _plain(plan: Plan) -> dict[str, Any]:
-    together = None if plan.together is None else list(plan.together)
-    folder = str(plan.folder.resolve())
-    return {**asdict(plan), "folder": folder, "methods": list(plan.methods), "together": together}
-
-
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out None, since TOML has no null."""
-    return {
-        name: _without_none(value) if isinstance(value, Mapping) else value
-        for name, value in table.items()
-        if value is not None
-    }
 
 
 def _writable(value: Any) -> Any:
@@ -257,15 +207,25 @@ def _asked(path: Path) -> dict[str, Any]:
     try:
         asked: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["asked"]
     except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise TriptychError(f"{path} cannot be read", Remedy.DELETE, Remedy.OTHER_PLACE) from error
+        raise _unreadable(path) from error
     return asked
+
+
+def _unreadable(path: Path) -> TriptychError:
+    return TriptychError(f"{path} cannot be read", Remedy.DELETE, Remedy.OTHER_PLACE)
 
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """Refuse another plan in the same folder. Only the need may differ: it changes the recommendation alone."""
-    now, usual = (_writable(_without_none(_plain(each))) for each in (plan, Plan(plan.folder)))
-    before = {**usual, **before}  # older studies lack newer fields
+    now, usual = (_writable(table_of(each)) for each in (plan, Plan(plan.folder)))
+    before = _over(usual, before)  # older studies lack newer fields
     for name in (entry.name for entry in fields(plan) if entry.name != "need"):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)
+
+
+def _over(usual: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table, with the entries that it lacks from another, also in the tables that lie in it."""
+    inner = {name: _over(usual[name], own) for name, own in table.items() if isinstance(usual.get(name), Mapping)}
+    return {**usual, **table, **inner}

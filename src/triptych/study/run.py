@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from .. import report
+from ..base import Base, Place
+from ..cancel import check
 from ..data.pictures import read_picture
 from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
@@ -33,8 +35,8 @@ from .work import MEASURING, Work
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
-def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
-    """Run the stages of the study that are missing, and compute the verdict.
+def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Base] = Place.open) -> Verdict:
+    """Run the stages of the study that are missing, and compute the verdict. `opened` gives the base of a place.
 
     Raises:
         TriptychError: bad input, or nothing could be trained.
@@ -43,7 +45,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
     concept = plan.concept()
     with layout.locked():
         progress.stage("opening", 1)
-        work = Work(plan, plan.place.open(), concept, layout, progress)
+        work = Work(plan, opened(plan.place), concept, layout, progress)
         _ = work.judges  # opened first, so that a missing encoder stops the study at once
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
@@ -60,6 +62,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
         trained = [training for training in wanted if training.done]
         drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
         draw_all(work, drawn)
+        check()
         progress.stage("measuring pictures", 1)
         scores = _scores(work, drawn)
         progress.advance()

@@ -12,6 +12,7 @@ import torch
 
 from .. import __version__
 from ..base import Base
+from ..cancel import check
 from ..data.concept import Concept
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
@@ -19,7 +20,7 @@ from ..exchange.saving import save
 from ..methods import Training, method_named
 from ..records import Log, TrialRecord
 from ..training.fit import Fitted, Trial, fit
-from ..training.stopping import Stopped
+from ..training.loop import Stopped
 from .layout import key
 from .progress import steps_of
 from .work import Work
@@ -90,6 +91,7 @@ def train_all(work: Work, wanted: Sequence[Run]) -> None:
     _clear_states(work, keep={_state(work, joint) for joint in passes})
     work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
     for joint in passes:
+        check()
         _train(work, joint)
     _clear_states(work)
 

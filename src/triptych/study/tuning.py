@@ -9,7 +9,7 @@ prune it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 from optuna.trial import Trial as Asked
 
 from .. import __version__
-from ..base import Base, Owner, generator
+from ..base import Base, Owner, Place, generator
+from ..cancel import check
 from ..data.concept import Concept
 from ..errors import Remedy, TriptychError
 from ..exchange.artifact import Artifact
@@ -87,8 +88,16 @@ class Pass:
         return len(self.attempts) * len(self.concepts) > 1
 
 
-def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> Tuned:
+def tune(
+    plans: Sequence[Plan],
+    trials: int,
+    out: Path,
+    progress: Progress,
+    opened: Callable[[Place], Base] = Place.open,
+) -> Tuned:
     """Search settings for the methods of the plans and write `tuned.toml`. The plans differ only in their folder.
+
+    `opened` gives the base of a place.
 
     Raises:
         TriptychError: bad input, or no trial of a method came to its end.
@@ -97,7 +106,7 @@ def tune(plans: Sequence[Plan], trials: int, out: Path, progress: Progress) -> T
     concepts = [plan.concept() for plan in plans]
     with layout.locked():
         progress.stage("opening", 1)
-        base = plans[0].place.open()
+        base = opened(plans[0].place)
         works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
         tuner = Tuner(base, works, trials)
         for yardstick in tuner.yardsticks:
@@ -165,6 +174,7 @@ class Tuner:
         search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
         self._begin(f"tuning {name}", self.trials - search.spent)
         while (left := self.trials - search.spent) > 0:
+            check()
             asked = search.ask(min(left, self._at_once(name, usual[0])))
             attempts = [Attempt(trial, usual, search.first_rung) for trial in asked]
             self._train(name, search, attempts)

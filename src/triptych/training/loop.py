@@ -15,16 +15,27 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Conditioning, Owner
+from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
 from .job import Job
 from .loss import squared_errors
 from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
-from .stopping import Stopped, deferred_interrupt
 
 PROMPTS = 64  # in one call of the text encoder, where training does not change it
 Progress = Callable[[int, int], None]  # steps done, steps in all
 StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
+
+
+class Stopped(Cancelled):
+    """A training was cancelled, by its token or by Ctrl-C. `step` of `last` steps are done.
+
+    If it has a state, the state is written, and it can be resumed.
+    """
+
+    def __init__(self, step: int, last: int, saved: bool) -> None:
+        super().__init__(f"stopped after step {step} of {last}{', which is saved' if saved else ''}")
+        self.step, self.last = step, last
 
 
 class Encodings:
@@ -115,14 +126,14 @@ def train(
     A resumed run ends bit for bit like an uninterrupted one (same machine, threads and precision).
 
     Args:
-        state: a file for the training state. It is written every `every` steps and at Ctrl-C, and read if it exists.
+        state: a file for the training state. It is written every `every` steps and at a cancel, and read if it exists.
         made_from: all that the training depends on. A state made from something else is refused.
         progress: called after every step with the steps done and the steps in all.
         stop_early: called after each evaluation of fixed-batch losses; returns the owners whose jobs stop now.
 
     Raises:
         TriptychError: the state cannot be resumed.
-        Stopped: at Ctrl-C, after the step is done and its state is saved.
+        Stopped: this call is cancelled, or Ctrl-C where there is a state; raised after the step is done and saved.
     """
     jobs = list(chain(*alike(jobs, base.changes)))  # rows of jobs that share a batched product must be adjacent
     scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
@@ -132,19 +143,19 @@ def train(
     if first == 0:
         evaluate_fixed(base, jobs, encodings, 0, stop_early)
     try:
-        with deferred_interrupt() if state else nullcontext(bool) as is_stopped:
+        with deferred_interrupt() if state else nullcontext(current()) as cancel:
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:
                     break
                 train_step(base, active, encodings, stacks, scaler, step)
                 evaluate_fixed(base, active, encodings, step + 1, stop_early)
-                stops = is_stopped()
+                stops = cancel.is_cancelled
                 if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})
                 if progress:
                     progress(step + 1, last)
                 if stops:
-                    raise Stopped(step + 1, last)
+                    raise Stopped(step + 1, last, bool(state))
     finally:
         stacks.dissolve()

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from ..errors import TriptychError
+from ..options import Need as Need
 from ..scores import Cost
 from .intervals import LEVEL, Interval
 
 SCHEMA = 3
 
-Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 NEEDS: tuple[Need, ...] = get_args(Need)
 Decision = Literal["yes", "no", "undecided"]
 Comparison = Literal["better", "worse", "no difference", "undecided"]

@@ -14,9 +14,10 @@ import torch
 from ...errors import Remedy, TriptychError, did_you_mean, first_line
 from ...families import Family, families
 from ...files.tensorfile import TensorFile
+from ...options import BaseOptions
 from ..denoiser import UNet
 from ..description import Description
-from ..device import Precision, device_named, dtype_named
+from ..device import device_named, dtype_named
 from ..model import Base
 from ..process import Ddpm
 from ..text import Text
@@ -42,17 +43,12 @@ FEW_TOKENS = 1024  # up to here, plain attention has a faster backward pass on a
 
 
 @dataclass(frozen=True)
-class Place:
-    """The source and the options of a base: all that is needed to open it, also in another process."""
+class Place(BaseOptions):
+    """The source and the options of a base, which can be opened."""
 
-    source: str = "demo"  # "demo", "demo-b", a folder, a checkpoint file, or a hub id
-    device: str = "auto"
-    precision: Precision = "auto"
-    resolution: int = 0  # 0: the base's own
-    clip: str | None = None
-    vae: str = ""  # a file with another autoencoder
-    ema: bool = False  # use the averaged copy of the weights in a checkpoint file
-    prediction: str = ""  # "epsilon" or "v", if the base does not state it or states it wrongly
+    @classmethod
+    def of(cls, options: BaseOptions) -> Place:
+        return cls(**vars(options))
 
     def open(self) -> Base:
         """The base, frozen, on its device.

@@ -33,4 +33,4 @@ class OtherFamily(Format):
 
 
 def _reason(family: str) -> str:
-    return f"it is a LoRA for {family}, and bases here are {', '.join(one.title for one in families().values())}"
+    return f"it is a LoRA for {family}, and bases here are {', '.join(known.title for known in families().values())}"

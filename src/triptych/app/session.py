@@ -1,0 +1,123 @@
+"""A session runs the use cases for a surface: the command line is one, a server can be another.
+
+It keeps opened bases between calls. Its calls may come from several threads: calls for one base run one after another,
+calls for different bases at the same time. A call with a `Cancel` can be cancelled from another thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from ..base import Base, Place
+from ..cancel import Cancel
+from ..study import Plan, Progress, Silent, run
+from ..study.tuned import Tuned
+from ..study.tuning import tune
+from ..verdict import Verdict
+from .bases import Bases
+from .sample import SampleRequest, sample_files
+from .train import TrainRequest, TrainResult, train_file
+
+MEMORY = 24 * 2**30  # bytes
+
+
+class Session:
+    """Trains, samples, studies and tunes, on bases that it keeps open.
+
+    All calls take a `Progress` to report to and a `Cancel`. A cancelled call raises `Cancelled`; what was finished
+    before is on disk. A training stops at the end of its step, after its state is written; sampling between two steps;
+    a study between its units.
+
+    Args:
+        memory: the most bytes of weights to keep open between calls. The base whose last use is longest ago is closed
+            first. The base of a running call stays open. A base whose files change is opened anew after `close`.
+    """
+
+    def __init__(self, memory: int = MEMORY) -> None:
+        self.bases = Bases(memory)
+
+    def train(
+        self,
+        request: TrainRequest,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> TrainResult:
+        """Train one method and write one file, as `train_file`.
+
+        Raises:
+            TriptychError: as `train_file`.
+            Cancelled: the token is set. A `Stopped` says after which step; the same call with `resume` goes on.
+        """
+        with self._call(cancel) as opened:
+            return train_file(request, out, progress or Silent(), resume=resume, overwrite=overwrite, opened=opened)
+
+    def sample(
+        self,
+        request: SampleRequest,
+        place: Place,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Path]:
+        """Sample pictures and write each, as `sample_files`.
+
+        Raises:
+            TriptychError: as `sample_files`.
+            Cancelled: the token is set. Pictures that were ready are written.
+        """
+        with self._call(cancel) as opened:
+            return sample_files(request, place, out, progress or Silent(), opened=opened)
+
+    def study(self, plan: Plan, out: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Verdict:
+        """Run what is missing of a study, as `study.run`. The plan's other base, if any, is opened for this call alone.
+
+        Raises:
+            TriptychError: as `study.run`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return run(plan, out, progress or Silent(), opened=opened)
+
+    def tune(
+        self,
+        plans: Sequence[Plan],
+        trials: int,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Tuned:
+        """Search settings of methods, as `study.tuning.tune`.
+
+        Raises:
+            TriptychError: as `tune`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return tune(plans, trials, out, progress or Silent(), opened=opened)
+
+    def close(self) -> None:
+        """Close the bases that no call uses."""
+        self.bases.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _call(self, cancel: Cancel | None) -> Iterator[Callable[[Place], Base]]:
+        """A call with its token. The base that it opens is lent to it until it ends."""
+        cancel = cancel or Cancel()
+        with cancel.applied(), ExitStack() as lent:
+            cancel.check()
+            yield lambda place: lent.enter_context(self.bases.lent(place))
