@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
@@ -12,9 +13,17 @@ S = TypeVar("S")
 Value = str | int | float | bool
 
 
-def setting(default: Any, explanation: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its explanation, its least value and its allowed values."""
-    return field(default=default, metadata={"explanation": explanation, "least": least, "choices": choices})
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    least: float | None = None,
+    most: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its explanation, its least and greatest value, and its allowed values."""
+    metadata = {"explanation": explanation, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,9 @@ def describe(kind: type) -> list[Described]:
 
 
 def line(name: str, settings: Any) -> str:
-    """The settings of a method in one line."""
-    said = ", ".join(
-        f"{f.name} {getattr(settings, f.name)}" for f in fields(settings) if getattr(settings, f.name) != ""
-    )
+    """The settings of a method in one line, without what is empty, and without what is off (0 or false) by default."""
+    values = [(f, getattr(settings, f.name)) for f in fields(settings)]
+    said = ", ".join(f"{f.name} {value}" for f, value in values if value != "" and (value or value != f.default))
     return f"{name}: {said}"
 
 
@@ -70,6 +78,9 @@ def _value(known: Field[Any], kind: type, value: Value, of: str) -> Value:
     least, choices = known.metadata.get("least"), known.metadata.get("choices")
     if least is not None and not least <= parsed < float("inf"):
         raise TriptychError(f"{of}: {known.name} must be at least {least:g}, not {value}")
+    most = known.metadata.get("most", math.inf)
+    if most < math.inf and parsed > most:
+        raise TriptychError(f"{of}: {known.name} must be at most {most:g}, not {value}")
     if choices and parsed not in choices:
         raise TriptychError(f"{of}: {known.name} cannot be {value!r}{did_you_mean(str(value), choices)}")
     return parsed
