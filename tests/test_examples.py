@@ -12,9 +12,9 @@ from triptych.base import Base, Framing, generator, tiny_base
 from triptych.base.tiny import Kind
 from triptych.data.examples import Example, Examples, Source
 from triptych.methods import method_named
+from triptych.training.draws import draw_rows
 from triptych.training.fit import Trial, fit
 from triptych.training.fixed_loss import fixed_batch
-from triptych.training.job import draw_rows
 from triptych.training.loss import mean_error
 
 

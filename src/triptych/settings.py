@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
@@ -17,17 +18,20 @@ def setting(
     explanation: str,
     *,
     least: float | None = None,
+    most: float = math.inf,
     choices: tuple[str, ...] = (),
     name: str = "",
     unset: str = "",
 ) -> Any:
-    """A dataclass field with its explanation, its least value and its allowed values.
+    """A dataclass field with its explanation, its least and greatest value, and its allowed values.
 
     Args:
         name: the name by which users state it, if it is not the field's own.
         unset: what the default stands for, if the default itself says nothing, such as 0 for "the budget's own".
     """
-    metadata = {"explanation": explanation, "least": least, "choices": choices, "name": name, "unset": unset}
+    metadata = {
+        "explanation": explanation, "least": least, "most": most, "choices": choices, "name": name, "unset": unset,
+    }  # fmt: skip
     factory = {"default_factory": default} if isinstance(default, type) else {"default": default}
     return field(**factory, metadata=metadata)
 
@@ -55,10 +59,9 @@ def describe(kind: type) -> list[Described]:
 
 
 def line(name: str, settings: Any) -> str:
-    """The settings of a method in one line."""
-    said = ", ".join(
-        f"{f.name} {getattr(settings, f.name)}" for f in fields(settings) if getattr(settings, f.name) != ""
-    )
+    """The settings of a method in one line, without what is empty, and without what is off (0 or false) by default."""
+    values = [(f, getattr(settings, f.name)) for f in fields(settings)]
+    said = ", ".join(f"{f.name} {value}" for f, value in values if value != "" and (value or value != f.default))
     return f"{name}: {said}"
 
 
@@ -85,6 +88,9 @@ def _value(known: Field[Any], kind: type, value: Value, of: str) -> Value:
     least, choices = known.metadata.get("least"), known.metadata.get("choices")
     if least is not None and not least <= parsed < float("inf"):
         raise TriptychError(f"{of}: {known.name} must be at least {least:g}, not {value}")
+    most = known.metadata.get("most", math.inf)
+    if most < math.inf and parsed > most:
+        raise TriptychError(f"{of}: {known.name} must be at most {most:g}, not {value}")
     if choices and parsed not in choices:
         raise TriptychError(f"{of}: {known.name} cannot be {value!r}{did_you_mean(str(value), choices)}")
     return parsed

@@ -19,6 +19,7 @@ from ..study.tuning import tune
 from ..verdict import Verdict
 from .bases import Bases
 from .sample import SampleRequest, sample_files
+from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
 MEMORY = 24 * 2**30  # bytes
@@ -101,6 +102,16 @@ class Session:
         """
         with self._call(cancel) as opened:
             return tune(plans, trials, out, progress or Silent(), opened=opened)
+
+    def sweep(self, request: SweepRequest, out: Path, board: Board, cancel: Cancel | None = None) -> SweepResult:
+        """Train many jobs, as `app.sweep.sweep`.
+
+        Raises:
+            TriptychError: as `sweep`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return sweep(request, out, board, opened)
 
     def close(self) -> None:
         """Close the bases that no call uses."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,20 @@ from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
 from ..methods import Training, method_named
+from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
 from ..study.progress import Progress, steps_of
 from ..study.training import provenance
 from ..training.fit import Trial, fit
 from ..training.loop import Stopped
+from ..training.optimizers import remark
 from ..training.reading import reading_of
+from ..units import counted
+from .again import Before
+from .calling import Attached
+from .sample import attached_by
+from .watching import Watcher, Watching
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class TrainRequest:
     settings: Mapping[str, Value]
     seed: int = 0
     thumbnail: Path | None = None  # a picture for the file's metadata
+    watching: Watching = field(default_factory=Watching)
+    on: Sequence[str] = ()  # files that are attached while it trains: FILE or FILE:STRENGTH
+    before: Before | None = None  # the training that is repeated
+    class_pictures: Concept | None = None  # the user's own pictures of the class
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,8 @@ class TrainResult:
     """The result: the words for prompts, the number of parameters, the losses.
 
     `loss` is the mean of the last ten steps. `kept_step` is the step whose tensors were kept, `fixed_loss` the loss on
-    the fixed batch at that step. `notes` list input of the folder that was not used as given.
+    the fixed batch at that step. `notes` list input of the folder that was not used as given. `settings` are all of the
+    method's.
     """
 
     says: str
@@ -52,6 +64,7 @@ class TrainResult:
     fixed_loss: float | None
     kept_step: int
     notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_file(
@@ -83,25 +96,40 @@ def train_file(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )
     examples = Examples.of(base, concept, range(len(concept.pictures)))
+    if own := request.class_pictures:
+        progress.note(f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}")
+        examples = replace(examples, prior=Examples.of(base, own, range(len(own.pictures))).each)
+    on = [attached_by(use) for use in request.on]
+    for line in request.before.differences(base, concept) if request.before else ():
+        progress.note(line)
     _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
     progress.stage("training", getattr(settings, "steps", 1))
     trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
+    says = method.phrase(settings, concept.class_word)
+    origin = provenance(base, concept, says, request.seed)
+    if on:
+        origin["trained_on"] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
+
+    def artifact(tensors: Tensors) -> Artifact:
+        return Artifact(request.method, settings, tensors, origin)
+
+    watcher = Watcher(base, request.watching, out, concept, says, artifact)
     try:
         fitted = fit(
-            base, [trial], state=state, made_from=_made_from(request, base, settings), progress=steps_of(progress)
-        )[0]
+            base, [trial], state=state, made_from=_made_from(request, base, settings, on), progress=steps_of(progress),
+            watch=watcher, note=progress.note, on=[part for file in on for part in file.parts],
+        )[0]  # fmt: skip
     except Stopped as stopped:
         progress.note(str(stopped))
         raise
+    finally:
+        watcher.close()
     if fitted.failure:
         state.unlink(missing_ok=True)
         raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
-    says = method.phrase(settings, concept.class_word)
-    origin = provenance(base, concept, says, request.seed)
-    artifact = Artifact(request.method, settings, fitted.tensors, origin)
-    save(artifact, out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
+    save(artifact(fitted.tensors), out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
     state.unlink(missing_ok=True)
     if not_used := count(concept):
         progress.note(not_used)
@@ -109,6 +137,7 @@ def train_file(
     return TrainResult(
         says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
         dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(remarks(concept)),
+        asdict(settings),
     )  # fmt: skip
 
 
@@ -124,6 +153,8 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
     method_named(request.method).configure(request.settings)
+    if request.class_pictures and not method_named(request.method).takes_class_pictures:
+        raise TriptychError(f"{request.method} does not train on pictures of the class, as dreambooth does")
     if request.thumbnail:
         read_picture(request.thumbnail)
     state = out.with_name(f".{out.stem}.state")
@@ -142,15 +173,19 @@ def _note_training(request: TrainRequest, base: Base, settings: Any, examples: E
         )
         if cut:
             progress.note(cut)
+        if said := remark(settings):
+            progress.note(said)
     progress.note(settings_line(request.method, settings))
     dtype = str(base.dtype).removeprefix("torch.")
     progress.note(f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}")
 
 
-def _made_from(request: TrainRequest, base: Base, settings: Any) -> dict[str, str]:
+def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[Attached]) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
     return {
         "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
+        "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
+        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
     }  # fmt: skip

@@ -23,7 +23,7 @@ class Denoiser(ABC):
     Attributes:
         module: the network, of diffusers.
         family: the family whose layout the network has, whatever its sizes.
-        layers: kind of layer ("attention", "mlp") -> path endings of these layers.
+        layers: kind of layer ("attention", "mlp", "convolution") -> path endings of these layers.
     """
 
     module: Any
@@ -76,6 +76,7 @@ class UNet(Denoiser):
     layers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "attention": ("to_q", "to_k", "to_v", "to_out.0"),
         "mlp": ("ff.net.0.proj", "ff.net.2"),
+        "convolution": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
     }
 
     def __init__(self, module: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,6 +200,15 @@ class Base:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
             predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, conditioning, sizes)
         return predicted.to(noisy.dtype)
+
+    @contextmanager
+    def checkpointed(self) -> Iterator[None]:
+        """Inside the block the denoiser recomputes its activations in the backward pass, which takes less memory."""
+        self.denoiser.module.enable_gradient_checkpointing(self.rows.checkpoint)
+        try:
+            yield
+        finally:
+            self.denoiser.module.disable_gradient_checkpointing()
 
     def _sizes(self, noisy: Tensor, framings: Sequence[Framing | None]) -> Tensor:
         """The size each picture was, where it was cropped, and the size it is [rows, 6]."""

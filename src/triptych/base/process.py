@@ -66,6 +66,19 @@ class Process(ABC):
         converted to the error of the prediction."""
 
     @abstractmethod
+    def debiased(self, times: Tensor) -> Tensor:
+        """Loss weights [rows] by debiased estimation (arXiv:2310.08442, equation 11): 1 / sqrt(SNR) on the error of the
+        noise, converted to the error of the prediction."""
+
+    @abstractmethod
+    def zero_terminal(self) -> Process:
+        """The same process with zero terminal SNR: it ends at pure noise (arXiv:2305.08891, algorithm 1).
+
+        Raises:
+            TriptychError: the prediction says nothing at pure noise, or the process ends there already.
+        """
+
+    @abstractmethod
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels [steps + 1] of `steps` Euler steps, from the largest to 0."""
 
@@ -127,6 +140,23 @@ class Ddpm(Process):
         kept = self._kept(times)
         snr = (kept / (1 - kept)).clamp(min=torch.finfo(kept.dtype).tiny)  # 0 at zero terminal SNR
         return snr.clamp(max=gamma) / (snr + 1 if self.prediction == VELOCITY else snr)
+
+    def debiased(self, times: Tensor) -> Tensor:
+        """1 / sqrt(SNR) for noise, at most 1000; sqrt(a (1 - a)) for velocity: noise is off by sqrt(a) of it."""
+        kept = self._kept(times)
+        if self.prediction == VELOCITY:
+            return (kept * (1 - kept)).sqrt()
+        return ((1 - kept) / kept).sqrt().clamp(max=1000)
+
+    def zero_terminal(self) -> Ddpm:
+        from diffusers import DDPMScheduler
+
+        if self.prediction != VELOCITY:
+            raise TriptychError(
+                f"zero_snr needs a base that predicts the velocity: {self.prediction} says nothing about a picture of"
+                " pure noise"
+            )
+        return Ddpm(DDPMScheduler.from_config(self.schedule.config, rescale_betas_zero_snr=True))
 
     def sigmas(self, steps: int) -> Tensor:
         """sqrt((1 - a) / a) at times that are spread evenly and end at the last one (arXiv:2305.08891, 3.3)."""
@@ -191,6 +221,14 @@ class Flow(Process):
         """s^2 min(SNR, gamma), where SNR = ((1 - s) / s)^2: the error of x is s times that of the derivative."""
         level = times / self.length
         return torch.minimum((1 - level).square(), gamma * level.square())
+
+    def debiased(self, times: Tensor) -> Tensor:
+        """s (1 - s): the error of the noise is 1 - s times that of the derivative, and 1 / sqrt(SNR) is s / (1 - s)."""
+        level = times / self.length
+        return level * (1 - level)
+
+    def zero_terminal(self) -> Flow:
+        raise TriptychError("zero_snr has no meaning for a rectified flow: it ends at pure noise already")
 
     def sigmas(self, steps: int) -> Tensor:
         """Values of s, evenly spaced from 1, then shifted."""

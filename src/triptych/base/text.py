@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,9 @@ class Text:
     penultimate: bool = False
     most_chunks: int = 1
     rows: Rows = field(default_factory=Rows)  # the base's
+    layers: ClassVar[Mapping[str, tuple[str, ...]]] = {  # as of the denoiser
+        "attention": ("q_proj", "k_proj", "v_proj", "out_proj"), "mlp": ("fc1", "fc2"),
+    }  # fmt: skip
     room: int = 0
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 

@@ -8,40 +8,75 @@ from typing import Annotated
 
 import typer
 
+from ..errors import TriptychError
 from ..options import LearningOptions
+from .configured import Config, configured, is_typed, write_config
 from .options import AsJson, Set, pairs_of, with_options
 
 
 @with_options(LearningOptions)
 def train(
     *,
-    method: Annotated[str, typer.Argument(help="see `triptych methods`")],
-    folder: Annotated[Path, typer.Argument(help="a folder of pictures, with captions or without")],
-    out: Annotated[Path, typer.Option(help="the file to write, .safetensors")],
+    context: typer.Context,
+    method: Annotated[str | None, typer.Argument(help="see `triptych methods`; not with --again")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="a folder of pictures, with captions or without")] = None,
+    out: Annotated[Path | None, typer.Option(help="the file to write, .safetensors")] = None,
+    config: Config = None,
+    again: Annotated[Path | None, typer.Option(help="a trained file, whose training is repeated on FOLDER")] = None,
     steps: Annotated[int | None, typer.Option(help="training steps [default: the base's own]", min=1)] = None,
     settings: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the same command was stopped")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")] = False,
     options: LearningOptions,
     thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
+    class_folder: Annotated[
+        Path | None, typer.Option(help="your own pictures of the class, for DreamBooth [default: the base's own]")
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:STRENGTH]", help="train with this file attached; may be repeated"),
+    ] = None,
+    sample_every: Annotated[int, typer.Option(help="sample every so many steps, from step 0 on; 0: never", min=0)] = 0,
+    sample_prompt: Annotated[
+        list[str] | None, typer.Option(help="what to sample, {} for the concept; may be repeated")
+    ] = None,
+    keep_every: Annotated[int, typer.Option(help="write NAME-000100.safetensors every so many steps", min=0)] = 0,
+    tensorboard: Annotated[Path | None, typer.Option(help="a folder for TensorBoard's events")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one method on all pictures of FOLDER and write one file."""
+    """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config."""
+    from ..app.again import Before
     from ..app.session import Session
     from ..app.train import TrainRequest
+    from ..app.watching import Watching
     from ..base import Place
     from ..data.concept import Concept
     from .console import Console
 
-    given = dict(pairs_of(settings, "KEY=VALUE"))
+    before = Before.of(again) if again else None
+    if before and folder is None:
+        method, folder = before.method, Path(method) if method else None
+    for name, value in {"METHOD": method, "FOLDER": folder, "--out": out}.items():
+        if value is None:
+            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
+    assert method is not None and folder is not None and out is not None
+    if before and method != before.method:
+        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
+    given = {**(before.settings if before else {}), **configured(context), **dict(pairs_of(settings, "KEY=VALUE"))}
     if steps is not None:
         given["steps"] = steps
-    concept = Concept.open(
-        folder, kind=options.kind or None, class_word=options.class_word or None, token=options.token or None
-    )
-    request = TrainRequest(method, concept, Place.of(options.place), given, options.seed, thumbnail)
+    seed = before.seed if before and not is_typed(context, "seed") else options.seed
+    words = dict(before.words) if before else {}
+    typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
+    words |= {name: value for name, value in typed.items() if value}
+    concept = Concept.open(folder, **words)
+    watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
+    own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
+    place = Place.of(options.place)
+    request = TrainRequest(method, concept, place, given, seed, thumbnail, watching, on or (), before, own)
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
+    write_config(context, written.settings, out.with_suffix(".toml"), method=method, folder=folder.resolve(), seed=seed)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:

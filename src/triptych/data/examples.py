@@ -51,9 +51,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The training pictures."""
+    """The training pictures. `prior` are the user's own pictures of the class, if there are any."""
 
     each: tuple[Example, ...]
+    prior: tuple[Example, ...] = ()
 
     @classmethod
     def of(cls, base: Base, concept: Concept, chosen: Sequence[int]) -> Examples:
@@ -91,7 +92,9 @@ class Examples:
         return [fill(template, phrase) for template in self.templates]
 
     def to(self, device: torch.device | str) -> Examples:
-        return Examples(tuple(example.to(device) for example in self.each))
+        return Examples(
+            tuple(example.to(device) for example in self.each), tuple(example.to(device) for example in self.prior)
+        )
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.examples[rows], self.noise[rows], self.times[rows], self.prompts[rows])
 
 
 @dataclass(frozen=True)

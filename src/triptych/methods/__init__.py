@@ -31,24 +31,51 @@ class Depth(IntEnum):
     PROMPT = 50  # the encoding of prompts
 
 
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "prodigy", "lion", "came", "schedule-free")
+SCHEDULES = ("constant", "linear", "cosine", "cosine-restarts", "polynomial", "rex")
+
+
 @dataclass(frozen=True)
 class Training:
     """The settings of every method that the training loop trains."""
 
     steps: int = setting(500, "training steps", least=1)
-    lr: float = setting(1e-4, "learning rate of AdamW", least=0)
-    batch: int = setting(4, "pictures a step", least=1)
-    schedule: str = setting("cosine", "how the learning rate goes over the steps", choices=("constant", "cosine"))
+    lr: float = setting(1e-4, "learning rate of the optimiser", least=0)
+    batch: int = setting(4, "pictures a pass", least=1)
+    accumulate: int = setting(1, "passes a step, whose gradients are added: a step sees batch x accumulate", least=1)
+    optimizer: str = setting("adamw", "what turns gradients into steps", choices=OPTIMIZERS)
+    schedule: str = setting("cosine", "how the learning rate goes over the steps", choices=SCHEDULES)
     warmup: int = setting(0, "steps over which the learning rate rises from 0", least=0)
-    weight_decay: float = setting(0.0, "weight decay of AdamW", least=0)
+    decay: int = setting(0, "steps at the end over which the learning rate falls to 0, on top of the schedule", least=0)
+    cycles: int = setting(1, "cosines of the schedule cosine-restarts", least=1)
+    power: float = setting(1.0, "exponent of the schedule polynomial", least=0)
+    weight_decay: float = setting(0.0, "weight decay of the optimiser", least=0)
     clip: float = setting(1.0, "greatest norm of a step's gradient", least=0)
+    ema: float = setting(
+        0.0,
+        "decay of a moving average of what is trained, which is kept in its place; 0 for none",
+        least=0,
+        most=0.99999,
+    )
     min_snr: float = setting(0.0, "gamma of min-SNR loss weighting (arXiv:2303.09556), 0 for none", least=0)
+    debiased: bool = setting(False, "debiased loss weighting (arXiv:2310.08442), in place of min_snr")
+    huber: float = setting(0.0, "scale of the pseudo-Huber loss (arXiv:2403.16728), 0 for the squared error", least=0)
+    noise_offset: float = setting(0.0, "noise added to each channel as a whole, such as 0.05; 0 for none", least=0)
+    zero_snr: bool = setting(False, "train on the schedule rescaled to zero terminal SNR (arXiv:2305.08891)")
+    drop_captions: float = setting(0.0, "share of the rows that are trained on the empty prompt", least=0, most=1)
+    checkpointing: bool = setting(False, "gradient checkpointing: less memory, about a third more time")
     fixed_every: int = setting(25, "steps between looks at the fixed-batch loss, 0 for none", least=0)
     keep: str = setting(
         "last", "the tensors that are kept: the last, or those of the lowest fixed-batch loss", choices=("last", "best")
     )
     patience: int = setting(
         0, "looks without a lower fixed-batch loss after which training stops, 0 to go on to the end", least=0
+    )
+
+    rescue: float = setting(
+        0.0,
+        "times its lowest value at which the fixed-batch loss shows a collapse: training goes back; 0: never",
+        least=0,
     )
 
     @property
@@ -73,6 +100,7 @@ class Method(Generic[S]):
         moves_weights: its tensors are differences of the base's own weights, named "component.parameter". Such an
             artifact can become a checkpoint, or the nearest LoRA.
         exports_as: the formats in which a study exports its artifact.
+        takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
     """
 
     name: ClassVar[str]
@@ -81,6 +109,7 @@ class Method(Generic[S]):
     opens_at: ClassVar[int]
     moves_weights: ClassVar[bool] = False
     exports_as: ClassVar[tuple[str, ...]] = ("triptych",)
+    takes_class_pictures: ClassVar[bool] = False
 
     @property
     def shares_a_pass(self) -> bool:

@@ -2,13 +2,14 @@
 
 arXiv:2208.12242, equation 2. The artifact is the difference from the base. Training updates float32 masters. The
 difference is computed in float32 and stored in float16. Attaching it sets the weights to cast(base + strength x
-difference); taking it off restores the pointers to the base's weights.
+difference); taking it off restores the pointers to the base's weights. The text encoders can train too, at a rate of
+their own. The user's own pictures of the class can take the place of the base's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Owner
+from ..data.concept import fill
 from ..data.examples import Example, Examples, Source
 from ..files.atomic import cache_folder
 from ..files.streaming import write_safetensors
@@ -28,10 +30,13 @@ from ..sampling.generate import Request, sample
 from ..settings import setting
 from . import Depth, Method, Training
 
+TEXT = "text"  # the group of the text encoders' weights
+
 
 @dataclass(frozen=True)
 class Settings(Training):
-    lr: float = setting(5e-6, "learning rate of AdamW", least=0)
+    lr: float = setting(5e-6, "learning rate of the optimiser", least=0)
+    text_lr: float = setting(0.0, "learning rate of the text encoders, 0: they do not change", least=0)
     identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
     prior_weight: float = setting(
         1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
@@ -45,9 +50,16 @@ class DreamBooth(Method[Settings]):
     settings_class = Settings
     opens_at = Depth.WEIGHTS
     moves_weights = True
+    takes_class_pictures = True
 
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()
+
+    def changes_text(self, settings: Settings) -> bool:
+        return settings.text_lr > 0
+
+    def rates(self, settings: Settings) -> Mapping[str, float]:
+        return {TEXT: settings.text_lr} if settings.text_lr else {}
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         return {}
@@ -56,8 +68,12 @@ class DreamBooth(Method[Settings]):
         instance = super().sources(base, settings, examples, class_word)
         if not settings.prior_weight:
             return instance
-        prompts = list(islice(cycle(examples.prompts(class_word)), settings.prior_pictures))
-        latents = [Example(latent) for latent in prior_latents(base, prompts)]
+        if examples.prior:
+            latents = list(examples.prior)
+            prompts = [fill(example.template, class_word) for example in latents]
+        else:
+            prompts = list(islice(cycle(examples.prompts(class_word)), settings.prior_pictures))
+            latents = [Example(latent) for latent in prior_latents(base, prompts)]
         prior = Source("prior", latents, prompts, settings.batch, settings.prior_weight)
         return [*instance, prior]
 
@@ -66,7 +82,14 @@ class DreamBooth(Method[Settings]):
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Moved]:
         weights = base.denoiser.parameters()
-        with moved(base, self.name, weights, tensors, strength, owner) as patch:
+        text = {
+            f"{text.name}.{name}": weight
+            for text in base.texts
+            for name, weight in text.encoder.named_parameters()
+            if settings.text_lr or any(own.startswith(f"{text.name}.") for own in tensors)
+        }
+        weights |= text
+        with moved(base, self.name, weights, tensors, strength, owner, dict.fromkeys(text, TEXT)) as patch:
             yield patch
 
 

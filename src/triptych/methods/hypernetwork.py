@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from ..base import Base, Change, Owner, generator
 from ..errors import TriptychError
 from ..families import by_context_width
+from ..patching.dropout import dropped
 from ..patching.patch import Learned, Tensors, check_fit
 from ..settings import setting
 from . import Depth, Method, Training
@@ -49,18 +50,31 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 
 Activations that mix rows or positions (such as softmax), change the width (glu) or need arguments are left out.
 """
+INITIALISATIONS: dict[str, Callable[..., Tensor] | None] = {  # A1111's, of Linears; a LayerNorm is always normal
+    "normal": None, "xavier-normal": nn.init.xavier_normal_, "xavier-uniform": nn.init.xavier_uniform_,
+    "kaiming-normal": nn.init.kaiming_normal_, "kaiming-uniform": nn.init.kaiming_uniform_,
+}  # fmt: skip
 SPREADS = ("linear", "norm")  # members with random initial weights; A1111 initialises a LayerNorm like that too
 
 
 @dataclass(frozen=True)
 class Settings(Training):
-    lr: float = setting(1e-5, "learning rate of AdamW", least=0)
+    lr: float = setting(1e-5, "learning rate of the optimiser", least=0)
     widths: str = setting("all", "context widths with nets of their own, such as '768,320'; 'cross': the text's; 'all'")
     layers: str = setting("1,2,1", "widths of a net's layers as multiples of the context's")
     activation: str = setting("linear", "between the layers", choices=tuple(ACTIVATIONS))
     layer_norm: bool = setting(False, "a LayerNorm after each layer")
     activate_output: bool = setting(False, "the activation after the last layer too")
-    spread: float = setting(0.01, "standard deviation of the first weights", least=0)
+    initialisation: str = setting("normal", "of the first weights, as in A1111", choices=tuple(INITIALISATIONS))
+    spread: float = setting(0.01, "standard deviation of the first weights, where they are normal", least=0)
+    dropout: float = setting(
+        0.0, "share of the values between the layers that a training step hides", least=0, most=0.99
+    )
+    rescue: float = setting(
+        2.0,
+        "times its lowest value at which the fixed-batch loss shows a collapse: training goes back; 0: never",
+        least=0,
+    )
 
     @property
     def structure(self) -> list[float]:
@@ -135,6 +149,8 @@ class Hypernetwork(Method[Settings]):
         for name, kind, shape in _tensors(_chosen(base, settings), settings):
             if name.endswith("bias"):
                 tensors[name] = torch.zeros(shape)
+            elif kind == "linear" and settings.initialisation != "normal":
+                tensors[name] = _initialised(shape, settings, random)
             elif kind in SPREADS:
                 tensors[name] = settings.spread * torch.randn(shape, generator=random, dtype=dtype)
             else:
@@ -162,6 +178,15 @@ class Hypernetwork(Method[Settings]):
             yield patch
 
 
+def _initialised(shape: torch.Size, settings: Settings, random: torch.Generator) -> Tensor:
+    """The first weight of a Linear by Xavier (Glorot and Bengio, 2010) or Kaiming (arXiv:1502.01852)."""
+    fill, options = INITIALISATIONS[settings.initialisation], {}
+    assert fill is not None
+    if settings.initialisation.startswith("kaiming"):
+        options = {"nonlinearity": "leaky_relu" if settings.activation == "leakyrelu" else "relu"}
+    return fill(torch.empty(shape), generator=random, **options)
+
+
 def _change(base: Base, patch: Learned, net: str, settings: Settings, owner: Owner, layers: int) -> Change:
     """The change by which a net acts on the inputs of its layers.
 
@@ -171,7 +196,12 @@ def _change(base: Base, patch: Learned, net: str, settings: Settings, owner: Own
     sequence = members(width, settings)
     learned = tuple(patch.learned[name] for member in sequence for name in tensor_names(net, member))
     reused = width == _text_width(base)
-    add = partial(_forward, base, [(member.kind, len(member.shapes)) for member in sequence], 1 if reused else layers)
+    add: Callable[..., Tensor] = partial(
+        _forward, base, [(member.kind, len(member.shapes)) for member in sequence], 1 if reused else layers
+    )
+    if settings.dropout:
+        add = partial(_forward_dropping, patch, net, sequence, settings.dropout, add)
+        return Change(owner, add, learned, lambda: patch.strength, None, reused)
     kind = ("hypernetwork", settings.activation, *((member.kind, member.place) for member in sequence))
     return Change(owner, add, learned, lambda: patch.strength, kind, reused)
 
@@ -187,6 +217,21 @@ def _forward(base: Base, sequence: Sequence[tuple[str, int]], layers: int, x: Te
     y, left = x, iter(learned)
     for kind, count in sequence:
         y = _member(kind, y, [tensor.to(y.dtype) for tensor in islice(left, count)])
+    return y
+
+
+def _forward_dropping(
+    patch: Learned, net: str, sequence: Sequence[Member], share: float, plain: Callable[..., Tensor], x: Tensor,
+    *learned: Tensor,
+) -> Tensor:  # fmt: skip
+    """As `_forward`, with dropout before each Linear but the first, in steps of training."""
+    if patch.draw is None:
+        return plain(x, *learned)
+    y, left = x, iter(learned)
+    for member in sequence:
+        if member.kind == "linear" and member.place:
+            y = dropped(patch, f"{net}.{member.place}", share, y)
+        y = _member(member.kind, y, [tensor.to(y.dtype) for tensor in islice(left, len(member.shapes))])
     return y
 
 

@@ -4,8 +4,9 @@ A hook adds strength (alpha / rank) B A x to the layer's output W x (equation 3)
 peft's layers are not used: they would be modules to remove again, and their forward pass cannot train on some rows
 only. The tensor names and the metadata are those of peft and diffusers, so diffusers loads the file.
 
-Training is for LoRA alone. Its relatives can be attached too, to any layer of the denoiser and the text encoders; the
-tensors determine which layers change, and how (`adapters.py`).
+Its relatives (`algorithm`) are trained by the change dW of each weight. A file may have any of them on any layer of the
+denoiser and the text encoders; the tensors determine which layers change, and how (`patching/adapters.py`). Text
+encoders train at a rate of their own (`text_lr`), as in kohya's trainer.
 
 Dimensions: [rank, in] for A, [out, rank] for B, [..., in] for the layer's input x; convolutions have kernel dimensions.
 """
@@ -13,35 +14,44 @@ Dimensions: [rank, in] for A, [out, rank] for B, [..., in] for the layer's input
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Base, Change, Owner, generator
-from ..errors import OtherBaseError
+from ..base import Base, Owner, generator
+from ..errors import OtherBaseError, TriptychError
 from ..families import by_context_width
-from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, check_low_rank, misfit, scale_of
-from ..patching.low_rank import low_rank
-from ..patching.patch import Learned, Tensors
+from ..patching.adapter_changes import CHANGEABLE, change_for
+from ..patching.adapter_starts import FROZEN, STARTS
+from ..patching.adapters import Leaves, by_layer
+from ..patching.patch import ALL, Learned, Tensors
 from ..settings import setting
 from ..units import counted, listed
 from . import Depth, Method, Training
 
-CHANGEABLE = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
+TEXT = "text"  # the group of the parameters of text encoders
 
 
 @dataclass(frozen=True)
 class Settings(Training):
-    lr: float = setting(1e-4, "learning rate of AdamW", least=0)
+    lr: float = setting(1e-4, "learning rate of the optimiser", least=0)
+    algorithm: str = setting("lora", "the form of each layer's change", choices=tuple(STARTS))
     rank: int = setting(8, "rank of each layer's change", least=1)
     alpha: float = setting(8.0, "the change is scaled by alpha / rank", least=0)
+    rslora: bool = setting(False, "scale by alpha / sqrt(rank) in its place (arXiv:2312.03732)")
+    ranks: str = setting("", "other ranks by layer: PATTERN=RANK or PATTERN=RANK:ALPHA, ..., such as 'mid_block=16'")
     targets: str = setting("attention", "which layers change", choices=("attention", "attention+mlp"))
+    conv_rank: int = setting(0, "rank of the change of convolutions, 0: they do not change", least=0)
+    blocks: str = setting("", "a pattern that the path of a layer must contain, such as 'mid_block|up_blocks.1'")
+    text_lr: float = setting(0.0, "learning rate of the text encoders, 0: they do not change", least=0)
+    dropout: float = setting(
+        0.0, "share of each layer's input that a training step hides from the change", least=0, most=0.99
+    )
     identifier: str = setting("", "a rare word before the class word, such as 'sks'")
 
 
@@ -55,25 +65,40 @@ class Lora(Method[Settings]):
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()
 
+    def changes_text(self, settings: Settings) -> bool:
+        return settings.text_lr > 0
+
+    def rates(self, settings: Settings) -> Mapping[str, float]:
+        return {TEXT: settings.text_lr} if settings.text_lr else {}
+
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
-        """A is uniform in +-1 / sqrt(in), like the weight of a linear layer; B is zero."""
-        random, dtype = generator("start", seed), torch.get_default_dtype()
-        return {
-            name: torch.zeros(shape) if "lora_B" in name
-            else (2 * torch.rand(shape, generator=random, dtype=dtype) - 1) / shape[1] ** 0.5
-            for name, shape in _shapes(base, settings).items()
-        }  # fmt: skip
+        """Nothing changes yet. A layer whose scale is not alpha / rank has an alpha of its own."""
+        random = generator("start", seed)
+        found: Tensors = {}
+        for path, layer in _chosen(base, settings).items():
+            rank, alpha = _rank_of(path, layer, settings)
+            leaves = STARTS[settings.algorithm](cast(Tensor, layer.weight), rank, random)
+            if settings.algorithm != "ia3" and alpha / rank != settings.alpha / settings.rank:
+                leaves["alpha"] = torch.tensor(alpha)
+            found |= {f"{path}.{leaf}": tensor for leaf, tensor in leaves.items()}
+        return found
 
     def metadata(self, settings: Settings, tensors: Tensors) -> dict[str, str]:
-        """peft's configuration of each component. Path endings are enough for peft."""
-        layers: dict[str, list[str]] = {}
-        for path in by_layer(tensors):
+        """peft's configuration of each component, if all layers are LoRA. Path endings are enough for peft."""
+        layers: dict[str, dict[str, Leaves]] = {}
+        for path, leaves in by_layer(tensors).items():
             component, _, inner = path.partition(".")
-            layers.setdefault(component, []).append(inner.removeprefix("text_model."))
+            layers.setdefault(component, {})[inner.removeprefix("text_model.")] = leaves
+        if not all("lora_A.weight" in leaves for inside in layers.values() for leaves in inside.values()):
+            return {}
         adapter: dict[str, object] = {}
         for component, inside in layers.items():
-            config = {"r": settings.rank, "lora_alpha": settings.alpha, "target_modules": sorted(inside)}
-            adapter |= {f"{component}.{name}": value for name, value in config.items()}
+            config: dict[str, object] = {"r": settings.rank, "lora_alpha": settings.alpha}
+            config["target_modules"] = sorted(inside)
+            ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in inside.items()}
+            config["rank_pattern"] = {path: rank for path, rank in ranks.items() if rank != settings.rank}
+            config["alpha_pattern"] = {path: float(one["alpha"]) for path, one in inside.items() if "alpha" in one}
+            adapter |= {f"{component}.{name}": value for name, value in config.items() if value not in ({}, None)}
         return {"lora_adapter_metadata": json.dumps(adapter)}
 
     def not_used(self, base: Base, tensors: Tensors) -> list[str]:
@@ -85,7 +110,7 @@ class Lora(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        patch, layers = Learned(tensors, strength, base.device), _changeable(base)
+        patch, layers = Learned(tensors, strength, base.device, _group_of(settings)), _changeable(base)
         with ExitStack() as undo:
             try:
                 lacking = _lacking(base, tensors, layers)
@@ -93,63 +118,11 @@ class Lora(Method[Settings]):
                     if path in lacking:
                         continue
                     layer = layers[path]
-                    change = _change(patch, path, layer, leaves, settings.alpha, owner)
+                    change = change_for(patch, path, layer, leaves, settings.alpha, owner, settings.dropout)
                     undo.enter_context(base.changes.on(layer, "gives", change))
             except OtherBaseError as error:
                 raise OtherBaseError(f"{error.detail}{_made_for(base, tensors)}") from error
             yield patch
-
-
-def _change(patch: Learned, path: str, layer: nn.Module, leaves: Leaves, alpha: float, owner: Owner) -> Change:
-    algorithm = algorithm_of(path, leaves)
-    if algorithm.name != "LoRA" or {"dora_scale", "lora_mid.weight", "diff_b"} & leaves.keys():
-        return Change(owner, _whole(path, layer, leaves, alpha), (), lambda: patch.strength)
-    check_low_rank(path, leaves, cast(Tensor, layer.weight))
-    scale = scale_of(algorithm, leaves, alpha)
-    pair = leaves["lora_A.weight"], leaves["lora_B.weight"]
-    if isinstance(layer, nn.Conv2d):
-        return Change(owner, partial(_low_rank_convolution, layer), pair, lambda: patch.strength * scale)
-    if all(tensor.dim() == 2 for tensor in pair):
-        return Change(owner, low_rank, pair, lambda: patch.strength * scale, kind="lora")
-    return Change(owner, _flat_low_rank, pair, lambda: patch.strength * scale)
-
-
-def _flat_low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """As `low_rank`, for tools that store a linear layer's A as a convolution's, [rank, in, 1, 1]."""
-    return low_rank(x, a.flatten(1), b.flatten(1))
-
-
-def _low_rank_convolution(layer: nn.Conv2d, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return F.conv2d(_convolved(layer, x, a), b.reshape(*b.shape[:2], 1, 1).to(x.dtype))
-
-
-def _whole(path: str, layer: nn.Module, leaves: Leaves, alpha: float) -> Callable[[Tensor], Tensor]:
-    """The change of the output, by dW. dW is computed when the patch opens, and again when a patch below changes W."""
-    weight = cast(Tensor, layer.weight)
-    made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)  # kept, so that its address is not reused
-    bias = next((leaf for leaf in BIASES if leaf in leaves), None)
-    if bias is not None and leaves[bias].shape != weight.shape[:1]:
-        raise misfit(path, bias, leaves, weight)
-
-    def cast_to(x: Tensor) -> tuple[Tensor, Tensor | None]:
-        nonlocal made_of, change
-        if made_of.data_ptr() != weight.data_ptr():
-            with torch.inference_mode(False):
-                made_of, change = weight.detach(), change_of(path, leaves, weight, alpha)
-        return change.to(x.dtype), None if bias is None else leaves[bias].to(x.dtype)
-
-    if isinstance(layer, nn.LayerNorm):
-        return lambda x: F.layer_norm(x, layer.normalized_shape, *cast_to(x), layer.eps)
-    if isinstance(layer, nn.GroupNorm):
-        return lambda x: F.group_norm(x, layer.num_groups, *cast_to(x), layer.eps)
-    if isinstance(layer, nn.Conv2d):
-        return lambda x: _convolved(layer, x, *cast_to(x))
-    return lambda x: F.linear(x, *cast_to(x))
-
-
-def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    shaped = weight.reshape(len(weight), *layer.weight.shape[1:]).to(x.dtype)
-    return F.conv2d(x, shaped, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def _changeable(base: Base) -> dict[str, nn.Module]:
@@ -189,14 +162,75 @@ def _made_for(base: Base, tensors: Tensors) -> str:
     return f" (it is for {made.title}, and this base is {named})" if made else ""
 
 
-def _layers(base: Base, settings: Settings) -> list[tuple[str, nn.Linear]]:
-    ends = [end for group in settings.targets.split("+") for end in base.denoiser.layers[group]]
-    return base.denoiser.chosen(tuple(ends))
+def _group_of(settings: Settings) -> Callable[[str], str]:
+    """The group of a tensor: the text encoders' have a rate of their own."""
+
+    def group_of(name: str) -> str:
+        if name.endswith(tuple(f".{leaf}" for leaf in FROZEN)):
+            return ""
+        return TEXT if settings.text_lr and name.startswith("text_encoder") else ALL
+
+    return group_of
 
 
-def _shapes(base: Base, settings: Settings) -> dict[str, torch.Size]:
-    shapes, component = {}, base.denoiser.name
-    for path, layer in _layers(base, settings):
-        shapes[f"{component}.{path}.lora_A.weight"] = torch.Size([settings.rank, layer.in_features])
-        shapes[f"{component}.{path}.lora_B.weight"] = torch.Size([layer.out_features, settings.rank])
-    return shapes
+def _chosen(base: Base, settings: Settings) -> dict[str, nn.Module]:
+    """The layers that the settings choose: of the denoiser, then of the text encoders if these are trained.
+
+    Raises:
+        TriptychError: there is no such layer, or a pattern is not a regular expression.
+    """
+    kinds = [*settings.targets.split("+"), *(["convolution"] if settings.conv_rank else [])]
+    layers, denoiser = _changeable(base), base.denoiser.layers
+    ends = {base.denoiser.name: tuple(end for kind in kinds for end in denoiser.get(kind, ()))}
+    if settings.text_lr:
+        ends |= {text.name: tuple(end for kind in kinds for end in text.layers.get(kind, ())) for text in base.texts}
+    if settings.conv_rank and "convolution" not in denoiser:
+        raise TriptychError(f"lora: the denoiser of {base.family.title} has no convolutions for conv_rank")
+    pattern = _pattern(settings.blocks)
+    found = {
+        path: layer
+        for part, own in ends.items()
+        for path, layer in layers.items()
+        if path.startswith(f"{part}.") and path.endswith(own) and pattern.search(path)
+    }
+    for part in ends:
+        if not any(path.startswith(f"{part}.") for path in found):
+            raise TriptychError(f"lora: no layer of the {part} has a path that contains {settings.blocks!r}")
+    return found
+
+
+def _rank_of(path: str, layer: nn.Module, settings: Settings) -> tuple[int, float]:
+    """The rank and the alpha of a layer. The first pattern of `ranks` that its path contains decides."""
+    rank, alpha = settings.rank, settings.alpha
+    if isinstance(layer, nn.Conv2d):
+        rank = settings.conv_rank or rank
+    for pattern, own, scale in _patterns(settings.ranks):
+        if pattern.search(path):
+            rank, alpha = own, alpha if scale is None else scale
+            break
+    return rank, alpha * rank**0.5 if settings.rslora else alpha
+
+
+def _patterns(text: str) -> list[tuple[re.Pattern[str], int, float | None]]:
+    """
+    Raises:
+        TriptychError: the text is not of the form PATTERN=RANK:ALPHA, ...
+    """
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        pattern, _, numbers = part.rpartition("=")
+        rank, colon, alpha = numbers.partition(":")
+        try:
+            found.append((_pattern(pattern), int(rank), float(alpha) if colon else None))
+        except ValueError:
+            found.append((_pattern(""), 0, None))
+        if not pattern or found[-1][1] < 1:
+            raise TriptychError(f"lora: ranks are written as PATTERN=RANK or PATTERN=RANK:ALPHA, not {part!r}")
+    return found
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise TriptychError(f"lora: {text!r} is not a regular expression: {error}") from error

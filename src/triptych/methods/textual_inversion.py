@@ -27,17 +27,23 @@ from . import Depth, Method, Training
 
 @dataclass(frozen=True)
 class Settings(Training):
-    lr: float = setting(5e-3, "learning rate of AdamW", least=0)
+    lr: float = setting(5e-3, "learning rate of the optimiser", least=0)
     vectors: int = setting(2, "vectors (tokens) the word is made of", least=1)
     token: str = setting("<concept>", "the new word")
-    start_word: str = setting("", "the known word it starts from; empty: the concept's class word")
+    start_word: str = setting(
+        "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
+    )
+    length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
 
 
 class Word(Learned):
     """A learned word, or a word in training."""
 
-    def __init__(self, tensors: Tensors, strength: float, device: torch.device, start: Tensors) -> None:
+    def __init__(
+        self, tensors: Tensors, strength: float, device: torch.device, start: Tensors, fixed: bool = False
+    ) -> None:
         self.start = start  # by tensor name; empty if no start word is recorded
+        self.fixed = fixed  # whether training leaves the length of each vector as it starts
         super().__init__(tensors, strength, device)
 
     def set_strength(self, strength: float) -> None:
@@ -50,8 +56,20 @@ class Word(Learned):
 
     def rows(self, name: str) -> Tensor:
         """The word's vectors [vectors, width] in one text encoder, at the current strength."""
-        rows = self.learned[name]
+        rows = self._of_length(name)
         return rows if self.strength == 1 or not self.start else torch.lerp(self.start[name], rows, self.strength)
+
+    def _of_length(self, name: str) -> Tensor:
+        """The vectors; in training of fixed length, with that of the start word."""
+        rows = self.learned[name]
+        if not self.fixed or self.draw is None:
+            return rows
+        unit: Tensor = F.normalize(rows, dim=-1)
+        scaled: Tensor = unit * torch.linalg.vector_norm(self.start[name], dim=-1, keepdim=True)
+        return scaled
+
+    def tensors(self) -> Tensors:
+        return {name: self._of_length(name) for name in self.learned}
 
 
 class ExtendedEmbedding(nn.Module):
@@ -115,7 +133,7 @@ class TextualInversion(Method[Settings]):
     ) -> Iterator[Word]:
         first = next(iter(tensors.values()), torch.empty(0))
         check_fit("embedding", tensors, {t.embedding: torch.Size([len(first), t.width]) for t in base.texts})
-        word = Word(tensors, strength, base.device, _start(base, settings))
+        word = Word(tensors, strength, base.device, _start(base, settings), settings.length == "fixed")
         with ExitStack() as undo:
             for text in base.texts:
                 undo.enter_context(_extended(base, text, word, settings.token, owner))
@@ -152,16 +170,18 @@ def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> I
 def _start(base: Base, settings: Settings) -> Tensors:
     """The start word's vectors, float32 [vectors, width], for each text encoder; empty without a start word.
 
-    There is one vector per token. The last token is repeated to fill up.
+    There is one vector per token of the word, or of several words in turn, each the mean of its tokens. The last one is
+    repeated to fill up.
     """
-    if not settings.start_word:
-        return {}
+    words = [word.strip() for word in settings.start_word.split(",") if word.strip()]
     rows = {}
     for text in base.texts:
-        ids = text.spell([settings.start_word])[0]
-        if not ids:
+        spelled = [ids for ids in text.spell(words) if ids] if words else []
+        if not spelled:
             return {}
-        taken = torch.tensor((ids + ids[-1:] * settings.vectors)[: settings.vectors], device=base.device)
         with torch.no_grad():
-            rows[text.embedding] = text.table(taken)
+            each = [text.table(torch.tensor(ids, device=base.device)) for ids in spelled]
+        found = each[0] if len(each) == 1 else torch.stack([vectors.mean(dim=0) for vectors in each])
+        taken = torch.arange(settings.vectors).clamp(max=len(found) - 1).to(base.device)
+        rows[text.embedding] = found[taken]
     return {name: row.float() if row.dtype is not torch.float64 else row.clone() for name, row in rows.items()}

@@ -250,11 +250,12 @@ def scale_of(algorithm: Algorithm, leaves: Leaves, alpha: float | None) -> float
 def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) -> Tensor:
     """The change dW of a layer's weight, in the precision of its tensors and with the weight's shape.
 
+    Gradients reach those of the tensors that require them.
+
     Raises:
         TriptychError: the tensors do not fit the weight's shape.
     """
     algorithm = algorithm_of(path, leaves)
-    leaves = {leaf: tensor.detach() for leaf, tensor in leaves.items()}
     weight = weight.detach().to(next(iter(leaves.values())).dtype)
     if algorithm.change is lora and "lora_mid.weight" not in leaves:
         check_low_rank(path, leaves, weight)
@@ -302,6 +303,6 @@ def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     changed = weight + change
     axis = 0 if magnitude.shape[0] == len(weight) else 1
     others = [i for i in range(weight.dim()) if i != axis]
-    size = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+    size = torch.linalg.vector_norm(changed.detach(), dim=others, keepdim=True)  # a constant to gradients, section 4.3
     moved: Tensor = changed * (magnitude.reshape(size.shape) / size) - weight
     return moved

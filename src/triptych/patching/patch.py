@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -25,15 +25,30 @@ class Patch(Protocol):
         """The tensors that an artifact keeps."""
         ...
 
+    def begin(self, *draw: object) -> None:
+        """Begin a step of training. What is random in the patch, such as dropout, depends on `draw` alone."""
+        ...
+
     def set_strength(self, strength: float) -> None:
         """Set the strength: 0 is the base bit for bit, 1 the change as learned. The patch must be open."""
         ...
 
 
 class Learned:
-    """A patch with its own float32 tensors beside the base. Its hooks read `strength` at every call."""
+    """A patch with its own float32 tensors beside the base. Its hooks read `strength` at every call.
 
-    def __init__(self, tensors: Tensors, strength: float, device: torch.device) -> None:
+    `group_of` gives the group of a tensor by its name; "" for one that is not trained.
+    """
+
+    def __init__(
+        self,
+        tensors: Tensors,
+        strength: float,
+        device: torch.device,
+        group_of: Callable[[str], str] = lambda name: ALL,
+    ) -> None:
+        self.group_of = group_of
+        self.draw: tuple[object, ...] | None = None  # of the current step of training
         self.learned = {
             name: tensor.detach().to(device, _master(tensor), copy=True) for name, tensor in tensors.items()
         }
@@ -41,17 +56,24 @@ class Learned:
         self.set_strength(strength)
 
     def parameters(self) -> Mapping[str, Sequence[Tensor]]:
-        return {ALL: list(self.learned.values())}
+        groups: dict[str, list[Tensor]] = {}
+        for name, tensor in self.learned.items():
+            if group := self.group_of(name):
+                groups.setdefault(group, []).append(tensor)
+        return groups
 
     def tensors(self) -> Tensors:
         return self.learned
+
+    def begin(self, *draw: object) -> None:
+        self.draw = draw
 
     def set_strength(self, strength: float) -> None:
         self.strength = strength
 
 
 def _master(tensor: Tensor) -> torch.dtype:
-    return tensor.dtype if tensor.dtype is torch.float64 else torch.float32
+    return tensor.dtype if tensor.dtype in (torch.float64, torch.bool) else torch.float32
 
 
 def check_fit(what: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:

@@ -27,17 +27,23 @@ class Moved:
     difference: Tensors  # empty while it is trained
     strength: float
     pile: list[Moved]
+    groups: Mapping[str, str]  # by name, where it is not the only one
     beside: Sequence[nn.Parameter] = ()  # of norms whose other weights move: float32 too while those are trained
     below: Tensors = field(default_factory=dict)
     _beside: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
 
     def parameters(self) -> Mapping[str, Sequence[Tensor]]:
-        return {} if self.difference else {ALL: list(self.weights.values())}
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name, weight in () if self.difference else self.weights.items():
+            groups.setdefault(self.groups.get(name, ALL), []).append(weight)
+        return groups
 
     def tensors(self) -> Tensors:
         return self.difference or {
             name: (weight.detach().float() - self.below[name].float()).half() for name, weight in self.weights.items()
         }
+
+    def begin(self, *draw: object) -> None: ...
 
     def set_strength(self, strength: float) -> None:
         self.difference = self.tensors()
@@ -81,9 +87,17 @@ def _beside(base: Base, weights: Mapping[str, nn.Parameter]) -> list[nn.Paramete
 
 @contextmanager
 def moved(
-    base: Base, method: str, weights: Mapping[str, nn.Parameter], tensors: Tensors, strength: float, owner: Owner
+    base: Base,
+    method: str,
+    weights: Mapping[str, nn.Parameter],
+    tensors: Tensors,
+    strength: float,
+    owner: Owner,
+    groups: Mapping[str, str] | None = None,
 ) -> Iterator[Moved]:
     """Add a difference to some of the base's weights, by their names in the artifact. Without tensors it is trained.
+
+    `groups` are the groups of parameters by name, where there are several.
 
     Raises:
         TriptychError: an owner is given, or the difference is of other weights.
@@ -94,7 +108,7 @@ def moved(
         )
     if tensors:
         check_fit(f"{method} difference", tensors, {name: weight.shape for name, weight in weights.items()})
-    patch = Moved(dict(weights), tensors, strength, base.pile, _beside(base, weights))
+    patch = Moved(dict(weights), tensors, strength, base.pile, groups or {}, _beside(base, weights))
     patch.enter()
     base.pile.append(patch)
     try:

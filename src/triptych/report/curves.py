@@ -30,7 +30,9 @@ class Curve:
 def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
     """One plot per method, all on the same loss axis. A method without a logged loss has none."""
     runs = {name: [trial for trial in reading.trials if trial.method == name] for name in methods}
-    smooth = {name: [_smooth(trial) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()}
+    smooth = {
+        name: [smooth(trial.losses) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()
+    }
     fixed = {name: [trial.fixed for trial in trials if len(trial.fixed) > 1] for name, trials in runs.items()}
     lines_of = {name: [*smooth[name], *fixed[name]] for name in runs}
     losses = [loss for lines in lines_of.values() for line in lines for _, loss in line]
@@ -75,17 +77,17 @@ def _change(name: str, lines: Sequence[Line]) -> str:
     return f"; {name} from {first:.3g} to {last:.3g}"
 
 
-def _smooth(trial: Trial, points: int = 80) -> list[tuple[int, float]]:
+def smooth(curve: Line, points: int = 80) -> list[tuple[int, float]]:
     """The running mean over a tenth of the run, since single losses are mostly noise.
 
     Args:
         points: the number of steps kept is about this.
     """
-    losses = [loss for _, loss in trial.losses]
+    losses = [loss for _, loss in curve]
     window = max(len(losses) // 10, 1)
     means = [
         (step, sum(losses[max(index - window + 1, 0) : index + 1]) / min(index + 1, window))
-        for index, (step, _) in enumerate(trial.losses)
+        for index, (step, _) in enumerate(curve)
         if index >= window - 1
     ]
     return list(islice(means, 0, None, max(len(means) // points, 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..methods import Training, method_named
 from ..records import Log, TrialRecord
 from ..training.fit import Fitted, Trial, fit
 from ..training.loop import Stopped
+from ..training.sharing import joint_passes
 from .layout import key
 from .progress import steps_of
 from .work import Work
@@ -87,7 +88,8 @@ def runs(work: Work) -> list[Run]:
 
 def train_all(work: Work, wanted: Sequence[Run]) -> None:
     """Run the trainings that are missing. A failure is recorded and does not stop the others."""
-    passes = list(_passes([run for run in wanted if not run.done], work.base.description.drawing.rows))
+    missing = sorted((run for run in wanted if not run.done), key=lambda run: run.replicate)
+    passes = list(joint_passes(missing, work.base.description.drawing.rows))
     _clear_states(work, keep={_state(work, joint) for joint in passes})
     work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
     for joint in passes:
@@ -105,27 +107,6 @@ def _clear_states(work: Work, keep: Collection[Path] = ()) -> None:
     """Delete states that no pass will resume: the pass failed, or its runs are now grouped differently."""
     for path in set(work.layout.trials.glob("state-*.pt")) - set(keep):
         path.unlink()
-
-
-def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
-    """Group runs into joint passes of at most `most` rows per step. A method that cannot share a pass has its own."""
-    together: list[Run] = []
-    for run in sorted(wanted, key=lambda run: run.replicate):
-        if _trains_alone(run):
-            continue
-        rows = sum(other.settings.batch for other in [*together, run])
-        if together and rows > most:
-            yield together
-            together = []
-        together.append(run)
-    if together:
-        yield together
-    yield from ([run] for run in wanted if _trains_alone(run))
-
-
-def _trains_alone(run: Run) -> bool:
-    """Whether a run needs its own pass. A run without steps has nothing to share."""
-    return not run.steps or not method_named(run.method).shares_a_pass
 
 
 def _train(work: Work, joint: Sequence[Run]) -> None:
@@ -178,6 +159,7 @@ def provenance(base: Base, concept: Concept, says: str, seed: int) -> dict[str, 
         "says": says, "base": Path(base.name).name, "family": base.description.family,
         "base_fingerprint": base.identity, "pictures": concept.digest, "seed": str(seed),
         "prediction": base.process.prediction, "resolution": str(base.resolution),
+        "kind": concept.kind, "class_word": concept.class_word, "token": concept.token,
         "precision": str(base.dtype).removeprefix("torch."), "pictures_count": str(len(concept.pictures)),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "triptych_version": __version__, "torch": str(torch.__version__),

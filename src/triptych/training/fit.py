@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..patching.patch import Patch, Tensors
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
 from .loop import Progress, StopEarly, train
+from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
 from .state import MadeFrom
 
@@ -63,11 +64,16 @@ def fit(
     every: int = 50,
     progress: Progress | None = None,
     stop_early: StopEarly | None = None,
+    watch: Watch | None = None,
+    most_rows: int | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
+    on: Sequence[Part] = (),
 ) -> list[Fitted]:
     """Train all trials in one pass. The result of each is as if it had been trained alone.
 
     `stop_early` is called with every evaluation of fixed-batch losses, by owner. It returns the owners that stop early.
-    For `state`, `made_from`, `every` and `progress` see `train`.
+    `watch` is called with every moment of the training, while the patches are open. `on` are artifacts that stay
+    attached. For the others see `train`.
 
     Raises:
         TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
@@ -81,20 +87,19 @@ def fit(
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     others = [trial for i, trial in enumerate(trials) if i not in computed]
-    trained = iter(_train(base, others, state, made_from, every, progress, stop_early) if others else ())
+    options: dict[str, Any] = {
+        "state": state, "made_from": made_from, "every": every, "progress": progress, "stop_early": stop_early,
+        "most_rows": most_rows, "note": note,
+    }  # fmt: skip
+    trained = iter(_train(base, others, on, watch, options) if others else ())
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
 
 
 def _train(
-    base: Base,
-    trials: Sequence[Trial],
-    state: Path | None,
-    made_from: MadeFrom | None,
-    every: int,
-    progress: Progress | None,
-    stop_early: StopEarly | None,
+    base: Base, trials: Sequence[Trial], on: Sequence[Part], watch: Watch | None, options: Mapping[str, Any]
 ) -> list[Fitted]:
     for trial in trials:
+        check(trial.settings, trial.method)
         refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
     sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
     starts = [
@@ -102,16 +107,19 @@ def _train(
     ]
     began = time.perf_counter()
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
-    with compose(base, *parts) as patches:
+    with compose(base, *on, *parts) as opened:
+        patches = opened[len(on) :]
         jobs = [_job(base, *args) for args in zip(trials, patches, sources, strict=True)]
-        train(base, jobs, state=state, made_from=made_from, every=every, progress=progress, stop_early=stop_early)
+        pairs = list(zip(jobs, patches, strict=True))
+        train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
         seconds = time.perf_counter() - began
-        return [_fitted(job, patch, seconds) for job, patch in zip(jobs, patches, strict=True)]
+        return [_fitted(job, patch, seconds) for job, patch in pairs]
 
 
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
+    process = base.process.zero_terminal() if trial.settings.zero_snr else base.process
     return Job(
-        trial.owner, patch.parameters(), sources, trial.settings, trial.seed,
+        trial.owner, patch.parameters(), sources, process, trial.settings, trial.seed, patch.begin,
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
@@ -125,20 +133,16 @@ def _is_in_text(base: Base, patch: Patch) -> bool:
 
 
 def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
-    check(trial.settings, trial.method)
     if not trial.settings.fixed_every:
         return None
     phrase = trial.kind.phrase(trial.settings, trial.class_word)
     batch = fixed_batch(trial.held_out or trial.examples, phrase, base.process)
-    return FixedLoss(batch, trial.settings, partial(_kept, patch))
+    return FixedLoss(batch, trial.settings, partial(kept, patch))
 
 
 def _fitted(job: Job, patch: Patch, seconds: float) -> Fitted:
     curve = job.fixed.curve if job.fixed else []
     if job.fixed and job.fixed.best:
         return Fitted(job.fixed.best, job.losses, curve, job.fixed.best_step, seconds, job.failure)
-    return Fitted(_kept(patch), job.losses, curve, len(job.losses), seconds, job.failure)
-
-
-def _kept(patch: Patch) -> Tensors:
-    return {name: tensor.detach().cpu().clone() for name, tensor in patch.tensors().items()}
+    with job.as_kept():
+        return Fitted(kept(patch), job.losses, curve, len(job.losses), seconds, job.failure)

@@ -93,11 +93,15 @@ class FixedLoss:
 
 
 def check(training: Training, method: str) -> None:
-    """Check that settings which decide by the fixed-batch loss also compute it.
+    """Check that the settings go together.
 
     Raises:
-        TriptychError: they do not.
+        TriptychError: they decide by the fixed-batch loss and do not compute it, or weight the loss twice.
     """
+    if training.min_snr and training.debiased:
+        raise TriptychError(f"{method}: min_snr and debiased are two weightings of one loss; give one of them")
+    if training.rescue and (training.rescue <= 1 or not training.fixed_every):
+        raise TriptychError(f"{method}: rescue goes by the fixed-batch loss: it is above 1, and fixed_every 1 or more")
     if training.chooses and not training.fixed_every:
         raise TriptychError(
             f"{method}: keep=best and patience go by the fixed-batch loss, so fixed_every must be 1 or more"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from ..base import Owner, Process, generator
+from ..base import Owner, Process
 from ..data.examples import Batch, Source
 from ..methods import Training
+from .draws import EMPTY, draw
 from .fixed_loss import FixedLoss
+from .optimizers import kept_in_place, optimizer_for
+from .rescue import Rescue
+from .schedules import learning_rate
 
 
 @dataclass
@@ -22,33 +27,48 @@ class Job:
 
     Attributes:
         groups: the parameters by the name of their group.
-        sources: what training samples its rows from.
+        sources: what training samples its rows from, with the rows of a pass.
+        begin: called at each step, with all that its random draws depend on.
+        process: the noise process that it trains on.
         text_is_fixed: the patch does not change how prompts are encoded, so each is encoded once.
         fixed: the fixed-batch loss, if it is computed.
         rates: group -> learning rate, for groups that do not use `training.lr`.
         losses: of each step done.
+        averages: the moving averages of the parameters, if `training.ema` asks for them.
         failure: why the job failed.
+        rescue: its last good state, if `training.rescue` asks for one.
+        said: sentences for the user.
         stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
     owner: Owner
     groups: Mapping[str, Sequence[Tensor]]
     sources: Sequence[Source]
+    process: Process
     training: Training
     seed: int
+    begin: Callable[..., None] = lambda *draw: None
     text_is_fixed: bool = True
     fixed: FixedLoss | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
+    averages: list[Tensor] = field(default_factory=list)
     failure: str | None = None
     stopped_early: bool = False
+    rescue: Rescue = field(init=False)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("nothing to train: the patch has no parameters")
         if unknown := self.rates.keys() - self.groups.keys():
             raise ValueError(f"a learning rate for {sorted(unknown)}, where the groups are {sorted(self.groups)}")
-        self.optimizer = adamw(self.groups, self.training)
+        passes = self.training.accumulate
+        self.sources = [replace(source, batch=source.batch * passes) for source in self.sources]
+        self.optimizer = optimizer_for(self.groups, self.training)
+        self.rescue = Rescue(self.training.rescue)
+        if self.training.ema:
+            self.averages = [parameter.detach().clone() for parameter in self.parameters]
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -56,31 +76,44 @@ class Job:
 
     @property
     def rows(self) -> int:
+        """The rows of a step, of all its passes."""
         return sum(source.batch for source in self.sources)
 
     @property
     def prompts(self) -> list[str]:
         """All distinct prompts that the job can use."""
         fixed = self.fixed.batch.prompts if self.fixed else []
-        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed)))
+        empty = [EMPTY] if self.training.drop_captions else []
+        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed, empty)))
 
     def runs_at(self, step: int) -> bool:
         over = self.stopped_early or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
         return step < self.training.steps and not over
 
-    def draw(self, step: int, process: Process) -> Batch:
+    def draw(self, step: int) -> Batch:
         """Draw the rows of a step. They depend on the seed and the step alone, not on the method or on other jobs."""
-        drawn = [draw_rows(source, self.seed, step, process) for source in self.sources]
-        return Batch(
-            list(chain(*(batch.examples for batch in drawn))), list(chain(*(batch.noise for batch in drawn))),
-            torch.cat([batch.times for batch in drawn]), list(chain(*(batch.prompts for batch in drawn))),
-        )  # fmt: skip
+        self.begin(self.seed, step)
+        return draw(self.sources, self.training, self.seed, step, self.process)
 
-    def loss(self, squared: Tensor) -> Tensor:
-        """The sum over the sources of weight x mean squared error, from this job's squared errors [rows]."""
-        parts = squared.split([source.batch for source in self.sources])
-        means = [source.weight * part.mean() for source, part in zip(self.sources, parts, strict=True)]
-        return torch.stack(means).sum()
+    def loss(self, errors: Tensor, times: Tensor, rows: range) -> Tensor:
+        """The share of some of the step's rows in its loss: the sum over the sources of weight x mean error.
+
+        Args:
+            errors: of these rows.
+            times: of these rows.
+            rows: their indices among the rows of the step.
+        """
+        if self.training.min_snr:
+            errors = errors * self.process.weights(times, self.training.min_snr)
+        elif self.training.debiased:
+            errors = errors * self.process.debiased(times)
+        parts, end = [], 0
+        for source in self.sources:
+            first, end = end, end + source.batch
+            own = errors[max(first, rows.start) - rows.start : max(end - rows.start, 0)]
+            if len(own):
+                parts.append(source.weight * (own.sum() / source.batch))
+        return torch.stack(parts).sum()
 
     def step(self, step: int, loss: float, scaler: torch.amp.GradScaler) -> None:
         """Clip the gradients and update the parameters. If the loss is not finite, record a failure instead."""
@@ -89,26 +122,49 @@ class Job:
             scaler.unscale_(self.optimizer)
             clip(self.parameters, self.training.clip)
             scaler.step(self.optimizer)
-        else:
+        elif not self.go_back():
             self.failure = f"its loss stopped being a number at step {step + 1}; try a lower learning rate"
         self.optimizer.zero_grad(set_to_none=True)
+        self.stepped(loss)
+
+    def looked_at(self, done: int, loss: float) -> None:
+        """Take the fixed-batch loss after `done` steps. Where it shows a collapse, go back to the last good state."""
+        if not self.training.rescue:
+            return
+        if self.rescue.is_good(loss):
+            self.rescue.keep(done, loss, self.parameters, self.optimizer)
+        elif not self.go_back():
+            self.failure = f"it collapsed again at step {done}; try a lower learning rate"
+
+    def go_back(self) -> bool:
+        """Go back to the last good state, if there is one, and say so."""
+        said = self.rescue.go_back(self.parameters, self.optimizer)
+        if said:
+            self.said.append(f"{self.owner}: {said}" if self.owner else said)
+        return bool(said)
+
+    @torch.no_grad()
+    def stepped(self, loss: float) -> None:
+        """Record the loss of a step that is done, and follow the parameters with their averages.
+
+        The decay rises to `training.ema` over the first steps, as (1 + n) / (10 + n), so the start is soon forgotten.
+        """
         self.losses.append(loss)
+        if self.averages and self.failure is None:
+            done = len(self.losses)
+            decay = min(self.training.ema, (1 + done) / (10 + done))
+            torch._foreach_lerp_(self.averages, [each.detach() for each in self.parameters], 1 - decay)
+
+    @contextmanager
+    def as_kept(self) -> Iterator[None]:
+        """Inside the block the parameters have the values that the artifact keeps, such as their averages."""
+        with kept_in_place(self.optimizer, self.parameters, self.averages):
+            yield
 
     def set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the learning rates of a step. The optimiser's groups have the names of this job's groups."""
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(self.training, step, self.rates.get(group["name"]))
-
-
-def adamw(groups: Mapping[str, Sequence[Tensor]], training: Training) -> torch.optim.AdamW:
-    """AdamW over named groups of parameters, fused if the device supports it."""
-    first = next(iter(chain(*groups.values())))
-    return torch.optim.AdamW(
-        [{"params": list(group), "name": name} for name, group in groups.items()],
-        lr=training.lr,
-        weight_decay=training.weight_decay,
-        fused=first.device.type in ("cpu", "cuda") and first.is_floating_point(),
-    )
+            group["lr"] = learning_rate(self.training, step, self.rates.get(group["name"])) * self.rescue.slower
 
 
 def clip(parameters: Iterable[Tensor], most: float) -> None:
@@ -117,34 +173,3 @@ def clip(parameters: Iterable[Tensor], most: float) -> None:
     norm = torch.nn.utils.get_total_norm(gradients)
     if not bool(most / (norm + 1e-6) >= 1):
         torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
-
-
-def learning_rate(training: Training, step: int, rate: float | None = None) -> float:
-    """The learning rate of a step: linear warm-up times a constant or a cosine to zero (arXiv:1608.03983, equation 5).
-
-    `rate` is the peak; by default `training.lr`.
-    """
-    rise = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
-    fall = 0.5 + 0.5 * math.cos(math.pi * step / training.steps) if training.schedule == "cosine" else 1.0
-    return (training.lr if rate is None else rate) * rise * fall
-
-
-def draw_rows(source: Source, seed: int, step: int, process: Process) -> Batch:
-    """Draw the rows of a source at a step: pictures in shuffled epochs, new noise, times by the noise process."""
-    count, first = len(source.examples), step * source.batch
-    orders: dict[int, list[int]] = {}
-    chosen = []
-    for place in range(first, first + source.batch):
-        epoch, position = divmod(place, count)
-        if epoch not in orders:
-            random = generator("order", source.purpose, seed, epoch)
-            orders[epoch] = torch.randperm(count, generator=random).tolist()
-        chosen.append(orders[epoch][position])
-    random = generator("train", source.purpose, seed, step)
-    rows = [source.examples[i] for i in chosen]
-    first_latent = rows[0].latent
-    sizes = [row.latent.numel() for row in rows]
-    drawn = torch.randn(sum(sizes), generator=random, dtype=first_latent.dtype).to(first_latent.device).split(sizes)
-    noise = [part.view(row.latent.shape) for part, row in zip(drawn, rows, strict=True)]
-    times = process.times(source.batch, random).to(first_latent.device)
-    return Batch(rows, noise, times, [source.prompts[i] for i in chosen])

@@ -6,7 +6,7 @@ Dimensions: J jobs, R rows of all jobs together.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,12 +18,14 @@ from ..base import Base, Conditioning, Owner
 from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
 from .job import Job
-from .loss import squared_errors
+from .loss import Objective, errors_of
+from .passes import Passes, Piece
 from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
 
 PROMPTS = 64  # in one call of the text encoder, where training does not change it
 Progress = Callable[[int, int], None]  # steps done, steps in all
+Watch = Callable[[int], None]  # steps done
 StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
 
@@ -67,14 +69,32 @@ class Encodings:
         )
 
 
-def losses_of(base: Base, jobs: Sequence[Job], encodings: Encodings, step: int) -> Tensor:
-    """The loss of each job [J]."""
-    batches = [job.draw(step, base.process) for job in jobs]
-    errors = squared_errors(base, [job.owner for job in jobs], batches, encodings.of(jobs, batches))
-    return torch.stack([
-        job.loss(squared * base.process.weights(times, job.training.min_snr) if job.training.min_snr else squared)
-        for job, (squared, times) in zip(jobs, errors, strict=True)
-    ])  # fmt: skip
+def losses_of(
+    base: Base, pieces: Sequence[Piece], drawn: Mapping[int, Batch], encodings: Encodings
+) -> list[tuple[Job, Tensor]]:
+    """The jobs of a pass, and the share of each piece in the loss of its job's step.
+
+    `drawn` are the rows of the step, by the id of their job.
+    """
+    jobs = [job for job, _ in pieces]
+    batches = [drawn[id(job)][rows.start : rows.stop] for job, rows in pieces]
+    objectives = [Objective(job.process, job.training.huber) for job in jobs]
+    errors = errors_of(base, [job.owner for job in jobs], batches, objectives, encodings.of(jobs, batches))
+    shares = zip(pieces, batches, errors, strict=True)
+    return [(job, job.loss(own, batch.times, rows)) for (job, rows), batch, own in shares]
+
+
+def gradients_of(
+    base: Base, jobs: Sequence[Job], encodings: Encodings, passes: Passes, scaler: torch.amp.GradScaler, step: int
+) -> list[float]:
+    """Add the gradients of a step, pass by pass. Returns the loss of each job."""
+    drawn, losses = {id(job): job.draw(step) for job in jobs}, {id(job): 0.0 for job in jobs}
+    for pieces in passes.of(jobs):
+        shares = losses_of(base, pieces, drawn, encodings)
+        scaler.scale(torch.stack([share for _, share in shares]).sum()).backward()
+        for (job, _), share in zip(shares, torch.stack([share for _, share in shares]).tolist(), strict=True):
+            losses[id(job)] += share
+    return list(losses.values())
 
 
 @torch.no_grad()
@@ -86,9 +106,16 @@ def evaluate_fixed(
     if not due:
         return
     watched, batches = [job for job, _ in due], [fixed.batch for _, fixed in due]
-    errors = squared_errors(base, [job.owner for job in watched], batches, encodings.of(watched, batches))
-    for (_, fixed), (squared, _) in zip(due, errors, strict=True):
-        fixed.note(done, float(squared.mean()))
+    objectives = [Objective(job.process) for job in watched]
+    with ExitStack() as stack:
+        for job in watched:
+            stack.enter_context(job.as_kept())
+        conditioning = encodings.of(watched, batches)
+        errors = errors_of(base, [job.owner for job in watched], batches, objectives, conditioning)
+        for (_, fixed), squared in zip(due, errors, strict=True):
+            fixed.note(done, float(squared.mean()))
+    for job, fixed in due:
+        job.looked_at(done, fixed.curve[-1][1])
     stopped = stop_early(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if stop_early else ()
     for job, _ in due:
         job.stopped_early = job.owner in stopped
@@ -99,14 +126,16 @@ def train_step(
     active: Sequence[Job],
     encodings: Encodings,
     stacks: JobStacks,
+    passes: Passes,
     scaler: torch.amp.GradScaler,
     step: int,
 ) -> None:
     """One step of the active jobs. If no loss is finite, no job moves and the gradient scale is not updated."""
     stacks.arrange(active)
-    losses = losses_of(base, active, encodings, step)
-    scaler.scale(losses.sum()).backward()
-    stacks.step(losses.tolist(), step, scaler)
+    losses = passes.retried(
+        active, lambda: gradients_of(base, active, encodings, passes, scaler, step), stacks.drop_gradients
+    )
+    stacks.step(losses, step, scaler)
     if any(job.failure is None for job in active):
         scaler.update()
 
@@ -120,6 +149,9 @@ def train(
     every: int = 50,
     progress: Progress | None = None,
     stop_early: StopEarly | None = None,
+    watch: Watch | None = None,
+    most_rows: int | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Train every job for its own number of steps. Jobs that have ended, failed or stopped early leave the batch.
 
@@ -130,6 +162,10 @@ def train(
         made_from: all that the training depends on. A state made from something else is refused.
         progress: called after every step with the steps done and the steps in all.
         stop_early: called after each evaluation of fixed-batch losses; returns the owners whose jobs stop now.
+        watch: called before the first step with 0, and after each step with the steps done, also where the run is
+            resumed. It may sample pictures with the patches, and must not change them.
+        most_rows: most rows of a pass. A step with more takes several passes, whose gradients are added.
+        note: shows the user a sentence, such as that memory ran out.
 
     Raises:
         TriptychError: the state cannot be resumed.
@@ -140,16 +176,27 @@ def train(
     first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
+    passes, checkpointing = Passes(most_rows, note), any(job.training.checkpointing for job in jobs)
     if first == 0:
         evaluate_fixed(base, jobs, encodings, 0, stop_early)
+        if watch:
+            watch(0)
     try:
-        with deferred_interrupt() if state else nullcontext(current()) as cancel:
+        with (
+            base.checkpointed() if checkpointing else nullcontext(),
+            deferred_interrupt() if state else nullcontext(current()) as cancel,
+        ):
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:
                     break
-                train_step(base, active, encodings, stacks, scaler, step)
+                train_step(base, active, encodings, stacks, passes, scaler, step)
                 evaluate_fixed(base, active, encodings, step + 1, stop_early)
+                for job in active:
+                    while job.said:
+                        note(job.said.pop(0))
+                if watch:
+                    watch(step + 1)
                 stops = cancel.is_cancelled
                 if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})

@@ -1,37 +1,60 @@
-"""The squared error of each row, with one call of the denoiser for each size of latents.
+"""The error of each row, with one call of the denoiser for each size of latents.
 
 Dimensions: R rows of all jobs, C channels, H and W of a latent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from ..base import Base, Conditioning, Owner, spans
+from ..base import Base, Conditioning, Owner, Process, spans
 from ..data.examples import Batch, Example
 
 
-def squared_errors(
-    base: Base, owners: Sequence[Owner], batches: Sequence[Batch], conditioning: Conditioning
-) -> list[tuple[Tensor, Tensor]]:
-    """The mean squared error and the time of each row, batch by batch ([rows], [rows]).
+@dataclass(frozen=True)
+class Objective:
+    """The noise process, and how errors count: squared, or by the pseudo-Huber loss of scale `huber`."""
+
+    process: Process
+    huber: float = 0.0
+
+    def error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """d^2, or 2 c (sqrt(d^2 + c^2) - c) of the differences d: d^2 far below c, and 2 c |d| far above it.
+
+        The pseudo-Huber loss of arXiv:2403.16728, with a constant c.
+        """
+        squared = (predicted - target).square()
+        if not self.huber:
+            return squared
+        return 2 * self.huber * squared / ((squared + self.huber**2).sqrt() + self.huber)  # stable for small d
+
+
+def errors_of(
+    base: Base,
+    owners: Sequence[Owner],
+    batches: Sequence[Batch],
+    objectives: Sequence[Objective],
+    conditioning: Conditioning,
+) -> list[Tensor]:
+    """The mean error of each row, batch by batch [rows].
 
     Args:
         owners: of the batches.
+        objectives: of the batches.
         conditioning: of all rows, in the order of the batches.
     """
     times = torch.cat([batch.times for batch in batches])
-    groups = _by_size(owners, batches)
+    groups = _by_size(owners, batches, objectives)
     errors = torch.cat([_errors_of(base, group, times, conditioning) for group in groups])
     if len(groups) > 1:
         places = torch.tensor([place for group in groups for place in group.places], device=errors.device)
         errors = errors[places.argsort()]
-    sizes = [len(batch) for batch in batches]
-    return list(zip(errors.split(sizes), times.split(sizes), strict=True))
+    return list(errors.split([len(batch) for batch in batches]))
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,7 @@ class _Group:
     """
 
     owners: list[Owner]
+    objectives: list[Objective]
     examples: list[Example]
     noise: list[Tensor]
     places: list[int]
@@ -53,36 +77,47 @@ class _Group:
         """The values of the group's rows, from the values of all rows [R, ...]."""
         return values if self.whole else values[torch.tensor(self.places, device=values.device)]
 
+    def by_objective(self, of: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        """`of(objective, *values)` of adjacent rows with one objective, joined."""
+        objectives = [objective for objective, _ in groupby(self.objectives)]
+        if len(objectives) == 1:
+            return of(objectives[0], *values)
+        sizes = [len(list(own)) for _, own in groupby(self.objectives)]
+        columns = zip(*(value.split(sizes) for value in values), strict=True)
+        return torch.cat([of(objective, *own) for objective, own in zip(objectives, columns, strict=True)])
 
-def _by_size(owners: Sequence[Owner], batches: Sequence[Batch]) -> list[_Group]:
+
+def _by_size(owners: Sequence[Owner], batches: Sequence[Batch], objectives: Sequence[Objective]) -> list[_Group]:
     rows = [
-        (owner, example, noise)
-        for owner, batch in zip(owners, batches, strict=True)
+        (owner, objective, example, noise)
+        for owner, objective, batch in zip(owners, objectives, batches, strict=True)
         for example, noise in zip(batch.examples, batch.noise, strict=True)
     ]
     places: dict[torch.Size, list[int]] = {}
-    for place, (_, example, _) in enumerate(rows):
+    for place, (_, _, example, _) in enumerate(rows):
         places.setdefault(example.latent.shape, []).append(place)
     return [
         _Group(
             [rows[place][0] for place in own], [rows[place][1] for place in own], [rows[place][2] for place in own],
-            own, len(places) == 1,
+            [rows[place][3] for place in own], own, len(places) == 1,
         )
         for own in places.values()
     ]  # fmt: skip
 
 
 def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Conditioning) -> Tensor:
-    """The mean squared errors of a group's rows, from one call of the denoiser."""
+    """The mean errors of a group's rows, from one call of the denoiser."""
     latents = _stacked([example.latent for example in group.examples])
     noise, times = torch.stack(group.noise), group.of(times)
     if not group.whole:
         conditioning = conditioning.rows(torch.tensor(group.places, device=latents.device))
     framings = [example.framing for example in group.examples]
     counts = {owner: group.owners.count(owner) for owner in dict.fromkeys(group.owners)}
+    noisy = group.by_objective(lambda one, *rows: one.process.noised(*rows), latents, noise, times)
     with base.rows(spans(counts.items())):
-        predicted = base.denoise(base.process.noised(latents, noise, times), times, conditioning, framings)
-    return mean_error((predicted - base.process.target(latents, noise, times)).square(), group.examples)
+        predicted = base.denoise(noisy, times, conditioning, framings)
+    target = group.by_objective(lambda one, *rows: one.process.target(*rows), latents, noise, times)
+    return mean_error(group.by_objective(Objective.error, predicted, target), group.examples)
 
 
 def _stacked(latents: Sequence[Tensor]) -> Tensor:
@@ -93,10 +128,10 @@ def _stacked(latents: Sequence[Tensor]) -> Tensor:
     return stacked
 
 
-def mean_error(squared: Tensor, examples: Sequence[Example]) -> Tensor:
+def mean_error(errors: Tensor, examples: Sequence[Example]) -> Tensor:
     """The mean over channels and positions [R], from [R, C, H, W], with the positions' weights of each example."""
     if all(example.weights is None for example in examples):
-        return squared.mean(dim=(1, 2, 3))
-    even = torch.ones(squared.shape[2:], dtype=squared.dtype, device=squared.device)
+        return errors.mean(dim=(1, 2, 3))
+    even = torch.ones(errors.shape[2:], dtype=errors.dtype, device=errors.device)
     weights = torch.stack([even if example.weights is None else example.weights.to(even) for example in examples])
-    return (squared.mean(dim=1) * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
+    return (errors.mean(dim=1) * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))

@@ -2,7 +2,8 @@
 
 Each parameter of a job is a view of its row in a stack [J, ...]. Autograd sees the stack, so no tensor is copied and no
 gradient is gathered. Each job keeps its own optimiser (whose state are views too), schedule, gradient clipping and
-random draws. If the learning rates of the jobs differ, each job steps by itself on its views.
+random draws. If the learning rates of the jobs differ, each job steps by itself on its views. Only jobs of AdamW are
+stacked.
 
 Dimensions: J jobs of a stack.
 """
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..base import Changes
-from .job import Job, adamw
+from .job import Job
+from .optimizers import STACKABLE, adamw
 
 
 class StackedJobs:
@@ -64,7 +66,7 @@ class StackedJobs:
             self.jobs[0].set_rates(self.optimizer, step)
             self.optimizer.step()
             for job, loss in zip(self.jobs, losses, strict=True):
-                job.losses.append(loss)
+                job.stepped(loss)
         else:
             self._separate()
             for job, loss in zip(self.jobs, losses, strict=True):
@@ -96,14 +98,16 @@ class JobStacks:
         """`together`: false if every job must step by itself, as a gradient scaler requires."""
         self.changes, self.together = changes, together
         self.jobs: list[Job] = []
+        self.arranged: list[tuple[int, int]] = []  # the jobs by their ids, and how often each was rescued
         self.stacked: list[StackedJobs] = []
 
     def arrange(self, jobs: Sequence[Job]) -> None:
         """Require gradients for the parameters of these jobs, and of no others."""
-        if [id(job) for job in jobs] == [id(job) for job in self.jobs]:
+        arranged = [(id(job), job.rescue.count) for job in jobs]
+        if arranged == self.arranged:
             return
         self.dissolve()
-        self.jobs = list(jobs)
+        self.jobs, self.arranged = list(jobs), arranged
         for group in alike(self.jobs, self.changes):
             if len(group) > 1:
                 stacked = StackedJobs(group, self.together)
@@ -124,6 +128,12 @@ class JobStacks:
             if id(job) in by_job:
                 job.step(step, by_job[id(job)], scaler)
 
+    def drop_gradients(self) -> None:
+        for stacked in self.stacked:
+            stacked.optimizer.zero_grad(set_to_none=True)
+        for job in self.jobs:
+            job.optimizer.zero_grad(set_to_none=True)
+
     def dissolve(self) -> None:
         """Give every parameter its own storage again, without a gradient."""
         for stacked in self.stacked:
@@ -131,7 +141,7 @@ class JobStacks:
         for job in self.jobs:
             for tensor in job.parameters:
                 tensor.requires_grad_(False).grad = None
-        self.jobs, self.stacked = [], []
+        self.jobs, self.stacked, self.arranged = [], [], []
         self.changes.stacks.clear()
 
 
@@ -140,9 +150,10 @@ def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
     kinds, groups = changes.kinds(), dict[Hashable, list[Job]]()
     for job in jobs:
         tensors = job.parameters
-        if all(id(tensor) in kinds for tensor in tensors):
+        if job.training.optimizer == STACKABLE and all(id(tensor) in kinds for tensor in tensors):
             shapes = tuple((kinds[id(tensor)], tensor.shape) for tensor in tensors)
-            groups.setdefault((job.rows, tuple(job.groups), shapes), []).append(job)
+            rows = (job.rows, job.training.accumulate)
+            groups.setdefault((rows, tuple(job.groups), shapes), []).append(job)
         else:
             groups[id(job)] = [job]
     yield from groups.values()
@@ -162,13 +173,11 @@ def _pace(job: Job) -> Hashable:
     """All that a job's learning rates and step count depend on."""
     counts = {float(state["step"]) for state in job.optimizer.state.values()}
     training = job.training
-    rates = tuple(sorted(job.rates.items()))
+    schedule = (training.schedule, training.warmup, training.decay, training.cycles, training.power, training.steps)
     return (
-        training.lr,
-        training.schedule,
-        training.warmup,
-        training.steps,
+        training.lr * job.rescue.slower,
         training.weight_decay,
-        rates,
+        *schedule,
+        tuple(sorted(job.rates.items())),
         *sorted(counts),
     )

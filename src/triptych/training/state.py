@@ -14,6 +14,7 @@ import torch
 from ..base import Base
 from ..errors import TriptychError
 from ..files.atomic import replacing
+from .rescue import Rescue
 
 if TYPE_CHECKING:
     from .job import Job
@@ -42,7 +43,7 @@ def save_state(
             {
                 "parameters": [parameter.detach() for parameter in job.parameters],
                 "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
-                "stopped_early": job.stopped_early,
+                "stopped_early": job.stopped_early, "averages": job.averages, "rescue": vars(job.rescue),
                 "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
             }
             for job in jobs
@@ -64,6 +65,7 @@ def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.Gr
         for job, own in zip(jobs, kept["jobs"], strict=True):
             for parameter, value in zip(job.parameters, own["parameters"], strict=True):
                 parameter.data.copy_(value)
+            job.averages, job.rescue = list(own["averages"]), Rescue(**own["rescue"])
             job.optimizer.load_state_dict(own["optimizer"])
             job.losses, job.failure, job.stopped_early = list(own["losses"]), own["failure"], own["stopped_early"]
             if job.fixed:

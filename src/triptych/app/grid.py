@@ -1,0 +1,159 @@
+"""The jobs of a sweep: a grid of folders, methods, settings and seeds, or a TOML list of jobs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..errors import TriptychError, did_you_mean
+from ..methods import Method, method_named
+from ..settings import Value
+
+ENTRIES = ("method", "folder", "seed", "settings")  # of a job in a TOML list
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One job: a method, the folder of its concept, the settings that differ from the base's own, and a seed."""
+
+    method: str
+    folder: Path
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    seed: int = 0
+
+
+def grid(
+    folders: Sequence[Path], methods: Sequence[str], given: Sequence[tuple[str, Value]], seeds: Sequence[int]
+) -> list[Wanted]:
+    """Every combination.
+
+    `given` are settings as typed: KEY or METHOD.KEY, and its alternatives. Numbers and choices are separated by
+    commas. Texts that may contain commas, such as the layers of a hypernetwork, are separated by "|".
+
+    Raises:
+        TriptychError: an unknown method, a setting that none of the methods has, or a value that does not fit.
+    """
+    known = {name: method_named(name) for name in methods}
+    _check_names(known, given)
+    found = []
+    for folder, (name, method) in product(folders, known.items()):
+        own = {key: _alternatives(method, key, text) for key, text in _own(method, given)}
+        for values, seed in product(product(*own.values()), seeds):
+            found.append(Wanted(name, folder, dict(zip(own, values, strict=True)), seed))
+    return found
+
+
+def read_jobs(path: Path) -> list[Wanted]:
+    """The jobs of a TOML file: tables `[[job]]` with `method`, `folder`, `seed` and `settings`.
+
+    A list stands for its alternatives. Folders are relative to the file.
+
+    Raises:
+        TriptychError: the file cannot be read, or a job has an unknown entry or lacks one.
+    """
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TriptychError(f"cannot read the jobs in {path}: {error}") from error
+    jobs = said.pop("job", None)
+    if said or not isinstance(jobs, list) or not jobs:
+        raise TriptychError(f"{path} must hold jobs and nothing else: tables [[job]] with method, folder, settings")
+    return [wanted for number, job in enumerate(jobs, 1) for wanted in _jobs_of(f"job {number} in {path}", job, path)]
+
+
+def _jobs_of(where: str, job: Mapping[str, Any], path: Path) -> list[Wanted]:
+    for name in job:
+        if name not in ENTRIES:
+            raise TriptychError(f"{where} has an unknown entry {name!r}{did_you_mean(name, ENTRIES)}")
+    for name in ("method", "folder"):
+        if name not in job:
+            raise TriptychError(f"{where} names no {name}")
+    settings = job.get("settings", {})
+    if not isinstance(settings, dict):
+        raise TriptychError(f"{where}: settings must be a table, such as settings = {{ rank = [4, 8] }}")
+    choices = [_listed(job["method"]), _listed(job["folder"]), _listed(job.get("seed", 0))]
+    found = []
+    for method, folder, seed in product(*choices):
+        method_named(method).configure({key: _listed(value)[0] for key, value in settings.items()})
+        for values in product(*map(_listed, settings.values())):
+            found.append(Wanted(method, path.parent / folder, dict(zip(settings, values, strict=True)), int(seed)))
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and value else [value]
+
+
+def _check_names(methods: Mapping[str, Method[Any]], given: Iterable[tuple[str, Value]]) -> None:
+    """
+    Raises:
+        TriptychError: a setting is for no chosen method.
+    """
+    for name, _ in given:
+        of, dot, key = name.rpartition(".")
+        if dot and of not in methods:
+            raise TriptychError(f"the setting {name} is for {of}, which is not swept{did_you_mean(of, methods)}")
+        having = [method for method in methods.values() if key in _names(method)]
+        if not having:
+            every = {one for method in methods.values() for one in _names(method)}
+            raise TriptychError(f"no method of the sweep has a setting {key!r}{did_you_mean(key, every)}")
+
+
+def _own(method: Method[Any], given: Sequence[tuple[str, Value]]) -> list[tuple[str, Value]]:
+    """The settings for one method. Those that name it come last and override."""
+    plain = {name: text for name, text in given if "." not in name and name in _names(method)}
+    named = {name.rpartition(".")[2]: text for name, text in given if name.rpartition(".")[0] == method.name}
+    return list((plain | named).items())
+
+
+def _names(method: Method[Any]) -> set[str]:
+    return {entry.name for entry in fields(method.settings_class)}
+
+
+def _alternatives(method: Method[Any], key: str, text: Value) -> list[Value]:
+    """The values that a setting takes, each checked."""
+    entry = {entry.name: entry for entry in fields(method.settings_class)}.get(key)
+    is_text = entry is not None and get_type_hints(method.settings_class)[key] is str and not entry.metadata["choices"]
+    parts = str(text).split("|" if is_text else ",")
+    values = list(dict.fromkeys(part.strip() for part in parts))
+    return [getattr(method.configure({key: value}), key) for value in values]
+
+
+def varied(wanted: Sequence[Wanted]) -> list[str]:
+    """The settings that differ between the jobs of one method, in the order of their first mention."""
+    values: dict[tuple[str, str], set[str]] = {}
+    counts: dict[str, int] = {}
+    for one in wanted:
+        counts[one.method] = counts.get(one.method, 0) + 1
+        for key, value in one.settings.items():
+            values.setdefault((key, one.method), set()).add(str(value))
+    having = {
+        (key, method): sum(key in one.settings for one in wanted if one.method == method) for key, method in values
+    }
+    return list(dict.fromkeys(
+        key for (key, method), seen in values.items() if len(seen) > 1 or having[key, method] < counts[method]
+    ))  # fmt: skip
+
+
+def names(wanted: Sequence[Wanted]) -> list[str]:
+    """A name for each job, of what makes it differ: folder, method, settings, seed.
+
+    Raises:
+        TriptychError: two jobs are the same.
+    """
+    differing, folders, seeds = varied(wanted), {one.folder for one in wanted}, {one.seed for one in wanted}
+    found = []
+    for one in wanted:
+        parts = [one.folder.resolve().name] if len(folders) > 1 else []
+        parts += [one.method, *(f"{key}={one.settings[key]}" for key in differing if key in one.settings)]
+        parts += [f"seed={one.seed}"] if len(seeds) > 1 else []
+        found.append(re.sub(r"[^\w.=+-]+", "_", " ".join(parts)).strip("_."))
+    for i, name in enumerate(found):
+        if name in found[:i]:
+            raise TriptychError(f"two jobs of the sweep are the same, or their folders have one name: {name}")
+    return found

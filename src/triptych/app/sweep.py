@@ -1,0 +1,262 @@
+"""Trains many jobs: joint where they fit, each to a file, with one page of their curves and pictures.
+
+The same call goes on where it was stopped. A job that fails is a row with its reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..base import Base, Place
+from ..data.concept import Concept
+from ..data.examples import Examples
+from ..data.summary import summary
+from ..errors import TriptychError, first_line
+from ..exchange.artifact import Artifact
+from ..exchange.formats import open_artifact
+from ..exchange.saving import save
+from ..files.atomic import shortened
+from ..methods import Training, method_named
+from ..records import Log, TrialRecord
+from ..report.sweep import Row, write_page
+from ..study.layout import Layout, key
+from ..study.progress import Progress, steps_of
+from ..study.training import provenance
+from ..training.fit import Fitted, Trial, fit
+from ..training.loop import Stopped
+from ..training.moments import Moment
+from ..training.reading import reading_of
+from ..training.sharing import joint_passes
+from .grid import Wanted, names
+from .sweep_pictures import Sampled, sample_jobs
+
+PAGE = "sweep.html"
+
+
+class Board(Progress, Protocol):
+    """A display with a row for each job."""
+
+    def row(self, name: str, state: str, done: int = 0, steps: int = 0, loss: float | None = None) -> None:
+        """Show the state of a job: "waits", "trains", "done", or why it failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """Jobs, and the base they train on.
+
+    Args:
+        words: arguments of `Concept.open`: kind, class_word, token.
+        most_rows: most rows of a joint pass; None: the base's own number.
+        hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
+        prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
+    """
+
+    jobs: Sequence[Wanted]
+    place: Place
+    words: dict[str, str | None] = field(default_factory=dict)
+    most_rows: int | None = None
+    hold_out: bool = False
+    prompts: Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of the sweep, with its file and its folder of records."""
+
+    name: str
+    method: str
+    settings: Any
+    given: dict[str, Any]
+    seed: int
+    concept: Concept
+    trained: Examples
+    watched: Examples | None
+    file: Path
+    folder: Path
+
+    @property
+    def steps(self) -> int:
+        return self.settings.steps if isinstance(self.settings, Training) else 0
+
+    @property
+    def says(self) -> str:
+        return method_named(self.method).phrase(self.settings, self.concept.class_word)
+
+    @property
+    def record(self) -> TrialRecord | None:
+        return TrialRecord.read(self.folder) if (self.folder / TrialRecord.NAME).is_file() else None
+
+    @property
+    def failure(self) -> str | None:
+        return self.record.failure if self.record else None
+
+    @property
+    def is_done(self) -> bool:
+        return self.record is not None and self.failure is None and self.file.is_file()
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        return open_artifact(self.file)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The page, the files of the jobs that have one, and the failures by name of the job."""
+
+    page: Path
+    files: tuple[Path, ...]
+    failures: dict[str, str]
+
+
+def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Place], Base] = Place.open) -> SweepResult:
+    """Train the jobs that are missing, sample pictures with all of them, and write the page.
+
+    Raises:
+        TriptychError: bad input, or the folder cannot be written.
+        Stopped: cancelled, after the state of the pass is saved.
+    """
+    called = names(request.jobs)
+    layout = Layout(out)
+    concepts = {one.folder: Concept.open(one.folder, **request.words) for one in request.jobs}
+    with layout.locked():
+        for concept in concepts.values():
+            for line in summary(concept):
+                board.note(line)
+        board.stage("opening", 1)
+        base = opened(request.place)
+        jobs = _jobs(base, request, called, concepts, out)
+        for line in dict.fromkeys(line for job in jobs if (line := _cut(base, job))):
+            board.note(line)
+        _train_all(base, jobs, request.most_rows or base.description.drawing.rows, out, board)
+        sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
+        page = write_page([_row(job, request.jobs[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
+    failures = {job.name: job.failure for job in jobs if job.failure}
+    return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures)
+
+
+def _jobs(
+    base: Base, request: SweepRequest, called: Sequence[str], concepts: dict[Path, Concept], out: Path
+) -> list[Job]:
+    examples: dict[tuple[Path, tuple[int, ...]], Examples] = {}
+
+    def chosen(folder: Path, which: tuple[int, ...]) -> Examples:
+        if (folder, which) not in examples:
+            examples[folder, which] = Examples.of(base, concepts[folder], which)
+        return examples[folder, which]
+
+    found = []
+    for name, one in zip(called, request.jobs, strict=True):
+        method, concept = method_named(one.method), concepts[one.folder]
+        own = base.description.methods.get(one.method, {})
+        settings = method.for_concept(method.configure(own, one.settings), concept)
+        every = tuple(range(len(concept.pictures)))
+        split = concept.split(0) if request.hold_out else None
+        train = split.train if split else every
+        made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, one.method)
+        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), one.seed)}"
+        found.append(
+            Job(
+                name, one.method, settings, dict(one.settings), one.seed, concept, chosen(one.folder, train),
+                chosen(one.folder, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _cut(base: Base, job: Job) -> str:
+    if not isinstance(job.settings, Training):
+        return ""
+    word, examples = job.concept.class_word, job.trained
+    return str(reading_of(base, job.method, job.settings, word, examples.templates, examples.names))
+
+
+def _train_all(base: Base, jobs: Sequence[Job], most: int, out: Path, board: Board) -> None:
+    for job in jobs:
+        board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
+    missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
+    passes = list(joint_passes(missing, most))
+    states = {_state(out, joint) for joint in passes}
+    for path in set((out / "jobs").glob("state-*.pt")) - states:  # of passes that are grouped differently now
+        path.unlink()
+    board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
+    for joint in passes:
+        _train(base, joint, out, board)
+
+
+def _state(out: Path, joint: Sequence[Job]) -> Path:
+    return out / "jobs" / f"state-{key([job.folder.name for job in joint])}.pt"
+
+
+def _train(base: Base, joint: Sequence[Job], out: Path, board: Board) -> None:
+    """Train one pass. If it fails, train each of its jobs alone, so that only the faulty one is lost."""
+    state = _state(out, joint)
+    trials = [
+        Trial(
+            job.method, job.settings, job.trained, job.concept.class_word, job.seed,
+            job.name if len(joint) > 1 else None, job.watched,
+        )
+        for job in joint
+    ]  # fmt: skip
+    try:
+        fitted = fit(base, trials, state=state, progress=steps_of(board), watch=_shown(joint, board), note=board.note)
+    except Stopped as stopped:
+        board.note(str(stopped))
+        raise
+    except (TriptychError, RuntimeError, ValueError) as error:  # RuntimeError: out of memory, among others
+        state.unlink(missing_ok=True)
+        if len(joint) > 1:
+            board.note(f"a joint pass broke ({first_line(error)}); its jobs are trained one by one")
+            for job in joint:
+                _train(base, [job], out, board)
+            return
+        fitted = [Fitted({}, failure=first_line(error))]
+    for job, result in zip(joint, fitted, strict=True):
+        _keep(base, job, result, [other.name for other in joint if other is not job])
+        board.row(job.name, result.failure or "done", len(result.losses), job.steps, _last(result.losses))
+    state.unlink(missing_ok=True)
+
+
+def _shown(joint: Sequence[Job], board: Board) -> Callable[[Moment], None]:
+    """Shows the loss of each job after each step."""
+    name_of = {job.name if len(joint) > 1 else None: job.name for job in joint}
+
+    def show(moment: Moment) -> None:
+        for job in moment.active:
+            board.row(name_of[job.owner], "trains", moment.done, job.training.steps, _last(job.losses))
+
+    return show
+
+
+def _last(losses: Sequence[float]) -> float | None:
+    """The mean of the last ten losses."""
+    return sum(losses[-10:]) / len(losses[-10:]) if losses else None
+
+
+def _keep(base: Base, job: Job, result: Fitted, others: Sequence[str]) -> None:
+    """Write the file, its losses, and last the record, which marks the training as ended."""
+    if not result.failure:
+        origin = provenance(base, job.concept, job.says, job.seed) | {"sweep": job.name}
+        artifact = Artifact(job.method, job.settings, result.tensors, origin)
+        save(artifact, job.file, to=method_named(job.method).exports_as[0], base=base)
+        Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(job.folder)
+    TrialRecord(
+        job.method, 0, job.seed, asdict(job.settings), len(result.losses), result.kept_step,
+        getattr(job.settings, "lr", 0.0), job.says, result.failure, tuple(job.trained.names), result.seconds,
+        tuple(others), sum(tensor.numel() for tensor in result.tensors.values()),
+    ).write(job.folder)  # fmt: skip
+
+
+def _row(job: Job, wanted: Wanted, sampled: Sampled) -> Row:
+    record, log = job.record, Log.read(job.folder)
+    kept = record.kept_step if record else 0
+    return Row(
+        job.name, job.concept.name, job.method, job.given, wanted.seed, job.file.name if job.is_done else "",
+        job.failure or "", log.losses, log.fixed, dict(log.fixed).get(kept), record.parameters if record else 0,
+        job.file.stat().st_size if job.is_done else 0, tuple(sampled.of.get(job.name, ())),
+    )  # fmt: skip

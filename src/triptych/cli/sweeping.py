@@ -1,0 +1,75 @@
+"""The command `sweep`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import TriptychError
+from ..options import LearningOptions
+from .options import AsJson, pairs_of, with_options
+
+
+@with_options(LearningOptions, "place", "kind", "class_word", "token")
+def sweep(
+    *,
+    folders: Annotated[list[Path] | None, typer.Argument(help="folders of pictures")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="see `triptych methods`; may be repeated")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s", "--set", metavar="KEY=A,B,C", help="alternatives of a setting, or METHOD.KEY=...; may be repeated"
+        ),
+    ] = None,
+    jobs: Annotated[Path | None, typer.Option(help="a TOML list of jobs, in place of folders and methods")] = None,
+    seed: Annotated[str, typer.Option(help="one, or several: 0,1,2")] = "0",
+    out: Annotated[Path, typer.Option(help="the folder for files, pictures and the page")] = Path("triptych-sweep"),
+    rows: Annotated[int, typer.Option(help="most pictures in a joint step; 0: the base's own number", min=0)] = 0,
+    hold_out: Annotated[
+        bool, typer.Option("--hold-out", help="keep pictures back, and take the fixed-batch loss on them")
+    ] = False,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="what to sample with each job, {} for the concept; may be repeated")
+    ] = None,
+    options: LearningOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Train a grid of jobs on FOLDERS: every method with every combination of settings. The same command goes on."""
+    from ..app.grid import grid, read_jobs
+    from ..app.session import Session
+    from ..app.sweep import SweepRequest
+    from ..base import Place
+    from .board import Board
+
+    if jobs is not None and (folders or method or settings):
+        raise TriptychError("give --jobs FILE, or FOLDERS with --method and -s, and not both")
+    if jobs is None and not (folders and method):
+        raise TriptychError("give FOLDERS and --method, as in `sweep cats --method lora -s rank=4,8`, or --jobs FILE")
+    wanted = (
+        read_jobs(jobs) if jobs else grid(folders or (), method or (), pairs_of(settings, "KEY=VALUE"), _seeds(seed))
+    )
+    words = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
+    given = {name: word or None for name, word in words.items()}
+    request = SweepRequest(wanted, Place.of(options.place), given, rows or None, hold_out, prompt or ())
+    with Board() as board:
+        result = Session().sweep(request, out, board)
+    if as_json:
+        files = list(map(str, result.files))
+        print(json.dumps({"page": str(result.page), "files": files, "failures": result.failures}))
+    else:
+        for name, why in result.failures.items():
+            print(f"{name} failed: {why}")
+        print(f"{len(result.files)} of {len(wanted)} trained\n{result.page}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0:
+        raise TriptychError(f"--seed takes whole numbers from 0 on, as in 0,1,2, not {text!r}")
+    return list(dict.fromkeys(seeds))

@@ -1,0 +1,42 @@
+"""Groups trainings into joint passes: those that share the frozen base train together, up to a number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ..methods import Training, method_named
+
+
+class Trained(Protocol):
+    """Something that is trained by a method with settings."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def settings(self) -> Any: ...
+
+
+T = TypeVar("T", bound=Trained)
+
+
+def joint_passes(wanted: Sequence[T], most: int) -> Iterator[list[T]]:
+    """Group trainings, in their order, into passes of at most `most` rows. One that cannot share a pass has its own."""
+    together: list[T] = []
+    for one in wanted:
+        if _trains_alone(one):
+            continue
+        rows = sum(other.settings.batch for other in [*together, one])
+        if together and rows > most:
+            yield together
+            together = []
+        together.append(one)
+    if together:
+        yield together
+    yield from ([one] for one in wanted if _trains_alone(one))
+
+
+def _trains_alone(one: Trained) -> bool:
+    """Whether it needs its own pass. A method without steps has nothing to share."""
+    return not isinstance(one.settings, Training) or not method_named(one.method).shares_a_pass

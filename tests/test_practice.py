@@ -1,0 +1,170 @@
+"""What people who train expect of `train`: a file of options, samples, kept files, events, and the same again."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_stopping import ctrl_c
+from tests.worlds import call, gap, learned, trial, typed
+from triptych.base import Base
+from triptych.exchange.artifact import Part
+from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
+from triptych.training.fit import fit
+
+FAST = ("--precision", "fp32", "-s", "batch=1", "-s", "lr=1e-3")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "cat.safetensors"
+
+
+def test_a_training_is_repeated_from_its_toml(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path
+) -> None:
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "3", "--seed", "5", "--out", out)
+    assert call(monkeypatch, *words, "--class", "hound") == 0
+    first, config = open_artifact(out), out.with_suffix(".toml")
+    said = tomllib.loads(config.read_text())
+    assert (said["method"], said["seed"], said["class"]) == ("lora", 5, "hound")
+    assert (said["settings"]["steps"], said["settings"]["batch"], said["settings"]["rank"]) == (3, 1, 8)
+    assert call(monkeypatch, "train", "--config", config, "--overwrite") == 0
+    assert gap(open_artifact(out).tensors, first.tensors) == 0
+    other = out.with_name("other.safetensors")
+    assert call(monkeypatch, "train", "--config", config, "--out", other, "-s", "rank=2", "--seed", "5") == 0
+    assert (open_artifact(other).settings.rank, open_artifact(other).settings.batch) == (2, 1)
+    capsys.readouterr()
+    for text, why in {
+        "rnak = 3": "unknown entry 'rnak'", "seed = ": "cannot read", "settings = 3": "must be a table",
+        "[settings]\nrnak = 3": "no setting 'rnak'; did you mean 'rank'",
+    }.items():  # fmt: skip
+        config.write_text(text)
+        assert call(monkeypatch, *words, "--config", config, "--overwrite") == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_training_is_repeated_from_its_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "3", "--seed", "5", "--out", out)
+    assert call(monkeypatch, *words, "--class", "hound", "-s", "identifier=sks") == 0
+    again, base = tmp_path / "again.safetensors", random_base / "base"
+    words = ["train", "--again", out, folder, "--out", again, "--base", base, "--precision", "fp32"]
+    assert call(monkeypatch, *words) == 0
+    assert "not as in" not in capsys.readouterr().err
+    assert gap(open_artifact(out).tensors, open_artifact(again).tensors) == 0
+    assert open_artifact(again).provenance["says"] == "sks hound"
+    few = tmp_path / "few-hounds"
+    few.mkdir()
+    for path in sorted(folder.glob("*.png"))[:4]:
+        (few / path.name).write_bytes(path.read_bytes())
+    words[3] = few
+    assert call(monkeypatch, *words, "--overwrite") == 0
+    assert "not as in the training of cat.safetensors: the pictures" in capsys.readouterr().err
+    assert call(monkeypatch, "train", "--again", out, "--out", again) == 2
+    assert "FOLDER is missing" in capsys.readouterr().err
+    assert call(monkeypatch, "train", "hypernetwork", folder, "--again", out, "--out", tmp_path / "b.safetensors") == 2
+    assert "is a lora, not a hypernetwork" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_samples_and_kept_files(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, random_base: Path, out: Path, tmp_path: Path
+) -> None:
+    word = ("textual-inversion", folder, *FAST, "--steps", "5", "--keep-every", "2", "--sample-every", "2")
+    words = typed(random_base, "train", *word, "--out", out, "--sample-prompt", "a {} in the sun")
+    assert call(monkeypatch, *words) == 0
+    samples = out.with_name("cat-samples")
+    assert sorted(path.name for path in samples.iterdir()) == [
+        f"{done:06}-{i:02}.png" for done in (0, 2, 4) for i in (0, 1)
+    ]  # fmt: skip
+    asked = [json.loads(Image.open(samples / f"000004-{i:02}.png").text["triptych"])["prompt"] for i in (0, 1)]
+    assert asked == ["a <concept> in the sun", "a dog in the sun"], "with the word and without"
+    pictures = [(samples / f"{done:06}-{i:02}.png").read_bytes() for done in (0, 4) for i in (0, 1)]
+    with_word = [Image.open(samples / f"{done:06}-00.png").tobytes() for done in (0, 4)]
+    without = [Image.open(samples / f"{done:06}-01.png").tobytes() for done in (0, 4)]
+    assert with_word[0] != with_word[1], "the word changes"
+    assert without[0] == without[1], "and the class word does not"
+    assert len(set(pictures)) > 2
+    kept = sorted(path.name for path in out.parent.glob("cat-0*.safetensors"))
+    assert kept == ["cat-000002.safetensors", "cat-000004.safetensors"]
+    plain = tmp_path / "plain" / "cat.safetensors"
+    words = typed(random_base, "train", *word[:2], *FAST, "--steps", "5", "--out", plain)
+    assert call(monkeypatch, *words) == 0
+    assert gap(open_artifact(plain).tensors, open_artifact(out).tensors) == 0, "looking changes nothing"
+    assert gap(open_artifact(out).tensors, open_artifact(out.with_name(kept[1])).tensors) > 0
+
+
+@pytest.mark.slow
+def test_events_for_tensorboard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "3", "--out", out, "--sample-every", "3")
+    words += ["--tensorboard", str(tmp_path / "events"), "-s", "fixed_every=1"]
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        assert call(monkeypatch, *words) == 2
+        assert "need the package tensorboard" in capsys.readouterr().err
+        return
+    assert call(monkeypatch, *words) == 0
+    read = EventAccumulator(str(tmp_path / "events"))
+    read.Reload()
+    assert {"loss", "learning rate", "fixed-batch loss"} <= set(read.Tags()["scalars"])
+    assert [event.step for event in read.Scalars("loss")] == [1, 2, 3]
+    assert len(read.Tags()["images"]) == 1
+
+
+@pytest.mark.parametrize("method", ["lora", "textual-inversion", "hypernetwork", "dreambooth"])
+@pytest.mark.parametrize("attached", ["lora", "dreambooth"])
+def test_training_on_an_attached_artifact(base: Base, method: str, attached: str, tmp_path: Path) -> None:
+    below = learned(base, trial(attached, seed=7, **({"lr": 0.05} if attached == "lora" else {})))
+    plain = fit(base, [trial(method)])[0]
+    on = fit(base, [trial(method)], on=[Part(below)])[0]
+    assert gap(plain.tensors, on.tensors) > 1e-6
+    nothing = fit(base, [trial(method)], on=[Part(below, 0.0)])[0]
+    assert gap(plain.tensors, nothing.tensors) < 1e-6
+    with below.apply(base):
+        beside = fit(base, [trial(method)])[0] if method != "dreambooth" else on
+    assert gap(beside.tensors, on.tensors) < 1e-6
+    save(below, tmp_path / "below.safetensors")
+
+
+def test_a_stopped_training_goes_on_on_the_same_file_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
+    base: Base, tmp_path: Path, interruptible: None,
+) -> None:  # fmt: skip
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "3")
+    assert call(monkeypatch, *words, "--out", tmp_path / "below.safetensors") == 0
+    words += ["--out", str(out), "--on", f"{tmp_path / 'below.safetensors'}:0.5"]
+    from triptych.app import train
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "steps_of", lambda progress: ctrl_c(1))
+        assert call(monkeypatch, *words) == 130
+    assert call(monkeypatch, *words[:-2], "--resume") == 2
+    assert "attached files was" in capsys.readouterr().err
+    assert call(monkeypatch, *words, "--resume") == 0
+    assert open_artifact(out).provenance["trained_on"] == "below.safetensors:0.5"
+
+
+def test_moments_are_of_every_step(base: Base) -> None:
+    seen: list[tuple[int, int, Any]] = []
+
+    def watch(moment: Any) -> None:
+        seen.append((moment.done, len(moment.active), moment.tensors("b")))
+
+    fitted = fit(base, [trial("lora", "a", steps=2), trial("lora", "b", 2, steps=4)], watch=watch)
+    assert [(done, active) for done, active, _ in seen] == [(0, 2), (1, 2), (2, 2), (3, 1), (4, 1)]
+    assert gap(seen[-1][2], fitted[1].tensors) == 0
+    assert all(torch.count_nonzero(t) == 0 for name, t in seen[0][2].items() if "lora_B" in name)

@@ -1,0 +1,114 @@
+"""A sweep: many jobs to files and one page; resumed, and not stopped by one that fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_stopping import ctrl_c
+from tests.worlds import call, gap, typed
+from triptych.exchange.formats import open_artifact
+from triptych.records import TrialRecord
+
+GRID = (
+    "--method",
+    "lora",
+    "--method",
+    "hypernetwork",
+    "-s",
+    "rank=2,4",
+    "-s",
+    "lr=1e-3,1e-2",
+    "-s",
+    "steps=3",
+    "-s",
+    "batch=1",
+)
+
+
+def swept(random_base: Path, folder: Path, out: Path, *more: str) -> list[str]:
+    return typed(random_base, "sweep", folder, *GRID, "--precision", "fp32", "--out", out, *more)
+
+
+@pytest.mark.study
+def test_a_grid_in_one_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path, random_base: Path
+) -> None:
+    out, alone = tmp_path / "out", tmp_path / "alone.safetensors"
+    assert call(monkeypatch, *swept(random_base, folder, out, "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in out.glob("*.safetensors")) == [
+        "hypernetwork_lr=0.001.safetensors", "hypernetwork_lr=0.01.safetensors",
+        "lora_rank=2_lr=0.001.safetensors", "lora_rank=2_lr=0.01.safetensors",
+        "lora_rank=4_lr=0.001.safetensors", "lora_rank=4_lr=0.01.safetensors",
+    ]  # fmt: skip
+    assert len(told["files"]) == 6 and not told["failures"]
+    page = Path(told["page"]).read_text()
+    assert page.count("<tr>") == 2 + 6
+    assert page.count('class="shot"') == 2 * (6 + 1), "two prompts with each job, and with the bare base"
+    assert "http://" not in page and "https://" not in page
+    losses = [float(value) for value in re.findall(r'data-value="([\d.]+)">\d\.\d{4}</td>\s*<td data-value', page)]
+    assert losses == sorted(losses) and len(losses) == 6
+
+    words = ("--steps", "3", "-s", "rank=4", "-s", "lr=1e-3", "-s", "batch=1", "--precision", "fp32", "--out", alone)
+    assert call(monkeypatch, *typed(random_base, "train", "lora", folder, *words)) == 0
+    joint = open_artifact(out / "lora_rank=4_lr=0.001.safetensors")
+    assert gap(joint.tensors, open_artifact(alone).tensors) < 1e-5
+    assert joint.settings.rank == 4
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".safetensors", ".png")}
+    (out / "lora_rank=2_lr=0.01.safetensors").unlink()
+    assert call(monkeypatch, *swept(random_base, folder, out)) == 0
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".safetensors", ".png")}
+    assert {path.name for path in before if before[path] != after[path]} == {"lora_rank=2_lr=0.01.safetensors"}
+
+
+@pytest.mark.study
+def test_a_failing_job_is_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path, random_base: Path
+) -> None:
+    out = tmp_path / "out"
+    words = typed(random_base, "sweep", folder, "--method", "lora", "-s", "lr=1e-3,1e30", "-s", "steps=3", "--out", out)
+    assert call(monkeypatch, *words, "--precision", "fp32") == 0
+    told = capsys.readouterr()
+    assert "1 of 2 trained" in told.out
+    assert "lora_lr=1e_30 failed: its loss stopped being a number" in told.out.replace("1e+30", "1e_30")
+    records = [TrialRecord.read(path.parent) for path in out.glob("jobs/*/trial.json")]
+    assert sorted(bool(record.failure) for record in records) == [False, True]
+    assert "stopped being a number" in (out / "sweep.html").read_text()
+
+
+@pytest.mark.study
+def test_a_stopped_sweep_goes_on_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path,
+    random_base: Path, interruptible: None,
+) -> None:  # fmt: skip
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert call(monkeypatch, *swept(random_base, folder, whole)) == 0
+    from triptych.app import sweep
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "steps_of", lambda progress: ctrl_c(1))
+        assert call(monkeypatch, *swept(random_base, folder, stopped)) == 130
+    assert list(stopped.glob("jobs/state-*.pt"))
+    assert call(monkeypatch, *swept(random_base, folder, stopped)) == 0
+    assert not list(stopped.glob("jobs/state-*.pt"))
+    for path in whole.glob("*.safetensors"):
+        assert gap(open_artifact(path).tensors, open_artifact(stopped / path.name).tensors) == 0
+
+
+def test_bad_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    for why, words in {
+        "give FOLDERS and --method": ("sweep", folder),
+        "and not both": ("sweep", folder, "--jobs", tmp_path / "jobs.toml"),
+        "cannot read the jobs": ("sweep", "--jobs", tmp_path / "none.toml"),
+        "--seed takes whole numbers": ("sweep", folder, "--method", "lora", "--seed", "x"),
+        "did you mean 'rank'": ("sweep", folder, "--method", "lora", "-s", "rnak=3"),
+    }.items():
+        assert call(monkeypatch, *map(str, words)) == 2
+        assert why in capsys.readouterr().err
