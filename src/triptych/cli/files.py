@@ -77,6 +77,7 @@ def _lines(one: Inspection) -> list[tuple[str, str]]:
         ("tensors", f"{one.tensors} ({one.numbers})"),
         *((name.replace("_", " "), text) for name, text in one.described.items()),
         ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in one.trained.items())),
+        *(("mixed" if place == 0 else "of", text) for place, text in enumerate(one.mixed)),
         *((name, text) for name, text in one.hashes.items()),
         ("preview", one.preview or ""),
         ("left out", one.left_out),
