@@ -13,7 +13,7 @@ ROOT = Path(triptych.__file__).parent
 ROOMS = [
     "errors", "plugins", "settings", "units", "shell", "prompt", "families", "files", "scores", "records", "base",
     "data", "patching", "sampling", "methods", "exchange", "mixing", "training", "metrics", "verdict", "report",
-    "study", "app", "cli", "__main__",
+    "study", "dilution", "app", "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}

@@ -26,7 +26,7 @@ def mixed(
     name: str, tensors: Sequence[Tensor], weights: Sequence[float], base: Tensor | None = None, **settings: Any
 ) -> Tensor:
     given = Given(tensors, weights, base, Settings(**settings), lambda i: generator("test", settings.get("seed", 0), i))
-    return FORMULAS[name].mix(given)
+    return FORMULAS[name].apply(given)
 
 
 def theirs(name: str, *given: Any, **more: Any) -> Tensor:

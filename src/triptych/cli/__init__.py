@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
-from .mixing import merge
+from .mixing import dilution, merge
 from .pictures import generate
 from .remedies import worded
 from .studies import report, try_, tune
@@ -39,7 +39,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (train, generate, inspect, convert, merge, report, tune, methods):
+for command in (train, generate, inspect, convert, merge, dilution, report, tune, methods):
     app.command(cls=Command)(command)
 
 

@@ -1,4 +1,4 @@
-"""The command `merge`."""
+"""The commands `merge` and `dilution`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError, printable
-from .options import AsJson, Set, pairs_of
+from .options import (
+    AsJson,
+    BaseName,
+    Device,
+    Ema,
+    Precision,
+    Prediction,
+    Resolution,
+    Seed,
+    Set,
+    VaeName,
+    pairs_of,
+    place_of,
+)
+
+RATIOS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 
 
 def merge(
@@ -61,3 +76,51 @@ def merge(
     print(mixed.path)
     for note in mixed.notes:
         print(printable(note), file=sys.stderr)
+
+
+def dilution(
+    files: Annotated[list[str], typer.Argument(metavar="FILE=FOLDER...", help="trained files and their pictures")],
+    out: Annotated[Path, typer.Option(help="the folder for the page, the mixes and the pictures")],
+    base: BaseName = "demo",
+    counts: Annotated[str, typer.Option(help="numbers of files in a mix")] = "2,3,4,6,8",
+    ratios: Annotated[str, typer.Option(help="shares of the second file in a mix of the first two")] = RATIOS,
+    generations: Annotated[int, typer.Option(help="mixes of a mix, one after the other", min=0)] = 3,
+    prompts: Annotated[int, typer.Option(help="prompts with each concept, one picture each", min=2)] = 16,
+    unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
+    image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
+    text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    resolution: Resolution = 0,
+    vae: VaeName = "",
+    ema: Ema = False,
+    prediction: Prediction = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much mixes keep of each of their files, by the pictures that they give."""
+    from ..dilution.plan import DilutionPlan, Source
+    from ..dilution.run import dilution as study
+    from .console import Console
+
+    place = place_of(base, device, precision, resolution, None, vae, ema, prediction)
+    plan = DilutionPlan(
+        tuple(map(Source.parse, files)), place, tuple(map(int, _numbers(counts))), tuple(_numbers(ratios)), generations,
+        prompts=prompts, unrelated=unrelated, seed=seed, minutes=minutes, image_encoder=image_encoder,
+        text_encoder=text_encoder,
+    )  # fmt: skip
+    with Console() as console:
+        result = study(plan, out, console)
+    if as_json:
+        print(result.to_json(), end="")
+        return
+    print("\n".join(map(printable, result.sentences)))
+    print(f"\npage: {out / 'dilution.html'}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise TriptychError(f"{text!r} must be numbers with commas between them") from None

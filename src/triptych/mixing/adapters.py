@@ -199,7 +199,7 @@ class _Mixer:
     def _mixed(self, name: str, changes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         settings = self.mix.parsed
         given = Given(changes, weights, None, settings, partial(generator, "mix", settings.seed, name))
-        return FORMULAS[self.mix.method].mix(given)
+        return FORMULAS[self.mix.method].apply(given)
 
 
 def _or_zero(change: Tensor | None, shape: torch.Size) -> Tensor:

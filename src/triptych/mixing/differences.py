@@ -37,5 +37,5 @@ def mix_differences(mix: Mix, artifacts: Sequence[Artifact]) -> tuple[Artifact, 
         here = by_block(weights, *place(key.rpartition(".")[0]), mix.method)
         changes = [artifact.tensors[key] for artifact in artifacts]
         given = Given(changes, here, None, settings, partial(generator, "mix", settings.seed, key))
-        tensors[key] = formula.mix(given).to(tensor.dtype)
+        tensors[key] = formula.apply(given).to(tensor.dtype)
     return Artifact(first.method, first.kind.configure(), tensors), [*notes, *mix.unread(formula.reads)]
