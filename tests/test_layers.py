@@ -12,8 +12,8 @@ ROOT = Path(triptych.__file__).parent
 # fmt: off
 ROOMS = [
     "errors", "cancel", "plugins", "settings", "options", "units", "shell", "prompt", "families", "files", "scores",
-    "records", "base", "data", "patching", "sampling", "methods", "exchange", "training", "metrics", "verdict",
-    "report", "study", "app", "cli", "__main__",
+    "records", "base", "data", "patching", "sampling", "methods", "exchange", "mixing", "training", "metrics",
+    "verdict", "report", "study", "dilution", "app", "cli", "__main__",
 ]
 # fmt: on
 FLOOR = {name: floor for floor, name in enumerate(ROOMS)}

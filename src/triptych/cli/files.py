@@ -80,6 +80,7 @@ def _lines(file: Inspection) -> list[tuple[str, str]]:
         ("tensors", f"{file.tensors} ({file.numbers})"),
         *((name.replace("_", " "), text) for name, text in file.described.items()),
         ("trained", ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in file.trained.items())),
+        *(("mixed" if place == 0 else "of", text) for place, text in enumerate(file.mixed)),
         *((name, text) for name, text in file.hashes.items()),
         ("preview", file.preview or ""),
         ("left out", file.left_out),

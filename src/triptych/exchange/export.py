@@ -83,9 +83,8 @@ def write_single_file(
         TriptychError: the differences are for another base, the weights do not fit the precision, or the file cannot
             be written.
     """
-    change, weights, groups = change or Change(), _weights(base), _groups(base)
-    change.check(weights)
-    ours = {key: _joined_entry(weights, group, change, dtype) for key, group in groups.items()}
+    change, groups = change or Change(), _groups(base)
+    ours = single_file_entries(base, change, dtype)
     if source is None:
         rounded = str(write_entries(path, ours, metadata or {}))
         return "; ".join(filter(None, (rounded, base.family.left_out)))
@@ -94,6 +93,17 @@ def write_single_file(
     if bake_vae:
         entries |= {key: entry for key, entry in ours.items() if key.startswith(VAE)}
     return str(write_entries(path, entries, kept(file.metadata, {}) | dict(metadata or {})))
+
+
+def single_file_entries(base: Base, change: Change | None = None, dtype: torch.dtype | None = None) -> dict[str, Entry]:
+    """Key in the original layout -> the entry that writes it, for all weights of a base.
+
+    Raises:
+        TriptychError: the differences are for another base, or the family has no layout of one file.
+    """
+    change, weights = change or Change(), _weights(base)
+    change.check(weights)
+    return {key: _joined_entry(weights, group, change, dtype) for key, group in _groups(base).items()}
 
 
 def _weights(base: Base) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Nothing here imports torch, so a file of gigabytes is inspected at once.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from ..files.tensorfile import TensorFile
 from .formats import recognise
 
 SMALL = 64_000_000  # bytes, up to which a file is hashed by default
+MIX = "triptych_mix"  # the metadata entry with the recipe of a mix
 TRAINED = ("learning_rate", "steps", "batch_size_per_device", "lr_scheduler", "optimizer", "seed", "num_train_images",
            "num_epochs", "resolution", "sd_model_name", "base_model_version")  # fmt: skip  # of kohya's ss_ entries
 SAFE = {
@@ -44,6 +46,7 @@ class Inspection:
     numbers: str = ""  # the dtypes of its tensors: "F16", "F16 and F32"
     trained: Mapping[str, str] = field(default_factory=dict)
     described: Mapping[str, str] = field(default_factory=dict)  # title, description, license
+    mixed: tuple[str, ...] = ()  # the recipe of a mix, one line for each file and for the way to mix
     hashes: Mapping[str, str] = field(default_factory=dict)
     left_out: str = ""  # parts of the file that are not read
     safe: str = ""
@@ -78,7 +81,7 @@ def inspect(path: Path, *, base: str | None = None, hashed: bool = False) -> Ins
     return Inspection(
         str(path), size, found.kind, found.format, found.family, found.details, says,
         () if says else found.guesses, len(file.layouts),
-        " and ".join(dtype for dtype, _ in counted.most_common()), _trained(file), described, hashes,
+        " and ".join(dtype for dtype, _ in counted.most_common()), _trained(file), described, _mixed(file), hashes,
         file.missing_parts, SAFE["parts" if file.left_out else file.container],
         _fits(found.kind, found.family, base) if base else "",
         str(beside.preview) if beside.preview else None, found.notes,
@@ -113,6 +116,27 @@ def _holds_tensors(path: Path) -> bool:
 def _trained(file: TensorFile) -> dict[str, str]:
     stated = {name: file.metadata.get(f"ss_{name}", "") for name in TRAINED}
     return {name: text for name, text in stated.items() if text and text != "None"}
+
+
+def _mixed(file: TensorFile) -> tuple[str, ...]:
+    """The recipe of a mix in lines: the way to mix with its settings, then each file with its weight and hash."""
+    try:
+        recipe = tomllib.loads(file.metadata.get(MIX, ""))
+        rows = [(row["file"], row.get("weight"), row.get("sha256", "")) for row in recipe.get("ingredient", ())]
+        settings = {
+            **recipe.get("settings", {}),
+            **{key: recipe[key] for key in ("base", "rank", "vae") if key in recipe},
+        }
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        return (f"its recipe cannot be read: {error}",)
+    if not rows:
+        return ()
+    said = "".join(f", {name} {value}" for name, value in settings.items())
+    files = (
+        f"{name}{'' if weight is None else f' x {weight:g}'}{f', sha256 {sha[:12]}' if sha else ''}"
+        for name, weight, sha in rows
+    )
+    return (f"{recipe.get('method', '')}{said}", *files)
 
 
 def _stated(file: TensorFile) -> dict[str, str]:

@@ -20,6 +20,7 @@ from .atomic import replacing
 from .kinds import KINDS
 
 DTYPES = {getattr(torch, kind.torch): name for name, kind in KINDS.items() if hasattr(torch, kind.torch)}
+CHUNK = 1 << 16  # numbers that are compared at once: so few stay in a processor's cache
 HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # metadata entry -> prefix of the hash over all tensors
 
 
@@ -41,10 +42,15 @@ class Rounding:
     most: float = 0.0
 
     def add(self, exact: Tensor, written: Tensor) -> None:
-        difference = exact.double() - written.double()
-        self.squares += float(exact.double().square().sum())
-        self.lost += float(difference.square().sum())
-        self.most = max(self.most, float(difference.abs().max()) if difference.numel() else 0.0)
+        wide = torch.float64 if exact.dtype is torch.float64 else torch.float32
+        pairs = zip(exact.reshape(-1).split(CHUNK), written.reshape(-1).split(CHUNK), strict=True)
+        for before, after in pairs:
+            if before.numel():
+                kept = before.to(wide)
+                difference = kept - after.to(wide)
+                self.squares += float(kept.dot(kept))
+                self.lost += float(difference.dot(difference))
+                self.most = max(self.most, float(difference.abs().max()))
 
     def __str__(self) -> str:
         if not self.lost:

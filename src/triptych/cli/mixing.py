@@ -1,0 +1,107 @@
+"""The commands `merge` and `dilution`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import TriptychError, printable
+from ..options import StudyOptions
+from .options import AsJson, Set, pairs_of, with_options
+
+RATIOS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
+
+
+def merge(
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE[:WEIGHT]...", help="the files to mix")] = None,
+    out: Annotated[Path | None, typer.Option(help="the file to write")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="make the mix of a merge.toml, or of a file that was made by one")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="weighted-sum, add-difference, slerp, ties, dare, della, ...: see docs/mixing.md")
+    ] = "",
+    base: Annotated[str, typer.Option("--base", help="the base that differences are taken from")] = "",
+    rank: Annotated[int, typer.Option(help="of a LoRA that is written; 0: all that is needed", min=0)] = 0,
+    settings: Set = None,
+    vae: Annotated[str, typer.Option("--vae", help="a file with the autoencoder for a checkpoint")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 of a checkpoint; auto: as the first file")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
+    from dataclasses import replace
+
+    from ..base.device import precision_named
+    from ..mixing.merge import merge as make
+    from ..mixing.recipe import read_recipe
+    from ..mixing.request import Ingredient, Mix
+
+    if out is None:
+        raise TriptychError("say where to write with --out FILE")
+    given = dict(pairs_of(settings, "KEY=VALUE"))
+    if recipe:
+        if files:
+            raise TriptychError("give files, or --recipe FILE, and not both")
+        mix = read_recipe(recipe)
+        mix = replace(
+            mix, method=method or mix.method, base=base or mix.base, base_sha256="" if base else mix.base_sha256,
+            rank=rank or mix.rank, settings={**mix.settings, **given}, vae=vae or mix.vae,
+            vae_sha256="" if vae else mix.vae_sha256,
+            precision=precision_named(mix.precision if precision == "auto" else precision),
+        )  # fmt: skip
+    else:
+        ingredients = tuple(map(Ingredient.parse, files or ()))
+        mix = Mix(ingredients, method, base, rank, given, vae, precision_named(precision))
+    mixed = make(mix, out, overwrite=overwrite)
+    if as_json:
+        print(json.dumps({"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}))
+        return
+    print(mixed.path)
+    for note in mixed.notes:
+        print(printable(note), file=sys.stderr)
+
+
+@with_options(StudyOptions, "place", "seed", "image_encoder", "text_encoder")
+def dilution(
+    *,
+    files: Annotated[list[str], typer.Argument(metavar="FILE=FOLDER...", help="trained files and their pictures")],
+    out: Annotated[Path, typer.Option(help="the folder for the page, the mixes and the pictures")],
+    counts: Annotated[str, typer.Option(help="numbers of files in a mix")] = "2,3,4,6,8",
+    ratios: Annotated[str, typer.Option(help="shares of the second file in a mix of the first two")] = RATIOS,
+    generations: Annotated[int, typer.Option(help="mixes of a mix, one after the other", min=0)] = 3,
+    prompts: Annotated[int, typer.Option(help="prompts with each concept, one picture each", min=2)] = 16,
+    unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
+    minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
+    options: StudyOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much mixes keep of each of their files, by the pictures that they give."""
+    from ..base import Place
+    from ..dilution.plan import DilutionPlan, Source
+    from ..dilution.run import dilution as study
+    from .console import Console
+
+    plan = DilutionPlan(
+        tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))), tuple(_numbers(ratios)), generations,
+        prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
+        image_encoder=options.image_encoder, text_encoder=options.text_encoder,
+    )  # fmt: skip
+    with Console() as console:
+        result = study(plan, out, console)
+    if as_json:
+        print(result.to_json(), end="")
+        return
+    print("\n".join(map(printable, result.sentences)))
+    print(f"\npage: {out / 'dilution.html'}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise TriptychError(f"{text!r} must be numbers with commas between them") from None

@@ -1,0 +1,133 @@
+"""Retention: what a mix keeps of a file's own gain over the bare base, picture by picture.
+
+With the headline figure s ("both at once": likeness times what the prompt asks), over the same prompts and seeds,
+
+    retention = (s(mix) - s(base)) / (s(alone) - s(base)),
+
+0 for the class word on the bare base and 1 for the file alone. Its interval is that of the paired sum
+s(mix) - r s(alone) - (1 - r) s(base), which is 0 at r, over the gain: the delta method for a ratio of means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from statistics import fmean
+
+from ..metrics import Drawn, metrics
+from ..scores import BASE, Score
+from ..study.work import Work
+from ..verdict import MARGINS
+from ..verdict.evidence import BOTH, CEILING, PRESERVATION, PROMPT, SUBJECT, Evidence, Table
+from ..verdict.intervals import Interval
+from ..verdict.multiple import sure
+
+ALONE = "alone"
+CRITERIA = (SUBJECT, CEILING, PROMPT, PRESERVATION)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one mix keeps of one file. `preserved` is the base preservation of the mix, where it was sampled."""
+
+    arm: str
+    file: str
+    weight: float
+    retention: Interval
+    both: float
+
+
+@dataclass(frozen=True)
+class File:
+    """One file alone: its headline figure, that of the class word on the bare base, and whether it surely learned."""
+
+    name: str
+    alone: float
+    gain: Interval
+    learned: bool
+
+    @property
+    def why_not(self) -> str:
+        return "" if self.learned else f"{self.name} alone is not surely better than the bare base: nothing to dilute"
+
+
+def judged(work: Work, drawn: Sequence[Drawn]) -> Evidence:
+    seen = work.evidence(drawn)
+    scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
+    return Evidence.of(scores, [], {}, MARGINS, work.plan.seed)
+
+
+def file_alone(name: str, evidence: Evidence) -> File:
+    """What the file does alone, against the class word on the bare base."""
+    gain = evidence.both(ALONE, BASE) if BOTH in evidence.tables else None
+    if gain is None:
+        return File(name, 0.0, Interval(0.0, 0.0, 0.0, 0), learned=False)
+    mean = evidence.mean(BOTH, ALONE)
+    return File(name, mean.value if mean else 0.0, gain.interval(), sure(gain.p_above(0)))
+
+
+def retention(evidence: Evidence, arm: str) -> Interval | None:
+    """The retention of one mix; None where it was not measured."""
+    table = evidence.tables.get(BOTH)
+    if table is None or arm not in table.cells:
+        return None
+    gain, less = table.difference(ALONE, BASE), table.difference(arm, BASE)
+    if gain is None or less is None or gain.value <= 0:
+        return None
+    kept = less.value / gain.value
+    spread = table.weighed({arm: 1.0, ALONE: -kept, BASE: kept - 1})
+    around = spread.scaled(1 / gain.value).interval() if spread else Interval(0.0, 0.0, 0.0, 0)
+    return Interval(kept, kept + around.low, kept + around.high, around.n)
+
+
+def preserved(evidence: Evidence) -> dict[str, Interval]:
+    """Row -> base preservation on unrelated prompts: 1 where the base's pictures stay."""
+    table = evidence.tables.get(PRESERVATION)
+    return {name: table.mean(name).interval() for name in table.cells if name != BASE} if table else {}
+
+
+def contamination(
+    other: Work, mine: Mapping[str, Sequence[Drawn]], own: Sequence[Drawn], seed: int
+) -> dict[str, Interval]:
+    """Row -> how far the pictures of one concept went towards another concept.
+
+    0: no nearer to the other concept's pictures than the file alone comes; 1: as near as the other file's own pictures.
+
+    Args:
+        other: the other concept.
+        mine: row -> pictures of the first concept, those of the file alone among them.
+        own: the other file's pictures of its own concept.
+    """
+    everything = [picture for pictures in mine.values() for picture in pictures]
+    seen = other.evidence([*everything, *own])
+    scores = [
+        Score("contamination", row, value, 0, picture.prompt, picture.seed)
+        for row, pictures in mine.items()
+        for picture, value in zip(pictures, seen.likeness(pictures), strict=True)
+    ]
+    table, top = Table(scores, seed), fmean(seen.likeness(own))
+    gap = top - table.mean(ALONE).value
+    if gap <= MARGINS.gap:
+        return {}
+    found = {}
+    for row in mine:
+        difference = table.difference(row, ALONE) if row != ALONE else None
+        if difference:
+            found[row] = difference.scaled(1 / gap).interval()
+    return found
+
+
+def together(kept: Sequence[Interval]) -> Interval:
+    """The mean over files, and its interval for these very files: their own intervals, as independent ones."""
+    value = fmean(one.value for one in kept)
+    halves = [(one.high - one.low) / 2 for one in kept]
+    if not all(map(isfinite, halves)):
+        return Interval(value, float("-inf"), float("inf"), len(kept))
+    half = sum(width**2 for width in halves) ** 0.5 / len(kept)
+    return Interval(value, value - half, value + half, len(kept))
+
+
+def as_numbers(interval: Interval) -> dict[str, float | None]:
+    """An interval for JSON, which has no infinity."""
+    return {name: value if isfinite(value) else None for name, value in asdict(interval).items()}

@@ -1,0 +1,118 @@
+"""The mixes that a study of dilution makes: along the ratio of two, the number of files, and generations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..base import Place
+from ..errors import TriptychError, shown
+
+COUNTS = (2, 3, 4, 6, 8)
+RATIOS = tuple(i / 10 for i in range(1, 10))
+WAYS = ("average", "sum")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained file with the folder of pictures of its concept."""
+
+    file: Path
+    folder: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Read `FILE=FOLDER`.
+
+        Raises:
+            TriptychError: the form is another, or the folder is missing.
+        """
+        file, equals, folder = text.partition("=")
+        if not equals:
+            raise TriptychError(f"{shown(text)!r} is not of the form FILE=FOLDER: a trained file and its pictures")
+        if not Path(folder).is_dir():
+            raise TriptychError(f"there is no folder {folder} with the pictures of {file}")
+        return cls(Path(file), Path(folder))
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One mix.
+
+    Attributes:
+        name: of its folder.
+        axis: what it varies: "ratio", "count" or "generation", or "mix" for a single mix.
+        way: how it is mixed.
+        value: on the axis: the second file's share, the number of files, the number of mixes one after the other.
+        weights: position of the file -> its weight in the mix. For a generation, the weights that it comes to.
+        before: the arm that a generation is mixed from.
+    """
+
+    name: str
+    axis: str
+    way: str
+    value: float
+    weights: tuple[tuple[int, float], ...]
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class DilutionPlan:
+    """The files, in the order in which they are added, and what is sampled of each mix."""
+
+    sources: tuple[Source, ...]
+    place: Place = field(default_factory=Place)
+    counts: tuple[int, ...] = COUNTS
+    ratios: tuple[float, ...] = RATIOS
+    generations: int = 3
+    ways: tuple[str, ...] = WAYS
+    prompts: int = 16
+    unrelated: int = 16
+    seed: int = 0
+    minutes: float = 0.0  # after which no more is sampled; 0: until all is done
+    image_encoder: str = ""
+    text_encoder: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.sources) < 2:
+            raise TriptychError("dilution needs two or more files, each with the folder of its pictures")
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise TriptychError(f"two files are called {name}: give them names of their own")
+        if unknown := [way for way in self.ways if way not in WAYS]:
+            raise TriptychError(f"a mix is made as an average or as a sum, not as {unknown[0]!r}")
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All mixes, those first that tell most."""
+        return [*self._counts(), *self._generations(), *self._ratios()]
+
+    def _counts(self) -> Iterator[Arm]:
+        for count in (count for count in self.counts if count <= len(self.sources)):
+            for way in self.ways:
+                weight = 1 / count if way == "average" else 1.0
+                yield Arm(f"{way}-{count}", "count", way, count, tuple((i, weight) for i in range(count)))
+
+    def _generations(self) -> Iterator[Arm]:
+        """A mix of two, that mix with a third file, that one with a fourth: each time half and half."""
+        weights, before = {0: 1.0}, ""
+        for generation in range(1, min(self.generations, len(self.sources) - 1) + 1):
+            weights = {**{i: w / 2 for i, w in weights.items()}, generation: 0.5}
+            name = f"generation-{generation}"
+            yield Arm(name, "generation", "half and half", generation, tuple(weights.items()), before)
+            before = name
+
+    def _ratios(self) -> Iterator[Arm]:
+        for share in self.ratios:
+            yield Arm(f"ratio-{share:g}", "ratio", "average", share, ((0, 1 - share), (1, share)))
+
+
+def only(sources: Sequence[Source], weights: Sequence[float]) -> Arm:
+    """The arm of one mix that exists already."""
+    return Arm("mix", "mix", "as mixed", len(sources), tuple(enumerate(weights)))

@@ -1,0 +1,132 @@
+"""The result of a study of dilution as values, its sentences, and its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..mixing.overlap import Overlap
+from ..verdict.intervals import Interval
+from .foretold import Foretold, foretell, share_close
+from .measure import File, Kept, as_numbers, together
+from .plan import Arm, DilutionPlan
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Preserved:
+    """How well the base's pictures of unrelated prompts stay under one row: 1 where they stay."""
+
+    row: str
+    value: Interval
+
+
+@dataclass(frozen=True)
+class Nearer:
+    """How far the pictures of `file` went towards the concept of `other`: 0 as alone, 1 as the other's own."""
+
+    arm: str
+    file: str
+    other: str
+    value: Interval
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured. `complete` is False where the time was over before all was sampled."""
+
+    arms: tuple[Arm, ...]
+    files: tuple[File, ...]
+    kept: tuple[Kept, ...]
+    preserved: tuple[Preserved, ...]
+    nearer: tuple[Nearer, ...]
+    overlaps: Mapping[tuple[str, str], Overlap]
+    foretold: tuple[Foretold, ...]
+    pictures: int
+    complete: bool
+
+    @classmethod
+    def of(
+        cls, plan: DilutionPlan, arms: Sequence[Arm], files: Sequence[File], kept: Sequence[Kept],
+        preserved: Sequence[Preserved], nearer: Sequence[Nearer], overlaps: Mapping[tuple[str, str], Overlap],
+        complete: bool,
+    ) -> Result:  # fmt: skip
+        names = [source.name for source in plan.sources]
+        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms}
+        foretold = foretell(kept, mixes, overlaps)
+        return cls(
+            tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
+            plan.prompts, complete,
+        )  # fmt: skip
+
+    def of_arm(self, arm: str) -> list[Kept]:
+        return [one for one in self.kept if one.arm == arm]
+
+    def mean(self, arm: str) -> Interval | None:
+        """The mean retention over the files of an arm; None where one that learned was not measured yet."""
+        rows = self.of_arm(arm)
+        learned = {one.name for one in self.files if one.learned}
+        wanted = next(one for one in self.arms if one.name == arm).weights
+        names = [self.files[i].name for i, weight in wanted if weight and self.files[i].name in learned]
+        return together([one.retention for one in rows]) if rows and len(rows) == len(names) else None
+
+    def along(self, axis: str, way: str = "") -> list[tuple[float, Interval]]:
+        """Value on the axis, and mean retention."""
+        arms = [arm for arm in self.arms if arm.axis == axis and way in ("", arm.way)]
+        return [(arm.value, mean) for arm in arms if (mean := self.mean(arm.name))]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer first, in plain words with the intervals."""
+        said = []
+        for way, what in (("average", "Averaged"), ("sum", "Summed at full strength")):
+            found = self.along("count", way)
+            parts = [f"{_lost(mean)} with {_ordinal(int(count))} file" for count, mean in found]
+            if parts:
+                said.append(f"{what}, each file loses {', '.join(parts)}.")
+        if chain := self.along("generation"):
+            parts = [f"{_lost(mean)} after {int(value)}" for value, mean in chain]
+            said.append(f"Mixed again and again half and half, files lose on average {', '.join(parts)}.")
+        if single := self.along("mix"):
+            said += [f"{one.file} keeps {one.retention.value:.2f} ({_span(one.retention)})." for one in self.kept]
+            said.append(f"On average each loses {_lost(single[0][1])}.")
+        said += [one.why_not for one in self.files if not one.learned]
+        if self.foretold:
+            share, count = share_close(self.foretold), len(self.foretold)
+            said.append(f"From the files alone, {share:.0%} of {count} retentions were foretold within 0.10.")
+        if not self.complete:
+            said.append("Not all pictures are sampled yet: run the same command again to go on.")
+        return said or ["Nothing could be measured yet."]
+
+    def to_json(self) -> str:
+        return json.dumps({
+            "schema": SCHEMA, "complete": self.complete, "pictures_a_row": self.pictures, "sentences": self.sentences,
+            "files": [{"name": f.name, "alone": f.alone, "gain": as_numbers(f.gain), "learned": f.learned}
+                      for f in self.files],
+            "mixes": [{"name": arm.name, "axis": arm.axis, "way": arm.way, "value": arm.value,
+                       "weights": {self.files[i].name: weight for i, weight in arm.weights},
+                       "retention": as_numbers(mean) if (mean := self.mean(arm.name)) else None}
+                      for arm in self.arms],
+            "retention": [{"mix": k.arm, "file": k.file, "weight": k.weight, "both": k.both, **as_numbers(k.retention)}
+                          for k in self.kept],
+            "preservation": [{"row": one.row, **as_numbers(one.value)} for one in self.preserved],
+            "contamination": [{"mix": one.arm, "file": one.file, "towards": one.other, **as_numbers(one.value)}
+                              for one in self.nearer],
+            "overlap": [{"first": a, "second": b, **vars(one)} for (a, b), one in self.overlaps.items()],
+            "foretold": [vars(one) for one in self.foretold],
+        }, indent=1) + "\n"  # fmt: skip
+
+
+def _span(interval: Interval) -> str:
+    return f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _lost(kept: Interval) -> str:
+    return f"{1 - kept.value:.2f} ({1 - kept.high:.2f} to {1 - kept.low:.2f})"
+
+
+def _ordinal(count: int) -> str:
+    names = {2: "the second", 3: "the third", 4: "the fourth", 5: "the fifth", 6: "the sixth", 7: "the seventh"}
+    return names.get(count, f"the {count}th")

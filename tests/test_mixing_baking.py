@@ -1,0 +1,122 @@
+"""LoRAs in a checkpoint and out again, another autoencoder baked in, and the commands as they are typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.originals import small_checkpoint, small_configurations, small_shapes, values
+from tests.plain import call
+from triptych.errors import TriptychError
+from triptych.exchange.formats import open_artifact
+from triptych.families import Family
+from triptych.mixing.merge import merge
+from triptych.mixing.request import Ingredient, Mix
+
+UNET = "model.diffusion_model."
+KEY = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+CONVOLUTION = "lora_unet_down_blocks_0_resnets_0_conv1"
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkpoint of Stable Diffusion 1, and a family whose configurations are as small."""
+    folder = small_configurations(tmp_path / "parts", "sd1")
+    monkeypatch.setattr(Family, "configurations", property(lambda family: folder))
+    path = tmp_path / "base.safetensors"
+    small_checkpoint(path, "sd1", torch.float32, {"modelspec.prediction_type": "epsilon"})
+    return path
+
+
+def lora(path: Path, seed: int) -> dict[str, torch.Tensor]:
+    shapes, random = small_shapes("sd1"), torch.Generator().manual_seed(seed)
+    out, width = shapes[UNET + KEY]
+    wide = shapes[f"{UNET}input_blocks.1.0.in_layers.2.weight"]
+    tensors = {
+        f"{LAYER}.lora_down.weight": torch.randn(2, width, generator=random),
+        f"{LAYER}.lora_up.weight": torch.randn(out, 2, generator=random), f"{LAYER}.alpha": torch.tensor(1.0),
+        f"{CONVOLUTION}.lora_down.weight": torch.randn(2, *wide[1:], generator=random),
+        f"{CONVOLUTION}.lora_up.weight": torch.randn(wide[0], 2, 1, 1, generator=random),
+        f"{CONVOLUTION}.alpha": torch.tensor(2.0),
+    }  # fmt: skip
+    save_file(tensors, path, {"ss_base_model_version": "sd_v1"})
+    return tensors
+
+
+def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path: Path) -> None:
+    given, out = lora(tmp_path / "l.safetensors", 1), tmp_path / "o.safetensors"
+    files = (Ingredient(small), Ingredient(tmp_path / "l.safetensors", 0.5))
+    merge(Mix(files), out)
+    before, after = load_file(small), load_file(out)
+    change = 0.5 * 0.5 * given[f"{LAYER}.lora_up.weight"] @ given[f"{LAYER}.lora_down.weight"]
+    assert torch.allclose(after[UNET + KEY], before[UNET + KEY] + change, atol=1e-6)
+    touched = {key for key in before if not torch.equal(before[key], after[key])}
+    assert touched == {UNET + KEY, f"{UNET}input_blocks.1.0.in_layers.2.weight"}
+    taken = merge(Mix((Ingredient(out),), "extract", str(small), rank=2), tmp_path / "back.safetensors")
+    assert taken.notes[0].startswith("a LoRA of rank 2 keeps 100.0% of the energy of the difference of o.safetensors")
+    back = open_artifact(tmp_path / "back.safetensors").tensors
+    name = f"unet.{LAYER.removeprefix('lora_unet_')}"
+    found = {key.replace(".", "_"): tensor for key, tensor in back.items()}
+    stem = name.replace(".", "_")
+    assert torch.allclose(found[f"{stem}_lora_B_weight"] @ found[f"{stem}_lora_A_weight"], change, atol=1e-4)
+    assert len(back) == 4
+
+
+def test_another_autoencoder_is_baked_in(small: Path, tmp_path: Path) -> None:
+    shapes = {k: s for k, s in small_shapes("sd1").items() if k.startswith("first_stage_model.")}
+    vae = {key.removeprefix("first_stage_model."): t for key, t in values(shapes, torch.float32, 9).items()}
+    save_file(vae, tmp_path / "vae.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file(values(small_shapes("sd1"), torch.float32, 4), other)
+    lora(tmp_path / "l.safetensors", 1)
+    for name, second in (("o", other), ("p", tmp_path / "l.safetensors")):
+        out = tmp_path / f"{name}.safetensors"
+        merge(Mix((Ingredient(small), Ingredient(second)), vae=str(tmp_path / "vae.safetensors")), out)
+        found = load_file(out)
+        assert all(torch.equal(found[f"first_stage_model.{key}"], tensor) for key, tensor in vae.items())
+
+
+def test_a_checkpoint_is_added_to_at_its_whole_weight(small: Path, tmp_path: Path) -> None:
+    lora(tmp_path / "l.safetensors", 1)
+    mix = Mix((Ingredient(small, 0.5), Ingredient(tmp_path / "l.safetensors")))
+    with pytest.raises(TriptychError, match=r"its weight is 1, not 0\.5"):
+        merge(mix, tmp_path / "o.safetensors")
+    alone = Mix((Ingredient(small),), "extract")
+    with pytest.raises(TriptychError, match="another base"):
+        merge(alone, tmp_path / "o.safetensors")
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    return lambda *words: call(monkeypatch, *map(str, words))
+
+
+def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate("ab"):
+        lora(tmp_path / f"{name}.safetensors", seed)
+    a, b, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "o.safetensors"
+    assert typed("merge", f"{a}:0.6", f"{b}:0.4", "--out", out, "--rank", 2, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["kind"] == "lora" and any("keeps" in note for note in said["notes"])
+    assert typed("inspect", out) == 0
+    shown = capsys.readouterr().out
+    assert "mixed      weighted-sum, rank 2" in shown and "of         a.safetensors x 0.6, sha256" in shown
+    assert typed("merge", "--recipe", out, "--out", tmp_path / "again.safetensors") == 0
+    assert (tmp_path / "again.safetensors").is_file()
+    one, other = load_file(out), load_file(tmp_path / "again.safetensors")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    capsys.readouterr()
+    for words, sentence in (
+        (("merge", a, b, "--out", out), "exists already; give another --out, or replace it with --overwrite"),
+        (("merge", f"{a}:much", b, "--out", out, "--overwrite"), "FILE:WEIGHT"),
+        (("merge", a, b), "--out FILE"),
+        (("merge", tmp_path / "c.safetensors", b, "--out", tmp_path / "n.safetensors"), "there is no file"),
+    ):
+        assert typed(*words) == 2
+        assert sentence in capsys.readouterr().err
