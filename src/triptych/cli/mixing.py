@@ -87,8 +87,8 @@ def dilution(
     from .console import Console
 
     plan = DilutionPlan(
-        tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))), tuple(_numbers(ratios)), generations,
-        prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
+        tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
+        tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
         image_encoder=options.image_encoder, text_encoder=options.text_encoder,
     )  # fmt: skip
     with Console() as console:
