@@ -7,16 +7,32 @@ when it is not worse than the best in the headline by more than the margin, by t
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ..metrics import metrics
 from ..scores import BASE, CONTROLS, Cost, Score
 from .answers import answers
 from .compare import differences
 from .evidence import BOTH, COPYING, NORMALISED, PRESERVATION, PROMPT, Evidence
 from .front import front
-from .intervals import Interval
+from .intervals import ALPHA, Interval
+from .moderated import NONE, Prior
 from .recommend import recommend
 from .reinforce import reinforcements
-from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
+from .values import (
+    MARGINS,
+    NEEDS,
+    Anchors,
+    Answer,
+    Choice,
+    Difference,
+    Further,
+    Look,
+    Margins,
+    Need,
+    Recommendation,
+    Verdict,
+)
 from .weighing import weights_of
 from .words import figure, inside, listed, span
 
@@ -27,8 +43,11 @@ __all__ = [
     "Answer",
     "Choice",
     "Difference",
+    "Further",
+    "Look",
     "Margins",
     "Need",
+    "Prior",
     "Recommendation",
     "Verdict",
     "judge",
@@ -44,6 +63,8 @@ def judge(
     margins: Margins = MARGINS,
     seed: int = 0,
     strata: Mapping[str, str] | None = None,
+    prior: Prior = NONE,
+    looks: Sequence[Look] = (),
 ) -> Verdict:
     """Judge a study.
 
@@ -53,10 +74,13 @@ def judge(
         need: what the recommendation is for; `by_need` holds all of them.
         failures: method -> the sentence that says why it has no result (or fewer training runs than the others).
         margins: the differences that matter.
-        seed: of the bootstrap; the same scores and seed give the same verdict.
+        seed: of the draws that probabilities are counted from; the same scores and seed give the same verdict.
         strata: prompt -> its stratum, for the results by stratum.
+        prior: of the headline's variance between trainings, where earlier studies tell it.
+        looks: of a study that goes on until it is decided, this one last: what it may spend of the level.
     """
-    evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata)
+    alpha = looks[-1].alpha if looks else ALPHA
+    evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata, prior=prior, alpha=alpha)
     methods = {name: _criteria(evidence, name) for name in _order(scores)}
     return Verdict(
         methods=methods,
@@ -74,6 +98,7 @@ def judge(
         strata={name: found for name in methods if (found := evidence.by_stratum(name))},
         needs={each: dict(weights_of(evidence, each)) for each in NEEDS},
         together=reinforcements(evidence),
+        looks=tuple(looks),
         margins=margins,
         seed=seed,
     )
@@ -135,6 +160,15 @@ def _notes(evidence: Evidence) -> list[str]:
             "Only one training seed was run: no interval here includes the spread between training runs,"
             " which can be larger than the differences between methods. What is called better or worse here"
             " holds for these trained files; another training may turn it round.",
+        )
+    headline = evidence.tables.get(BOTH)
+    if headline and (shared := headline.seeds) is not None:
+        count = len(np.unique(shared[shared >= 0]))
+        notes.append(
+            f"The same {count} picture seeds stand at several prompts, so the noise of a seed is in all of them: seeds"
+            " count as a source of chance of their own."
+            if count > 1
+            else "All pictures share one seed, and with it their noise: nothing can be told of other pictures."
         )
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:
