@@ -1,9 +1,9 @@
 """Simulated studies whose truth is known: four methods and the bare base, in the headline and in preservation.
 
-A study has the levels of a real one, in units of the headline figure (0: bare base, 1: the real pictures with everything
-there): what every method shares in a prompt, what a method makes of a prompt, what one training makes of it all, and
-the picture. Picture seeds are the prompts' own, or the same seeds stand at all prompts; then their noise has a part that
-all methods share, and one that each method makes of it.
+A study has the levels of a real one, in units of the headline figure (0: bare base, 1: the real pictures with
+everything there): what every method shares in a prompt, what a method makes of a prompt, what one training makes of it
+all, and the picture. Picture seeds are the prompts' own, or the same seeds stand at all prompts; then their noise has a
+part that all methods share, and one that each method makes of it.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Spreads:
 class Simulated:
     """Studies: cells of the headline and of preservation, the bare base last, and the truth.
 
-    both, calm: [studies, methods + 1, trainings, prompts, seeds]. means: [studies, methods + 1, 2], of the methods; with one
-    training of the trained files, which is what is claimed then.
+    both, calm: [studies, methods + 1, trainings, prompts, seeds]. means: [studies, methods + 1, 2], of the methods;
+    with one training of the trained files, which is what is claimed then.
     """
 
     shape: Shape

@@ -62,6 +62,16 @@ def try_(
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges prompts: a folder or hub id of a CLIP")] = "",
     other_base: Annotated[str, typer.Option(help="another base of the family, to see what carries over to it")] = "",
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="sample more prompts until the answers are decided")
+    ] = False,
+    at_most_pictures: Annotated[
+        int,
+        typer.Option(help="with --until-decided: the most prompts that name the concept [default: 4 x the budget's]"),
+    ] = 0,
+    at_most_minutes: Annotated[
+        float, typer.Option(help="with --until-decided: sample no further prompts beyond this time [default: no limit]")
+    ] = 0.0,
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
@@ -72,15 +82,15 @@ def try_(
     as_json: AsJson = False,
 ) -> None:
     """Train every method on FOLDER, measure all of them, and recommend one."""
-    from ..study import Plan, run
-    from ..verdict.reinforce import question as asked_of
+    from ..study import Plan, deciding_command, run
+    from ..verdict.summary import summary
     from .console import Console
 
     base_place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
     plan = Plan(
         folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
         text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
-        prompts or 0, unrelated or 0, other_base,
+        prompts or 0, unrelated or 0, other_base, until_decided, at_most_pictures, at_most_minutes,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
@@ -88,14 +98,10 @@ def try_(
     if as_json:
         print(verdict.to_json(), end="")
         return
-    for question, answer in verdict.answers.items():
-        print(f"{question.replace('_', ' ')}? {answer.answer}\n  {answer.evidence}")
-    for name, answer in verdict.together.items():
-        print(f"{asked_of(name)} {answer.answer}\n  {answer.evidence}")
-    choice = verdict.recommendation.choice
-    print(f"\nfor {plan.need}: {choice.method or 'nothing to recommend'}")
-    for reason in (*choice.reasons, *choice.caveats):
-        print(f"  {reason}")
+    for line in summary(verdict):
+        print(line)
+    if command := deciding_command(plan, verdict, place):
+        print(f"\nwhat would decide what is open:\n  {command}")
     print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
 
 

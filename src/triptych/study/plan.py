@@ -28,6 +28,9 @@ from .combinations import combinations_of
 from .tuned import Tuned
 
 FILE = "study.toml"
+GROWS = (  # what may change between two runs of a study: results that are there are kept
+    "need", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,19 @@ class Plan:
     prompts: int = 0  # prompts with the concept, one picture each
     unrelated: int = 0  # prompts without it, one picture each
     other_base: str = ""  # a second base to sample the trained files on
+    until_decided: bool = False  # draw more prompts until the questions and the recommendation are decided
+    at_most_pictures: int = 0  # then: the most prompts with the concept; 0: four times as many as otherwise
+    at_most_minutes: float = 0.0  # then: no further prompts where they would take the study beyond this; 0: no limit
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
             method_named(name)
         if self.need not in NEEDS:
             raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
+        if (self.at_most_pictures or self.at_most_minutes) and not self.until_decided:
+            raise TriptychError("a limit of pictures or minutes is for a study that goes on", Remedy.UNTIL_DECIDED)
+        if min(self.at_most_pictures, self.at_most_minutes) < 0:
+            raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
         _ = self.tuning  # reports a bad file before any work
         for name in self.together or ():
             missing = [part for part in parts_of(name) if part not in self.chosen]
@@ -159,10 +169,13 @@ class Plan:
             "together": (None if self.together is None else ",".join(self.together) or "none", None),
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
             "other-base": (self.other_base, ""),
+            "at-most-pictures": (self.at_most_pictures, 0), "at-most-minutes": (f"{self.at_most_minutes:g}", "0"),
         }  # fmt: skip
         for flag, (value, usual) in flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
-        words += [f"--{name}" for name in ("ema",) if self.place.ema]
+        words += [
+            f"--{name}" for name, on in {"ema": self.place.ema, "until-decided": self.until_decided}.items() if on
+        ]
         for flag, said in {"budget": self.budget, "need": self.need, "seed": str(self.seed)}.items():
             words += [f"--{flag}", said]
         for name, given in self.settings.items():
@@ -170,8 +183,10 @@ class Plan:
         return command_line(words)
 
 
-def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
+def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "") -> None:
     """Write study.toml: the plan, and its values for this base and folder.
+
+    `deciding`: the command that would decide what is open, once a verdict is reached.
 
     Raises:
         TriptychError: the folder holds a study of another plan.
@@ -185,7 +200,8 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
             "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
-            "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
+            "seed": plan.seed, "version": __version__, "command": plan.command, "deciding": deciding,
+            "resolution": base.resolution,
             "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
             "notes": lines(concept.notes),
@@ -262,10 +278,10 @@ def _asked(path: Path) -> dict[str, Any]:
 
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
-    """Refuse another plan in the same folder. Only the need may differ: it changes the recommendation alone."""
+    """Refuse another plan in the same folder. What may differ changes no result that is there: it adds to them."""
     now, usual = (_writable(_without_none(_plain(each))) for each in (plan, Plan(plan.folder)))
     before = {**usual, **before}  # older studies lack newer fields
-    for name in (entry.name for entry in fields(plan) if entry.name != "need"):
+    for name in (entry.name for entry in fields(plan) if entry.name not in GROWS):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)

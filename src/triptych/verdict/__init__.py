@@ -15,9 +15,11 @@ from .answers import answers
 from .compare import differences
 from .evidence import BOTH, COPYING, NORMALISED, PRESERVATION, PROMPT, Evidence
 from .front import front
+from .grades import settled as answer_settled
 from .intervals import ALPHA, Interval
 from .moderated import NONE, Prior
 from .recommend import recommend
+from .recommend import settled as choice_settled
 from .reinforce import reinforcements
 from .values import (
     MARGINS,
@@ -34,7 +36,7 @@ from .values import (
     Verdict,
 )
 from .weighing import weights_of
-from .words import figure, inside, listed, span
+from .words import figure, inside, listed, percent, span
 
 __all__ = [
     "MARGINS",
@@ -51,6 +53,7 @@ __all__ = [
     "Recommendation",
     "Verdict",
     "judge",
+    "settled",
 ]
 
 
@@ -92,7 +95,7 @@ def judge(
         recommendation=recommend(evidence, need),
         costs=dict(evidence.costs),
         failures=dict(evidence.failures),
-        notes=tuple(_notes(evidence)),
+        notes=tuple(_notes(evidence, looks)),
         replicates=evidence.replicates,
         flags=_flags(evidence),
         strata={name: found for name in methods if (found := evidence.by_stratum(name))},
@@ -102,6 +105,11 @@ def judge(
         margins=margins,
         seed=seed,
     )
+
+
+def settled(verdict: Verdict) -> bool:
+    """Whether the three questions and the recommendation are decided, or as good as (`values.CONVINCED`)."""
+    return all(map(answer_settled, verdict.answers.values())) and choice_settled(verdict.recommendation.choice)
 
 
 def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
@@ -152,7 +160,7 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     return flags
 
 
-def _notes(evidence: Evidence) -> list[str]:
+def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
     notes = ["This result is for these pictures on this base; it says nothing about other concepts."]
     if evidence.replicates == 1:
         notes.insert(
@@ -174,6 +182,12 @@ def _notes(evidence: Evidence) -> list[str]:
     if ceiling and ceiling.n < 6:
         notes.append(
             f"The ceiling comes from only {ceiling.n} training pictures and is taken as given, without an interval."
+        )
+    if len(looks) > 1:
+        spent = sum(look.alpha for look in looks)
+        notes.append(
+            f"The study was judged at {listed([str(look.prompts) for look in looks])} prompts; all these verdicts"
+            f" together make a false claim in at most {percent(spent)} of studies."
         )
     if evidence.blind:
         notes.append(

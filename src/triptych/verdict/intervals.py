@@ -14,11 +14,12 @@ and Turnbull 1989, JRSS B 51).
 """
 
 from dataclasses import dataclass, replace
-from math import inf, sqrt
+from math import exp, inf, log, sqrt
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
@@ -101,16 +102,10 @@ class Estimate:
             spread = sqrt(self.variance)
             p = 2 * float(stdtr(self.parts[0].freedom, -distance / spread)) if spread else 0.0
             return min(1.0, p * ALPHA / self.alpha)
-        low, high = SMALLEST, 1.0
-        if self.half(low) < distance:
-            return low
-        for _ in range(26):  # bisection: the interval narrows as alpha grows
-            middle = sqrt(low * high)
-            if self.half(middle) > distance:
-                low = middle
-            else:
-                high = middle
-        return min(1.0, high * ALPHA / self.alpha)
+        if self.half(SMALLEST) < distance:
+            return SMALLEST
+        found = brentq(lambda exponent: self.half(exp(exponent)) - distance, log(SMALLEST), 0.0, xtol=1e-6)
+        return min(1.0, exp(found) * ALPHA / self.alpha)
 
     def scaled(self, factor: float) -> Self:
         """The same estimate in another unit; `factor` > 0."""

@@ -5,9 +5,10 @@ clinical trials, Biometrika 70(3), alpha_1): by the time that a share t of the p
 
     alpha(t) = 2 - 2 Phi(z / sqrt(t)),    z the normal's quantile at 1 - 0.05 / 2
 
-Each look spends what is new since the look before it and no more, so that false claims of all looks together stay within
-the level whatever their dependence (Bonferroni). The exact boundaries would need the share of information at each look,
-which more pictures of the same trainings do not give; they would leave 0.049 for the last look instead of 0.044.
+Each look spends what is new since the look before it and no more, so that false claims of all looks together stay
+within the level whatever their dependence (Bonferroni). The exact boundaries would need the share of information at
+each look, which more pictures of the same trainings do not give; they would leave 0.049 for the last look instead of
+0.044.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..scores import BASE, parts_of
 from ..units import duration
 from .evidence import BOTH, Evidence
-from .intervals import ALPHA, Estimate
+from .intervals import ALPHA, Estimate, Part
 from .values import Further
 
 MOST = 16  # times the prompts, and times the trainings, beyond which nobody would go
@@ -56,7 +56,7 @@ def larger(estimate: Estimate, times: float, runs: int, before: int) -> Estimate
             more, freedom = times, (part.freedom + 1) * times - 1
         else:  # seeds that are shared by all prompts stay as many as they are
             more, freedom = 1.0, part.freedom
-        parts.append(replace(part, variance=part.variance / more, freedom=freedom))
+        parts.append(Part(part.source, part.variance / more, freedom))
     return replace(estimate, parts=tuple(parts))
 
 

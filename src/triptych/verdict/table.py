@@ -77,7 +77,7 @@ class Table:
     def prompts(self) -> int:
         return len(self._row)
 
-    @property
+    @cached_property
     def pictures(self) -> int:
         """Of one training run."""
         return int(max((~np.isnan(cells)).any(axis=0).sum() for cells in self.cells.values()))

@@ -180,11 +180,6 @@ class Verdict:
     schema: int = field(default=SCHEMA)
 
     @property
-    def asked(self) -> tuple[Answer, ...]:
-        """The answers to the three questions."""
-        return tuple(self.answers.values())
-
-    @property
     def further(self) -> Further | None:
         """What would decide all that is open of the three questions and the recommendation; None where nothing is."""
         found = (*(one.further for one in self.answers.values()), self.recommendation.choice.further)
