@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.calibration_page import FOLDER, PAGE, page
 from benchmarks.studies import METHODS, Shape, Simulated, Spreads, blocks, fixed, population, simulate
-from triptych.scores import BASE, REAL, Score, read_scores
+from triptych.scores import CONTROLS, Score, read_scores
 from triptych.verdict import MARGINS, Answer, judge
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
@@ -306,7 +306,7 @@ def shuffled(scores: Sequence[Score], random: np.random.Generator) -> list[Score
 
     Names change places within every prompt of every training, so that what belongs together stays together.
     """
-    methods = sorted({score.method for score in scores} - {BASE, REAL})
+    methods = sorted({score.method for score in scores} - {*CONTROLS})
     names: defaultdict[tuple[int, str], dict[str, str]] = defaultdict(
         lambda: dict(zip(methods, random.permutation(methods).tolist(), strict=True))
     )

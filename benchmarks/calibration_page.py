@@ -42,7 +42,8 @@ def _false(told: dict[str, Any]) -> Iterator[str]:
         f"The share of {told['studies']} studies of four methods with any false claim about the six pairs, and with a"
         " false yes or no among the three answers; at most 5 % are stated. “Equal”: all methods are the same, in"
         " preservation too. “Apart”: two of them are better by exactly the margin. Seeds are the pictures' own, or"
-        " shared by all prompts, with a noise of each seed that all methods share (0.05) and one that each makes of it (0.10)."
+        " shared by all prompts, with a noise of each seed that all methods share (0.05) and one that each makes of it"
+        " (0.10)."
     )
     yield ""
     yield (

@@ -183,7 +183,7 @@ def test_the_answers_come_first_and_in_words(page: str) -> None:
     order = ["Is textual inversion enough?", "Is DreamBooth excessive?", "middle ground?", "Side by side", "Measured"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
-    assert re.search(r'class="answer no">No<small>\d', page) and re.search(
+    assert re.search(r'class="answer no">No<small>', page) and re.search(
         r'class="answer cannot-tell">Cannot tell<', page
     )
 

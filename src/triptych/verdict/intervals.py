@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
-LEVEL = 0.95
-ALPHA = 1 - LEVEL
+ALPHA = 0.05
+LEVEL = 1 - ALPHA
 SMALLEST = 1e-12  # a tail that is as good as 0
 
 Floats = NDArray[np.float64]

@@ -80,7 +80,7 @@ def settled(choice: Choice) -> bool:
     """Whether a study that goes on until it is decided may leave the recommendation as it is."""
     if choice.method is None:
         return choice.further is None
-    return choice.further is None or (choice.regret is not None and choice.regret <= 1 - CONVINCED)
+    return choice.further is None or (choice.regret is not None and choice.regret <= 1 - CONVINCED + 1e-9)
 
 
 def _both_reason(evidence: Evidence, method: str) -> str:

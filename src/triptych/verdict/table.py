@@ -122,7 +122,7 @@ class Table:
         cells = np.stack([self.cells[name] for name in methods])
         whole: NDArray[np.bool_] = np.asarray(~np.isnan(cells).any(axis=0))
         runs = whole.reshape(len(whole), -1).any(axis=1)  # a training that failed is left out
-        whole = np.asarray(whole[runs].all(axis=0))
+        whole = np.asarray(whole[runs].all(axis=0)) if runs.any() else np.zeros(whole.shape[1:], bool)
         if not whole.any():
             return None
         cells = np.where(whole, cells[:, runs], np.nan)
