@@ -1,154 +1,304 @@
-"""How often the verdict is wrong, and what each budget can see: simulated studies whose truth is known.
+"""How often the verdict is wrong, what each budget can see, and how often a stated probability comes true.
 
-    python -m benchmarks.calibration                           # both tables, some minutes
-    python -m benchmarks.calibration --scores OUT/scores.jsonl # a real study with its method labels shuffled
-    python -m benchmarks.calibration --spreads OUT/blob-cat OUT/night # what is simulated, from folders of real studies
+    python -m benchmarks.calibration --json docs/verdict/simulated.json   # simulate everything, some minutes
+    python -m benchmarks.calibration --page                               # write docs/verdict.md from what is there
+    python -m benchmarks.calibration --scores OUT/scores.jsonl --json docs/verdict/shuffled.json
+                                                                          # a real study with its method labels shuffled
+    python -m benchmarks.calibration --spreads OUT/blob-cat OUT/night     # what is simulated, from folders of studies
 
-A simulated study has the levels of a real one, in units of normalised fidelity (0: bare base, 1: the real pictures):
-what every method shares in a prompt, what a method makes of a prompt, what one training makes of it all, and the
-picture seed. The spreads are those of studies of the examples on the demo base; between trainings that of a published
-run: DINOv2 similarity moves between .649 and .759 inside one LoRA training (peft's method_comparison), a standard
-deviation of some .03, and .08 of the way from floor to ceiling.
-
-A false claim is counted once a study, however many of the six pairs of four methods are wrong.
+Studies are those of `benchmarks.studies`. A false claim is counted once a study, however many of the six pairs of four
+methods, or of the three answers, are wrong. The truth of an answer is that of its own statement (`verdict.statements`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from triptych.scores import BASE, REAL, Score, read_scores
-from triptych.verdict import MARGINS, judge
+from benchmarks.calibration_page import FOLDER, PAGE, page
+from benchmarks.studies import METHODS, Shape, Simulated, Spreads, blocks, fixed, population, simulate
+from triptych.scores import CONTROLS, Score, read_scores
+from triptych.verdict import MARGINS, Answer, judge
+from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
-from triptych.verdict.evidence import SUBJECT, Evidence
-from triptych.verdict.intervals import Floats, Resamples
+from triptych.verdict.evidence import BOTH, PRESERVATION, Evidence
+from triptych.verdict.grades import settled
+from triptych.verdict.intervals import Floats
+from triptych.verdict.looks import SHARES, alphas
+from triptych.verdict.recommend import choose
+from triptych.verdict.recommend import settled as choice_settled
+from triptych.verdict.statements import Means, Statement, enough, excessive, middle
+from triptych.verdict.values import CONVINCED
+from triptych.verdict.weighing import worth
 
-SHARED, METHOD_IN_PROMPT, PICTURE = 0.2, 0.15, 0.2  # standard deviations, by `--spreads`
-PUBLISHED, SMALL = 0.08, 0.03  # between trainings
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How much a budget measures: training seeds, prompts, pictures of each."""
-
-    name: str
-    runs: int
-    prompts: int
-    seeds: int
-
-
-SHAPES = (
-    Shape("demo quick", 1, 16, 2),
-    Shape("demo standard", 3, 16, 2),
-    Shape("demo thorough", 5, 16, 6),
-    Shape("sd1 quick", 1, 4, 2),
-    Shape("sd1 standard", 3, 8, 4),
-    Shape("sd1 thorough", 5, 10, 8),
+BETWEEN = (0.0, 0.03, 0.08)  # trainings: alike, as on the demo base, as in a published run (peft's method_comparison)
+UNEQUAL = (0.03, 0.03, 0.08, 0.08)  # some methods more than others
+BUDGETS = (
+    Shape("demo quick", 1, 32),
+    Shape("demo standard", 3, 64),
+    Shape("demo thorough", 5, 128),
+    Shape("sd1 quick", 1, 16),
+    Shape("sd1 standard", 3, 32),
+    Shape("sd1 thorough", 5, 80),
 )
+SHARED = (
+    Shape("one seed for all", 1, 32, 1, crossed=True),
+    Shape("two seeds", 1, 16, 2, crossed=True),
+    Shape("two seeds", 3, 16, 2, crossed=True),
+    Shape("six seeds", 5, 10, 6, crossed=True),
+)
+EQUAL, APART = (0.5,) * 4, (0.5, 0.5 + MARGINS.both + 1e-9, 0.5, 0.5 + MARGINS.both + 1e-9)
+ALIKE = (0.7,) * 4  # in preservation, where every claim about it is false
+GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what may be drawn until it is decided
+BINS = 10
+FEW = Shape("few", 1, 8)  # of which regret is seldom small
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """`cells`: [methods, runs, prompts, seeds]; `trained`: [methods], the mean of the trainings that were run."""
-
-    cells: Floats
-    trained: Floats
+def decisions(evidence: Evidence) -> dict[tuple[str, str], str]:
+    """What the verdict says of every pair in the headline."""
+    pairs = {pair: difference for pair in combinations(METHODS, 2) if (difference := evidence.both(*pair))}
+    return {pair: decision for pair, (decision, *_) in decide(pairs, MARGINS.both).items()}
 
 
-def simulate(shape: Shape, truths: Sequence[float], between: float, random: np.random.Generator) -> Simulated:
-    """A study of methods with these true fidelities; `between` is the standard deviation between trainings."""
-    methods = len(truths)
-    trainings = np.array(truths)[:, None] + random.normal(0, between, (methods, shape.runs))
-    cells = trainings[:, :, None, None] + random.normal(0, SHARED, (1, 1, shape.prompts, 1))
-    cells = cells + random.normal(0, METHOD_IN_PROMPT, (methods, 1, shape.prompts, 1))
-    noise = random.normal(0, PICTURE, (methods, shape.runs, shape.prompts, shape.seeds))
-    return Simulated(cells + noise, trainings.mean(axis=1))
-
-
-def decisions(study: Simulated, resamples: Resamples) -> dict[tuple[str, str], str]:
-    """What the verdict says of every pair (methods are "0", "1", ...)."""
-    compared = {
-        (str(one), str(other)): resamples.estimate(study.cells[one] - study.cells[other])
-        for one, other in combinations(range(len(study.cells)), 2)
+def stated(evidence: Evidence, means: Means) -> dict[str, Statement]:
+    """The statements of the three questions, in the names of the answers."""
+    others = {name: [other for other in METHODS if other != name] for name in METHODS}
+    sizes = partial(lightness, evidence, MIDDLE)
+    return {
+        "textual_inversion_is_enough": enough(means, LIGHT, others[LIGHT]),
+        "dreambooth_is_excessive": excessive(means, HEAVY, others[HEAVY]),
+        "hypernetwork_is_a_middle_ground": middle(means, (LIGHT, HEAVY), MIDDLE, others[MIDDLE], sizes),
     }
-    return {pair: decision for pair, (decision, *_) in decide(compared, MARGINS.fidelity).items()}
 
 
-def studies(
-    shape: Shape, truths: Sequence[float], between: float, count: int, seed: int = 0
-) -> Iterator[tuple[Simulated, dict[tuple[str, str], str]]]:
-    random = np.random.default_rng(seed)
-    resamples = Resamples((shape.seeds,) * shape.prompts, shape.runs, seed, RESAMPLES)
-    for _ in range(count):
-        study = simulate(shape, truths, between, random)
-        yield study, decisions(study, resamples)
-
-
-def false_claims(shape: Shape, truths: Sequence[float], between: float, count: int, seed: int = 0) -> float:
-    """The share of studies with at least one false claim, 0..1.
-
-    False is "better" or "worse" of equals or the wrong way round, and "no difference" of what differs by the margin.
-    With one training the claims are about the trained files, so that `between` is part of the truth.
-    """
-    wrong = 0
-    for study, decided in studies(shape, truths, between, count, seed):
-        true = study.trained if shape.runs == 1 else np.array(truths)
-        wrong += any(_false(decision, true[int(a)] - true[int(b)]) for (a, b), decision in decided.items())
-    return wrong / count
+def false_pairs(told: dict[tuple[str, str], str], truth: Means) -> bool:
+    return any(_false(decision, float(truth.ahead(*pair)[0])) for pair, decision in told.items())
 
 
 def _false(decision: str, difference: float) -> bool:
+    """ "Better" or "worse" of equals or the wrong way round, and "no difference" of what differs by the margin."""
     if decision == "no difference":
-        return abs(difference) >= MARGINS.fidelity - 1e-12
+        return abs(difference) >= MARGINS.both - 1e-12
     return (decision == "better" and difference <= 0) or (decision == "worse" and difference >= 0)
 
 
-def power(shape: Shape, difference: float, between: float, count: int, seed: int = 0) -> dict[str, float]:
-    """The share of each decision on two methods that differ by this much: decision -> 0..1."""
-    counts = Counter(decided["0", "1"] for _, decided in studies(shape, (difference, 0.0), between, count, seed))
-    return {decision: counts[decision] / count for decision in ("better", "no difference", "undecided", "worse")}
+def false_answers(told: dict[str, Answer], truths: dict[str, Statement]) -> bool:
+    """Whether any yes or no is wrong."""
+    return any(
+        (answer.answer == "yes" and not truths[name].yes[0]) or (answer.answer == "no" and not truths[name].no[0])
+        for name, answer in told.items()
+    )
+
+
+def studies(
+    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0, calm: Sequence[float] = ALIKE
+) -> Iterator[tuple[Simulated, int]]:
+    """Studies of methods with fixed truths, one after the other: the block it is in, and its place there."""
+    random = np.random.default_rng(seed)
+    for size in blocks(count):
+        block = simulate(shape, fixed(truths, size), spreads, random, fixed(calm, size))
+        yield from ((block, place) for place in range(size))
+
+
+def false_claims(
+    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0
+) -> tuple[float, float]:
+    """The shares of studies with a false claim about any pair, and with a false yes or no, 0..1."""
+    pairs = questions = 0
+    for block, place in studies(shape, truths, spreads, count, seed):
+        evidence, truth = block.evidence(place), block.truth(place)
+        pairs += false_pairs(decisions(evidence), truth)
+        questions += false_answers(answers(evidence), stated(evidence, truth))
+    return pairs / count, questions / count
+
+
+def power(shape: Shape, difference: float, spreads: Spreads, count: int, seed: int = 0) -> dict[str, float]:
+    """The share of each decision on two methods that differ by this much, among four: decision -> 0..1."""
+    truths = (0.4, 0.2, 0.4 + difference, 0.2)
+    counts: Counter[str] = Counter()
+    for block, place in studies(shape, truths, spreads, count, seed):
+        counts[decisions(block.evidence(place))[METHODS[0], METHODS[2]]] += 1
+    return {name: counts[name] / count for name in ("better", "no difference", "undecided", "worse")}
+
+
+@dataclass
+class Kept:
+    """What is counted over studies of a population of concepts: predicted probability, and whether it came true."""
+
+    said: list[tuple[float, bool]]
+    risks: list[tuple[float, bool]]
+    grades: Counter[str]
+    wrong: int = 0
+
+
+def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> Kept:
+    """Answers and recommendations of studies whose truths are drawn from a population."""
+    random, kept = np.random.default_rng(seed), Kept([], [], Counter())
+    for size in blocks(count):
+        both, calm = population(size, random)
+        block = simulate(shape, both, spreads, random, calm)
+        for place in range(size):
+            count_one(kept, block.evidence(place, seed=place), block.truth(place))
+    return kept
+
+
+def count_one(kept: Kept, evidence: Evidence, truth: Means) -> None:
+    truths, told = stated(evidence, truth), answers(evidence)
+    if BOTH in evidence.drawn:
+        drawn = stated(evidence, Means(evidence.drawn[BOTH], evidence.drawn[PRESERVATION], MARGINS))
+        for name, statement in drawn.items():
+            kept.said.append((float(statement.yes.mean()), bool(truths[name].yes[0])))
+            kept.said.append((float(statement.no.mean()), bool(truths[name].no[0])))
+    kept.grades.update(grade(answer) for answer in told.values())
+    kept.wrong += false_answers(told, truths)
+    choice = choose(evidence, "fidelity")
+    if choice.method and choice.regret is not None:
+        values = {name: (worth(evidence, "fidelity", name) or 0.0) * truth.both[name][0] for name in METHODS}
+        kept.risks.append((choice.regret, bool(max(values.values()) - values[choice.method] > MARGINS.both)))
+
+
+def grade(answer: Answer) -> str:
+    if answer.answer in ("probably", "probably not") and (answer.probability or 0.0) >= CONVINCED:
+        return "probably, 90 % and more"
+    return {"probably not": "probably", "yes": "decided", "no": "decided"}.get(answer.answer, answer.answer)
+
+
+def curve(pairs: Sequence[tuple[float, bool]], bins: int = BINS) -> list[dict[str, float]]:
+    """By bins of the predicted probability: how many, the mean prediction, and the share that came true."""
+    said, true = np.array(pairs, float).T
+    place = np.minimum((said * bins).astype(int), bins - 1)
+    return [
+        {"count": int((place == one).sum()), "predicted": _mean(said[place == one]), "true": _mean(true[place == one])}
+        for one in range(bins)
+        if (place == one).any()
+    ]
+
+
+def _mean(values: Floats) -> float:
+    return round(float(values.mean()), 4)
+
+
+def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
+    """A study that looks after a quarter, a half and all of its prompts.
+
+    Returns:
+        the prompts at its last look, its evidence there, and whether any look claimed something false.
+    """
+    truth, wrong = block.truth(study), False
+    for share, alpha in zip(SHARES, alphas(), strict=True):
+        prompts = round(share * block.shape.prompts)
+        evidence = block.evidence(study, prompts, alpha, seed=study)
+        told, choice = answers(evidence), choose(evidence, "fidelity")
+        wrong |= false_pairs(decisions(evidence), truth) or false_answers(told, stated(evidence, truth))
+        if all(map(settled, told.values())) and choice_settled(choice):
+            break
+    return prompts, evidence, wrong
+
+
+def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> dict[str, Any]:
+    """Studies that go on until they are decided: false claims where all are equal and a margin apart, and concepts."""
+    wrong = {}
+    for name, truths in (("equal", EQUAL), ("margin", APART)):
+        told = [until_decided(block, place)[2] for block, place in studies(shape, truths, spreads, count, seed)]
+        wrong[name] = sum(told) / count
+    random, kept, drawn = np.random.default_rng(seed), Kept([], [], Counter()), []
+    for size in blocks(count):
+        both, calm = population(size, random)
+        block = simulate(shape, both, spreads, random, calm)
+        for place in range(size):
+            prompts, evidence, _ = until_decided(block, place)
+            drawn.append(prompts)
+            count_one(kept, evidence, block.truth(place))
+    return {
+        "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0], **wrong,
+        "prompts": float(np.mean(drawn)), "grades": shares(kept), "said": curve(kept.said),
+    }  # fmt: skip
+
+
+def shares(kept: Kept) -> dict[str, float]:
+    total = sum(kept.grades.values())
+    return {
+        name: kept.grades[name] / total for name in ("decided", "probably, 90 % and more", "probably", "cannot tell")
+    }
+
+
+def report(count: int) -> dict[str, Any]:
+    """Everything that is simulated."""
+    told: dict[str, Any] = {"studies": count, "spreads": asdict(Spreads()), "false": [], "power": [], "concepts": []}
+    said: list[tuple[float, bool]] = []
+    risks: list[tuple[float, bool]] = []
+    for shape in (*BUDGETS, *SHARED):
+        own = [(one,) for one in BETWEEN] + ([UNEQUAL] if shape.runs > 1 else [])
+        for between in own if not shape.crossed else [(0.03,)]:
+            spreads = Spreads(between=between)
+            if shape.crossed:
+                spreads = replace(spreads, seed=0.05, method_in_seed=0.1)
+            found = {name: false_claims(shape, truths, spreads, count) for name, truths in TRUTHS.items()}
+            told["false"].append({**asdict(shape), "between": list(between), **found})
+            print("false claims", shape, between, found, flush=True)
+    for shape in BUDGETS:
+        for one in (0.0,) if shape.runs == 1 else BETWEEN[1:]:
+            found_power = {str(by): power(shape, by, Spreads(between=(one,)), count) for by in (0.0, 0.1, 0.2, 0.3)}
+            told["power"].append({**asdict(shape), "between": one, "decisions": found_power})
+            kept = concepts(shape, Spreads(between=(one,)), count)
+            said, risks = said + kept.said, risks + kept.risks
+            told["concepts"].append(
+                {**asdict(shape), "between": one, "grades": shares(kept), "false": kept.wrong / count}
+            )
+            print("concepts", shape, one, shares(kept), flush=True)
+    few = concepts(FEW, Spreads(), 5 * count, seed=1)
+    told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
+    told["sequential"] = [
+        sequential(shape, Spreads(between=(one,)), count)
+        for shape in GROWING
+        for one in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
+    ]
+    return told
+
+
+TRUTHS = {"equal": EQUAL, "margin": APART}
 
 
 @dataclass(frozen=True)
-class Spreads:
-    """Standard deviations of normalised fidelity; `between` trainings."""
+class Found:
+    """Standard deviations of the headline in real studies; `own`: of a method in a prompt, the picture included."""
 
     shared: float
-    method_in_prompt: float
-    picture: float
+    own: float
     between: float
+    freedom: int  # of `between`
 
 
-def spreads(studies: Sequence[Sequence[Score]]) -> Spreads:
-    """Of studies of one concept, each with one training of each method and seeds of its own.
+def found_spreads(studies: Sequence[Sequence[Score]]) -> Found:
+    """Of studies of one concept, each with one training of each method and one picture a prompt.
 
     Components of variance by the method of moments (Searle, 1971, Linear Models); below 0 counts as 0.
     """
-    parts, means = [], []
+    shared, own, means, drawn = [], [], [], []
     for scores in studies:
         evidence = Evidence.of(scores, [], {}, MARGINS, 0)
-        cells = np.concatenate([evidence.tables[SUBJECT].cells[name] for name in evidence.singles])
-        cells = cells / evidence.anchors.gap  # [methods, prompts, seeds]
-        methods, prompts, seeds = cells.shape
-        means.append(cells.mean(axis=(1, 2)) - cells.mean())
-        centred = cells - cells.mean(axis=(1, 2), keepdims=True)
-        of_prompt = centred.mean(axis=2)
-        picture = ((centred - of_prompt[..., None]) ** 2).sum() / (methods * prompts * (seeds - 1))
-        apart = of_prompt - of_prompt.mean(axis=0)
-        own = (apart**2).sum() / ((methods - 1) * (prompts - 1)) - picture / seeds
-        shared = of_prompt.mean(axis=0).var(ddof=1) - (max(own, 0.0) + picture / seeds) / methods
-        parts.append((shared, own, picture, picture / (prompts * seeds)))
-    shared, own, picture, drawn = np.mean(parts, axis=0)
-    between = np.array(means).var(axis=0, ddof=1).mean() * methods / (methods - 1) - drawn
-    return Spreads(*(float(max(0.0, variance)) ** 0.5 for variance in (shared, own, picture, between)))
+        cells = np.stack([evidence.tables[BOTH].cells[name].mean(axis=(0, 2)) for name in evidence.singles])
+        methods, prompts = cells.shape
+        means.append(cells.mean(axis=1) - cells.mean())
+        centred = cells - cells.mean(axis=1, keepdims=True)
+        rest = ((centred - centred.mean(axis=0)) ** 2).sum() / ((methods - 1) * (prompts - 1))
+        own.append(rest)
+        shared.append(centred.mean(axis=0).var(ddof=1) - rest / methods)
+        drawn.append(rest / prompts)
+    between, freedom = 0.0, (len(studies) - 1) * (len(means[0]) - 1)
+    if len(studies) > 1:
+        between = float(np.array(means).var(axis=0, ddof=1).mean() * methods / (methods - 1) - np.mean(drawn))
+    roots = (max(0.0, float(np.mean(one))) ** 0.5 for one in (shared, own, [between]))
+    return Found(*roots, freedom)
 
 
 def shuffled(scores: Sequence[Score], random: np.random.Generator) -> list[Score]:
@@ -156,7 +306,7 @@ def shuffled(scores: Sequence[Score], random: np.random.Generator) -> list[Score
 
     Names change places within every prompt of every training, so that what belongs together stays together.
     """
-    methods = sorted({score.method for score in scores} - {BASE, REAL})
+    methods = sorted({score.method for score in scores} - {*CONTROLS})
     names: defaultdict[tuple[int, str], dict[str, str]] = defaultdict(
         lambda: dict(zip(methods, random.permutation(methods).tolist(), strict=True))
     )
@@ -179,45 +329,29 @@ def shuffled_claims(scores: Sequence[Score], count: int, seed: int = 0) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000, help="simulated studies a row")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=400, help="simulated studies a row, or shuffles")
     parser.add_argument("--scores", type=Path, help="scores.jsonl of a real study, to shuffle its labels instead")
     parser.add_argument("--spreads", type=Path, nargs="+", help="folders, each with the studies of one concept")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--page", action="store_true", help="write docs/verdict.md, simulate nothing")
     given = parser.parse_args()
+    if given.page:
+        PAGE.write_text(page(FOLDER), encoding="utf-8")
+        return
     if given.spreads:
         for folder in given.spreads:
-            print(folder.name, spreads([read_scores(path) for path in sorted(folder.glob("*/scores.jsonl"))]))
+            print(folder.name, found_spreads([read_scores(path) for path in sorted(folder.glob("**/scores.jsonl"))]))
         return
     if given.scores:
-        for criterion, rate in shuffled_claims(read_scores(given.scores), given.count).items():
-            print(f"{criterion:<20} any pair called better or worse: {rate:.1%}")
-        return
-    _false_rates(given.count)
-    _powers(given.count)
-
-
-def _false_rates(count: int) -> None:
-    margin = MARGINS.fidelity
-    cases = {"all equal": (0.5,) * 4, "apart by the margin": (0.5, 0.5 + margin, 0.5, 0.5 + margin)}
-    noise = 1.96 * (0.05 * 0.95 / count) ** 0.5
-    print(f"studies with a false claim (of 6 pairs; stated level 5 %; {count} studies, +- {noise:.1%})")
-    for shape in SHAPES:
-        for between in (0.0, SMALL, PUBLISHED):
-            rates = [f"{name} {false_claims(shape, truths, between, count):6.1%}" for name, truths in cases.items()]
-            print(f"  {shape.name:<14} spread of trainings {between:.2f}   {'   '.join(rates)}", flush=True)
-
-
-def _powers(count: int) -> None:
-    print("\npower: of two methods, how often each decision, by their true difference in fidelity")
-    for shape in SHAPES:
-        for between in (SMALL, PUBLISHED):
-            if shape.runs == 1 and between == PUBLISHED:
-                continue  # one training says nothing of others, whatever their spread
-            for difference in (0.0, 0.05, 0.1, 0.2, 0.3):
-                shares = power(shape, difference, 0.0 if shape.runs == 1 else between, count)
-                told = "   ".join(f"{name} {share:4.0%}" for name, share in shares.items())
-                spread = "of these files" if shape.runs == 1 else f"spread {between:.2f}"
-                print(f"  {shape.name:<14} {spread:<15} {difference:4.2f}   {told}", flush=True)
+        rates = shuffled_claims(read_scores(given.scores), given.count)
+        told: dict[str, Any] = {"study": given.scores.parent.name, "shuffles": given.count, "criteria": rates}
+    else:
+        told = report(given.count)
+    text = json.dumps(told, indent=1) + "\n"
+    print(text, end="")
+    if given.json:
+        given.json.write_text(text)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ from PIL import Image
 
 from triptych.report.reading import Reading, read
 from triptych.report.table import CRITERIA
-from triptych.report.view import NEED_WORDS, QUESTIONS
+from triptych.report.view import NEED_WORDS
 from triptych.scores import BASE, REAL, Score, read_scores
 from triptych.units import duration, size
 from triptych.verdict import NEEDS, Verdict, judge
 from triptych.verdict.reinforce import question
+from triptych.verdict.summary import QUESTIONS
 from triptych.verdict.words import figure, span, title
 
 ROOT = Path(__file__).parents[1]

@@ -26,8 +26,12 @@ def simulate(
     noise: float = 0.03,
     between_runs: float = 0.004,
     seed: int = 0,
+    crossed: bool = False,
 ) -> list[Score]:
-    """Scores of a study with the given true fidelity (normalised) and preservation."""
+    """Scores of a study with the given true fidelity (normalised) and preservation.
+
+    Every picture has a seed of its own, or the same seeds stand at all prompts (`crossed`).
+    """
     random = np.random.default_rng(seed)
     hard = random.normal(0, 0.05, prompts)  # a hard prompt is hard for every method
     scores = [Score("ceiling", "real", CEILING + random.normal(0, 0.02)) for _ in range(6)]
@@ -39,7 +43,8 @@ def simulate(
                 for prompt in range(prompts):
                     for one in range(seeds):
                         value = moved + hard[prompt] + random.normal(0, noise)
-                        scores.append(Score(metric, method, value, run, f"a cat, {prompt}", one))
+                        number = one if crossed else prompt * seeds + one
+                        scores.append(Score(metric, method, value, run, f"a cat, {prompt}", number))
     return scores
 
 

@@ -58,7 +58,7 @@ def other(option: Any) -> Any:
     """A value that is not the default."""
     if option.path[-1] in GIVEN:
         return GIVEN[option.path[-1]]
-    return {str: "x y", int: 7, bool: True}[option.kind]
+    return {str: "x y", int: 7, float: 2.5, bool: True}[option.kind]
 
 
 def everything(kind: type) -> Any:
@@ -101,7 +101,8 @@ def test_the_commands_have_the_options_of_their_class() -> None:
     for name, kind, but in (
         ("try", StudyOptions, set()), ("train", LearningOptions, set()), ("generate", BaseOptions, set()),
         ("tune", StudyOptions, {"kind", "class", "token", "need", "replicates", "prompts", "unrelated", "together",
-                                "tuned", "text-encoder", "other-base"}),
+                                "tuned", "text-encoder", "other-base", "until-decided", "at-most-pictures",
+                                "at-most-minutes"}),
     ):  # fmt: skip
         known = {flag for parameter in commands[name].params for flag in parameter.opts}
         assert {f"--{option.name}" for option in options_of(kind)} - {f"--{flag}" for flag in but} <= known, name

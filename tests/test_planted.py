@@ -108,9 +108,9 @@ def test_pictures_that_are_the_training_pictures_are_flagged(tmp_path: Path) -> 
     study = Study(tmp_path, shades)
     train = study.evidence.concept.split(0).train
     for i in range(16):
-        study.draw(BASE, (90, 80 + i, 90), prompt=f"a {i}")
-        study.draw("copies", shades[train[i % len(train)]], prompt=f"a {i}")
-        study.draw("learned", (230, 230, 200 + i), prompt=f"a {i}")
+        study.draw(BASE, (90, 80 + i, 90), prompt=f"a {i}", seed=i)
+        study.draw("copies", shades[train[i % len(train)]], prompt=f"a {i}", seed=i)
+        study.draw("learned", (230, 230, 200 + i), prompt=f"a {i}", seed=i)
     verdict = judge(measure(study.evidence), [])
     assert set(verdict.flags) == {"copies"}
 

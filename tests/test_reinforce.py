@@ -40,8 +40,8 @@ def test_combinations_make_no_method_less_sure() -> None:
 
 def test_noise_leaves_it_open_and_names_what_would_decide() -> None:
     answer = judge(simulate({TI: 0.3, LORA: 0.6, BOTH: 0.7}, noise=0.06, between_runs=0.02), COSTS).together[BOTH]
-    assert answer.answer == "undecided"
-    assert "training seeds" in answer.evidence or "prompts" in answer.evidence
+    assert answer.answer not in ("yes", "no") and 0 < answer.probability < 1
+    assert "trainings" in answer.evidence or "prompts" in answer.evidence
 
 
 def test_what_each_part_adds_is_told_where_it_was_left_out() -> None:

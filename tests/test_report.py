@@ -101,7 +101,19 @@ def write_study(study: Path, prompts: list[str] = PROMPTS, size: int = 64, repli
                 write_trial(study, method, run)
     write_scores(study / "scores.jsonl", scores)
     costs = [
-        Cost(name, True, count // 4, count, 200, 1600, 20.0 + index * 8, 90_000_000, 95.0, ("lora", "hypernetwork"))
+        Cost(
+            name,
+            True,
+            count // 4,
+            count,
+            200,
+            1600,
+            20.0 + index * 8,
+            90_000_000,
+            95.0,
+            ("lora", "hypernetwork"),
+            seconds_a_picture=0.2,
+        )
         for index, (name, count) in enumerate(BYTES.items())
     ]
     verdict = judge(scores, costs, failures={"dreambooth": "the loss became infinite at step 12; try a lower rate"})
@@ -171,7 +183,9 @@ def test_the_answers_come_first_and_in_words(page: str) -> None:
     order = ["Is textual inversion enough?", "Is DreamBooth excessive?", "middle ground?", "Side by side", "Measured"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
-    assert re.search(r'class="answer no">No<', page) and re.search(r'class="answer undecided">Undecided<', page)
+    assert re.search(r'class="answer no">No<small>', page) and re.search(
+        r'class="answer cannot-tell">Cannot tell<', page
+    )
 
 
 def test_everything_is_there(page: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from triptych.exchange.formats import open_artifact
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import methods
 from triptych.scores import BASE, RESEEDED
+from triptych.verdict.values import Grade
 
 METHODS = sorted(methods())
 pytestmark = [pytest.mark.study, pytest.mark.usefixtures("interruptible")]
@@ -54,7 +56,7 @@ def test_a_study_writes_what_it_promises(study: Path) -> None:
             assert set(interval) == {"value", "low", "high", "n"}
     questions = ("textual_inversion_is_enough", "dreambooth_is_excessive", "hypernetwork_is_a_middle_ground")
     assert set(verdict["answers"]) == set(questions)
-    assert all(answer["answer"] in ("yes", "no", "undecided") for answer in verdict["answers"].values())
+    assert all(answer["answer"] in get_args(Grade) for answer in verdict["answers"].values())
     assert verdict["recommendation"]["reasons"]
     assert set(verdict["costs"]) == set(METHODS)
     costs = verdict["costs"]

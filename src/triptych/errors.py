@@ -30,6 +30,7 @@ class Remedy(Enum):
     RESOLUTION = "choose another resolution"
     METHODS = "study the method, too"
     TRIALS = "allow more trials"
+    UNTIL_DECIDED = "let the study go on until it is decided"
 
 
 class TriptychError(Exception):

@@ -65,6 +65,13 @@ class StudyOptions(LearningOptions):
     image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2")
     text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
     other_base: str = setting("", "another base of the family, to see what carries over to it")
+    until_decided: bool = setting(False, "sample more prompts until the answers are decided")
+    at_most_pictures: int = setting(
+        0, "the most prompts that name the concept, until decided", least=1, unset="4 x the budget's"
+    )
+    at_most_minutes: float = setting(
+        0.0, "sample no further prompts beyond this time, until decided", least=0, unset="no limit"
+    )
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,18 @@ class Population:
 
 
 @dataclass(frozen=True)
+class Trainings:
+    """What earlier studies on this base tell of how far trainings lie apart that differ in their seed alone.
+
+    freedom: the degrees of freedom it is known with; 0: nothing is stated. spread: the standard deviation between
+    trainings of one method, in the headline figure.
+    """
+
+    freedom: float = 0.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
 class Description:
     """A base's defaults."""
 
@@ -76,6 +88,7 @@ class Description:
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
     image_encoder: str  # the default image encoder: a known name, a folder or a hub id
     text_encoder: str = ""  # the default encoder for prompt fidelity; empty: the base's own `world.toml`
+    verdict: Trainings = Trainings()  # what the verdict may take as known
     tuning_trials: Mapping[str, int] = field(default_factory=dict)  # method -> trainings that `methods` was chosen by
     tuning_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind -> prompts to choose settings by
 
@@ -105,6 +118,7 @@ class Description:
                 "drawing": Drawing(**table["drawing"]),
                 "population": Population(**table["population"]),
                 "budgets": {name: Budget(**budget) for name, budget in table["budgets"].items()},
+                "verdict": Trainings(**table.get("verdict", {})),
             }
         )
 

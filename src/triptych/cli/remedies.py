@@ -26,6 +26,7 @@ WORDS = {
     Remedy.DEVICE: "try --device cpu",
     Remedy.RESOLUTION: "give another --resolution",
     Remedy.METHODS: "add it to --methods",
+    Remedy.UNTIL_DECIDED: "give --until-decided, too",
     Remedy.TRIALS: "give more --trials, or less to learn with -s",
 }
 

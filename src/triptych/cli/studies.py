@@ -22,8 +22,8 @@ def try_(
 ) -> None:
     """Train every method on FOLDER, measure all of them, and recommend one."""
     from ..app.session import Session
-    from ..study import Plan
-    from ..verdict.reinforce import question as asked_of
+    from ..study import Plan, deciding_command
+    from ..verdict.summary import summary
     from .console import Console
 
     plan = Plan.of(folder, options)
@@ -33,14 +33,10 @@ def try_(
     if as_json:
         print(verdict.to_json(), end="")
         return
-    for question, answer in verdict.answers.items():
-        print(f"{question.replace('_', ' ')}? {answer.answer}\n  {answer.evidence}")
-    for name, answer in verdict.together.items():
-        print(f"{asked_of(name)} {answer.answer}\n  {answer.evidence}")
-    choice = verdict.recommendation.choice
-    print(f"\nfor {plan.need}: {choice.method or 'nothing to recommend'}")
-    for reason in (*choice.reasons, *choice.caveats):
-        print(f"  {reason}")
+    for line in summary(verdict):
+        print(line)
+    if command := deciding_command(plan, verdict, place):
+        print(f"\nwhat would decide what is open:\n  {command}")
     print(f"\nreport: {place / 'report.html'}\nfiles:  {place / 'artifacts'}")
 
 

@@ -19,9 +19,10 @@ from ..metrics import Drawn, metrics
 from ..scores import BASE, Score
 from ..study.work import Work
 from ..verdict import MARGINS
-from ..verdict.evidence import BOTH, CEILING, PRESERVATION, PROMPT, SUBJECT, Evidence, Table
+from ..verdict.evidence import BOTH, CEILING, PRESERVATION, PROMPT, SUBJECT, Evidence
 from ..verdict.intervals import Interval
 from ..verdict.multiple import sure
+from ..verdict.table import Table
 
 ALONE = "alone"
 CRITERIA = (SUBJECT, CEILING, PROMPT, PRESERVATION)
@@ -84,12 +85,11 @@ def retention(evidence: Evidence, arm: str) -> Interval | None:
 def preserved(evidence: Evidence) -> dict[str, Interval]:
     """Row -> base preservation on unrelated prompts: 1 where the base's pictures stay."""
     table = evidence.tables.get(PRESERVATION)
-    return {name: table.mean(name).interval() for name in table.cells if name != BASE} if table else {}
+    means = {name: table.mean(name) for name in table.cells if name != BASE} if table else {}
+    return {name: mean.interval() for name, mean in means.items() if mean}
 
 
-def contamination(
-    other: Work, mine: Mapping[str, Sequence[Drawn]], own: Sequence[Drawn], seed: int
-) -> dict[str, Interval]:
+def contamination(other: Work, mine: Mapping[str, Sequence[Drawn]], own: Sequence[Drawn]) -> dict[str, Interval]:
     """Row -> how far the pictures of one concept went towards another concept.
 
     0: no nearer to the other concept's pictures than the file alone comes; 1: as near as the other file's own pictures.
@@ -106,8 +106,9 @@ def contamination(
         for row, pictures in mine.items()
         for picture, value in zip(pictures, seen.likeness(pictures), strict=True)
     ]
-    table, top = Table(scores, seed), fmean(seen.likeness(own))
-    gap = top - table.mean(ALONE).value
+    table, top = Table.of(scores), fmean(seen.likeness(own))
+    alone = table.mean(ALONE)
+    gap = top - alone.value if alone else 0.0
     if gap <= MARGINS.gap:
         return {}
     found = {}

@@ -184,7 +184,7 @@ def _measured(
         if place == 0:
             first = [Preserved(row, value) for row, value in preserved(evidence).items()]
     overlaps = all_overlaps((member.source.name, member.artifact) for member in members)
-    return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets, plan.seed), overlaps, complete)
+    return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), overlaps, complete)
 
 
 def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[Kept]:
@@ -197,7 +197,7 @@ def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -
     return found
 
 
-def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]], seed: int) -> list[Nearer]:
+def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -> list[Nearer]:
     """For each file and each other: how far its pictures went towards the other concept, in each mix of both."""
     found = []
     by_row: list[dict[str, list[Drawn]]] = []
@@ -211,7 +211,7 @@ def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]], s
         for j, theirs in enumerate(by_row):
             both = {row: pictures for row, pictures in mine.items() if row == ALONE or row in theirs}
             if i != j and ALONE in mine and ALONE in theirs and len(both) > 1:
-                nearer = contamination(members[j].work, both, theirs[ALONE], seed)
+                nearer = contamination(members[j].work, both, theirs[ALONE])
                 names = members[i].source.name, members[j].source.name
                 found += [Nearer(row, *names, value) for row, value in nearer.items()]
     return found

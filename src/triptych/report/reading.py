@@ -26,6 +26,7 @@ class Study:
     budget: str = "?"
     version: str = "?"
     command: str = ""
+    deciding: str = ""  # the command that would decide what is open
     resolution: int = 0
     pictures: int = 0
     methods: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ def _study(path: Path) -> Study:
     table: dict[str, Any] = tables.get("study", {})
     plain = {
         name: table[name]
-        for name in ("folder", "base", "kind", "token", "budget", "version", "command")
+        for name in ("folder", "base", "kind", "token", "budget", "version", "command", "deciding")
         if name in table
     }
     return Study(

@@ -9,8 +9,9 @@ from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice
 from ..verdict.reinforce import question
+from ..verdict.summary import QUESTIONS, graded
 from ..verdict.weighing import formula
-from ..verdict.words import figure, inside, span, title
+from ..verdict.words import figure, inside, percent, span, title
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
 from .grid import Grid, grid
@@ -19,11 +20,6 @@ from .reading import Reading
 from .table import Column, Comparison, columns, comparisons
 from .trade import Trade, trades
 
-QUESTIONS = {  # answer -> the method it is about, and the question
-    "textual_inversion_is_enough": ("textual-inversion", "Is textual inversion enough?"),
-    "dreambooth_is_excessive": ("dreambooth", "Is DreamBooth excessive?"),
-    "hypernetwork_is_a_middle_ground": ("hypernetwork", "Is a hypernetwork a good middle ground?"),
-}
 NEED_WORDS = {  # need -> its words after "Recommended for", and as a sentence
     "fidelity": ("fidelity", "It should look like mine"),
     "editability": ("editability", "It should follow my prompts"),
@@ -145,6 +141,8 @@ def _file(path: Path, reading: Reading) -> File:
 
 
 FILTERS = {
+    "graded": graded,
+    "percent": percent,
     "command_line": command_line,
     "title": title,
     "inside": inside,

@@ -2,6 +2,6 @@
 
 from .plan import Plan, read
 from .progress import Progress, Silent
-from .run import run
+from .run import deciding_command, run
 
-__all__ = ["Plan", "Progress", "Silent", "read", "run"]
+__all__ = ["Plan", "Progress", "Silent", "deciding_command", "read", "run"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import Part, compose
 from ..exchange.formats import open_artifact
+from ..files.atomic import replacing
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import Request, draw
@@ -57,7 +59,7 @@ class Sheet:
 
     def drawn(self, out: Path) -> list[Drawn]:
         """Its pictures, as input of the metrics."""
-        paths = [self.folder / f"{i:05}.png" for i in range(len(self.asked))]
+        paths = [self.folder / _file(i) for i in range(len(self.asked))]
         return [
             Drawn(self.method, self.replicate, self.role, prompt, seed, path, path.relative_to(out).as_posix())
             for path, (prompt, _, seed) in zip(paths, self.asked, strict=True)
@@ -136,7 +138,9 @@ def _drawing(work: Work, role: Role) -> Drawing:
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
     missing = [sheet for sheet in wanted if not sheet.record]
-    work.progress.stage("drawing", sum(len(sheet.asked) for sheet in missing))
+    for sheet in missing:
+        _keep(work, sheet)
+    work.progress.stage("drawing", sum(len(_undrawn(sheet)) for sheet in missing))
     for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
         check()
         wanted_now = [sheet for sheet in missing if sheet.artifacts == artifacts]
@@ -151,6 +155,34 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
                 work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
 
 
+def _keep(work: Work, sheet: Sheet) -> None:
+    """Take over the pictures of smaller sheets that were sampled alike: a study that grows keeps what it has.
+
+    A sheet's folder is named by all that its pictures depend on. So another one was sampled alike if its own pictures,
+    asked for in this way, have its name.
+    """
+    places = {one: place for place, one in enumerate(sheet.asked)}
+    for path in sorted(work.layout.sheets.glob(f"{sheet.method}-{sheet.replicate}-{sheet.role}-*/{SheetRecord.NAME}")):
+        record = SheetRecord.read(path.parent)
+        asked = [(one.prompt, one.asked, one.seed) for one in record.pictures]
+        again = _sheet(work, sheet.method, sheet.replicate, sheet.role, asked, sheet.artifacts)
+        if again.folder != path.parent:
+            continue
+        for one, picture in zip(asked, record.pictures, strict=True):
+            if one in places and (path.parent / picture.file).is_file():
+                with replacing(sheet.folder / _file(places[one])) as temporary:
+                    shutil.copyfile(path.parent / picture.file, temporary)
+
+
+def _file(place: int) -> str:
+    return f"{place:05}.png"
+
+
+def _undrawn(sheet: Sheet) -> list[tuple[str, int]]:
+    """The prompts as sampled, and seeds, whose pictures are not in its folder yet."""
+    return [(asked, seed) for i, (_, asked, seed) in enumerate(sheet.asked) if not (sheet.folder / _file(i)).is_file()]
+
+
 def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
     with compose(base, *(Part(open_artifact(artifact)) for artifact in artifacts)):
         for drawing in dict.fromkeys(_drawing(work, sheet.role) for sheet in wanted):
@@ -159,15 +191,16 @@ def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[
 
 def _draw_alike(work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that share their sampling settings."""
-    requests = [Request(asked, (seed,)) for sheet in wanted for _, asked, seed in sheet.asked]
+    requests = [Request(asked, (seed,)) for sheet in wanted for asked, seed in _undrawn(sheet)]
     began = time.perf_counter()
-    pictures = iter(draw(base, requests, drawing, done=work.progress.advance))
-    seconds = (time.perf_counter() - began) / len(requests)
+    pictures = iter(draw(base, requests, drawing, done=work.progress.advance) if requests else ())
+    seconds = (time.perf_counter() - began) / len(requests) if requests else None
     for sheet in wanted:
         records = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
             used = [Used.named(path.parent.name) for path in sheet.artifacts]
             recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
-            save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
-            records.append(PictureRecord(f"{i:05}.png", prompt, seed, asked))
+            if not (sheet.folder / _file(i)).is_file():
+                save_png(sheet.folder / _file(i), next(pictures)[0], recipe)
+            records.append(PictureRecord(_file(i), prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), seconds).write(sheet.folder)

@@ -28,6 +28,9 @@ from .combinations import combinations_of
 from .tuned import Tuned
 
 FILE = "study.toml"
+GROWS = (  # what may change between two runs of a study: results that are there are kept
+    "need", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Plan(StudyOptions):
             method_named(name)
         if self.need not in NEEDS:
             raise TriptychError(f"there is no need {self.need!r}{did_you_mean(self.need, NEEDS)}")
+        if (self.at_most_pictures or self.at_most_minutes) and not self.until_decided:
+            raise TriptychError("a limit of pictures or minutes is for a study that goes on", Remedy.UNTIL_DECIDED)
+        if min(self.at_most_pictures, self.at_most_minutes) < 0:
+            raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
         _ = self.tuning  # reports a bad file before any work
         if self.together is not None:
             object.__setattr__(self, "together", combinations_of(",".join(self.together)))
@@ -134,12 +141,19 @@ class Plan(StudyOptions):
     @property
     def command(self) -> str:
         """The command that runs this study again."""
+        return self.command_with()
+
+    def command_with(self, **beside: object) -> str:
+        """The same with options of the command that are not of the plan, such as `out`."""
         folder = str(self.folder)
-        return command_line(["triptych", "try", f"./{folder}" if folder.startswith("-") else folder, *words_of(self)])
+        words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder, *words_of(self)]
+        return command_line(words + [word for name, value in beside.items() for word in (f"--{name}", str(value))])
 
 
-def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
+def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "") -> None:
     """Write study.toml: the plan, and its values for this base and folder.
+
+    `deciding`: the command that would decide what is open, once a verdict is reached.
 
     Raises:
         TriptychError: the folder holds a study of another plan.
@@ -153,7 +167,8 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
             "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
-            "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
+            "seed": plan.seed, "version": __version__, "command": plan.command, "deciding": deciding,
+            "resolution": base.resolution,
             "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
             "notes": lines(concept.notes),
@@ -216,10 +231,10 @@ def _unreadable(path: Path) -> TriptychError:
 
 
 def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
-    """Refuse another plan in the same folder. Only the need may differ: it changes the recommendation alone."""
+    """Refuse another plan in the same folder. What may differ changes no result that is there: it adds to them."""
     now, usual = (_writable(table_of(each)) for each in (plan, Plan(plan.folder)))
     before = _over(usual, before)  # older studies lack newer fields
-    for name in (entry.name for entry in fields(plan) if entry.name != "need"):
+    for name in (entry.name for entry in fields(plan) if entry.name not in GROWS):
         if now.get(name) != before.get(name):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)

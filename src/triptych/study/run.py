@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 from .. import report
@@ -20,10 +21,11 @@ from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..training.reading import reading_of
-from ..verdict import Verdict, judge
+from ..verdict import Look, Prior, Verdict, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .costs import costs_of, prepare
+from .deciding import Clock, before, deciding, end, stages
 from .drawing import Sheet, draw_all, pictures, sheets
 from .layout import Layout, key
 from .plan import Plan
@@ -41,7 +43,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     Raises:
         TriptychError: bad input, or nothing could be trained.
     """
-    layout = Layout(out)
+    layout, clock = Layout(out), Clock.of(plan)
     concept = plan.concept()
     with layout.locked():
         progress.stage("opening", 1)
@@ -60,24 +62,56 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
-        drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
-        draw_all(work, drawn)
-        check()
-        progress.stage("measuring pictures", 1)
-        scores = _scores(work, drawn)
-        progress.advance()
-        drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
-        costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
-        with titled({name: method_named(name).title for name in plan.chosen}):
-            verdict = judge(
-                scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata
-            )
+        verdict = _decided(work, wanted, clock)
         write_text(layout.verdict, verdict.to_json())
+        plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
         _export(work, trained)
         report.build(out)
         if not_used := count(concept):
             progress.note(not_used)
         return verdict
+
+
+def deciding_command(plan: Plan, verdict: Verdict, out: Path) -> str:
+    """The command that goes on until what is open is decided; empty where nothing is, or nothing would decide it."""
+    if not verdict.further:
+        return ""
+    return deciding(plan, verdict.further).command_with(out=out)
+
+
+def _decided(work: Work, wanted: Sequence[Run], clock: Clock) -> Verdict:
+    """The verdict of the last look: of the only one, or of that at which the study is decided or has to end."""
+    ahead = stages(work.plan, work.budget)
+    looks = before(work.layout.verdict, ahead)
+    for stage, later in zip_longest(ahead, ahead[1:]):
+        looks = (*looks, stage.look)
+        verdict = _judged(work.at(stage.prompts, stage.unrelated), wanted, looks)
+        if later is None:
+            break
+        if ends := end(verdict, stage, later, clock):
+            work.progress.note(ends)
+            break
+        work.progress.note(f"not decided after {stage.prompts} prompts: going on to {later.prompts}")
+    return verdict
+
+
+def _judged(work: Work, wanted: Sequence[Run], looks: Sequence[Look]) -> Verdict:
+    """Sample what is missing, measure it, and judge all of it."""
+    plan, trained = work.plan, [training for training in wanted if training.done]
+    known = work.base.description.verdict
+    drawn = sheets(work, [*trained, *together(plan.together_on(work.base), trained)])
+    draw_all(work, drawn)
+    check()
+    work.progress.stage("measuring pictures", 1)
+    scores = _scores(work, drawn)
+    work.progress.advance()
+    drawing = {sheet.method: seconds for sheet in drawn if (seconds := sheet.seconds_a_picture) is not None}
+    costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
+    with titled({name: method_named(name).title for name in plan.chosen}):
+        return judge(
+            scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata,
+            prior=Prior(known.freedom, known.spread**2, stated=True), looks=looks,
+        )  # fmt: skip
 
 
 def _settings(work: Work) -> list[str]:

@@ -111,6 +111,14 @@ class Work:
         known = [*concept.templates(""), *description.tuning_prompts.get(kind, ())]
         return deal(templates, self.words, count, without=known)
 
+    def at(self, prompts: int, unrelated: int) -> Work:
+        """The same study with so many prompts; what is opened stays open."""
+        other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
+        for name in ("base_key", "judges", "other", "redrawn", "world"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     @property
     def words(self) -> dict[str, tuple[str, ...]]:
         """Component of a prompt -> its possible words."""

@@ -7,18 +7,36 @@ when it is not worse than the best in the headline by more than the margin, by t
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ..metrics import metrics
 from ..scores import BASE, CONTROLS, Cost, Score
 from .answers import answers
 from .compare import differences
 from .evidence import BOTH, COPYING, NORMALISED, PRESERVATION, PROMPT, Evidence
 from .front import front
-from .intervals import Interval
+from .grades import settled as answer_settled
+from .intervals import ALPHA, Interval
+from .moderated import NONE, Prior
 from .recommend import recommend
+from .recommend import settled as choice_settled
 from .reinforce import reinforcements
-from .values import MARGINS, NEEDS, Anchors, Answer, Choice, Difference, Margins, Need, Recommendation, Verdict
+from .values import (
+    MARGINS,
+    NEEDS,
+    Anchors,
+    Answer,
+    Choice,
+    Difference,
+    Further,
+    Look,
+    Margins,
+    Need,
+    Recommendation,
+    Verdict,
+)
 from .weighing import weights_of
-from .words import figure, inside, listed, span
+from .words import figure, inside, listed, percent, span
 
 __all__ = [
     "MARGINS",
@@ -27,11 +45,15 @@ __all__ = [
     "Answer",
     "Choice",
     "Difference",
+    "Further",
+    "Look",
     "Margins",
     "Need",
+    "Prior",
     "Recommendation",
     "Verdict",
     "judge",
+    "settled",
 ]
 
 
@@ -44,6 +66,8 @@ def judge(
     margins: Margins = MARGINS,
     seed: int = 0,
     strata: Mapping[str, str] | None = None,
+    prior: Prior = NONE,
+    looks: Sequence[Look] = (),
 ) -> Verdict:
     """Judge a study.
 
@@ -53,10 +77,13 @@ def judge(
         need: what the recommendation is for; `by_need` holds all of them.
         failures: method -> the sentence that says why it has no result (or fewer training runs than the others).
         margins: the differences that matter.
-        seed: of the bootstrap; the same scores and seed give the same verdict.
+        seed: of the draws that probabilities are counted from; the same scores and seed give the same verdict.
         strata: prompt -> its stratum, for the results by stratum.
+        prior: of the headline's variance between trainings, where earlier studies tell it.
+        looks: of a study that goes on until it is decided, this one last: what it may spend of the level.
     """
-    evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata)
+    alpha = looks[-1].alpha if looks else ALPHA
+    evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata, prior=prior, alpha=alpha)
     methods = {name: _criteria(evidence, name) for name in _order(scores)}
     return Verdict(
         methods=methods,
@@ -68,15 +95,21 @@ def judge(
         recommendation=recommend(evidence, need),
         costs=dict(evidence.costs),
         failures=dict(evidence.failures),
-        notes=tuple(_notes(evidence)),
+        notes=tuple(_notes(evidence, looks)),
         replicates=evidence.replicates,
         flags=_flags(evidence),
         strata={name: found for name in methods if (found := evidence.by_stratum(name))},
         needs={each: dict(weights_of(evidence, each)) for each in NEEDS},
         together=reinforcements(evidence),
+        looks=tuple(looks),
         margins=margins,
         seed=seed,
     )
+
+
+def settled(verdict: Verdict) -> bool:
+    """Whether the three questions and the recommendation are decided, or as good as (`values.CONVINCED`)."""
+    return all(map(answer_settled, verdict.answers.values())) and choice_settled(verdict.recommendation.choice)
 
 
 def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:
@@ -127,7 +160,7 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     return flags
 
 
-def _notes(evidence: Evidence) -> list[str]:
+def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
     notes = ["This result is for these pictures on this base; it says nothing about other concepts."]
     if evidence.replicates == 1:
         notes.insert(
@@ -136,10 +169,25 @@ def _notes(evidence: Evidence) -> list[str]:
             " which can be larger than the differences between methods. What is called better or worse here"
             " holds for these trained files; another training may turn it round.",
         )
+    headline = evidence.tables.get(BOTH)
+    if headline and (shared := headline.seeds) is not None:
+        count = len(np.unique(shared[shared >= 0]))
+        notes.append(
+            f"The same {count} picture seeds stand at several prompts, so the noise of a seed is in all of them: seeds"
+            " count as a source of chance of their own."
+            if count > 1
+            else "All pictures share one seed, and with it their noise: nothing can be told of other pictures."
+        )
     ceiling = evidence.anchors.ceiling
     if ceiling and ceiling.n < 6:
         notes.append(
             f"The ceiling comes from only {ceiling.n} training pictures and is taken as given, without an interval."
+        )
+    if len(looks) > 1:
+        spent = sum(look.alpha for look in looks)
+        notes.append(
+            f"The study was judged at {listed([str(look.prompts) for look in looks])} prompts; all these verdicts"
+            f" together make a false claim in at most {percent(spent)} of studies."
         )
     if evidence.blind:
         notes.append(

@@ -13,7 +13,7 @@ from ..metrics import metrics
 from .evidence import BOTH, FIDELITY, FLOOR, NORMALISED, SUBJECT, Evidence
 from .intervals import Estimate
 from .multiple import shaffer, sure
-from .needed import needed
+from .needed import needed, sentence
 from .values import Comparison, Difference
 
 Pair = tuple[str, str]  # a method and another
@@ -29,8 +29,12 @@ def differences(evidence: Evidence) -> Iterator[Difference]:
         for pair, (decision, differ, equal) in decide(compared, margin, lower=lower_is_better(criterion)).items():
             estimate = compared[pair]
             off = abs(estimate.value)
-            open_ = needed(evidence, estimate, pair, off, (margin or 0.0) - off) if decision == "undecided" else ""
+            open_ = _needed(evidence, estimate, off, (margin or 0.0) - off) if decision == "undecided" else ""
             yield Difference(criterion, *pair, estimate.interval(), decision, margin, differ, equal, open_)
+
+
+def _needed(evidence: Evidence, estimate: Estimate, *distances: float) -> str:
+    return sentence(evidence, needed(evidence, estimate, *distances))
 
 
 def decide(

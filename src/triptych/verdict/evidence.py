@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from statistics import fmean
 from typing import Self
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from ..metrics.components import BLIND, PREFIX
 from ..scores import BASE, REAL, RESEEDED, Cost, Score, parts_of
-from .intervals import Estimate, Floats, Interval, Resamples
+from .intervals import ALPHA, Estimate, Floats, Interval
+from .moderated import NONE, Prior
 from .multiple import holm, sure
-from .values import Anchors, Decision, Margins
+from .table import Table
+from .values import Anchors, Margins
 
 SUBJECT, PROMPT, PRESERVATION, CEILING = "subject_fidelity", "prompt_fidelity", "base_preservation", "ceiling"
 LEAKAGE, PORTABILITY, COPYING = "leakage", "portability", "copying"
@@ -20,74 +22,6 @@ BOTH = "both"  # fidelity times prompt fidelity, picture by picture: the headlin
 FIDELITY = "fidelity"  # subject fidelity, normalised
 NORMALISED = {FIDELITY: SUBJECT, LEAKAGE: LEAKAGE, PORTABILITY: PORTABILITY}  # criterion -> the cosines it is made from
 FLOOR = {FIDELITY: SUBJECT, LEAKAGE: SUBJECT, PORTABILITY: PORTABILITY}  # ... -> whose bare base is the floor
-
-
-class Table:
-    """One metric: (run, prompt, seed) for every method on the same axes, and the resamples they share."""
-
-    def __init__(self, scores: Sequence[Score], seed: int) -> None:
-        runs = sorted({score.replicate for score in scores})
-        seeds: dict[str, list[int]] = {}
-        for score in scores:
-            slots = seeds.setdefault(score.prompt, [])
-            if _seed(score) not in slots:
-                slots.append(_seed(score))
-        self._row = {prompt: row for row, prompt in enumerate(sorted(seeds))}
-        at = {
-            (prompt, one): (row, slot)
-            for prompt, row in self._row.items()
-            for slot, one in enumerate(sorted(seeds[prompt]))
-        }
-        shape = (len(runs), len(seeds), max(map(len, seeds.values())))
-        self.cells: dict[str, Floats] = {}
-        shown: dict[str, set[str]] = {}
-        for score in scores:
-            cells = self.cells.setdefault(score.method, np.full(shape, np.nan))
-            # the bare base knows no training run: its one set of pictures stands beside every run
-            run = slice(None) if score.method == BASE else runs.index(score.replicate)
-            cells[run, *at[score.prompt, _seed(score)]] = score.value
-            if score.picture:
-                shown.setdefault(score.method, set()).add(score.picture)
-        self.pictures_of = {method: frozenset(paths) for method, paths in shown.items()}
-        self._resamples = _resamples(tuple(len(seeds[prompt]) for prompt in sorted(seeds)), len(runs), seed)
-        self._known: dict[tuple[str, str], Estimate | None] = {}
-
-    @property
-    def pictures(self) -> int:
-        """Of one training run."""
-        return int(max((~np.isnan(cells)).any(axis=0).sum() for cells in self.cells.values()))
-
-    def mean(self, method: str) -> Estimate:
-        cells = self.cells[method]
-        estimate = self._resamples.estimate(cells)
-        return replace(estimate, n=estimate.n // len(cells)) if method == BASE else estimate
-
-    def mean_over(self, method: str, prompts: Sequence[str]) -> Estimate | None:
-        """Over some of the prompts; None where nothing was measured there."""
-        chosen = [self._row[prompt] for prompt in prompts if prompt in self._row]
-        cells = np.full_like(self.cells[method], np.nan)
-        cells[:, chosen] = self.cells[method][:, chosen]
-        return None if np.isnan(cells).all() else self._resamples.estimate(cells)
-
-    def weighed(self, weights: Mapping[str, float]) -> Estimate | None:
-        """The sum of methods' values times their weights, over what all of them have; None where they share nothing."""
-        cells = sum(weight * self.cells[method] for method, weight in weights.items())
-        return None if np.isnan(cells).all() else self._resamples.estimate(np.asarray(cells))
-
-    def difference(self, method: str, other: str) -> Estimate | None:
-        """`method` less `other` over what both have; None where they share nothing."""
-        if (method, other) not in self._known:
-            self._known[method, other] = self.weighed({method: 1.0, other: -1.0})
-        return self._known[method, other]
-
-
-@cache
-def _resamples(seeds_per_prompt: tuple[int, ...], runs: int, seed: int) -> Resamples:
-    return Resamples(seeds_per_prompt, runs, seed)
-
-
-def _seed(score: Score) -> int:
-    return -1 if score.seed is None else score.seed
 
 
 @dataclass(frozen=True)
@@ -105,6 +39,7 @@ class Evidence:
     replicates: int
     blind: tuple[str, ...] = ()
     strata: Mapping[str, str] = field(default_factory=dict)  # prompt -> its stratum
+    seed: int = 0  # of the draws that probabilities are counted from
 
     @classmethod
     def of(
@@ -115,19 +50,23 @@ class Evidence:
         margins: Margins,
         seed: int,
         strata: Mapping[str, str] | None = None,
+        *,
+        prior: Prior = NONE,
+        alpha: float = ALPHA,
     ) -> Self:
+        """`prior`: of the headline's variance between trainings. `alpha`: what this look at the study may spend."""
         by_metric: dict[str, list[Score]] = {}
         for score in scores:
             if score.method not in (REAL, RESEEDED):
                 by_metric.setdefault(score.metric, []).append(score)
-        tables = {metric: Table(rows, seed) for metric, rows in by_metric.items()}
+        tables = {metric: Table.of(rows, alpha=alpha) for metric, rows in by_metric.items()}
         anchors = _anchors(scores, tables.get(SUBJECT), margins.gap)
         if anchors.usable and anchors.floor:
             both = list(headline(by_metric[SUBJECT], by_metric.get(PROMPT, ()), anchors.floor.value, anchors.gap))
-            tables[BOTH] = Table(both, seed)
+            tables[BOTH] = Table.of(both, prior=prior, alpha=alpha)
         replicates = len({score.replicate for score in by_metric.get(SUBJECT, []) if score.method != BASE})
         named = {cost.method: cost for cost in costs}
-        return cls(tables, anchors, named, failures, margins, replicates, _blind(scores), strata or {})
+        return cls(tables, anchors, named, failures, margins, replicates, _blind(scores), strata or {}, seed)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -181,12 +120,26 @@ class Evidence:
         Raises:
             KeyError: it was not.
         """
-        return self.tables[metric].mean(method)
+        found = self.mean(metric, method)
+        if found is None:
+            raise KeyError(method)
+        return found
 
     def mean(self, metric: str, method: str) -> Estimate | None:
         """As `measured`; None where it was not."""
         table = self.tables.get(metric)
         return table.mean(method) if table and method in table.cells else None
+
+    @cached_property
+    def drawn(self) -> dict[str, dict[str, Floats]]:
+        """Draws of the true means: criterion -> method, the bare base too -> [draws]; what is not known is left out."""
+        found = {}
+        for offset, metric in enumerate((BOTH, PRESERVATION)):
+            table = self.tables.get(metric)
+            names = [name for name in (*self.methods, BASE) if table and name in table.cells]
+            if table and len(names) > 1 and (draws := table.posterior(names, self.seed + offset)):
+                found[metric] = draws
+        return found
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
@@ -257,7 +210,7 @@ def headline(likeness: Sequence[Score], prompts: Sequence[Score], floor: float, 
 
 def _anchors(scores: Sequence[Score], subject: Table | None, gap: float) -> Anchors:
     real = [score for score in scores if (score.metric, score.method) == (CEILING, REAL)]
-    floor = subject.mean(BASE).interval() if subject and BASE in subject.cells else None
+    floor = found.interval() if subject and BASE in subject.cells and (found := subject.mean(BASE)) else None
     pictures = len({score.prompt for score in real}) if any(score.prompt for score in real) else len(real)
     ceiling = Interval(fmean(one.value for one in real), -np.inf, np.inf, pictures) if real else None
     usable = bool(floor and ceiling and ceiling.value - floor.value >= gap)
@@ -276,11 +229,3 @@ def _blind(scores: Sequence[Score]) -> tuple[str, ...]:
         for score in scores
         if score.method == REAL and score.metric.startswith(PREFIX) and score.metric != PROMPT and score.value < BLIND
     )
-
-
-def not_worse(difference: Estimate | None, margin: float) -> Decision:
-    """Non-inferiority: yes when the whole interval lies above -margin, no when it lies wholly below, else undecided."""
-    if difference is None:
-        return "undecided"
-    interval = difference.interval()
-    return "yes" if interval.low > -margin else "no" if interval.high < -margin else "undecided"

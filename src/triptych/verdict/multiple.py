@@ -9,11 +9,9 @@ multiple test procedures.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from .intervals import LEVEL
+from .intervals import ALPHA
 
 Key = TypeVar("Key", bound=Hashable)
-
-ALPHA = 1 - LEVEL
 
 
 def sure(p: float) -> bool:

@@ -1,49 +1,93 @@
 """What would decide an open comparison, and what that costs on this machine."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
-from ..scores import BASE
+from ..scores import BASE, parts_of
 from ..units import duration
-from .evidence import Evidence
-from .intervals import Estimate
+from .evidence import BOTH, Evidence
+from .intervals import ALPHA, Estimate, Part
+from .values import Further
 
-SEEDS = 3  # training seeds, from which an interval says something about other trainings
-MOST = 7  # times narrower than now: what lies nearer to the boundary is taken for lying on it
+MOST = 16  # times the prompts, and times the trainings, beyond which nobody would go
 
 
-def needed(evidence: Evidence, difference: Estimate | None, methods: Sequence[str], *distances: float) -> str:
-    """A sentence on how much more of what would bring the interval clear.
+def needed(evidence: Evidence, difference: Estimate | None, *distances: float, among: int = 1) -> Further | None:
+    """The cheapest study whose interval would be clear of a boundary; None where none of a sensible size would.
 
-    Its width falls by the square root of what is measured. `distances`: from the value to each boundary that would
-    decide; the farthest is the cheapest. `methods`: those compared.
+    The variance of the trainings falls with their number, that of the prompts with theirs, and Student's t with both.
+    With one training nothing is known of others, and only prompts are added.
+
+    Args:
+        evidence: of the study as it is.
+        difference: what is not clear.
+        distances: from its value to each boundary that would decide; the farthest is the cheapest.
+        among: of how many comparisons it is one, which share the level.
     """
-    runs = evidence.replicates
-    if difference is None or difference.deviations.size == 0:
-        return f"More pictures a prompt and {SEEDS} training seeds would be needed."
-    interval = difference.interval()
-    half, distance = (interval.high - interval.low) / 2, max(distances, default=0.0)
-    if distance <= half / MOST:
-        return "The truth seems to lie so near the margin that more measuring is unlikely to decide it."
-    times = max(math.ceil((half / distance) ** 2), 1 if runs == 1 else 2)
-    if runs == 1:
-        then = f", and then about {times} times the pictures" if times > 1 else ""
-        what, seconds = f"{SEEDS} training seeds{then}", _seconds(evidence, methods, SEEDS * times - 1, SEEDS - 1)
-    elif difference.training_share > 0.5:
-        what = f"about {times * runs} training seeds instead of {runs}"
-        seconds = _seconds(evidence, methods, (times - 1) * runs, (times - 1) * runs)
-    else:
-        what, seconds = f"about {times} times the prompts", _seconds(evidence, methods, (times - 1) * runs, 0)
-    price = f" ({duration(seconds)} more on this machine)" if seconds else ""
-    return f"What would decide it: {what}{price}."
+    if difference is None or not difference.known:
+        return None
+    distance, table = max(distances, default=0.0), evidence.tables[BOTH]
+    prompts, trainings = table.prompts, evidence.replicates
+    fitting = [
+        Further(more, runs, seconds(evidence, more, runs))
+        for more, runs in _sizes(prompts, trainings)
+        if larger(difference, more / prompts, runs, trainings).half(ALPHA / among) < distance
+    ]
+    if not fitting:
+        return None
+    return min(fitting, key=lambda one: (one.seconds or 0.0, one.prompts * one.trainings))
 
 
-def _seconds(evidence: Evidence, methods: Sequence[str], sheets: int, trainings: int) -> float:
-    """Of `trainings` more trainings of each method, and of drawing a run's pictures `sheets` more times; 0: unknown."""
-    costs = [evidence.costs.get(name) for name in methods if name != BASE]
-    seconds = 0.0
+def _sizes(prompts: int, trainings: int) -> Iterator[tuple[int, int]]:
+    """Twice, four times, ... the prompts; and more trainings, where there are several."""
+    runs = range(trainings, trainings * MOST + 1) if trainings > 1 else (1,)
+    times = [2**power for power in range(int(math.log2(MOST)) + 1)]
+    return ((prompts * more, many) for more in times for many in runs if (more, many) != (1, trainings))
+
+
+def larger(estimate: Estimate, times: float, runs: int, before: int) -> Estimate:
+    """What to expect of the estimate with so many times the prompts, and so many trainings instead of `before`."""
+    parts = []
+    for part in estimate.parts:
+        if part.source == "trainings":
+            more, freedom = runs / before, part.freedom * (runs - 1) / (before - 1)
+        elif part.source == "prompts":
+            more, freedom = times, (part.freedom + 1) * times - 1
+        else:  # seeds that are shared by all prompts stay as many as they are
+            more, freedom = 1.0, part.freedom
+        parts.append(Part(part.source, part.variance / more, freedom))
+    return replace(estimate, parts=tuple(parts))
+
+
+def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
+    """What a study of that size takes beyond this one: its passes of training and its pictures; None: not known."""
+    costs = list(evidence.costs.values())
+    drawn = [cost.seconds_a_picture for cost in costs]
+    before, table = evidence.replicates, evidence.tables[BOTH]
+    times = prompts / table.prompts
+    if not costs or None in drawn:
+        return None
+    passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
     for cost in costs:
-        if cost is None or cost.seconds_alone is None:
-            return 0.0
-        seconds += trainings * cost.seconds_alone + sheets * evidence.pictures * (cost.seconds_a_picture or 0.0)
-    return seconds
+        taken = cost.seconds_shared if cost.seconds_shared is not None else cost.seconds_alone
+        if len(parts_of(cost.method)) == 1 and taken is not None:
+            passes[frozenset((cost.method, *cost.trained_with))] = taken
+    per_picture = sum(one for one in drawn if one is not None)
+    bare = per_picture / len(drawn) if BASE in table.cells else 0.0
+    pictures = evidence.pictures * (per_picture * (times * trainings - before) + bare * (times - 1))
+    return sum(passes.values()) * (trainings - before) / before + pictures
+
+
+def sentence(evidence: Evidence, further: Further | None) -> str:
+    """`What would decide it: about 128 prompts instead of 32 (3 min more on this machine).`"""
+    if further is None:
+        return "The truth seems to lie so near the margin that no study of a sensible size would decide it."
+    before = evidence.tables[BOTH].prompts
+    changes = []
+    if further.prompts > before:
+        changes.append(f"about {further.prompts} prompts instead of {before}")
+    if further.trainings > evidence.replicates:
+        changes.append(f"{further.trainings} trainings of each method instead of {evidence.replicates}")
+    price = f" ({duration(further.seconds)} more on this machine)" if further.seconds is not None else ""
+    return f"What would decide it: {' and '.join(changes)}{price}."

@@ -1,31 +1,35 @@
 """Which method to take for a need: of those that learned the concept and copy nothing, the one that is worth most.
 
-What a need weighs is declared in `weighing`.
+What a need weighs is declared in `weighing`. A recommendation is stated with its regret: the chance, over draws of all
+methods' true means, that another one is better for the need by more than the margin.
 """
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ..scores import parts_of
 from ..units import duration, size
-from .answers import lighter_than, no_fidelity
+from .answers import learning, lighter_than
 from .evidence import BOTH, PORTABILITY, PRESERVATION, PROMPT, Evidence
 from .intervals import Interval
-from .needed import needed
-from .values import NEEDS, Choice, Need, Recommendation
-from .weighing import lead, value
-from .words import figure, inside, listed, signed, span, title
+from .needed import needed, sentence
+from .phrases import no_fidelity
+from .values import CONVINCED, NEEDS, Choice, Further, Need, Recommendation
+from .weighing import lead, value, worth
+from .words import figure, inside, listed, percent, signed, span, title
 
 
 def recommend(evidence: Evidence, need: Need) -> Recommendation:
-    by_need = {each: _choose(evidence, each) for each in NEEDS}
+    by_need = {each: choose(evidence, each) for each in NEEDS}
     return Recommendation(need, by_need[need], by_need)
 
 
-def _choose(evidence: Evidence, need: Need) -> Choice:
+def choose(evidence: Evidence, need: Need) -> Choice:
     if not evidence.anchors.usable:
         return Choice(None, None, (no_fidelity(evidence),))
     if not evidence.learned:
-        return Choice(None, None, (_nothing_learned(evidence),))
+        return Choice(None, None, (_nothing_learned(evidence),), further=learning(evidence))
     honest = [name for name in evidence.learned if name not in evidence.copied]
     if not honest:
         copies = listed([inside(name) for name in evidence.learned])
@@ -35,11 +39,48 @@ def _choose(evidence: Evidence, need: Need) -> Choice:
         return Choice(None, None, (f"No method that carried the concept was measured for this need ({need}).",))
     ranked = sorted(worths, key=lambda name: -worths[name])
     chosen, second = ranked[0], ranked[1] if len(ranked) > 1 else None
-    reasons = [_both_reason(evidence, chosen)]
+    risk, rival = regret(evidence, need, chosen)
+    reasons = [regret_sentence(risk, rival, evidence.margins.both)] if risk is not None else []
+    reasons.append(_both_reason(evidence, chosen))
     reasons += [reason] if (reason := REASONS[need](evidence, chosen)) else []
     reasons += [_against(evidence, need, chosen, second)] if second else []
     caveats = (*_all_parts(chosen), *_undrawn(evidence, need), *_close(evidence, need, chosen, second))
-    return Choice(chosen, second, tuple(reasons), caveats, _would_change(evidence, need, chosen, second))
+    change, further = _would_change(evidence, need, chosen, second)
+    return Choice(chosen, second, tuple(reasons), caveats, change, risk, rival, further)
+
+
+def regret(evidence: Evidence, need: Need, chosen: str) -> tuple[float | None, str | None]:
+    """The chance that another is better for the need by more than the margin, and the one that most often is.
+
+    What surely copies is no alternative; what has not surely learned the concept may turn out to be one. None where
+    nothing can be told of the chances.
+    """
+    drawn = evidence.drawn.get(BOTH, {})
+    alone = [name for name in evidence.methods if name not in evidence.copied]
+    values = {name: each * drawn[name] for name in alone if name in drawn and (each := worth(evidence, need, name))}
+    if chosen not in values:
+        return None, None
+    others = [name for name in values if name != chosen]
+    if not others:
+        return 0.0, None
+    ahead = np.stack([values[name] - values[chosen] for name in others])
+    best = ahead.argmax(axis=0)
+    worse = ahead.max(axis=0) > evidence.margins.both
+    if not worse.any():
+        return 0.0, None
+    return float(worse.mean()), others[int(np.bincount(best[worse], minlength=len(others)).argmax())]
+
+
+def regret_sentence(risk: float, rival: str | None, margin: float) -> str:
+    named = f"; most likely it would be {inside(rival)}" if rival else ""
+    return f"The chance that another is better for this need by more than {figure(margin)} is {percent(risk)}{named}."
+
+
+def settled(choice: Choice) -> bool:
+    """Whether a study that goes on until it is decided may leave the recommendation as it is."""
+    if choice.method is None:
+        return choice.further is None
+    return choice.further is None or (choice.regret is not None and choice.regret <= 1 - CONVINCED + 1e-9)
 
 
 def _both_reason(evidence: Evidence, method: str) -> str:
@@ -80,15 +121,15 @@ def _close(evidence: Evidence, need: Need, chosen: str, second: str | None) -> t
     return (f"{title(chosen)} is measured ahead of {inside(second)} for this need, but not surely.",)
 
 
-def _would_change(evidence: Evidence, need: Need, chosen: str, second: str | None) -> str:
+def _would_change(evidence: Evidence, need: Need, chosen: str, second: str | None) -> tuple[str, Further | None]:
     ahead = lead(evidence, need, chosen, second) if second else None
     if ahead is None or second is None:
-        return ""
+        return "", None
     interval = ahead.interval()
     if interval.low > 0:
-        return f"For {inside(second)} to be the choice, it would have to gain more than {figure(interval.low)}."
-    what = needed(evidence, ahead, (chosen, second), abs(ahead.value))
-    return f"A sure lead of {inside(second)} would change it. {what}"
+        return f"For {inside(second)} to be the choice, it would have to gain more than {figure(interval.low)}.", None
+    what = needed(evidence, ahead, abs(ahead.value))
+    return f"A sure lead of {inside(second)} would change it. {sentence(evidence, what)}", what
 
 
 def _all_parts(chosen: str) -> tuple[str, ...]:

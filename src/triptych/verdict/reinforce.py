@@ -4,12 +4,15 @@ What a part adds is the combination less the row that leaves it out, over the sa
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from ..scores import AND, parts_of
 from .evidence import BOTH, FIDELITY, PRESERVATION, PROMPT, Evidence
+from .grades import graded
 from .intervals import Estimate
 from .multiple import holm, sure
-from .needed import needed
+from .needed import needed, sentence
+from .statements import reinforces
 from .values import Answer
 from .words import figure, inside, listed, signed
 
@@ -29,6 +32,10 @@ def reinforcements(evidence: Evidence) -> dict[str, Answer]:
 
 
 def _answer(evidence: Evidence, name: str) -> Answer:
+    return graded(evidence, _tested(evidence, name), partial(reinforces, name=name, parts=parts_of(name)))
+
+
+def _tested(evidence: Evidence, name: str) -> Answer:
     over = {part: estimate for part in parts_of(name) if (estimate := evidence.both(name, part))}
     best = min(over, key=lambda part: over[part].value)
     own, alone = evidence.measured(BOTH, name), evidence.measured(BOTH, best)
@@ -44,8 +51,8 @@ def _answer(evidence: Evidence, name: str) -> Answer:
     doubts = holm({part: estimate.p_below(margin) for part, estimate in over.items()})
     if any(sure(doubt) for doubt in doubts.values()):
         return Answer("no", " ".join(reasons))
-    open_ = needed(evidence, over[best], (name, best), abs(over[best].value), abs(over[best].value - margin))
-    return Answer("undecided", " ".join((*reasons, open_)))
+    further = needed(evidence, over[best], abs(over[best].value), abs(over[best].value - margin))
+    return Answer("cannot tell", " ".join((*reasons, sentence(evidence, further))), further=further)
 
 
 def _beside(evidence: Evidence, name: str, part: str) -> list[str]:

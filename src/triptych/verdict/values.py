@@ -11,10 +11,10 @@ from ..options import Need as Need
 from ..scores import Cost
 from .intervals import LEVEL, Interval
 
-SCHEMA = 3
+SCHEMA = 4
 
 NEEDS: tuple[Need, ...] = get_args(Need)
-Decision = Literal["yes", "no", "undecided"]
+Grade = Literal["yes", "probably", "cannot tell", "probably not", "no"]
 Comparison = Literal["better", "worse", "no difference", "undecided"]
 
 
@@ -59,6 +59,10 @@ class Margins:
 
 MARGINS = Margins()
 
+# How an answer is graded: "yes" and "no" are tests at the level of all claims; these are posterior probabilities.
+PROBABLY = 0.80  # from which the answer is "probably" or "probably not"
+CONVINCED = 0.90  # from which a study that goes on until it is decided stops
+
 
 @dataclass(frozen=True)
 class Anchors:
@@ -97,9 +101,26 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Further:
+    """How much in all would decide an open question. `seconds`: what it takes beyond this study; None: not known."""
+
+    prompts: int  # that name the concept, one picture each
+    trainings: int  # of each method
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    answer: Decision
+    """A graded answer, and what it rests on.
+
+    `probability`: that the answer is right; of "cannot tell", that yes would be. None where nothing can be said.
+    `further`: what would decide it, where more measuring can.
+    """
+
+    answer: Grade
     evidence: str
+    probability: float | None = None
+    further: Further | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,9 @@ class Choice:
     reasons: tuple[str, ...]
     caveats: tuple[str, ...] = ()
     would_change: str = ""  # what would make it another
+    regret: float | None = None  # the chance that another is better for the need by more than the margin, 0..1
+    rival: str | None = None  # the one that most likely is, where one is in any draw
+    further: Further | None = None  # what would tell it from the runner-up
 
 
 @dataclass(frozen=True)
@@ -118,6 +142,14 @@ class Recommendation:
     need: Need
     choice: Choice
     by_need: Mapping[Need, Choice]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look of a study at its scores: how many prompts it had, and the chance of a false claim that it spent."""
+
+    prompts: int
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -141,10 +173,18 @@ class Verdict:
     )  # method -> stratum of prompts -> headline
     needs: Mapping[Need, Mapping[str, float]] = field(default_factory=dict)  # need -> criterion -> its weight
     together: Mapping[str, Answer] = field(default_factory=dict)  # combination -> do its parts reinforce each other
+    looks: tuple[Look, ...] = ()  # of a study that went on until it was decided, the last one included
     margins: Margins = MARGINS
     seed: int = 0
     level: float = LEVEL
     schema: int = field(default=SCHEMA)
+
+    @property
+    def further(self) -> Further | None:
+        """What would decide all that is open of the three questions and the recommendation; None where nothing is."""
+        found = (*(one.further for one in self.answers.values()), self.recommendation.choice.further)
+        wanted = [further for further in found if further]
+        return max(wanted, key=lambda one: (one.prompts * one.trainings, one.trainings)) if wanted else None
 
     def to_json(self) -> str:
         """The text of verdict.json. An end of an interval that is not known is null."""
@@ -193,7 +233,7 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         ),
         differences=tuple(Difference(**{**row, "interval": _interval(row["interval"])}) for row in data["differences"]),
         front=tuple(data["front"]),
-        answers={name: Answer(**answer) for name, answer in data["answers"].items()},
+        answers={name: _answer(answer) for name, answer in data["answers"].items()},
         recommendation=Recommendation(
             need=recommendation["need"],
             choice=_choice(recommendation),
@@ -208,7 +248,8 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         flags={name: tuple(sentences) for name, sentences in data["flags"].items()},
         strata={name: _intervals(strata) for name, strata in data["strata"].items()},
         needs=data["needs"],
-        together={name: Answer(**answer) for name, answer in data.get("together", {}).items()},
+        together={name: _answer(answer) for name, answer in data["together"].items()},
+        looks=tuple(Look(**look) for look in data["looks"]),
         margins=Margins(**data["margins"]),
         seed=data["seed"],
         level=data["level"],
@@ -226,5 +267,14 @@ def _interval(data: dict[str, Any]) -> Interval:
 
 def _choice(data: dict[str, Any]) -> Choice:
     return Choice(
-        data["method"], data["runner_up"], tuple(data["reasons"]), tuple(data["caveats"]), data["would_change"]
-    )
+        data["method"], data["runner_up"], tuple(data["reasons"]), tuple(data["caveats"]), data["would_change"],
+        data["regret"], data["rival"], _further(data["further"]),
+    )  # fmt: skip
+
+
+def _answer(data: dict[str, Any]) -> Answer:
+    return Answer(data["answer"], data["evidence"], data["probability"], _further(data["further"]))
+
+
+def _further(data: dict[str, Any] | None) -> Further | None:
+    return Further(**data) if data else None

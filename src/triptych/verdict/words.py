@@ -65,6 +65,13 @@ def figure(value: float, signed: bool = False) -> str:
     return ("\N{MINUS SIGN}" if value < 0 else "+" if signed else "") + text
 
 
+def percent(chance: float) -> str:
+    """`6 %`; what is nearly never or nearly always so reads `under 1 %` and `over 99 %`."""
+    if chance < 0.005:
+        return "under 1 %"
+    return "over 99 %" if chance > 0.995 else f"{round(100 * chance)} %"
+
+
 def signed(interval: Interval) -> str:
     """A difference with its interval: `+0.12 (+0.03 to +0.21)`."""
     return f"{figure(interval.value, signed=True)} ({span(interval, signed=True)})"

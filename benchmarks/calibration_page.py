@@ -1,0 +1,146 @@
+"""docs/verdict.md: how the verdict is reached, by hand, and how often it is wrong, from the JSON in docs/verdict/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / "docs" / "verdict"
+PAGE = FOLDER.with_suffix(".md")
+HEAD = Path(__file__).with_name("verdict_head.md")
+
+
+def page(folder: Path) -> str:
+    told = json.loads((folder / "simulated.json").read_text())
+    shuffled = json.loads((folder / "shuffled.json").read_text())
+    parts = [HEAD.read_text(encoding="utf-8").rstrip()]
+    parts += ["\n".join(part(told)) for part in (_false, _power, _grades, _curves, _growing)]
+    return "\n\n".join([*parts, "\n".join(_shuffled(shuffled))]) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _between(one: dict[str, Any]) -> str:
+    between = one["between"] if isinstance(one["between"], list) else [one["between"]]
+    if one["runs"] == 1 and between[0] == 0:
+        return "none"
+    return " or ".join(f"{value:.2f}" for value in dict.fromkeys(between))
+
+
+def _size(one: dict[str, Any]) -> str:
+    return f"{one['runs']} x {one['prompts']} x {one['seeds']}{', shared' if one['crossed'] else ''}"
+
+
+def _false(told: dict[str, Any]) -> Iterator[str]:
+    yield "### False claims"
+    yield ""
+    yield (
+        f"The share of {told['studies']} studies of four methods with any false claim about the six pairs, and with a"
+        " false yes or no among the three answers; at most 5 % are stated. “Equal”: all methods are the same, in"
+        " preservation too. “Apart”: two of them are better by exactly the margin. Seeds are the pictures' own, or"
+        " shared by all prompts, with a noise of each seed that all methods share (0.05) and one that each makes of it"
+        " (0.10)."
+    )
+    yield ""
+    yield (
+        "| budget | trainings x prompts x pictures | spread between trainings | pairs: equal | apart | answers: equal |"
+        " apart |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for one in told["false"]:
+        rates = [one[truth][what] for what in (0, 1) for truth in ("equal", "margin")]
+        yield f"| {one['name']} | {_size(one)} | {_between(one)} | {' | '.join(map(_percent, rates))} |"
+
+
+def _power(told: dict[str, Any]) -> Iterator[str]:
+    yield "### What a budget sees"
+    yield ""
+    yield "Of two methods among four: how often the better one is called better, and two equal ones no different."
+    yield ""
+    yield "| budget | spread between trainings | apart by 0.1: better | 0.2 | 0.3 | equal: no difference |"
+    yield "|---|---|---|---|---|---|"
+    for one in told["power"]:
+        better = [one["decisions"][by]["worse"] for by in ("0.1", "0.2", "0.3")]
+        same = one["decisions"]["0.0"]["no difference"]
+        spread = "these files" if one["runs"] == 1 else _between(one)
+        yield f"| {one['name']} | {spread} | {' | '.join(f'{100 * rate:.0f} %' for rate in (*better, same))} |"
+
+
+def _grades(told: dict[str, Any]) -> Iterator[str]:
+    yield "### What is answered"
+    yield ""
+    yield (
+        "Concepts whose methods differ by a standard deviation of 0.20 in both at once and of 0.10 in preservation: how"
+        " the three questions are answered."
+    )
+    yield ""
+    yield (
+        "| budget | spread between trainings | yes or no | probably, 90 % and more | probably | cannot tell |"
+        " false yes or no |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for one in told["concepts"]:
+        spread = "these files" if one["runs"] == 1 else _between(one)
+        cells = [f"{100 * share:.0f} %" for share in one["grades"].values()]
+        yield f"| {one['name']} | {spread} | {' | '.join(cells)} | {_percent(one['false'])} |"
+
+
+def _curves(told: dict[str, Any]) -> Iterator[str]:
+    yield "### Whether stated probabilities come true"
+    yield ""
+    yield "The probabilities of the yes and of the no of all these answers, and how often they were true:"
+    yield ""
+    yield from _curve(told["answers"])
+    yield ""
+    yield "And the regret of recommendations, how often another method was better by more than the margin:"
+    yield ""
+    yield from _curve(told["regret"])
+
+
+def _curve(bins: list[dict[str, float]]) -> Iterator[str]:
+    yield "| stated | came true | of how many |"
+    yield "|---|---|---|"
+    for one in bins:
+        yield f"| {_percent(one['predicted'])} | {_percent(one['true'])} | {one['count']:.0f} |"
+
+
+def _growing(told: dict[str, Any]) -> Iterator[str]:
+    yield "### Until it is decided"
+    yield ""
+    yield (
+        "Studies that look after a quarter, a half and all of the prompts they may draw, false claims of all looks"
+        " counted:"
+    )
+    yield ""
+    yield (
+        "| budget | trainings | at most | spread between trainings | false: equal | apart | yes or no | or 90 % sure |"
+        " prompts drawn |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for one in told["sequential"]:
+        decided = one["grades"]["decided"]
+        sure = decided + one["grades"]["probably, 90 % and more"]
+        cells = [_percent(one["equal"]), _percent(one["margin"]), f"{100 * decided:.0f} %", f"{100 * sure:.0f} %"]
+        yield (
+            f"| {one['budget']} | {one['runs']} | {one['most']} | {_between(one)} | {' | '.join(cells)}"
+            f" | {one['prompts']:.0f} on average |"
+        )
+
+
+def _shuffled(told: dict[str, Any]) -> Iterator[str]:
+    yield "### Shuffled labels"
+    yield ""
+    yield (
+        f"The scores of a real study ({told['study']} on the demo base, one training, five methods) with the names of"
+        f" the methods shuffled within every prompt: how often any of ten pairs is called better or worse, of"
+        f" {told['shuffles']} shuffles."
+    )
+    yield ""
+    yield "| criterion | any false claim |"
+    yield "|---|---|"
+    for name, rate in told["criteria"].items():
+        yield f"| {name.replace('_', ' ')} | {_percent(rate)} |"

@@ -1,0 +1,82 @@
+"""Variances of few members, moderated: what the trainings of one method tell, joined to what all the others' tell.
+
+With d + 1 trainings of each of M methods, the variance s2 of one method has d degrees of freedom. The methods' true
+variances are taken as drawn from a scaled inverse chi-square of d0 degrees of freedom around s02; then the posterior is
+
+    s2~ = (d0 s02 + d s2) / (d0 + d)    with d0 + d degrees of freedom
+
+(Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, eq. 3). d0 and s02 are
+found from the log variances of the methods by their mean and variance (the same, section 6.2), unless the base states
+them from earlier studies. They are never worth more than the degrees of freedom they come from, (M - 2) d, so that a
+method's own trainings always count. What all methods share in a training (the split of the pictures) is taken out
+before, and added again where no other method takes it off.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma, polygamma
+
+from .intervals import Floats
+
+FEWEST = 3  # methods, from which the others tell something about one
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of the variance between trainings (or picture seeds) of a method besides its own.
+
+    freedom: d0. scale: s02, of a method's mean over pictures. shared: the variance that all methods have in common.
+    stated: whether it comes from earlier studies; the scale then lacks the chance of the pictures of this one.
+    """
+
+    freedom: float = 0.0
+    scale: float = 0.0
+    shared: float = 0.0
+    stated: bool = False
+
+    def variance(self, squares: float, total: float, noise: float) -> float:
+        """Expected variance of a weighted sum of methods: sum of squared weights, squared sum of weights."""
+        return (self.scale + noise * self.stated) * squares + self.shared * total
+
+    def of_all(self, squares: float, total: float, noise: float, members: int) -> float:
+        """The part of it, 0..1, that only as many degrees of freedom tell as a single method has."""
+        expected = self.variance(squares, total, noise)
+        return total * (self.shared + self.scale / members) / expected if expected > 0 and members else 0.0
+
+
+NONE = Prior()
+
+
+def estimated(means: Floats) -> tuple[Prior, int]:
+    """The prior by moments, and how many methods it comes from. `means`: [methods, trainings]; NaN where one failed."""
+    means = means[~np.isnan(means).any(axis=1)]
+    methods, members = means.shape
+    own = members - 1
+    if methods < FEWEST or own < 1:
+        return NONE, methods
+    common = means.mean(axis=0)
+    apart = means - means.mean(axis=1, keepdims=True) - (common - common.mean())
+    variances = (apart**2).sum(axis=1) / own * methods / (methods - 1)
+    moving = variances[variances > 1e-9 * max(float(variances.max()), 1e-12)]
+    if moving.size < FEWEST:
+        return NONE, methods
+    logs = np.log(moving) - digamma(own / 2) + np.log(own / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, own / 2))
+    if excess > 0:
+        freedom = 2 * _inverse(lambda x: float(polygamma(1, x)), excess)
+        scale = float(np.exp(logs.mean() + digamma(freedom / 2) - np.log(freedom / 2)))
+    else:
+        freedom, scale = np.inf, float(moving.mean())
+    shared = max(0.0, float(common.var(ddof=1)) - scale / methods)
+    return Prior(min(freedom, (methods - 2) * own), scale, shared), methods
+
+
+def _inverse(falling: Callable[[float], float], value: float) -> float:
+    """Where a falling function of a positive number takes a value, by bisection on the logarithm."""
+    low, high = 1e-3, 1e6
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if falling(middle) > value else (low, middle)
+    return float(np.sqrt(low * high))

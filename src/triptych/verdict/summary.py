@@ -1,0 +1,57 @@
+"""The verdict as lines of text: the recommendation with its regret first, then a table of the answers."""
+
+from collections.abc import Iterator
+
+from .reinforce import question as asked_of_combination
+from .values import Answer, Choice, Verdict
+from .words import inside, percent, title
+
+QUESTIONS = {  # answer -> the method it is about, and the question
+    "textual_inversion_is_enough": ("textual-inversion", "Is textual inversion enough?"),
+    "dreambooth_is_excessive": ("dreambooth", "Is DreamBooth excessive?"),
+    "hypernetwork_is_a_middle_ground": ("hypernetwork", "Is a hypernetwork a good middle ground?"),
+}
+
+
+def summary(verdict: Verdict) -> Iterator[str]:
+    """What the console shows at the end of a study."""
+    recommendation = verdict.recommendation
+    yield f"For {recommendation.need}: {lead(recommendation.choice, verdict.margins.both)}"
+    for reason in (*recommendation.choice.reasons, *recommendation.choice.caveats):
+        yield f"  {reason}"
+    yield ""
+    asked = {QUESTIONS[name][1]: answer for name, answer in verdict.answers.items()}
+    asked |= {asked_of_combination(name): answer for name, answer in verdict.together.items()}
+    widest = max((len(question) for question in asked), default=0)
+    for question, answer in asked.items():
+        yield f"{question:<{widest}}  {graded(answer)}"
+    yield from _reasons(asked)
+    yield ""
+    for need, choice in recommendation.by_need.items():
+        yield f"{need:<12} {lead(choice, verdict.margins.both)}"
+
+
+def graded(answer: Answer) -> str:
+    """`probably (84 %)`; of what cannot be told, the chance of yes."""
+    if answer.probability is None:
+        return answer.answer
+    if answer.answer == "cannot tell":
+        return f"{answer.answer} (yes with {percent(answer.probability)})"
+    return f"{answer.answer} ({percent(answer.probability)})"
+
+
+def _reasons(asked: dict[str, Answer]) -> Iterator[str]:
+    for question, answer in asked.items():
+        yield ""
+        yield f"{question} {answer.evidence}"
+
+
+def lead(choice: Choice, margin: float) -> str:
+    """`LoRA; the chance that another is better by more than 0.10 is 6 % (most likely DreamBooth)`."""
+    if choice.method is None:
+        return "nothing to recommend"
+    if choice.regret is None:
+        return title(choice.method)
+    rival = f" (most likely {inside(choice.rival)})" if choice.rival else ""
+    risk = f"the chance that another is better by more than {margin:.2f} is {percent(choice.regret)}"
+    return f"{title(choice.method)}; {risk}{rival}"
