@@ -60,7 +60,7 @@ EQUAL, APART = (0.5,) * 4, (0.5, 0.5 + MARGINS.both + 1e-9, 0.5, 0.5 + MARGINS.b
 ALIKE = (0.7,) * 4  # in preservation, where every claim about it is false
 GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what may be drawn until it is decided
 BINS = 10
-FEW = Shape("few", 1, 8)  # of which regret is seldom small
+FEW, NOISY = Shape("few", 1, 16), Spreads(method_in_prompt=0.3, picture=0.4)  # of which regret is seldom small
 
 
 def decisions(evidence: Evidence) -> dict[tuple[str, str], str]:
@@ -255,7 +255,7 @@ def report(count: int) -> dict[str, Any]:
                 {**asdict(shape), "between": one, "grades": shares(kept), "false": kept.wrong / count}
             )
             print("concepts", shape, one, shares(kept), flush=True)
-    few = concepts(FEW, Spreads(), 5 * count, seed=1)
+    few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
     told["sequential"] = [
         sequential(shape, Spreads(between=(one,)), count)
