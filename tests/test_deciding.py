@@ -12,6 +12,7 @@ import pytest
 from tests.simulated import COSTS, DB, HN, LORA, TI, simulate
 from tests.worlds import call, typed
 from triptych.base import Budget
+from triptych.base.description import Description, Trainings
 from triptych.errors import TriptychError
 from triptych.study import Plan
 from triptych.study.deciding import Clock, Stage, before, deciding, end, stages
@@ -103,3 +104,12 @@ def test_a_study_that_grows_keeps_its_pictures_and_trainings(
     study = tomllib.loads((tmp_path / "study.toml").read_text())["study"]
     assert "--until-decided" in study["command"]
     assert (study["deciding"] in (tmp_path / "report.html").read_text()) if study["deciding"] else True
+
+
+def test_a_base_may_state_how_far_trainings_lie_apart(tmp_path: Path) -> None:
+    (tmp_path / "triptych.toml").write_text('like = "sd1"\n[verdict]\nfreedom = 8\nspread = 0.05\n')
+    assert Description.of(tmp_path, "sd1").verdict == Trainings(8, 0.05)
+    assert Description.of(None, "sd1").verdict == Trainings()
+    (tmp_path / "triptych.toml").write_text('like = "sd1"\n[verdict]\nfredom = 8\n')
+    with pytest.raises(TriptychError, match="does not describe a base"):
+        Description.of(tmp_path, "sd1")
