@@ -31,11 +31,10 @@ from triptych.verdict import MARGINS, Answer, judge
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
 from triptych.verdict.evidence import BOTH, PRESERVATION, Evidence
-from triptych.verdict.grades import settled
 from triptych.verdict.intervals import Floats
 from triptych.verdict.looks import SHARES, alphas
 from triptych.verdict.recommend import choose
-from triptych.verdict.recommend import settled as choice_settled
+from triptych.verdict.settling import answer_settled, choice_settled
 from triptych.verdict.statements import Means, Statement, enough, excessive, middle
 from triptych.verdict.values import CONVINCED
 from triptych.verdict.weighing import worth
@@ -199,7 +198,7 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
         evidence = block.evidence(study, prompts, alpha, seed=study)
         told, choice = answers(evidence), choose(evidence, "fidelity")
         wrong |= false_pairs(decisions(evidence), truth) or false_answers(told, stated(evidence, truth))
-        if all(map(settled, told.values())) and choice_settled(choice):
+        if all(map(answer_settled, told.values())) and choice_settled(choice):
             break
     return prompts, evidence, wrong
 

@@ -17,13 +17,13 @@ from triptych.errors import TriptychError
 from triptych.study import Plan
 from triptych.study.deciding import Clock, Stage, before, deciding, end, stages
 from triptych.study.run import deciding_command
-from triptych.verdict import Further, Look, judge
+from triptych.verdict import Further, Look, further, judge
 
 BUDGET = Budget(training_seeds=1, steps=1.0, prompts=32, again=4, unrelated=16, cost_steps=3)
 PRICED = [replace(cost, seconds_a_picture=0.5) for cost in COSTS]
 CLEAR = judge(simulate({TI: 0.2, HN: 0.5, LORA: 0.1, DB: 0.9}, {TI: 1, HN: 0.9, LORA: 0.7, DB: 0.5}), PRICED)
 OPEN = judge(
-    simulate({TI: 0.6, HN: 0.66, LORA: 0.7, DB: 0.7}, {TI: 1, HN: 1, LORA: 1, DB: 1}, noise=0.2, runs=1), PRICED
+    simulate({TI: 0.6, HN: 0.66, LORA: 0.7, DB: 0.7}, {TI: 1, HN: 1, LORA: 1, DB: 1}, noise=0.12, runs=1), PRICED
 )
 
 
@@ -57,12 +57,13 @@ def test_a_limit_is_for_a_study_that_goes_on(given: dict[str, float]) -> None:
 
 def test_what_would_decide_it_is_a_command_that_does_just_that() -> None:
     plan = Plan(Path("folder"), budget="quick", prompts=16)
-    further = deciding(plan, Further(128, 1, 60.0))
-    assert (further.until_decided, further.at_most_pictures, further.replicates, further.prompts) == (True, 128, 0, 16)
+    later = deciding(plan, Further(128, 1, 60.0))
+    assert (later.until_decided, later.at_most_pictures, later.replicates, later.prompts) == (True, 128, 0, 16)
     assert deciding(plan, Further(128, 4)).replicates == 4
-    assert OPEN.further
+    more = further(OPEN)
+    assert more is not None
     told = deciding_command(plan, OPEN, Path("my out"))
-    assert "--until-decided" in told and f"--at-most-pictures {OPEN.further.prompts}" in told
+    assert "--until-decided" in told and f"--at-most-pictures {more.prompts}" in told
     assert told.endswith("--out 'my out'")
     assert deciding_command(plan, CLEAR, Path("out")) == ""
 

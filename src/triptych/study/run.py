@@ -20,7 +20,7 @@ from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..shell import command_line
 from ..training.reading import reading_of
-from ..verdict import Look, Prior, Verdict, judge
+from ..verdict import Look, Prior, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .costs import costs_of, prepare
@@ -73,9 +73,9 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
 
 def deciding_command(plan: Plan, verdict: Verdict, out: Path) -> str:
     """The command that goes on until what is open is decided; empty where nothing is, or nothing would decide it."""
-    if not verdict.further:
+    if not (more := further(verdict)):
         return ""
-    return f"{deciding(plan, verdict.further).command} {command_line(['--out', str(out)])}"
+    return f"{deciding(plan, more).command} {command_line(['--out', str(out)])}"
 
 
 def _decided(work: Work, wanted: Sequence[Run], clock: Clock) -> Verdict:
