@@ -31,11 +31,10 @@ from triptych.verdict import MARGINS, Answer, judge
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
 from triptych.verdict.evidence import BOTH, PRESERVATION, Evidence
-from triptych.verdict.grades import settled
 from triptych.verdict.intervals import Floats
 from triptych.verdict.looks import SHARES, alphas
 from triptych.verdict.recommend import choose
-from triptych.verdict.recommend import settled as choice_settled
+from triptych.verdict.settling import answer_settled, choice_settled
 from triptych.verdict.statements import Means, Statement, enough, excessive, middle
 from triptych.verdict.values import CONVINCED
 from triptych.verdict.weighing import worth
@@ -60,7 +59,7 @@ EQUAL, APART = (0.5,) * 4, (0.5, 0.5 + MARGINS.both + 1e-9, 0.5, 0.5 + MARGINS.b
 ALIKE = (0.7,) * 4  # in preservation, where every claim about it is false
 GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what may be drawn until it is decided
 BINS = 10
-FEW = Shape("few", 1, 8)  # of which regret is seldom small
+FEW, NOISY = Shape("few", 1, 16), Spreads(method_in_prompt=0.3, picture=0.4)  # of which regret is seldom small
 
 
 def decisions(evidence: Evidence) -> dict[tuple[str, str], str]:
@@ -199,7 +198,7 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
         evidence = block.evidence(study, prompts, alpha, seed=study)
         told, choice = answers(evidence), choose(evidence, "fidelity")
         wrong |= false_pairs(decisions(evidence), truth) or false_answers(told, stated(evidence, truth))
-        if all(map(settled, told.values())) and choice_settled(choice):
+        if all(map(answer_settled, told.values())) and choice_settled(choice):
             break
     return prompts, evidence, wrong
 
@@ -255,7 +254,7 @@ def report(count: int) -> dict[str, Any]:
                 {**asdict(shape), "between": one, "grades": shares(kept), "false": kept.wrong / count}
             )
             print("concepts", shape, one, shares(kept), flush=True)
-    few = concepts(FEW, Spreads(), 5 * count, seed=1)
+    few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
     told["sequential"] = [
         sequential(shape, Spreads(between=(one,)), count)

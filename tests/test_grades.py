@@ -10,10 +10,9 @@ import pytest
 
 from tests.simulated import BYTES, COSTS, DB, HN, LORA, TI, simulate
 from triptych.scores import BASE, Cost
-from triptych.verdict import MARGINS, Choice, Look, Verdict, judge, settled
-from triptych.verdict.grades import settled as answer_settled
+from triptych.verdict import MARGINS, Choice, Look, Verdict, further, judge, settled
 from triptych.verdict.looks import SHARES, alphas, spent
-from triptych.verdict.recommend import settled as choice_settled
+from triptych.verdict.settling import answer_settled, choice_settled
 from triptych.verdict.statements import Means, enough, excessive, middle, reinforces
 from triptych.verdict.summary import graded, lead, summary
 from triptych.verdict.values import CONVINCED, PROBABLY, Answer, Further
@@ -168,7 +167,7 @@ def test_a_clear_study_is_settled_and_a_noisy_one_is_not() -> None:
     calm = {TI: 0.95, HN: 0.9, LORA: 0.7, DB: 0.5}
     assert settled(judge(simulate(truths, calm), COSTS))
     noisy = judge(simulate({TI: 0.62, HN: 0.66, LORA: 0.7, DB: 0.7}, calm, noise=0.2, runs=1), COSTS)
-    assert not settled(noisy) and noisy.further and noisy.further.prompts > 8
+    assert not settled(noisy) and (more := further(noisy)) and more.prompts > 8
 
 
 # --- words

@@ -35,9 +35,9 @@ def test_noise_is_undecided_and_says_what_would_decide_it() -> None:
 
 
 def test_undecided_names_more_measuring() -> None:
-    scores = simulate({TI: 0.8, DB: 0.82}, noise=0.12, prompts=4, seeds=2, runs=1, between_runs=0)
+    scores = simulate({TI: 0.85, DB: 0.8}, noise=0.12, prompts=8, seeds=1, runs=1, between_runs=0)
     answer = judge(scores, COSTS).answers["textual_inversion_is_enough"]
-    assert answer.answer not in ("yes", "no") and "prompts instead of 4" in answer.evidence
+    assert answer.answer not in ("yes", "no") and "prompts instead of 8" in answer.evidence
     assert answer.further and answer.further.trainings == 1
 
 
@@ -147,12 +147,12 @@ def test_every_pair_is_decided_one_way_or_says_what_would_decide_it() -> None:
 
 def test_what_would_decide_it_has_its_price() -> None:
     priced = [replace(cost, seconds_a_picture=0.5) for cost in COSTS]
-    scores = simulate({TI: 0.7, DB: 0.8}, runs=1, noise=0.1, prompts=4, seeds=2, between_runs=0)
+    scores = simulate({TI: 0.7, DB: 0.8}, runs=1, noise=0.17, prompts=8, seeds=1, between_runs=0)
     _, open_ = judge(scores, priced).differences
     assert open_.decision == "undecided"
-    prompts = int(re.search(r"about (\d+) prompts instead of 4", open_.needed)[1])
+    prompts = int(re.search(r"about (\d+) prompts instead of 8", open_.needed)[1])
     rows = len(COSTS) + 1  # the bare base is drawn too
-    assert duration(rows * 2 * (prompts - 4) * 0.5) in open_.needed
+    assert duration(rows * (prompts - 8) * 0.5) in open_.needed
     assert "more on this machine" not in judge(scores, []).differences[1].needed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..scores import BASE, RESEEDED, Cost
 from ..shell import command_line
 from ..units import duration, size
-from ..verdict import NEEDS, Answer, Choice
+from ..verdict import NEEDS, Answer, Choice, Further, further
 from ..verdict.reinforce import question
 from ..verdict.summary import QUESTIONS, graded
 from ..verdict.weighing import formula
@@ -55,6 +55,7 @@ class View:
     together: tuple[tuple[str, str, Answer], ...]  # the combination, the question, the answer
     need: str
     choice: Choice
+    further: Further | None  # what would decide what is open
     needs: tuple[tuple[str, str, Choice], ...]  # the need as a sentence, what it weighs, the choice
     yours: tuple[Yours, ...]
     concept: Grid
@@ -84,6 +85,7 @@ def view(reading: Reading, folder: Path) -> View:
         together=tuple((name, question(name), answer) for name, answer in verdict.together.items()),
         need=NEED_WORDS[verdict.recommendation.need][0],
         choice=verdict.recommendation.choice,
+        further=further(verdict),
         needs=tuple(
             (NEED_WORDS[need][1], formula(verdict.needs.get(need, {})), verdict.recommendation.by_need[need])
             for need in NEEDS

@@ -75,7 +75,8 @@ class Clock:
 def end(verdict: Verdict, now: Stage, later: Stage, clock: Clock) -> str:
     """Why the study does not go on to the next look; empty where it does."""
     if settled(verdict):
-        return f"decided after {now.prompts} prompts"
+        known = all(answer.answer != "cannot tell" for answer in verdict.answers.values())
+        return f"{'decided' if known else 'more prompts would decide nothing'} after {now.prompts} prompts"
     seconds = to_draw(verdict, later.prompts + later.unrelated - now.prompts - now.unrelated)
     if clock.allows(seconds):
         return ""

@@ -21,7 +21,7 @@ from ..metrics import measure, metrics
 from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..training.reading import reading_of
-from ..verdict import Look, Prior, Verdict, judge
+from ..verdict import Look, Prior, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .costs import costs_of, prepare
@@ -74,9 +74,9 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
 
 def deciding_command(plan: Plan, verdict: Verdict, out: Path) -> str:
     """The command that goes on until what is open is decided; empty where nothing is, or nothing would decide it."""
-    if not verdict.further:
+    if not (more := further(verdict)):
         return ""
-    return deciding(plan, verdict.further).command_with(out=out)
+    return deciding(plan, more).command_with(out=out)
 
 
 def _decided(work: Work, wanted: Sequence[Run], clock: Clock) -> Verdict:

@@ -15,12 +15,11 @@ from .answers import answers
 from .compare import differences
 from .evidence import BOTH, COPYING, NORMALISED, PRESERVATION, PROMPT, Evidence
 from .front import front
-from .grades import settled as answer_settled
 from .intervals import ALPHA, Interval
 from .moderated import NONE, Prior
 from .recommend import recommend
-from .recommend import settled as choice_settled
 from .reinforce import reinforcements
+from .settling import further, settled
 from .values import (
     MARGINS,
     NEEDS,
@@ -52,6 +51,7 @@ __all__ = [
     "Prior",
     "Recommendation",
     "Verdict",
+    "further",
     "judge",
     "settled",
 ]
@@ -105,11 +105,6 @@ def judge(
         margins=margins,
         seed=seed,
     )
-
-
-def settled(verdict: Verdict) -> bool:
-    """Whether the three questions and the recommendation are decided, or as good as (`values.CONVINCED`)."""
-    return all(map(answer_settled, verdict.answers.values())) and choice_settled(verdict.recommendation.choice)
 
 
 def _front(methods: Mapping[str, Mapping[str, Interval]]) -> tuple[str, ...]:

@@ -48,9 +48,8 @@ def _enough(evidence: Evidence, light: str, others: Sequence[str]) -> Answer:
         best = min(worse, key=lambda name: measured[name].value)
         return Answer("no", f"{reach(evidence, light, best)} {shortfall(measured[best], margin)}")
     if light not in evidence.learned:
-        return _unknown(
-            f"{reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
-        )
+        weak = f"{reach(evidence, light)} That is not surely above the bare base; train it longer or on more pictures."
+        return _doubt(evidence, weak, evidence.both(light, BASE), 0.0, len(evidence.singles))
     closest = min(measured, key=lambda name: measured[name].interval().low)
     told = reach(evidence, light, closest)
     if not sure(measured[closest].p_above(-margin)):

@@ -187,6 +187,11 @@ class Evidence:
         return self.tables[metric].pictures_of.get(method, frozenset()) if metric in self.tables else frozenset()
 
     @property
+    def prompts(self) -> int:
+        """How many prompts name the concept, each with a picture of its own."""
+        return self.tables[SUBJECT].pictures if SUBJECT in self.tables else 0
+
+    @property
     def pictures(self) -> int:
         """How many pictures judge one training run."""
         return sum(self.tables[metric].pictures for metric in (SUBJECT, PRESERVATION) if metric in self.tables)

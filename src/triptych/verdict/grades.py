@@ -1,6 +1,6 @@
 """Grades: yes and no where a test at the level of all claims says so, "probably" where the posterior does.
 
-The thresholds are `PROBABLY` and `CONVINCED` of `values`. How often a stated probability comes true is simulated
+The threshold is `values.PROBABLY`. How often a stated probability comes true is simulated
 (`python -m benchmarks.calibration`).
 """
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .evidence import BOTH, PRESERVATION, Evidence
 from .statements import Means, Statement
-from .values import CONVINCED, PROBABLY, Answer
+from .values import PROBABLY, Answer
 
 
 def graded(evidence: Evidence, answer: Answer, statement: Callable[[Means], Statement]) -> Answer:
@@ -24,10 +24,3 @@ def graded(evidence: Evidence, answer: Answer, statement: Callable[[Means], Stat
     if max(yes, no) < PROBABLY:
         return replace(answer, probability=yes)
     return replace(answer, answer="probably" if yes >= no else "probably not", probability=max(yes, no))
-
-
-def settled(answer: Answer) -> bool:
-    """Whether a study that goes on until it is decided may leave the question."""
-    if answer.answer in ("yes", "no") or (answer.probability is None and answer.further is None):
-        return True  # decided, or more pictures would not help
-    return answer.answer != "cannot tell" and (answer.probability or 0.0) >= CONVINCED

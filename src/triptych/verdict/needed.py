@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..scores import BASE, parts_of
+from ..scores import parts_of
 from ..units import duration
-from .evidence import BOTH, Evidence
+from .evidence import Evidence
 from .intervals import ALPHA, Estimate, Part
 from .values import Further
 
@@ -25,10 +25,9 @@ def needed(evidence: Evidence, difference: Estimate | None, *distances: float, a
         distances: from its value to each boundary that would decide; the farthest is the cheapest.
         among: of how many comparisons it is one, which share the level.
     """
-    if difference is None or not difference.known:
+    distance, prompts, trainings = max(distances, default=0.0), evidence.prompts, evidence.replicates
+    if difference is None or not (difference.known and prompts):
         return None
-    distance, table = max(distances, default=0.0), evidence.tables[BOTH]
-    prompts, trainings = table.prompts, evidence.replicates
     fitting = [
         Further(more, runs, seconds(evidence, more, runs))
         for more, runs in _sizes(prompts, trainings)
@@ -64,8 +63,7 @@ def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
     """What a study of that size takes beyond this one: its passes of training and its pictures; None: not known."""
     costs = list(evidence.costs.values())
     drawn = [cost.seconds_a_picture for cost in costs]
-    before, table = evidence.replicates, evidence.tables[BOTH]
-    times = prompts / table.prompts
+    before, times = evidence.replicates, prompts / evidence.prompts
     if not costs or None in drawn:
         return None
     passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
@@ -74,7 +72,7 @@ def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
         if len(parts_of(cost.method)) == 1 and taken is not None:
             passes[frozenset((cost.method, *cost.trained_with))] = taken
     per_picture = sum(one for one in drawn if one is not None)
-    bare = per_picture / len(drawn) if BASE in table.cells else 0.0
+    bare = per_picture / len(drawn)
     pictures = evidence.pictures * (per_picture * (times * trainings - before) + bare * (times - 1))
     return sum(passes.values()) * (trainings - before) / before + pictures
 
@@ -83,7 +81,7 @@ def sentence(evidence: Evidence, further: Further | None) -> str:
     """`What would decide it: about 128 prompts instead of 32 (3 min more on this machine).`"""
     if further is None:
         return "The truth seems to lie so near the margin that no study of a sensible size would decide it."
-    before = evidence.tables[BOTH].prompts
+    before = evidence.prompts
     changes = []
     if further.prompts > before:
         changes.append(f"about {further.prompts} prompts instead of {before}")

@@ -15,9 +15,11 @@ from .evidence import BOTH, PORTABILITY, PRESERVATION, PROMPT, Evidence
 from .intervals import Interval
 from .needed import needed, sentence
 from .phrases import no_fidelity
-from .values import CONVINCED, NEEDS, Choice, Further, Need, Recommendation
+from .values import NEEDS, Choice, Further, Need, Recommendation
 from .weighing import lead, value, worth
 from .words import figure, inside, listed, percent, signed, span, title
+
+NAMED = 0.005  # the chance from which the one that may be better is named
 
 
 def recommend(evidence: Evidence, need: Need) -> Recommendation:
@@ -66,21 +68,15 @@ def regret(evidence: Evidence, need: Need, chosen: str) -> tuple[float | None, s
     ahead = np.stack([values[name] - values[chosen] for name in others])
     best = ahead.argmax(axis=0)
     worse = ahead.max(axis=0) > evidence.margins.both
-    if not worse.any():
-        return 0.0, None
-    return float(worse.mean()), others[int(np.bincount(best[worse], minlength=len(others)).argmax())]
+    risk = float(worse.mean())
+    if risk < NAMED:
+        return risk, None
+    return risk, others[int(np.bincount(best[worse], minlength=len(others)).argmax())]
 
 
 def regret_sentence(risk: float, rival: str | None, margin: float) -> str:
     named = f"; most likely it would be {inside(rival)}" if rival else ""
     return f"The chance that another is better for this need by more than {figure(margin)} is {percent(risk)}{named}."
-
-
-def settled(choice: Choice) -> bool:
-    """Whether a study that goes on until it is decided may leave the recommendation as it is."""
-    if choice.method is None:
-        return choice.further is None
-    return choice.further is None or (choice.regret is not None and choice.regret <= 1 - CONVINCED + 1e-9)
 
 
 def _both_reason(evidence: Evidence, method: str) -> str:

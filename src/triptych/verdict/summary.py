@@ -16,8 +16,9 @@ QUESTIONS = {  # answer -> the method it is about, and the question
 def summary(verdict: Verdict) -> Iterator[str]:
     """What the console shows at the end of a study."""
     recommendation = verdict.recommendation
-    yield f"For {recommendation.need}: {lead(recommendation.choice, verdict.margins.both)}"
-    for reason in (*recommendation.choice.reasons, *recommendation.choice.caveats):
+    choice = recommendation.choice
+    yield f"For {recommendation.need}: {lead(choice, verdict.margins.both)}"
+    for reason in (*choice.reasons[choice.regret is not None :], *choice.caveats):  # the regret is said already
         yield f"  {reason}"
     yield ""
     asked = {QUESTIONS[name][1]: answer for name, answer in verdict.answers.items()}

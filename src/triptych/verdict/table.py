@@ -73,10 +73,6 @@ class Table:
         shared = len(known) > 1 and sum(map(len, known)) > len(set().union(*known))
         return self._all_seeds if shared else None
 
-    @property
-    def prompts(self) -> int:
-        return len(self._row)
-
     @cached_property
     def pictures(self) -> int:
         """Of one training run."""

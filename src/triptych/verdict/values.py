@@ -133,7 +133,7 @@ class Choice:
     caveats: tuple[str, ...] = ()
     would_change: str = ""  # what would make it another
     regret: float | None = None  # the chance that another is better for the need by more than the margin, 0..1
-    rival: str | None = None  # the one that most likely is, where one is in any draw
+    rival: str | None = None  # the one that most likely is, where one may be
     further: Further | None = None  # what would tell it from the runner-up
 
 
@@ -178,13 +178,6 @@ class Verdict:
     seed: int = 0
     level: float = LEVEL
     schema: int = field(default=SCHEMA)
-
-    @property
-    def further(self) -> Further | None:
-        """What would decide all that is open of the three questions and the recommendation; None where nothing is."""
-        found = (*(one.further for one in self.answers.values()), self.recommendation.choice.further)
-        wanted = [further for further in found if further]
-        return max(wanted, key=lambda one: (one.prompts * one.trainings, one.trainings)) if wanted else None
 
     def to_json(self) -> str:
         """The text of verdict.json. An end of an interval that is not known is null."""
