@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +45,9 @@ def with_hashes(mix: Mix) -> Mix:
             )
         return found
 
-    ingredients = tuple(replace(one, sha256=hashed(one.path, one.sha256)) for one in mix.ingredients)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(hashed, [one.path for one in mix.ingredients], [one.sha256 for one in mix.ingredients])
+        ingredients = tuple(replace(one, sha256=sha) for one, sha in zip(mix.ingredients, found, strict=True))
     base = hashed(Path(mix.base), mix.base_sha256) if Path(mix.base).is_file() else ""
     vae = hashed(Path(mix.vae), mix.vae_sha256) if mix.vae else ""
     return replace(mix, ingredients=ingredients, base_sha256=base, vae_sha256=vae)
