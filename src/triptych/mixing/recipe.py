@@ -58,7 +58,7 @@ def recipe_text(mix: Mix) -> str:
     usual = {one.name: one.default for one in describe(Settings)}
     settings = {name: value for name, value in vars(mix.parsed).items() if value != usual[name]}
     table: dict[str, Any] = {
-        "schema": SCHEMA, "method": mix.method, "base": Path(mix.base).name, "base_sha256": mix.base_sha256,
+        "schema": SCHEMA, "method": mix.method, "base": _bare(mix.base), "base_sha256": mix.base_sha256,
         "rank": mix.rank, "vae": Path(mix.vae).name, "vae_sha256": mix.vae_sha256,
         "precision": "" if mix.precision == "auto" else mix.precision,
     }  # fmt: skip
@@ -67,6 +67,11 @@ def recipe_text(mix: Mix) -> str:
         table["settings"] = settings
     table["ingredient"] = [_row(one) for one in mix.ingredients]
     return tomli_w.dumps(table)
+
+
+def _bare(base: str) -> str:
+    """A path by its last name; the name of a base, such as a hub id, as it is."""
+    return Path(base).name if Path(base).exists() else base
 
 
 def _row(one: Ingredient) -> dict[str, Any]:
