@@ -95,6 +95,10 @@ def test_the_predictor_foretells_a_linear_truth_for_mixes_it_has_not_seen() -> N
     found = foretell(kept, mixes, overlaps)
     assert len(found) == len(kept) and share_close(found) == 1.0
     assert foretell(kept[:2], mixes, overlaps) == []
+    again = [replace(one, arm=f"again-{one.arm}") for one in kept if one.arm == "m0"]
+    twice = foretell([*kept, *again], {**mixes, "again-m0": mixes["m0"]}, overlaps)
+    once = {(one.arm, one.file): one.foretold for one in found}
+    assert all(once[one.arm, one.file] == pytest.approx(one.foretold, abs=1e-9) for one in twice if one.arm == "m0")
 
 
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:

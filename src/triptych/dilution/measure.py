@@ -56,7 +56,7 @@ class File:
         return (
             ""
             if self.learned
-            else f"{self.name} alone is not clearly better than the bare base: it has nothing to lose"
+            else f"{self.name} alone is not clearly better than the bare base: it has nothing to lose."
         )
 
 
