@@ -26,10 +26,25 @@ Token = Annotated[str, typer.Option("--token", help="the new word for the concep
 Seed = Annotated[int, typer.Option(help="everything random follows from it", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="what training may take, such as 12GB [default: no plan]")]
 
 MethodSet = Annotated[
     list[str] | None, typer.Option("-s", "--set", metavar="METHOD.KEY=VALUE", help="a setting; may be repeated")
 ]
+
+
+def memory_in(text: str) -> int | None:
+    """The bytes that --memory names; None for "".
+
+    Raises:
+        TriptychError: it names no size.
+    """
+    from ..units import bytes_of
+
+    try:
+        return bytes_of(text) if text else None
+    except ValueError:
+        raise TriptychError(f"--memory takes a size such as 12GB, not {text!r}") from None
 
 
 def place_of(

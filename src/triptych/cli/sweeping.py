@@ -17,11 +17,13 @@ from .options import (
     Device,
     Ema,
     KindName,
+    Memory,
     Precision,
     Prediction,
     Resolution,
     Token,
     VaeName,
+    memory_in,
     pairs_of,
     place_of,
 )
@@ -41,6 +43,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="the folder for files, pictures and the page")] = Path("triptych-sweep"),
     base: BaseName = "demo",
     rows: Annotated[int, typer.Option(help="most pictures in a joint step; 0: the base's own number", min=0)] = 0,
+    memory: Memory = "",
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="keep pictures back, and take the fixed-batch loss on them")
     ] = False,
@@ -74,7 +77,7 @@ def sweep(
     )
     place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
     words = {"kind": kind or None, "class_word": class_word or None, "token": token or None}
-    request = SweepRequest(wanted, place, words, rows or None, hold_out, prompt or ())
+    request = SweepRequest(wanted, place, words, rows or None, memory_in(memory), hold_out, prompt or ())
     with Board() as board:
         result = run(request, out, board)
     if as_json:

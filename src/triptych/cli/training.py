@@ -18,6 +18,7 @@ from .options import (
     Device,
     Ema,
     KindName,
+    Memory,
     Precision,
     Prediction,
     Resolution,
@@ -25,6 +26,7 @@ from .options import (
     Set,
     Token,
     VaeName,
+    memory_in,
     pairs_of,
     place_of,
 )
@@ -54,6 +56,7 @@ def train(
     ema: Ema = False,
     prediction: Prediction = "",
     thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
+    memory: Memory = "",
     class_folder: Annotated[
         Path | None, typer.Option(help="your own pictures of the class, for DreamBooth [default: the base's own]")
     ] = None,
@@ -96,7 +99,9 @@ def train(
     place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
-    request = TrainRequest(method, concept, place, given, seed, thumbnail, watching, on or (), before, own)
+    request = TrainRequest(
+        method, concept, place, given, seed, thumbnail, watching, on or (), before, own, memory_in(memory)
+    )
     with Console() as console:
         written = train_file(request, out, console, resume=resume, overwrite=overwrite)
     write_config(context, written.settings, out.with_suffix(".toml"), method=method, folder=folder.resolve(), seed=seed)
