@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -104,7 +105,11 @@ def train(
     )
     with Console() as console:
         written = train_file(request, out, console, resume=resume, overwrite=overwrite)
-    write_config(context, written.settings, out.with_suffix(".toml"), method=method, folder=folder.resolve(), seed=seed)
+    beside = out.with_suffix(".toml")
+    if not beside.exists() or (overwrite and beside != config):
+        write_config(context, written.settings, beside, method=method, folder=folder.resolve(), seed=seed)
+    elif beside != config:
+        print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
