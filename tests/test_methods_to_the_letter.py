@@ -16,6 +16,7 @@ from triptych.base import Base, tiny_base
 from triptych.data.examples import Examples
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
+from triptych.exchange.extract import extract_lora
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.methods import method_named
@@ -291,6 +292,19 @@ def test_dreambooth_trains_text_encoders_by_choice(base: Base, tmp_path: Path) -
         assert torch.equal(look(base), seen)
         assert torch.equal(base.encode(["a dog"]).hidden, text)
     assert not torch.equal(base.encode(["a dog"]).hidden, text)
+
+
+def test_the_nearest_lora_has_the_text_encoders_too(base: Base) -> None:
+    learned = one(base, "dreambooth", text_lr=1e-2).tensors
+    linear = {n: t for n, t in learned.items() if n.startswith("text_encoder.") and "_proj.weight" in n}
+    found = extract_lora(linear, 12)
+    changed = Artifact("lora", Lora.configure({"rank": 12, "alpha": 12.0}), found.tensors)
+    with Artifact("dreambooth", settings("dreambooth", text_lr=1e-2), learned).apply(base):
+        whole = base.encode(["a dog"]).hidden
+    plain = base.encode(["a dog"]).hidden
+    with changed.apply(base):
+        near = base.encode(["a dog"]).hidden
+    assert 0 < float((near - whole).norm()) < float((plain - whole).norm())
 
 
 def test_own_pictures_of_the_class_take_the_place_of_the_bases(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
