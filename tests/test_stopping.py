@@ -146,7 +146,7 @@ def test_train_goes_on_from_its_own_state_and_from_no_other(
     assert hidden(place) == [".dog.state"]
 
     assert call(monkeypatch, *words, "--steps", "5", "--resume") == 0
-    assert hidden(place) == ["dog.safetensors"]
+    assert hidden(place) == ["dog.safetensors", "dog.toml"]
     resumed = open_artifact(place)
     capsys.readouterr()
     assert call(monkeypatch, *words, "--steps", "5", "--overwrite", "--resume") == 0
