@@ -135,8 +135,8 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield (
-        "The probabilities at the last look, of all these studies. Near a quarter and three quarters they are too near to"
-        " a half, by up to ten points; from 0.80 on they come true as stated."
+        "The probabilities at the last look, of all these studies. Near a quarter and three quarters they are too near"
+        " to a half, by up to ten points; from 0.80 on they come true as stated."
     )
     yield ""
     yield from _curve(pooled([one["said"] for one in told["sequential"]]))
