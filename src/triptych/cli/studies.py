@@ -66,12 +66,13 @@ def try_(
         bool, typer.Option("--until-decided", help="sample more prompts until the answers are decided")
     ] = False,
     at_most_pictures: Annotated[
-        int,
+        int | None,
         typer.Option(help="with --until-decided: the most prompts that name the concept [default: 4 x the budget's]"),
-    ] = 0,
+    ] = None,
     at_most_minutes: Annotated[
-        float, typer.Option(help="with --until-decided: sample no further prompts beyond this time [default: no limit]")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="with --until-decided: sample no further prompts beyond this time [default: no limit]"),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
@@ -90,7 +91,8 @@ def try_(
     plan = Plan(
         folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
         text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
-        prompts or 0, unrelated or 0, other_base, until_decided, at_most_pictures, at_most_minutes,
+        prompts or 0, unrelated or 0, other_base, until_decided, at_most_pictures or 0,
+        at_most_minutes or 0.0,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:
