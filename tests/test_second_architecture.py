@@ -22,7 +22,8 @@ from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import methods
-from triptych.sampling.generate import Request, draw, settings_for
+from triptych.sampling.generate import draw, settings_for
+from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .exchange.formats import load
     from .exchange.saving import save
     from .methods import Depth, Method, method_named
-    from .sampling.generate import Request, draw
+    from .sampling.generate import draw
+    from .sampling.request import Request
     from .training.fit import Fitted, Trial, fit
 
 __version__ = "0.1.0"
@@ -24,7 +25,7 @@ _HOME = {
     "TriptychError": "errors",
     "load": "exchange.formats", "save": "exchange.saving",
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
-    "Request": "sampling.generate", "draw": "sampling.generate",
+    "Request": "sampling.request", "draw": "sampling.generate",
     "Examples": "data.examples",
     "Method": "methods", "Depth": "methods", "method_named": "methods",
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick

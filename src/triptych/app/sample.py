@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from ..base import EMBEDDED, Base, Drawing, Place
 from ..base.opening.loading import path_of
 from ..data.notes import total
 from ..data.prompts import Line
-from ..errors import TriptychError
+from ..errors import TriptychError, shown
 from ..exchange.artifact import compose
 from ..files.atomic import make_folder
 from ..files.library import Library
 from ..prompt.calls import Call, strength
-from ..prompt.markup import read_as_text
 from ..prompt.words import whole_word
-from ..sampling.generate import Request, settings_for, stream
+from ..sampling.controls import Controls
+from ..sampling.generate import settings_for, stream
+from ..sampling.prompts import Markup, Read
 from ..sampling.recipe import ModelFile, Recipe, Used, save_png
+from ..sampling.request import Guide, Request
 from ..study.progress import Progress
 from .calling import WORD, Attached, Prompt, PromptReader, parts_in
 
@@ -38,6 +40,7 @@ class SampleRequest:
         seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
         count: pictures per prompt.
         changes: settings that differ from the base's: steps, guidance, sampler, negative.
+        controls: what else can be set.
         library: the folder with the files that prompts name.
         notes: one sentence for each part of the user's input that is already known not to be used.
     """
@@ -47,6 +50,7 @@ class SampleRequest:
     count: int
     uses: Sequence[str]
     changes: Mapping[str, str | int | float | None]
+    controls: Controls = field(default_factory=Controls)
     library: Path | None = None
     notes: Sequence[str] = ()
 
@@ -59,10 +63,12 @@ class _Job:
     prompt: Prompt
     drawing: Drawing
     seeds: tuple[int, ...]
+    guides: tuple[Guide, ...]
+    negative: Guide
 
     @property
     def request(self) -> Request:
-        return Request(self.prompt.text, self.seeds, self.prompt.owner, self.drawing.negative)
+        return Request(self.guides, self.seeds, self.prompt.owner, self.negative.prompt)
 
 
 def sample_files(request: SampleRequest, place: Place, out: Path, progress: Progress) -> list[Path]:
@@ -91,8 +97,6 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
         note(sentence)
     with compose(base, *parts):
-        for job in jobs:
-            _note_unread(base, job, note)
         progress.stage("sampling", sum(len(job.seeds) for job in jobs))
         writer = _Writer(base, place, attached, out)
         written: list[Path] = []
@@ -160,19 +164,22 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _
     if seed < 0:
         where = f"{line.where}: " if line.where else ""
         raise TriptychError(f"{where}a seed is a whole number from 0 on, or -1 for a random one, not {seed}")
-    return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
+    markup = Markup(request.controls.emphasis, request.controls.late_steps)
+    read, negative = markup.prompt(prompt.text, drawing.steps), markup.negative(prompt.negative, drawing.steps)
+    for said, text in ((read, line.prompt), (negative, prompt.negative)):
+        _note_remarks(base, said, text, note)
+    return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)), read.guides, negative.guides[0])
 
 
-def _note_unread(base: Base, job: _Job, note: _Notes) -> None:
-    """Note markup that is read as text, and prompts that are too long, negative prompts included."""
-    text = base.texts[0]
-    for prompt in (job.prompt.text, job.drawing.negative):
-        with base.rows({job.prompt.owner: slice(0, 1)}):
-            count = len(text.spell([prompt])[0])
-        if count > text.limit:
-            note(f"only the first {text.limit} of {count} tokens of {prompt[:40]!r}... are read")
-        if sentence := read_as_text(prompt):
-            note(sentence)
+def _note_remarks(base: Base, read: Read, text: str, note: _Notes) -> None:
+    """Note what of a prompt's markup is not read as it may have been meant, with its position in the whole prompt.
+
+    Tags of files were taken out before, so a position can only be further on.
+    """
+    for remark in read.remarks:
+        note(str(replace(remark, position=max(text.find(remark.piece, remark.position), remark.position))))
+    if not base.texts[0].reads_weights and any(guide.has_weights for guide in read.guides):
+        note(f"the weights in {shown(text)!r} are not used: the text encoder of {base.family.title} reads none")
 
 
 class _Notes:

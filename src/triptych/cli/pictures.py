@@ -29,6 +29,12 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
     cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, dpm++, euler, euler-a, ...; A1111's names, too")] = None,
+    emphasis: Annotated[
+        str, typer.Option(help="how weights are written and applied: a1111, no-norm, comfy, compel, none")
+    ] = "a1111",
+    late_steps: Annotated[
+        bool, typer.Option("--late-steps", help="texts of a schedule go on for a step more, as in A1111")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     resolution: Resolution = 0,
@@ -41,6 +47,7 @@ def generate(
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.sample import SampleRequest, sample_files
     from ..data.prompts import Line, PromptFile, read_prompts
+    from ..sampling.controls import Controls
     from .console import Console
 
     if (prompt is None) == (prompts is None):
@@ -49,7 +56,8 @@ def generate(
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    request = SampleRequest(asked.lines, seed, count, use or (), changes, library, asked.notes)
+    controls = Controls(emphasis, late_steps)
+    request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes)
     with Console() as console:
         place = place_of(base, device, precision, resolution, clip, vae, ema, prediction)
         written = sample_files(request, place, out, console)

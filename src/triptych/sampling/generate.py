@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..base import Base, Conditioning, Drawing, Owner, generator, spans
+from ..base import Base, Drawing, generator
 from ..base.sampler import Sampler
 from ..errors import TriptychError
+from .guidance import Guidance
+from .request import Request
 from .samplers import SAMPLERS, sampler_named
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 GREATEST_GUIDANCE = 100.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A prompt that changes while a picture is sampled.
-
-    Attributes:
-        turns: pairs of the share of the steps (0 to 1) at which a prompt begins, and the prompt. The first begins at 0.
-    """
-
-    turns: tuple[tuple[float, str], ...]
-
-    def __call__(self, step: int, steps: int) -> str:
-        return [prompt for begins, prompt in self.turns if begins * steps <= step][-1]
-
-
-Prompt = str | Callable[[int, int], str]  # one prompt for all steps, or a function of step and steps
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt and the seeds of its pictures, for one owner."""
-
-    prompt: Prompt
-    seeds: tuple[int, ...]
-    owner: Owner = None
-    negative: Prompt = ""
 
 
 def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
@@ -106,52 +81,8 @@ def sample(base: Base, singles: Sequence[Request], drawing: Drawing) -> Tensor:
     noise = [torch.randn(base.latent_shape, generator=random) for random in randoms]
     sampler = sampler_for(base, drawing)
     latents = sampler.first(torch.stack(noise).to(base.device))
-    guide = _Guidance(base, singles, drawing.guidance, len(sampler.times))
-    for step, t in enumerate(sampler.times):
-        predicted = guide(sampler.scaled(latents, t), t, step)
+    guide = Guidance(base, singles, drawing.guidance, len(sampler.times))
+    for call, t in enumerate(sampler.times):
+        predicted = guide(sampler.scaled(latents, t), t, call)
         latents = sampler.step(predicted, t, latents, randoms)
     return latents
-
-
-class _Guidance:
-    """Classifier-free guidance (arXiv:2207.12598): unconditional + scale x (conditional - unconditional).
-
-    The paper's equation 6 is the same with w = scale - 1. An owner's rows are its unconditional rows, then its
-    conditional rows, so that they are one slice. At scale 1 there are no unconditional rows. Each prompt is encoded
-    once for all its steps.
-    """
-
-    def __init__(self, base: Base, singles: Sequence[Request], scale: float, steps: int) -> None:
-        self.base, self.singles, self.scale, self.steps = base, singles, scale, steps
-        owners = dict.fromkeys(request.owner for request in singles)
-        self.groups = {owner: [i for i, request in enumerate(singles) if request.owner == owner] for owner in owners}
-        self.halves = 1 if scale == 1 else 2
-        self.stated = spans((owner, self.halves * len(places)) for owner, places in self.groups.items())
-        self.encoded: dict[tuple[str, ...], Conditioning] = {}
-
-    def conditioning(self, step: int) -> Conditioning:
-        """The conditioning of all rows at a step."""
-        asked = []
-        for owner, places in self.groups.items():
-            negatives = [self._at(self.singles[i].negative, step) for i in places] if self.halves == 2 else []
-            asked.append((owner, negatives + [self._at(self.singles[i].prompt, step) for i in places]))
-        prompts = tuple(prompt for _, own in asked for prompt in own)
-        if prompts not in self.encoded:
-            self.encoded[prompts] = self.base.encode_for(asked)
-        return self.encoded[prompts]
-
-    def _at(self, prompt: Prompt, step: int) -> str:
-        return prompt if isinstance(prompt, str) else prompt(step, self.steps)
-
-    def __call__(self, latents: Tensor, t: Tensor, step: int) -> Tensor:
-        rows = torch.cat([latents[places] for places in self.groups.values() for _ in range(self.halves)])
-        conditioning = self.conditioning(step)
-        with self.base.rows(self.stated):
-            predicted = self.base.denoise(rows, t.expand(len(rows)).to(self.base.device), conditioning)
-        if self.halves == 1:
-            return predicted
-        guided = []
-        for stated in self.stated.values():
-            unconditional, conditional = predicted[stated].chunk(2)
-            guided.append(torch.lerp(unconditional, conditional, self.scale))
-        return torch.cat(guided)

@@ -14,8 +14,9 @@ from ..exchange.artifact import Part, compose
 from ..exchange.formats import open_artifact
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
-from ..sampling.generate import Request, draw
+from ..sampling.generate import draw
 from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.request import Request
 from ..scores import BASE, RESEEDED
 from .layout import key
 from .prompts import Prompt

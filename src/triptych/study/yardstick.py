@@ -10,8 +10,9 @@ from functools import cached_property
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..metrics import Drawn, metrics
-from ..sampling.generate import Request, draw
+from ..sampling.generate import draw
 from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.request import Request
 from ..scores import BASE
 from ..verdict import MARGINS
 from ..verdict.evidence import BOTH, CEILING, PROMPT, SUBJECT, Evidence
