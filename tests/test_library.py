@@ -245,7 +245,7 @@ def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monk
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
     [
-        ("<lora:fox:0.5:lbw=XYZ> a dress", "'lbw=XYZ' in <lora:fox:0.5:lbw=XYZ> is not used"),
+        ("<lora:fox:0.5:lbwe=1> a dress", "'lbwe=1' in <lora:fox:0.5:lbwe=1> is not used"),
         ("<loro:fox:1> a dress", "<loro:fox:1> is left out of the prompt: it calls nothing; did you mean 'lora'?"),
         ("<lora:fox> a dress", "fox.safetensors is attached at strength 1: its notes prefer <lora:fox:0.6>"),
         ("<lora:FOX:1> a dress) :)", "')' at position 20: read as text, for it closes nothing"),

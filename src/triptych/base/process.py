@@ -139,7 +139,10 @@ class Ddpm(Process):
 
         known = {"timestep_spacing": "trailing", **options}
         scheduler = getattr(diffusers, kind).from_config(self.schedule.config, **known)
-        scheduler.set_timesteps(steps, device=device)
+        try:
+            scheduler.set_timesteps(steps, device=device)
+        except ValueError as error:  # LCM has fewer steps than the process
+            raise TriptychError(f"{kind.removesuffix('Scheduler')} does not take {steps} steps: {error}") from error
         return Sampler(scheduler)
 
     def _kept(self, times: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import TriptychError
 from ..prompt.chunking import divided, parts
 from ..prompt.runs import Said, Weighted
 from .emphasis import Chunk, variants, weighed
@@ -46,6 +48,7 @@ class Text:
         most_chunks: a plain text, such as a caption, is read in at most so many chunks; the rest is cut. A prompt
             whose weights are read (`Weighted`) is read whole.
         room: tokens of a prompt that fit into one chunk; 0: the encoder's positions less start and end.
+        skip: the last layers that are left out, which is one less than A1111's "Clip skip".
         reads_weights: weights of a prompt act on its hidden states.
         spell: returns the token ids of prompts without start and end tokens. It is a field, so that a patch can
             replace it.
@@ -60,6 +63,7 @@ class Text:
     rows: Rows = field(default_factory=Rows)  # the base's
     room: int = 0
     reads_weights: bool = True
+    skip: int = 0
     spell: Callable[[Sequence[str]], list[list[int]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -155,16 +159,36 @@ class Text:
         counts = [sum(map(len, own)) for own in rows]
         with self.rows.folded(counts):
             ids = self._ids([row for own in rows for beside in own for row in beside])
-            read = self.encoder(ids, output_hidden_states=self.penultimate)
+            read = self.encoder(ids, output_hidden_states=self.penultimate or self.skip > 0)
         last: Tensor = read.last_hidden_state
         firsts = torch.tensor([0, *accumulate(counts)][:-1], device=last.device)
         end = last[firsts, torch.tensor([1 + len(own[0].ids) for own in chunks], device=last.device)]
-        hidden = read.hidden_states[-2] if self.penultimate else last
+        hidden = self._layer(read)
         if any(chunk.weighed for own in chunks for chunk in own):
             flat, sizes = [c for own in chunks for c in own], [len(beside) for own in rows for beside in own]
             hidden = torch.stack([weighed(c, states) for c, states in zip(flat, hidden.split(sizes), strict=True)])
         hidden, mask = _join_chunks(hidden, [len(own) for own in chunks])
         return Encoded(hidden, end, mask)
+
+    def _layer(self, read: Any) -> Tensor:
+        """The hidden states that the denoiser reads."""
+        if self.penultimate:
+            hidden: Tensor = read.hidden_states[-2]
+        elif self.skip:
+            if self.skip >= len(read.hidden_states):
+                layers = len(read.hidden_states) - 1
+                raise TriptychError(f"the text encoder has {layers} layers, and cannot skip {self.skip}")
+            hidden = getattr(self.encoder, "text_model", self.encoder).final_layer_norm(
+                read.hidden_states[-1 - self.skip]
+            )
+        else:
+            hidden = read.last_hidden_state
+        return hidden
+
+    @property
+    def skips(self) -> bool:
+        """Whether its last layers can be skipped. SDXL's denoiser always reads the layer before the last."""
+        return not self.penultimate
 
     def project(self, end: Tensor) -> Tensor:
         """Project end states [prompts, width] by the encoder's own projection, for SDXL's denoiser."""
@@ -175,6 +199,19 @@ class Text:
         """The token embedding: ids to vectors."""
         embedding: torch.nn.Module = self.encoder.get_input_embeddings()
         return embedding
+
+
+@contextmanager
+def skipping(texts: Sequence[Text], layers: int) -> Iterator[None]:
+    """Leave out the last layers of text encoders that can skip them, inside the `with` block."""
+    before = [text.skip for text in texts]
+    for text in texts:
+        text.skip = layers if text.skips else 0
+    try:
+        yield
+    finally:
+        for text, skip in zip(texts, before, strict=True):
+            text.skip = skip
 
 
 def _join_chunks(hidden: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..base import Owner
 from ..prompt.runs import Said, Weighted
+from .image_to_image import Start
 
 Prompt = Said | Callable[[int, int], Said]  # one for all calls of the denoiser, or a function of call and calls
 
@@ -25,7 +26,7 @@ class Schedule:
     def __call__(self, call: int, calls: int) -> Said:
         """The prompt of a call of the denoiser, from 0. A sampler of second order calls it twice a step."""
         step = 1 + call * self.entries[-1][0] // calls
-        return self.entries[bisect_left([last for last, _ in self.entries], step)][1]
+        return self.entries[min(bisect_left([last for last, _ in self.entries], step), len(self.entries) - 1)][1]
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,25 @@ class Request:
 
     Attributes:
         prompt: of the whole picture; or several that guide it together.
+        start: the picture that its pictures begin with; None: noise alone.
+        variations: for each picture the seed of the noise that is mixed in; empty for none.
     """
 
     prompt: Prompt | tuple[Guide, ...]
     seeds: tuple[int, ...]
     owner: Owner = None
     negative: Prompt = ""
+    variations: tuple[int, ...] = ()
+    start: Start | None = None
 
     @property
     def guides(self) -> tuple[Guide, ...]:
         """The prompts that guide a picture, at least one."""
         return self.prompt if isinstance(self.prompt, tuple) else (Guide(self.prompt),)
+
+    @property
+    def singles(self) -> list[Request]:
+        """A request for each picture."""
+        return [
+            replace(self, seeds=(seed,), variations=self.variations[i : i + 1]) for i, seed in enumerate(self.seeds)
+        ]

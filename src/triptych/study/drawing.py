@@ -15,7 +15,8 @@ from ..exchange.formats import open_artifact
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import draw
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
 from ..scores import BASE, RESEEDED
 from .layout import key
@@ -167,6 +168,6 @@ def _draw_alike(work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
             used = [Used.named(path.parent.name) for path in sheet.artifacts]
             recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
-            save_png(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
+            save_picture(sheet.folder / f"{i:05}.png", next(pictures)[0], recipe)
             records.append(PictureRecord(f"{i:05}.png", prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), seconds).write(sheet.folder)

@@ -11,7 +11,8 @@ from ..data.concept import fill
 from ..errors import TriptychError
 from ..metrics import Drawn, metrics
 from ..sampling.generate import draw
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
 from ..scores import BASE
 from ..verdict import MARGINS
@@ -63,7 +64,9 @@ class Yardstick:
         drawn = []
         for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
             path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"
-            save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)]))
+            save_picture(
+                path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)])
+            )
             class_prompt = fill(prompt, concept.class_word)
             drawn.append(Drawn(name, 0, "concept", class_prompt, seed, path, path.relative_to(out).as_posix()))
         return drawn
