@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from triptych.app.sample import pictures
+from triptych.app.sample import generate
 from triptych.base import Base, open_base
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw
@@ -95,14 +95,14 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
 def sampled(base: Base, cells: Sequence[Cell]) -> list[tuple[str, Image.Image]]:
     found = []
     for cell in cells:
-        (picture,) = pictures(base, cell.prompt, (cell.seed,), controls=Controls(**cell.controls), **cell.settings)
+        (picture,) = generate(base, cell.prompt, (cell.seed,), controls=Controls(**cell.controls), **cell.settings)
         found.append((cell.label, picture))
     return found
 
 
 def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
     """Image to image, and inpainting with a mask of the right half."""
-    (first,) = pictures(base, CAT, (3,))
+    (first,) = generate(base, CAT, (3,))
     prompt, size = "a glossy owl on a green background", first.size
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle((size[0] // 2, 0, *size), fill=255)

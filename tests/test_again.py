@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from sd_parsers import ParserManager
 
 from tests.worlds import call, learned, pictures, trial, typed
 from triptych.app.again import read_again
@@ -135,6 +136,10 @@ def test_ours_again_bit_for_bit(
     assert texts_of(first) == texts_of(second)
     assert "another base" not in capsys.readouterr().err
     assert str(tmp_path) not in json.dumps(texts_of(first))
+    read = ParserManager().parse(first)
+    assert read is not None
+    assert read.prompts[0].value.startswith(prompt)
+    assert read.samplers[0].name == "Euler a"
 
 
 def test_files_that_are_gone_or_others(

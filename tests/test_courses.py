@@ -160,6 +160,34 @@ def test_blocks_and_courses_from_the_command_line(
     assert np.array_equal(picture("window", "a dog", "--use", f"{fox}:1@0-0.5"), half)
 
 
+def test_aesthetic_embeddings_by_tag(
+    base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(aesthetic(base), tmp_path / "library" / "aesthetic_embeddings" / "sun.safetensors")
+    found = []
+    for name, tag in (("none", ""), ("zero", "<aesthetic:sun:0>"), ("on", "<aesthetic:sun:1>")):
+        words = typed(random_base, "generate", f"a dog {tag}", "--out", tmp_path / name, "--precision", "fp32")
+        assert call(monkeypatch, *words, "--library", tmp_path / "library") == 0
+        found.append(np.asarray(Image.open(tmp_path / name / "00000.png")))
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+    words = typed(
+        random_base, "generate", "a <aesthetic:son> dog", "--out", tmp_path, "--library", tmp_path / "library"
+    )
+    assert call(monkeypatch, *words) == 2
+    assert "no aesthetic embedding called 'son'; did you mean 'sun'" in capsys.readouterr().err
+
+
+def test_blocks_of_another_family_are_said(
+    base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(learned(base, trial("lora")), tmp_path / "library" / "fox.safetensors")
+    weights = ",".join("1" * 12)
+    words = typed(random_base, "generate", f"<lora:fox:1:lbw={weights}> dog", "--out", tmp_path / "out", "--steps", "1")
+    assert call(monkeypatch, *words, "--library", tmp_path / "library") == 0
+    assert "is for another family than" in capsys.readouterr().err
+
+
 def test_a_tiny_base_has_blocks_of_these_names() -> None:
     paths = by_layer(learned(tiny_base(), trial("lora")).tensors)
     assert {block_of(f"{path}.x") for path in paths} == {"IN01", "IN04", "M00", "OUT00", "OUT01", "OUT03", "OUT04"}

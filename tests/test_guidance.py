@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import triptych
 from tests.worlds import learned, trial
 from triptych.base import Base
 from triptych.errors import TriptychError
-from triptych.sampling.generate import sample, settings_for
+from triptych.exchange.saving import save
+from triptych.sampling.generate import draw, sample, settings_for
 from triptych.sampling.prompts import EMPHASIS, Markup
 from triptych.sampling.request import Request, Schedule
+from triptych.study.progress import Silent
 
 PLAIN = Markup()
 
@@ -96,3 +102,27 @@ def test_remarks_have_the_position_in_the_whole_prompt() -> None:
 def test_unknown_emphasis_is_refused() -> None:
     with pytest.raises(TriptychError, match="did you mean 'comfy'"):
         Markup("comfyui")
+
+
+def test_from_python(base: Base, tmp_path: Path) -> None:
+    """`triptych.generate` reads markup and tags as the command does, and says what is not used."""
+    lora = learned(base, trial("lora"))
+    save(lora, tmp_path / "fox.safetensors")
+    told = Told()
+    one, two = triptych.generate(
+        base, "a (dog:1.2) <lora:fox:0.5> [a|b]", (1, 2), library=tmp_path, negative="red)", progress=told, steps=2
+    )
+    assert told.notes == ["')' at position 3: read as text, for it closes nothing"]
+    assert not np.array_equal(np.asarray(one), np.asarray(two))
+    with lora.apply(base, 0.5):
+        guides = PLAIN.prompt("a (dog:1.2) [a|b]", 2).guides
+        ((alone,),) = draw(base, [Request(guides, (2,), negative="red)")], settings_for(base, steps=2))
+    assert np.abs(np.asarray(two).astype(int) - np.asarray(alone)).max() <= 1
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)

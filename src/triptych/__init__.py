@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .app.sample import generate
     from .base import Base, Place, open_base, tiny_base
     from .data.concept import Concept
     from .data.examples import Examples
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .exchange.formats import load
     from .exchange.saving import save
     from .methods import Depth, Method, method_named
+    from .sampling.controls import Controls
     from .sampling.generate import draw
     from .sampling.request import Request
     from .training.fit import Fitted, Trial, fit
@@ -27,12 +29,14 @@ _HOME = {
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
     "Request": "sampling.request", "draw": "sampling.generate",
     "Examples": "data.examples",
+    "generate": "app.sample", "Controls": "sampling.controls",
     "Method": "methods", "Depth": "methods", "method_named": "methods",
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick
 
 __all__ = [
-    "Artifact", "Base", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request", "Trial",
-    "TriptychError", "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
+    "Artifact", "Base", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method", "Part", "Place", "Request",
+    "Trial", "TriptychError", "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base",
+    "save", "tiny_base",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base import EMBEDDED, Base, Place
+from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
 from ..data.prompts import Line
 from ..exchange.artifact import compose
@@ -54,7 +55,7 @@ def sample_files(request: SampleRequest, place: Place, out: Path, progress: Prog
     return sorted(written, key=lambda path: int(path.stem))
 
 
-def pictures(
+def generate(
     base: Base, prompt: str, seeds: Sequence[int] = (0,), uses: Sequence[str] = (), negative: str = "",
     controls: Controls | None = None, library: Path | None = None, progress: Progress | None = None,
     **changes: str | int | float,
@@ -150,6 +151,12 @@ class _Reading:
         for file in self.reader.attached:
             if made.hashes.get(file.used.file.name, file.used.file.sha256) != file.used.file.sha256:
                 self.note(f"{file.used.file.name} is not the file of that name that the picture was made with")
+            blocks = file.used.blocks
+            if blocks and base.family.name not in FAMILIES[len(block_weights(blocks))]:
+                title = base.family.title
+                self.note(
+                    f"lbw={blocks} is for another family than {title}: blocks that it does not name have weight 0"
+                )
         for word, path in self.reader.words.items():
             if len(base.texts[0].spell([word])[0]) == 1:
                 self.note(f"{word!r} is a word of the base, too: prompts read it as the embedding {path.name}")

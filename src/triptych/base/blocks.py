@@ -24,7 +24,7 @@ LISTS: Mapping[int, tuple[str, ...]] = {
     12: (BASE, *_named("IN", 4, 5, 7, 8), MIDDLE, *_named("OUT", *range(6))),
     20: (BASE, *_named("IN", *range(9)), MIDDLE, *_named("OUT", *range(9))),
 }
-FAMILIES = {17: "sd1", 26: "sd1", 12: "sdxl", 20: "sdxl"}
+FAMILIES = {17: ("sd1", "sd2"), 26: ("sd1", "sd2"), 12: ("sdxl",), 20: ("sdxl",)}  # whose blocks they are
 PRESETS = {
     "NONE": "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
     "ALL": "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",

@@ -43,7 +43,8 @@ BY_SIGMAS: dict[str, NamedSampler] = {
         ("dpmpp_2m", "k_dpmpp_2m", "dpmsolver++", "dpm++ 2m sgm uniform", "dpm++ 2m uniform"),
     ),
     "dpm++-sde": NamedSampler(
-        "DPMSolverSinglestepScheduler", SDE, "DPM++ SDE", EVEN, ("dpmpp_sde", "k_dpmpp_sde", "dpmpp_sde_gpu")
+        "DPMSolverSinglestepScheduler", SDE | {"lower_order_final": True}, "DPM++ SDE", EVEN,
+        ("dpmpp_sde", "k_dpmpp_sde", "dpmpp_sde_gpu"),
     ),
     "dpm++-2m-sde": NamedSampler(
         "DPMSolverMultistepScheduler", SDE, "DPM++ 2M SDE", EVEN, ("dpmpp_2m_sde", "k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu")
