@@ -45,9 +45,14 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
     "weights": [
         Cell(text, text, 5)
         for text in (
-            "a cat on a (red:0.4) background", "a cat on a red background", "a cat on a (red:1.4) background",
-            "a (cat:0.3) on a red background",
+            "a small cat on a green background", "a (small:1.8) cat on a green background",
+            "a (small:-1) cat on a green background", "a glossy cat", "a (glossy:0.3) cat",
+            "a (noto:0.2) (glossy:1.2) cat",
         )
+    ],
+    "emphasis": [
+        Cell(f"{mode}, (small:2)", "a (small:2) cat on a green background", 5, {"emphasis": mode})
+        for mode in ("a1111", "no-norm", "comfy", "none")
     ],
     "schedules": [
         Cell(text, text, 5)
@@ -79,8 +84,8 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
         Cell(f"cfg {cfg}, rescale {share}", controls={"cfg_rescale": share}, settings={"guidance": cfg})
         for cfg, share in ((3.0, 0.0), (12.0, 0.0), (12.0, 0.7))
     ],
-    "pag": over("pag", (0.0, 1.0, 3.0), "pag"),
-    "freeu": over("freeu", ("", "1.1,1.2,0.9,0.5", "1.4,1.6,0.9,0.2"), "freeu"),
+    "pag": over("pag", (0.0, 12.0, 40.0), "pag"),
+    "freeu": over("freeu", ("", "1.4,1.6,0.9,0.2", "2,2,0.2,0.2"), "freeu"),
     "clip-skip": over("clip skip", (1, 2, 3), "clip_skip"),
     "hires": [
         Cell("64 x 64"),
@@ -112,7 +117,7 @@ def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
         return draw(base, [request], controls=Controls(denoise=denoise))[0][0]
 
     plain = Start.of(first, size)
-    swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.3, 0.5, 0.7, 0.9)]
+    swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.1, 0.3, 0.5, 0.9)]
     fills = [(f"fill {fill}", made(Start.of(first, size, mask, 2, fill), 0.8)) for fill in FILLS]
     return {"denoise": swept, "inpainting": [("the picture", first), ("the mask", mask.convert("RGB")), *fills]}
 

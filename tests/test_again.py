@@ -136,6 +136,10 @@ def test_ours_again_bit_for_bit(
     assert texts_of(first) == texts_of(second)
     assert "another base" not in capsys.readouterr().err
     assert str(tmp_path) not in json.dumps(texts_of(first))
+    other = [str(tmp_path / "other") if word == str(tmp_path / "again") else word for word in again]
+    assert call(monkeypatch, *other, "--format", form, "--steps", "3", "--seed", "8", "--clip-skip", "1") == 0
+    told = json.loads(texts_of(tmp_path / "other" / f"00000.{suffix}")["triptych"])
+    assert (told["drawing"]["steps"], told["seed"], told["prompt"], told["drawing"]["guidance"]) == (3, 8, prompt, 3.0)
     read = ParserManager().parse(first)
     assert read is not None
     assert read.prompts[0].value.startswith(prompt)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import triptych
 from tests.worlds import learned, trial
-from triptych.base import Base
+from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
 from triptych.sampling.generate import draw, sample, settings_for
@@ -118,6 +120,22 @@ def test_from_python(base: Base, tmp_path: Path) -> None:
         guides = PLAIN.prompt("a (dog:1.2) [a|b]", 2).guides
         ((alone,),) = draw(base, [Request(guides, (2,), negative="red)")], settings_for(base, steps=2))
     assert np.abs(np.asarray(two).astype(int) - np.asarray(alone)).max() <= 1
+
+
+SIGNS = "ab ,()[]:|\\.01-+<>\n"
+TINY = tiny_base()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(SIGNS), st.sampled_from(["AND ", " BREAK ", ":0.5]", "(a:1.3)"])), max_size=20)
+)
+def test_no_prompt_crashes(pieces: list[str]) -> None:
+    for emphasis in EMPHASIS:
+        for read in (Markup(emphasis).prompt("".join(pieces), 3), Markup(emphasis).negative("".join(pieces), 3)):
+            with torch.no_grad():
+                hidden = TINY.encode([guide.at(call, 3) for guide in read.guides for call in range(3)]).hidden
+            assert hidden.isfinite().all()
 
 
 class Told(Silent):

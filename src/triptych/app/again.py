@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Again:
     notes: tuple[str, ...] = ()
 
     def files(self, given: Sequence[str], library: Library | None, beside: Path) -> list[str]:
-        """The attached files as `FILE:STRENGTH`, found by their hashes.
+        """The attached files as `FILE:STRENGTH`, found by their hashes, and the given ones that are none of them.
 
         They are looked for among the given ones, in the library, beside the picture, and here.
 
@@ -65,11 +65,12 @@ class Again:
             TriptychError: one of them is nowhere.
         """
         places = [Path(use) if Path(use).exists() else Path(use.rpartition(":")[0]) for use in given]
-        found = []
-        for used in self.uses:
-            path = _found(used.file, [*places, *_near(used.file, beside), *_in_library(library, used)])
-            found.append(f"{path}:{used.course or format(used.text, 'g')}")
-        return found
+        found = [
+            _found(used.file, [*places, *_near(used.file, beside), *_in_library(library, used)]) for used in self.uses
+        ]
+        strengths = (used.course or format(used.text, "g") for used in self.uses)
+        further = [use for use, path in zip(given, places, strict=True) if path not in found]
+        return [*(f"{path}:{strength}" for path, strength in zip(found, strengths, strict=True)), *further]
 
 
 def _near(file: ModelFile, beside: Path) -> list[Path]:
@@ -214,25 +215,34 @@ def _sampler(spellings: Iterable[str], notes: list[str]) -> dict[str, str]:
 def again_request(picture: Path, request: SampleRequest, place: Place) -> tuple[SampleRequest, Place]:
     """The request for a picture as another one was made, and the place of its base. Its own file says how.
 
-    Of `request`, its files are looked through for those that the picture was made with; the library and the form of
-    the new file are taken. Of `place`, the base is taken, unless both it and the picture's are embedded ones.
+    What `request` has besides overrides what the picture says: settings, controls that are not the default, a seed, a
+    count, further files. Of `place`, the base is taken, unless both it and the picture's are embedded ones.
 
     Raises:
         TriptychError: the picture does not say how it was made, or was made with files that are not there.
     """
     again = read_again(picture)
     library = Library(request.library) if request.library else None
-    uses = again.files(request.uses, library, picture.parent) if again.made.fingerprint else list(request.uses)
     if place.source in EMBEDDED and again.made.base in EMBEDDED:
         place = replace(place, source=again.made.base)
     if again.precision:
         place = replace(place, precision=SHORT[again.precision])
     begun = [
-        _found(file, [*([given] if given else []), *_near(file, picture.parent)]) if file.name else None
+        _found(file, [*([given] if given else []), *_near(file, picture.parent)]) if file.name else given
         for file, given in ((again.start, request.start), (again.mask, request.mask))
     ]
+    changes: dict[str, Any] = {name: value for name, value in request.changes.items() if value not in (None, "")}
+    if request.seed:
+        changes["seed"] = request.seed
+    line = replace(again.line, **changes)
     made = replace(
-        request, prompts=[again.line], seed=again.line.seed or 0, count=1, uses=uses, changes={},
-        controls=again.controls, notes=again.notes, made=again.made, start=begun[0], mask=begun[1], denoises=(),
+        request, prompts=[line], uses=again.files(request.uses, library, picture.parent), changes={},
+        controls=replace(again.controls, **_given(request.controls)), notes=again.notes, made=again.made,
+        start=begun[0], mask=begun[1],
     )  # fmt: skip
     return made, place
+
+
+def _given(controls: Controls) -> dict[str, Any]:
+    """The controls that are not the default."""
+    return {one.name: value for one in fields(controls) if (value := getattr(controls, one.name)) != one.default}

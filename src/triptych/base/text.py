@@ -89,7 +89,7 @@ class Text:
         last chunk of a plain text is cut.
         """
         read = [prompt if isinstance(prompt, Weighted) else Weighted(((prompt, 1.0),)) for prompt in prompts]
-        of_breaks = [parts(prompt.runs) for prompt in read]
+        of_breaks = [[part or [("", 1.0)] for part in parts(prompt.runs)] for prompt in read]
         texts = [[text for part in own for text, _ in part] for own in of_breaks]
         with self.rows.folded([len(own) for own in texts]):
             spelled = iter(self.spell([text for own in texts for text in own]))

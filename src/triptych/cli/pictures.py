@@ -11,8 +11,6 @@ import typer
 from ..errors import TriptychError, did_you_mean
 from .options import AsJson, BaseName, ClipName, Device, Ema, Precision, Prediction, Resolution, VaeName, place_of
 
-DENOISE = 0.75  # as in A1111
-
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
@@ -99,8 +97,8 @@ def generate(
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     controls = Controls(
         emphasis, late_steps, width, height, original_size, crop, variation_seed, variation_strength, seed_resize,
-        clip_skip, cfg_rescale, freeu, pag, DENOISE, mask_blur, fill, only_masked, mask_padding, hires, hires_denoise,
-        hires_by,
+        clip_skip, cfg_rescale, freeu, pag, mask_blur=mask_blur, fill=fill, only_masked=only_masked,
+        mask_padding=mask_padding, hires=hires, hires_denoise=hires_denoise, hires_by=hires_by,
     )  # fmt: skip
     request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes, form,
         start=start, mask=mask, denoises=denoise or (),

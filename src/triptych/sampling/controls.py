@@ -35,7 +35,7 @@ class Controls:
     cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
     freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
     pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
-    denoise: float = setting(1.0, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
+    denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
     mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
     fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
     only_masked: bool = setting(False, "sample the masked part alone, at the whole size")

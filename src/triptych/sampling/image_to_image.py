@@ -101,9 +101,9 @@ class Start:
         from PIL import Image
         from PIL.Image import Resampling
 
-        part = Image.composite(drawn, self.picture, self.mask)
         if self.whole is None:
-            return part
+            old, mask = (one.resize(drawn.size, Resampling.LANCZOS) for one in (self.picture, self.mask))
+            return Image.composite(drawn, old, mask)
         left, top, right, bottom = self.box
         size = (right - left, bottom - top)
         made = self.whole.copy()
