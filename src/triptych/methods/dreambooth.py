@@ -26,7 +26,8 @@ from ..files.streaming import write_safetensors
 from ..files.tensorfile import TensorFile
 from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
-from ..sampling.generate import Request, sample
+from ..sampling.generate import sample
+from ..sampling.request import Request
 from ..settings import setting
 from . import Depth, Method, Training
 

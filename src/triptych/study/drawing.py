@@ -17,8 +17,10 @@ from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
-from ..sampling.generate import Request, draw
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.generate import draw
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
+from ..sampling.request import Request
 from ..scores import BASE, RESEEDED
 from .layout import key
 from .prompts import Prompt
@@ -201,6 +203,6 @@ def _draw_alike(work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet
             used = [Used.named(path.parent.name) for path in sheet.artifacts]
             recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
             if not (sheet.folder / _file(i)).is_file():
-                save_png(sheet.folder / _file(i), next(pictures)[0], recipe)
+                save_picture(sheet.folder / _file(i), next(pictures)[0], recipe)
             records.append(PictureRecord(_file(i), prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), seconds).write(sheet.folder)
