@@ -93,7 +93,7 @@ def train_file(
         raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
     says = method.phrase(settings, concept.class_word)
     origin = provenance(base, concept, says, request.seed)
-    artifact = Artifact(request.method, settings, fitted.tensors, origin)
+    artifact = Artifact.trained(request.method, settings, fitted.tensors, origin)
     save(artifact, out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
     state.unlink(missing_ok=True)
     if not_used := count(concept):

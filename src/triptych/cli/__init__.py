@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
+from .judging import judge
 from .pictures import generate
 from .remedies import worded
 from .studies import report, try_, tune
@@ -38,7 +39,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (train, generate, inspect, convert, report, tune, methods):
+for command in (train, generate, inspect, convert, report, judge, tune, methods):
     app.command(cls=Command)(command)
 
 
@@ -62,7 +63,7 @@ def main() -> None:
         code = _told(error.format_message())
     if code == STOPPED:  # typer returns it for Ctrl-C, too
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        print("stopped; `try` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
+        print("stopped; `try`, `judge` and `tune` go on with the same command, `train` with --resume", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -56,6 +56,9 @@ def try_(
             help="combinations as rows: word+lora,dreambooth+lora,all,leave-one-out; or none [default: the base's own]"
         ),
     ] = "",
+    points: Annotated[
+        bool, typer.Option("--points/--no-points", help="choose each method's strength and moment of training")
+    ] = True,
     tuned: Annotated[Path | None, typer.Option(help="settings from a tuned.toml of `triptych tune`")] = None,
     out: Annotated[Path | None, typer.Option(help="where the study goes [default: triptych-out/FOLDER]")] = None,
     settings: MethodSet = None,
@@ -80,7 +83,7 @@ def try_(
     plan = Plan(
         folder, base_place, kind, class_word, token, _names(methods), budget, cast(Any, need), seed, image_encoder,
         text_encoder, _by_method(settings), replicates or 0, _together(together), str(tuned.resolve()) if tuned else "",
-        prompts or 0, unrelated or 0, other_base,
+        prompts or 0, unrelated or 0, other_base, points,
     )  # fmt: skip
     place = out or Path("triptych-out") / folder.resolve().name
     with Console() as console:

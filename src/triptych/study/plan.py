@@ -54,6 +54,7 @@ class Plan:
     prompts: int = 0  # prompts with the concept, one picture each
     unrelated: int = 0  # prompts without it, one picture each
     other_base: str = ""  # a second base to sample the trained files on
+    points: bool = True  # choose each method's strength and moment, as the budget says; else full strength, at the end
 
     def __post_init__(self) -> None:
         for name in (*self.methods, *self.settings):
@@ -86,12 +87,14 @@ class Plan:
             training_seeds=self.replicates or budget.training_seeds,
             prompts=self.prompts or budget.prompts,
             unrelated=self.unrelated or budget.unrelated,
+            choosing=budget.choosing if self.points else 0,
         )
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The methods to study, in reverse order of attaching."""
-        return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].opens_at, name)))
+        usual = [name for name, method in methods().items() if method.usual]
+        return self.methods or tuple(sorted(usual, key=lambda name: (-methods()[name].opens_at, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
         """A method's settings in layers, later ones win: defaults, base, tuned, user, budget, concept."""
@@ -144,11 +147,9 @@ class Plan:
         return notes + [sentence for prompt in self.own_prompts[:count] if (sentence := read_as_text(prompt))]
 
     @property
-    def command(self) -> str:
-        """The command that runs this study again."""
-        folder = str(self.folder)
-        words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder]
-        flags = {
+    def flags(self) -> dict[str, tuple[Any, Any]]:
+        """Option -> its value, and the value that need not be said."""
+        return {
             "base": (self.place.source, "demo"), "device": (self.place.device, "auto"),
             "precision": (self.place.precision, "auto"), "resolution": (self.place.resolution, 0),
             "clip": (self.place.clip, None), "vae": (self.place.vae, ""), "prediction": (self.place.prediction, ""),
@@ -160,9 +161,16 @@ class Plan:
             "image-encoder": (self.image_encoder, ""), "text-encoder": (self.text_encoder, ""),
             "other-base": (self.other_base, ""),
         }  # fmt: skip
-        for flag, (value, usual) in flags.items():
+
+    @property
+    def command(self) -> str:
+        """The command that runs this study again."""
+        folder = str(self.folder)
+        words = ["triptych", "try", f"./{folder}" if folder.startswith("-") else folder]
+        for flag, (value, usual) in self.flags.items():
             words += [f"--{flag}", str(value)] if value != usual else []
         words += [f"--{name}" for name in ("ema",) if self.place.ema]
+        words += [] if self.points else ["--no-points"]
         for flag, said in {"budget": self.budget, "need": self.need, "seed": str(self.seed)}.items():
             words += [f"--{flag}", said]
         for name, given in self.settings.items():
@@ -179,26 +187,38 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
     path = out / FILE
     if path.is_file():
         _compare(plan, _asked(path), out)
-    first = concept.split(0)
-    content = {
-        "asked": _without_none(_plain(plan)),
+    shown = described(plan, base, concept, plan.command, {name: method_named(name).title for name in plan.chosen})
+    shown["study"] |= {
+        "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
+    }  # fmt: skip
+    effort = {name: _effort(plan, name, base, concept) for name in plan.chosen}
+    save(path, {"asked": _without_none(_plain(plan)), "effort": effort, **shown})
+
+
+def described(
+    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What the report shows of the folder, the base and the yardstick. `titles`: row -> its title."""
+    return {
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
-            "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
-            "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
-            "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
+            "token": concept.token, "methods": list(titles), "budget": plan.budget, "need": plan.need,
+            "seed": plan.seed, "version": __version__, "command": command, "resolution": base.resolution,
+            "pictures": len(concept.pictures),
+            "held_out": [concept.pictures[i].path.name for i in concept.split(0).held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
-            "notes": lines(concept.notes),
-            "titles": {name: method_named(name).title for name in plan.chosen},
-            "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
+            "notes": lines(concept.notes), "titles": dict(titles),
         },
-        "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},
         "drawing": asdict(base.description.drawing),
         "encoders": {
             "image": plan.image_encoder or base.description.image_encoder,
             "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
         },
     }  # fmt: skip
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a table as TOML, without the characters that it cannot hold."""
     write_text(path, tomli_w.dumps(_writable(content)))
 
 

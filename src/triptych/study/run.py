@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,20 +12,27 @@ from .. import report
 from ..data.pictures import read_picture
 from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
+from ..exchange.recipes import STRENGTH
 from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
+from ..files.library import write_sidecar
 from ..methods import Training, method_named
 from ..metrics import measure, metrics
+from ..records import PointsRecord
+from ..sampling.recipe import TAGS
 from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..training.reading import reading_of
 from ..verdict import Verdict, judge
 from ..verdict.words import titled
 from . import plan as plans
+from .choosing import choose_points
 from .costs import costs_of, prepare
 from .drawing import Sheet, draw_all, pictures, sheets
 from .layout import Layout, key
 from .plan import Plan
+from .point import FULL, Point
+from .points import points_of
 from .progress import Progress
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
@@ -39,7 +47,7 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
     Raises:
         TriptychError: bad input, or nothing could be trained.
     """
-    layout = Layout(out)
+    layout, began = Layout(out), time.perf_counter()
     concept = plan.concept()
     with layout.locked():
         progress.stage("opening", 1)
@@ -52,16 +60,19 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
-        _thumbs(work)
+        thumbs(work)
         progress.advance()
         wanted = runs(work)
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
-        drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)])
+        resumed = (out / PointsRecord.NAME).is_file()
+        chosen = choose_points(work, trained)
+        points = points_of(chosen.points)
+        drawn = sheets(work, [*trained, *together(work.plan.together_on(work.base), trained)], points)
         draw_all(work, drawn)
         progress.stage("measuring pictures", 1)
-        scores = _scores(work, drawn)
+        scores = measured(work, drawn)
         progress.advance()
         drawing = {sheet.method: sheet.seconds_a_picture for sheet in drawn}
         costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
@@ -70,8 +81,11 @@ def run(plan: Plan, out: Path, progress: Progress) -> Verdict:
                 scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata
             )
         write_text(layout.verdict, verdict.to_json())
-        _export(work, trained)
+        _export(work, trained, points)
         report.build(out)
+        if chosen.seconds and not resumed:
+            share = chosen.seconds / (time.perf_counter() - began)
+            progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
         if not_used := count(concept):
             progress.note(not_used)
         return verdict
@@ -92,7 +106,7 @@ def _settings(work: Work) -> list[str]:
     return [*([cut] if cut else []), *(settings_line(name, chosen) for name, chosen in settings.items())]
 
 
-def _scores(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
+def measured(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
     """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
     shown = pictures(work, drawn)
     seen = sha256(b"".join(sha256(picture.path.read_bytes()).digest() for picture in shown)).hexdigest()
@@ -118,7 +132,8 @@ def _failures(work: Work, wanted: Sequence[Run]) -> dict[str, str]:
     return failures | failures_together(work.plan.together_on(work.base), failures)
 
 
-def _thumbs(work: Work) -> None:
+def thumbs(work: Work) -> None:
+    """Write the concept's pictures, small, for the report."""
     for i, picture in enumerate(work.concept.pictures):
         path = work.layout.thumbs / f"{i:03}.png"
         if not path.is_file():
@@ -128,10 +143,19 @@ def _thumbs(work: Work) -> None:
                 thumb.save(temporary, "png")
 
 
-def _export(work: Work, trained: Sequence[Run]) -> None:
-    """Write the first training of each method to `artifacts/`, in the layouts that other programs load."""
+def _export(work: Work, trained: Sequence[Run], points: Mapping[str, Point]) -> None:
+    """Write the first training of each method to `artifacts/`, in the layouts that other programs load.
+
+    The tensors are those of the chosen moment. The chosen strength is in the file's metadata, and for A1111 beside it.
+    """
     for training in reversed(trained):
-        artifact, title = open_artifact(training.artifact), f"{shortened(work.concept.name)}-{training.method}"
+        point, title = points.get(training.method), f"{shortened(work.concept.name)}-{training.method}"
+        artifact = open_artifact(training.at((point or FULL).moment))
+        if point:
+            origin = {**artifact.provenance, STRENGTH: f"{point.strength:g}"}
+            artifact = replace(artifact, provenance=origin)
         for name in artifact.kind.exports_as:
             path = work.layout.artifacts / f"{title}{formats()[name].suffixes[0]}"
             save(artifact, path, to=name, base=work.base, title=title)
+            if point and artifact.method in TAGS:
+                write_sidecar(path, point.strength, artifact.provenance["says"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,12 @@ from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..methods import Training, method_named
+from ..patching.patch import Tensors
 from ..records import Log, TrialRecord
-from ..training.fit import Fitted, Trial, fit
+from ..training.fit import Fitted, Moments, Trial, fit
 from ..training.stopping import Stopped
 from .layout import key
+from .point import FULL, Point, Use
 from .progress import steps_of
 from .work import Work
 
@@ -41,10 +43,20 @@ class Run:
     def artifact(self) -> Path:
         return self.folder / "artifact.safetensors"
 
-    @property
-    def artifacts(self) -> tuple[Path, ...]:
-        """The files to attach for sampling."""
-        return (self.artifact,)
+    def at(self, moment: float) -> Path:
+        """The file of its tensors after a part of the steps, 0 to 1. It is there if the study keeps that moment."""
+        return self.artifact if moment == 1 else self.folder / f"moment-{self.step_at(moment):06}.safetensors"
+
+    def step_at(self, moment: float) -> int:
+        """The steps done at a moment."""
+        return max(1, round(moment * self.steps))
+
+    def uses(self, points: Mapping[str, Point]) -> tuple[Use, ...]:
+        """The file to attach for sampling, at its method's point."""
+        point = points.get(self.method, FULL)
+        path = self.at(point.moment)
+        source = self.folder.name if point.moment == 1 else f"{self.folder.name}/{path.stem}"
+        return (Use(path, source, point.strength),)
 
     @property
     def record(self) -> TrialRecord | None:
@@ -111,7 +123,7 @@ def _passes(wanted: Sequence[Run], most: int) -> Iterator[list[Run]]:
     for run in sorted(wanted, key=lambda run: run.replicate):
         if _trains_alone(run):
             continue
-        rows = sum(other.settings.batch for other in [*together, run])
+        rows = sum(method_named(other.method).rows(other.settings) for other in [*together, run])
         if together and rows > most:
             yield together
             together = []
@@ -152,15 +164,34 @@ def _train(work: Work, joint: Sequence[Run]) -> None:
 def _trial(work: Work, run: Run, owned: bool) -> Trial:
     owner = run.folder.name if owned else None
     watched = work.examples(run.watch)
-    return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched)
+    return Trial(
+        run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched,
+        _moments(work, run),
+    )  # fmt: skip
+
+
+def _moments(work: Work, run: Run) -> Moments | None:
+    """The moments that the study tries beside the end. A training that chooses its own moment keeps no other."""
+    if not run.steps or run.settings.chooses or not work.budget.choosing:
+        return None
+    paths = {run.step_at(moment): run.at(moment) for moment in work.budget.moments if moment < 1}
+
+    def keep(done: int, tensors: Tensors) -> None:
+        save(_artifact(work, run, tensors), paths[done])
+
+    return Moments(paths, keep)
+
+
+def _artifact(work: Work, run: Run, tensors: Tensors) -> Artifact:
+    origin = provenance(work.base, work.concept, run.phrase(work.concept), run.seed)
+    return Artifact.trained(run.method, run.settings, tensors, origin)
 
 
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     """Write the artifact, its losses, and last the record, which marks the training as ended."""
     says = run.phrase(work.concept)
     if not result.failure:
-        origin = provenance(work.base, work.concept, says, run.seed)
-        save(Artifact(run.method, run.settings, result.tensors, origin), run.artifact)
+        save(_artifact(work, run, result.tensors), run.artifact)
         Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(run.folder)
     TrialRecord(
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,

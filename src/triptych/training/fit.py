@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,17 @@ from .state import MadeFrom
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Steps of a training after which `keep` is given the steps done and a copy of the tensors on the CPU.
+
+    They change nothing of the training. A training that is resumed gives those after the resumed state again.
+    """
+
+    steps: Collection[int]
+    keep: Callable[[int, Tensors], None]
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training of one method on one concept.
 
@@ -36,6 +47,7 @@ class Trial:
     seed: int = 0
     owner: Owner = None
     held_out: Examples | None = None
+    moments: Moments | None = None
 
     @property
     def kind(self) -> Method[Any]:
@@ -115,7 +127,13 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
+        after_step=partial(_keep_moment, trial.moments, patch) if trial.moments else None,
     )  # fmt: skip
+
+
+def _keep_moment(moments: Moments, patch: Patch, done: int) -> None:
+    if done in moments.steps:
+        moments.keep(done, _kept(patch))
 
 
 def _is_in_text(base: Base, patch: Patch) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -29,6 +29,7 @@ class Job:
         losses: of each step done.
         failure: why the job failed.
         stopped_early: whether `stop_early` of the training loop ended the job.
+        after_step: called after each step with the steps done; it must not change the training.
     """
 
     owner: Owner
@@ -42,6 +43,7 @@ class Job:
     losses: list[float] = field(default_factory=list)
     failure: str | None = None
     stopped_early: bool = False
+    after_step: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if not self.parameters:

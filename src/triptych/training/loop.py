@@ -139,6 +139,9 @@ def train(
                     break
                 train_step(base, active, encodings, stacks, scaler, step)
                 evaluate_fixed(base, active, encodings, step + 1, stop_early)
+                for job in active:
+                    if job.after_step and job.failure is None:
+                        job.after_step(step + 1)
                 stops = is_stopped()
                 if state and ((step + 1) % every == 0 or stops):
                     save_state(state, base, jobs, scaler, step + 1, made_from or {})
