@@ -4,7 +4,7 @@
 
 One LoRA is trained on the pictures that a study trains on, and its tensors are kept after nine numbers of steps. The
 tenth file is *damaged*: the last one with noise on its weights. The command judges them as a person would have it done,
-with a quick study's prompts. Then they are judged once more, by other seeds and three times the prompts: that stands
+with a quick study's prompts. Then they are judged once more, by other seeds and twice the prompts: that stands
 for the truth. Printed are both figures and the decision on each file, the regret (how much worse the named file truly
 is than the truly best), and whether it is within the margin.
 """
@@ -35,7 +35,7 @@ from triptych.verdict.words import span
 
 STEPS = (5, 15, 30, 60, 90, 120, 180, 240, 300)
 NOISE = 0.5  # of the weights' own spread, on the damaged file
-MORE = 3  # times the prompts for the truth
+MORE = 2  # times the prompts for the truth
 TRUTH_SEED = 1
 
 
