@@ -11,13 +11,14 @@ from markupsafe import Markup
 from ..records import JudgedFile, PointRecord
 from ..scores import parts_of
 from ..verdict import Verdict
-from ..verdict.words import title
+from ..verdict.words import figure, title
 from . import plots
 from .colours import slot
 from .plots import Scale
 from .reading import Reading
 
-WIDTH, HEIGHT = 290, 220
+WIDTH, HEIGHT = 240, 190
+LETTER = 7.0  # pixels, the average width of a letter in a label
 FAINTEST = 0.35  # opacity of the earliest moment
 
 
@@ -36,6 +37,7 @@ class Dot:
 @dataclass(frozen=True)
 class Frontier:
     title: str
+    slot: int  # its colour
     plot: Markup
     summary: str
 
@@ -43,13 +45,13 @@ class Frontier:
 def frontiers(reading: Reading, methods: Sequence[str]) -> list[Frontier]:
     """One plot for each method, or for each judged file, all on the same axes."""
     rows = _judged(reading.judged.files, reading.verdict) if reading.judged else _tried(reading.points, methods)
-    found = [(name, colour, dots, words) for name, colour, dots, words in rows if dots]
+    found = [(name, colour, dots, said) for name, colour, dots, said in rows if dots]
     every = [dot for _, _, dots, _ in found for dot in dots]
     if len(every) < 2:
         return []
     x = _scale([dot.prompt for dot in every], 40, WIDTH - 12)
     y = _scale([dot.fidelity for dot in every], HEIGHT - 40, 10)
-    return [Frontier(name, Markup(_plot(dots, colour, x, y, name)), words) for name, colour, dots, words in found]
+    return [Frontier(name, colour, Markup(_plot(dots, colour, x, y, name)), said) for name, colour, dots, said in found]
 
 
 def words(point: PointRecord, reading: Reading) -> str:
@@ -73,7 +75,7 @@ def _tried(points: Sequence[PointRecord], methods: Sequence[str]) -> Rows:
             for one in own if one.prompt_fidelity is not None
         ]  # fmt: skip
         best = next((one for one in own if one.chosen), None)
-        summary = f"chosen: strength {best.strength:g}, both at once {best.both:.2f}" if best else ""
+        summary = f"chosen: strength {best.strength:g}, both at once {figure(best.both)}" if best else ""
         yield title(method), slot(method), dots, summary
 
 
@@ -111,6 +113,7 @@ def _plot(dots: Sequence[Dot], colour: int, x: Scale, y: Scale, name: str) -> st
         opacity = FAINTEST + (1 - FAINTEST) * rank / len(moments)
         own = sorted((dot for dot in dots if dot.moment == moment), key=lambda dot: dot.strength)
         parts.append(f'<g opacity="{opacity:.2f}">{_line(own, x, y)}</g>')
+    parts += _labels(dots, x, y)
     said = "; ".join(_words(dot) for dot in dots)
     head = f'class="plot m{colour}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{name}: {said}")}"'
     return f"<svg {head}>{''.join(parts)}</svg>"
@@ -124,8 +127,21 @@ def _line(dots: Sequence[Dot], x: Scale, y: Scale) -> str:
         parts.append(f'<circle class="dot" cx="{across}" cy="{down}" r="{3.6 if dot.whole else 2.2}"/>')
         if dot.chosen:
             parts.append(f'<circle class="ring" cx="{across}" cy="{down}" r="7.5"/>')
-        parts.append(f'<text class="tick" x="{across + 6}" y="{down - 5}">{plots.label(dot.strength)}</text>')
     return "".join(parts)
+
+
+def _labels(dots: Sequence[Dot], x: Scale, y: Scale) -> Iterator[str]:
+    """The strengths at the end of the training, beside their dots. One that has no room is left out."""
+    taken: list[tuple[float, float, float]] = []  # left, right, baseline
+    for dot in sorted((dot for dot in dots if dot.moment == 1), key=lambda dot: (not dot.chosen, -dot.strength)):
+        text, across, down = plots.label(dot.strength), x(dot.prompt), y(dot.fidelity)
+        wide = LETTER * len(text)
+        for left, base in ((across + 9, down - 4), (across - 9 - wide, down - 4), (across + 9, down + 13)):
+            free = all(right < left or left + wide < start or abs(base - line) > 11 for start, right, line in taken)
+            if free and x.start < left and left + wide < WIDTH:
+                taken.append((left, left + wide, base))
+                yield f'<text class="tick" x="{left:.1f}" y="{base:.1f}">{text}</text>'
+                break
 
 
 def _words(dot: Dot) -> str:

@@ -131,16 +131,16 @@ def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
     """Sample what is missing: the bare base first, then each file at each strength."""
     word = work.concept.class_word
     bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
-    own = {
-        (file, strength): list(sheets_of(work, file.row(strength), 0, file.says, (_use(file, strength),)))
+    own = [
+        (file, strength, list(sheets_of(work, file.row(strength), 0, file.says, (_use(file, strength),))))
         for file in files
         for strength in file.strengths
-    }
-    every = [*bare, *(sheet for sheets in own.values() for sheet in sheets)]
+    ]
+    every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
     work.progress.stage("drawing", sum(len(sheet.asked) for sheet in every if not sheet.record))
     if missing := [sheet for sheet in bare if not sheet.record]:
         draw_on(work, work.base, (), missing)
-    for (file, strength), sheets in own.items():
+    for file, strength, sheets in own:
         if missing := [sheet for sheet in sheets if not sheet.record]:
             base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
             draw_on(work, base, () if file.is_base else (_use(file, strength),), missing)
