@@ -12,7 +12,7 @@ is than the truly best), and whether it is within the margin.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from triptych.verdict import MARGINS
 from triptych.verdict.words import span
 
 STEPS = (5, 15, 30, 60, 90, 120, 180, 240, 300)
-NOISE = 0.5  # of the weights' own spread, on the damaged file
+NOISE = 3.0  # of the weights' own spread, on the damaged file
 MORE = 2  # times the prompts for the truth
 TRUTH_SEED = 1
 
@@ -42,28 +42,31 @@ TRUTH_SEED = 1
 def checkpoints(base: Base, concept: Concept, out: Path) -> list[Path]:
     """The nine moments of one training, and the damaged file."""
     paths = {steps: out / f"lora-{steps:03}.safetensors" for steps in STEPS}
+    if not all(path.is_file() for path in paths.values()):
+        train(base, concept, paths)
+    last, random = open_artifact(paths[STEPS[-1]]), generator("damage")
+    noisy = {
+        name: tensor + NOISE * tensor.std() * torch.randn(tensor.shape, generator=random)
+        if tensor.dim() > 1
+        else tensor
+        for name, tensor in sorted(last.tensors.items())
+    }
     damaged = out / "lora-damaged.safetensors"
-    if not damaged.is_file():
-        method = method_named("lora")
-        given = {**base.description.methods["lora"], "steps": STEPS[-1]}
-        settings = method.for_concept(method.configure(given), concept)
-        origin = provenance(base, concept, method.phrase(settings, concept.class_word), 0)
-
-        def keep(done: int, tensors: Tensors) -> None:
-            save(Artifact("lora", settings, tensors, origin), paths[done], to="kohya-lora", base=base)
-
-        examples = Examples.of(base, concept, concept.split(0).train)
-        fit(base, [Trial("lora", settings, examples, concept.class_word, moments=Moments(STEPS, keep))])
-        last = open_artifact(paths[STEPS[-1]])
-        random = generator("damage")
-        noisy = {
-            name: tensor + NOISE * tensor.std() * torch.randn(tensor.shape, generator=random)
-            if tensor.dim() > 1
-            else tensor
-            for name, tensor in last.tensors.items()
-        }
-        save(replace(last, tensors=noisy), damaged, to="kohya-lora", base=base)
+    save(replace(last, tensors=noisy), damaged, to="kohya-lora", base=base)
     return [*paths.values(), damaged]
+
+
+def train(base: Base, concept: Concept, paths: Mapping[int, Path]) -> None:
+    """Train the LoRA and write its tensors after each number of steps."""
+    method = method_named("lora")
+    settings = method.for_concept(method.configure(base.description.methods["lora"], {"steps": STEPS[-1]}), concept)
+    origin = provenance(base, concept, method.phrase(settings, concept.class_word), 0)
+
+    def keep(done: int, tensors: Tensors) -> None:
+        save(Artifact("lora", settings, tensors, origin), paths[done], to="kohya-lora", base=base)
+
+    examples = Examples.of(base, concept, concept.split(0).train)
+    fit(base, [Trial("lora", settings, examples, concept.class_word, moments=Moments(STEPS, keep))])
 
 
 def both(judgement: Judgement) -> dict[str, float]:

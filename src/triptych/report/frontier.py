@@ -43,11 +43,11 @@ class Frontier:
 
 
 def frontiers(reading: Reading, methods: Sequence[str]) -> list[Frontier]:
-    """One plot for each method, or for each judged file, all on the same axes."""
+    """One plot for each method, or for each judged file, with two points or more; all on the same axes."""
     rows = _judged(reading.judged.files, reading.verdict) if reading.judged else _tried(reading.points, methods)
-    found = [(name, colour, dots, said) for name, colour, dots, said in rows if dots]
+    found = [(name, colour, dots, said) for name, colour, dots, said in rows if len(dots) > 1]
     every = [dot for _, _, dots, _ in found for dot in dots]
-    if len(every) < 2:
+    if not every:
         return []
     x = _scale([dot.prompt for dot in every], 40, WIDTH - 12)
     y = _scale([dot.fidelity for dot in every], HEIGHT - 40, 10)

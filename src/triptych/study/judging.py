@@ -155,11 +155,23 @@ def _judgement(work: Work, files: Sequence[File], scores: Sequence[Score], notes
     costs = [file.cost(strength) for file in files for strength in file.strengths]
     plan = work.plan
     verdict = judge(scores, costs, need=plan.need, seed=plan.seed, strata=work.strata)
-    verdict = replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN))
+    verdict = _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
     found = tuple(_judged(each, *rows[each.method]) for each in kept)
     return Judgement(verdict, JudgedRecord(found, tuple(notes)))
+
+
+def _without_training(verdict: Verdict) -> Verdict:
+    """The verdict without what more trainings would decide: nothing is trained here."""
+    chosen = verdict.recommendation
+    by_need = {need: replace(choice, would_change="") for need, choice in chosen.by_need.items()}
+    recommendation = replace(chosen, choice=by_need[chosen.need], by_need=by_need)
+    return replace(
+        verdict,
+        recommendation=recommendation,
+        differences=tuple(replace(difference, needed="") for difference in verdict.differences),
+    )
 
 
 def _judged(kept: Kept, file: File, strength: float) -> JudgedFile:

@@ -61,9 +61,10 @@ def _lead(evidence: Evidence, best: str, behind: Mapping[str, Estimate]) -> str:
     runner = max(behind, key=lambda name: behind[name].value)
     margin, less = evidence.margins.both, behind[runner].interval()
     chance = chance_of_better(behind, margin)
+    words = "under 1 %" if chance < 0.01 else f"at most {round(100 * chance)} %"
     return (
-        f"{said} The runner-up, {inside(runner)}, is {signed(less)} from it. The chance that another is better by more"
-        f" than {figure(margin)} is at most {chance:.0%}."
+        f"{said} The runner-up is {inside(runner)}, {signed(less)} from it. The chance that another is better by more"
+        f" than {figure(margin)} is {words}."
     )
 
 
