@@ -130,7 +130,7 @@ def trial(base: Base, method: str, batch: int, place: int | None = None, caption
     latents = torch.randn(PICTURES, *base.latent_shape, generator=random).to(base.device)
     templates = CAPTIONS if captions else ["a {}"] * PICTURES
     owner = None if place is None else f"{method} {place}"
-    settings = method_named(method).configure({"batch": batch, "fixed_every": 0}, GIVEN.get(method, {}))
+    settings = method_named(method).configure({"batch": batch}, GIVEN.get(method, {})).unwatched
     return Trial(method, settings, Examples(tuple(map(Example, latents, templates))), "cat", place or 0, owner)
 
 

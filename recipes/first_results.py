@@ -4,7 +4,7 @@
 
 runs `triptych try` on each concept with study seeds 0, 1, ... (a study that is there already is not run again) and
 writes docs/first-results.md with a sheet of pictures per concept. A study seed decides everything that is drawn: the
-training's start and its noise, the seeds of the pictures, the resamples. One study has one training of each method; the
+training's start and its noise, the seeds of the pictures, the draws. One study has one training of each method; the
 last column judges all of them at once, with the study seeds as training seeds.
 """
 

@@ -13,12 +13,10 @@ from benchmarks.calibration import (
     concepts,
     curve,
     false_claims,
-    found_spreads,
     power,
     sequential,
-    shuffled,
-    shuffled_claims,
 )
+from benchmarks.real_studies import found_spreads, shuffled, shuffled_claims
 from benchmarks.studies import Shape, Spreads
 from tests.simulated import CEILING, COSTS, DB, FLOOR, LORA, TI, decisions, simulate
 from triptych.scores import read_scores

@@ -158,3 +158,22 @@ def test_methods_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "rank" in capsys.readouterr().out
     assert call(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_a_sweep_shows_a_row_for_each_job(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from triptych.cli.board import MOST, Board
+
+    board = Board()
+    for i in range(MOST + 3):
+        board.row(f"lora_rank={i}", "waits", 0, 50)
+    board.row("lora_rank=26", "trains", 7, 50, 0.1234)
+    board.row("lora_rank=1", "its loss stopped being a number", 3, 50)
+    shown = Console(width=100)
+    with shown.capture() as captured:
+        shown.print(board._shown())
+    lines = captured.get().splitlines()
+    assert lines[1].split() == ["lora_rank=26", "trains", "7", "of", "50", "0.1234"]
+    assert f"and {3} more" in captured.get()
+    assert capsys.readouterr().err == "lora_rank=1: its loss stopped being a number\n"

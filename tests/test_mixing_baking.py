@@ -112,7 +112,12 @@ def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.C
     one, other = load_file(out), load_file(tmp_path / "again.safetensors")
     assert all(torch.equal(one[key], other[key]) for key in one)
     capsys.readouterr()
+    assert typed("merge", a, b, "--foretell") == 0
+    assert "of the energy of a.safetensors lies in the columns that b.safetensors changes" in capsys.readouterr().out
+    assert typed("merge", a, b, "--foretell", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
     for words, sentence in (
+        (("merge", a, b, "--out", tmp_path / "n.safetensors", "--measure", tmp_path), "once for each of the 2 files"),
         (("merge", a, b, "--out", out), "exists already; give another --out, or replace it with --overwrite"),
         (("merge", f"{a}:much", b, "--out", out, "--overwrite"), "FILE:WEIGHT"),
         (("merge", a, b), "--out FILE"),

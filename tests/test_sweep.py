@@ -48,7 +48,7 @@ def test_a_grid_in_one_command(
     assert len(told["files"]) == 6 and not told["failures"]
     page = Path(told["page"]).read_text()
     assert page.count("<tr>") == 2 + 6
-    assert page.count('class="shot"') == 2 * (6 + 1), "two prompts with each job, and with the bare base"
+    assert page.count('class="shot s0"') == 2 * (6 + 1), "two prompts with each job, and with the bare base"
     assert "http://" not in page and "https://" not in page
     losses = [float(value) for value in re.findall(r'data-value="([\d.]+)">\d\.\d{4}</td>\s*<td data-value', page)]
     assert losses == sorted(losses) and len(losses) == 6

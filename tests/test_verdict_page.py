@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.calibration_page import FOLDER, PAGE, page
+from benchmarks.calibration_page import FOLDER, PAGE, page, pooled
 
 TOLD = json.loads((FOLDER / "simulated.json").read_text())
 NOISE = 2 * (0.05 * 0.95 / TOLD["studies"]) ** 0.5  # two standard errors of a rate of 5 %
@@ -23,6 +23,12 @@ def test_false_claims_are_at_most_5_percent_with_own_seeds_shared_ones_and_sever
 def test_probabilities_come_true_within_5_points() -> None:
     assert sum(one["count"] for one in TOLD["answers"]) >= 3 * 2 * 400
     assert max(abs(one["predicted"] - one["true"]) for one in TOLD["answers"]) <= 0.05
+
+
+def test_at_the_last_look_what_is_called_probable_is() -> None:
+    told = pooled([row["said"] for row in TOLD["sequential"]])
+    assert all(one["true"] >= one["predicted"] - 0.05 for one in told if one["predicted"] >= 0.8)
+    assert all(one["true"] <= one["predicted"] + 0.05 for one in told if one["predicted"] <= 0.2)
 
 
 def test_regret_is_not_understated() -> None:

@@ -13,6 +13,22 @@ def size(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def bytes_of(text: str) -> int:
+    """Parse a size such as `12GB` or `800 MB` (powers of ten), or `12GiB` (powers of two).
+
+    Raises:
+        ValueError: it is none, or not above 0.
+    """
+    number = text.strip().rstrip("BbGgIiKkMm").strip()
+    count = float(number) * UNITS[unit] if (unit := text.strip()[len(number) :].strip().upper()) in UNITS else 0.0
+    if not 1 <= count < float("inf"):
+        raise ValueError(f"{text!r} is no size")
+    return int(count)
+
+
 def duration(seconds: float) -> str:
     """Format seconds as `8.4 s`, `2 min 5 s` or `3 h 12 min`."""
     if seconds < 59.5:

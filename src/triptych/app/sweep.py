@@ -5,6 +5,7 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -51,7 +52,8 @@ class SweepRequest:
 
     Args:
         words: arguments of `Concept.open`: kind, class_word, token.
-        most_rows: most rows of a joint pass; None: the base's own number.
+        most_rows: most rows of a joint step; None: the base's own number, or no bound where `memory` is given.
+        memory: bytes that training may take. A step is cut into passes that fit.
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
         prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
     """
@@ -60,6 +62,7 @@ class SweepRequest:
     place: Place
     words: dict[str, str | None] = field(default_factory=dict)
     most_rows: int | None = None
+    memory: int | None = None
     hold_out: bool = False
     prompts: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
@@ -133,7 +136,7 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         jobs = _jobs(base, request, called, concepts, out)
         for line in dict.fromkeys(line for job in jobs if (line := _cut(base, job))):
             board.note(line)
-        _train_all(base, jobs, request.most_rows or base.description.drawing.rows, out, board)
+        _train_all(base, jobs, request, out, board)
         sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
         page = write_page([_row(job, request.jobs[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
     failures = {job.name: job.failure for job in jobs if job.failure}
@@ -176,24 +179,25 @@ def _cut(base: Base, job: Job) -> str:
     return str(reading_of(base, job.method, job.settings, word, examples.templates, examples.names))
 
 
-def _train_all(base: Base, jobs: Sequence[Job], most: int, out: Path, board: Board) -> None:
+def _train_all(base: Base, jobs: Sequence[Job], request: SweepRequest, out: Path, board: Board) -> None:
+    own = sys.maxsize if request.memory else base.description.drawing.rows
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
-    passes = list(joint_passes(missing, most))
+    passes = list(joint_passes(missing, request.most_rows or own))
     states = {_state(out, joint) for joint in passes}
     for path in set((out / "jobs").glob("state-*.pt")) - states:  # of passes that are grouped differently now
         path.unlink()
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
     for joint in passes:
-        _train(base, joint, out, board)
+        _train(base, joint, request.memory, out, board)
 
 
 def _state(out: Path, joint: Sequence[Job]) -> Path:
     return out / "jobs" / f"state-{key([job.folder.name for job in joint])}.pt"
 
 
-def _train(base: Base, joint: Sequence[Job], out: Path, board: Board) -> None:
+def _train(base: Base, joint: Sequence[Job], memory: int | None, out: Path, board: Board) -> None:
     """Train one pass. If it fails, train each of its jobs alone, so that only the faulty one is lost."""
     state = _state(out, joint)
     trials = [
@@ -204,7 +208,15 @@ def _train(base: Base, joint: Sequence[Job], out: Path, board: Board) -> None:
         for job in joint
     ]  # fmt: skip
     try:
-        fitted = fit(base, trials, state=state, progress=steps_of(board), watch=_shown(joint, board), note=board.note)
+        fitted = fit(
+            base,
+            trials,
+            state=state,
+            progress=steps_of(board),
+            watch=_shown(joint, board),
+            memory=memory,
+            note=board.note,
+        )
     except Stopped as stopped:
         board.note(str(stopped))
         raise
@@ -213,7 +225,7 @@ def _train(base: Base, joint: Sequence[Job], out: Path, board: Board) -> None:
         if len(joint) > 1:
             board.note(f"a joint pass broke ({first_line(error)}); its jobs are trained one by one")
             for job in joint:
-                _train(base, [job], out, board)
+                _train(base, [job], memory, out, board)
             return
         fitted = [Fitted({}, failure=first_line(error))]
     for job, result in zip(joint, fitted, strict=True):

@@ -47,6 +47,7 @@ class TrainRequest:
     on: Sequence[str] = ()  # files that are attached while it trains: FILE or FILE:STRENGTH
     before: Before | None = None  # the training that is repeated
     class_pictures: Concept | None = None  # the user's own pictures of the class
+    memory: int | None = None  # bytes that training may take
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def train_file(
     try:
         fitted = fit(
             base, [trial], state=state, made_from=_made_from(request, base, settings, on), progress=steps_of(progress),
-            watch=watcher, note=progress.note, on=[part for file in on for part in file.parts],
+            watch=watcher, memory=request.memory, note=progress.note, on=[part for file in on for part in file.parts],
         )[0]  # fmt: skip
     except Stopped as stopped:
         progress.note(str(stopped))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import TriptychError, printable
 from ..options import StudyOptions
 from .options import AsJson, Set, pairs_of, with_options
+
+if TYPE_CHECKING:
+    from ..mixing.request import Mix
+    from ..settings import Value
 
 RATIOS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 
@@ -31,19 +35,45 @@ def merge(
     vae: Annotated[str, typer.Option("--vae", help="a file with the autoencoder for a checkpoint")] = "",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 of a checkpoint; auto: as the first file")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
+    foretell: Annotated[bool, typer.Option("--foretell", help="write nothing, and tell how the files overlap")] = False,
+    measure: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="the pictures of each file in turn: measure what is kept"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
+    from ..mixing.merge import merge as make
+
+    mix = _mix(files, recipe, method, base, rank, dict(pairs_of(settings, "KEY=VALUE")), vae, precision)
+    if foretell:
+        _foretell(mix, as_json)
+        return
+    if out is None:
+        raise TriptychError("say where to write with --out FILE")
+    folders = measure or []
+    if folders and len(folders) != len(mix.ingredients):
+        raise TriptychError(f"give --measure once for each of the {len(mix.ingredients)} files, in their order")
+    mixed = make(mix, out, overwrite=overwrite)
+    told = {"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}
+    print(json.dumps(told) if as_json else mixed.path)
+    for note in () if as_json else mixed.notes:
+        print(printable(note), file=sys.stderr)
+    if folders:
+        _measure(mix, mixed.path, folders)
+
+
+def _mix(
+    files: list[str] | None, recipe: Path | None, method: str, base: str, rank: int, given: dict[str, Value], vae: str,
+    precision: str,
+) -> Mix:  # fmt: skip
+    """The mix of a recipe with the options over it, or of the files and the options."""
     from dataclasses import replace
 
     from ..base.device import precision_named
-    from ..mixing.merge import merge as make
     from ..mixing.recipe import read_recipe
     from ..mixing.request import Ingredient, Mix
 
-    if out is None:
-        raise TriptychError("say where to write with --out FILE")
-    given = dict(pairs_of(settings, "KEY=VALUE"))
     if recipe:
         if files:
             raise TriptychError("give files, or --recipe FILE, and not both")
@@ -57,13 +87,34 @@ def merge(
     else:
         ingredients = tuple(map(Ingredient.parse, files or ()))
         mix = Mix(ingredients, method, base, rank, given, vae, precision_named(precision))
-    mixed = make(mix, out, overwrite=overwrite)
+    return mix
+
+
+def _foretell(mix: Mix, as_json: bool) -> None:
+    from ..mixing.foretelling import overlaps
+
+    found = overlaps(mix)
     if as_json:
-        print(json.dumps({"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}))
+        print(json.dumps([{"first": a, "second": b, **vars(one)} for (a, b), one in found.items()]))
         return
-    print(mixed.path)
-    for note in mixed.notes:
-        print(printable(note), file=sys.stderr)
+    for (a, b), one in found.items():
+        print(printable(one.sentence(a, b)))
+
+
+def _measure(mix: Mix, path: Path, folders: list[Path]) -> None:
+    """Measure one mix, in a folder beside it."""
+    from ..base import Place
+    from ..dilution.plan import DilutionPlan, Source, only
+    from ..dilution.run import dilution as study
+    from .console import Console
+
+    sources = tuple(Source(one.path, folder) for one, folder in zip(mix.ingredients, folders, strict=True))
+    weights = [1.0 if one.weight is None else one.weight for one in mix.ingredients]
+    plan, out = DilutionPlan(sources, Place(mix.base or "demo")), path.with_name(f"{path.stem}-measured")
+    with Console() as console:
+        result = study(plan, out, console, (only(sources, weights), path))
+    print("\n".join(map(printable, result.sentences)))
+    print(f"page: {out / 'dilution.html'}")
 
 
 @with_options(StudyOptions, "place", "seed", "image_encoder", "text_encoder")

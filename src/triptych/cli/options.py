@@ -12,11 +12,13 @@ import typer
 from ..errors import TriptychError
 from ..options import NOTHING, Option, built, options_of
 from ..settings import Value
+from ..units import bytes_of
 
 T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="what training may take, such as 12GB [default: no plan]")]
 
 
 def with_options(kind: type[T], *only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -81,6 +83,18 @@ def _by_method(texts: list[str]) -> dict[str, dict[str, Value]]:
         method, _, setting = name.partition(".")
         given.setdefault(method, {})[setting] = value
     return given
+
+
+def memory_in(text: str) -> int | None:
+    """The bytes that --memory names; None for "".
+
+    Raises:
+        TriptychError: it names no size.
+    """
+    try:
+        return bytes_of(text) if text else None
+    except ValueError:
+        raise TriptychError(f"--memory takes a size such as 12GB, not {text!r}") from None
 
 
 def pairs_of(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import TriptychError
 from ..options import LearningOptions
-from .options import AsJson, pairs_of, with_options
+from .options import AsJson, Memory, memory_in, pairs_of, with_options
 
 
 @with_options(LearningOptions, "place", "kind", "class_word", "token")
@@ -28,6 +28,7 @@ def sweep(
     seed: Annotated[str, typer.Option(help="one, or several: 0,1,2")] = "0",
     out: Annotated[Path, typer.Option(help="the folder for files, pictures and the page")] = Path("triptych-sweep"),
     rows: Annotated[int, typer.Option(help="most pictures in a joint step; 0: the base's own number", min=0)] = 0,
+    memory: Memory = "",
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="keep pictures back, and take the fixed-batch loss on them")
     ] = False,
@@ -53,7 +54,9 @@ def sweep(
     )
     words = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
     given = {name: word or None for name, word in words.items()}
-    request = SweepRequest(wanted, Place.of(options.place), given, rows or None, hold_out, prompt or ())
+    request = SweepRequest(
+        wanted, Place.of(options.place), given, rows or None, memory_in(memory), hold_out, prompt or ()
+    )
     with Board() as board:
         result = Session().sweep(request, out, board)
     if as_json:

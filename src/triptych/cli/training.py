@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from ..errors import TriptychError
 from ..options import LearningOptions
 from .configured import Config, configured, is_typed, write_config
-from .options import AsJson, Set, pairs_of, with_options
+from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
 
 
 @with_options(LearningOptions)
@@ -29,6 +30,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")] = False,
     options: LearningOptions,
     thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
+    memory: Memory = "",
     class_folder: Annotated[
         Path | None, typer.Option(help="your own pictures of the class, for DreamBooth [default: the base's own]")
     ] = None,
@@ -72,11 +74,17 @@ def train(
     concept = Concept.open(folder, **words)
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
-    place = Place.of(options.place)
-    request = TrainRequest(method, concept, place, given, seed, thumbnail, watching, on or (), before, own)
+    request = TrainRequest(
+        method, concept, Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
+        memory_in(memory),
+    )  # fmt: skip
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
-    write_config(context, written.settings, out.with_suffix(".toml"), method=method, folder=folder.resolve(), seed=seed)
+    beside = out.with_suffix(".toml")
+    if not beside.exists() or (overwrite and beside != config):
+        write_config(context, written.settings, beside, method=method, folder=folder.resolve(), seed=seed)
+    elif beside != config:
+        print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:

@@ -1,8 +1,8 @@
 """Foretells retention from the overlap of the files: a linear predictor, tested on mixes that it was not fitted to.
 
 For a file i with weight w_i in a mix with files j it reads: 1 - w_i; the sum of w_j size_ij energy_ij; the sum of
-w_j size_ij cosine_ij; and the number of other files. Each mix in turn is left out, the others fit the predictor by
-ridge regression around full retention, and the left-out mix is foretold.
+w_j size_ij cosine_ij; and the number of other files. Each mix in turn is left out, with every other arm of
+the same weights; the rest fit the predictor by ridge regression around full retention, and the mix is foretold.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def foretell(kept: Sequence[Kept], mixes: Mapping[str, Mapping[str, float]], ove
     """
     found = []
     for arm in dict.fromkeys(one.arm for one in kept):
-        others = [one for one in kept if one.arm != arm]
+        others = [one for one in kept if mixes[one.arm] != mixes[arm]]
         if len({one.arm for one in others}) < 2:
             return []
         coefficients = fit(

@@ -25,12 +25,13 @@ from ..verdict.multiple import sure
 from ..verdict.table import Table
 
 ALONE = "alone"
+LEAST = 0.1  # gain of a file alone, below which a ratio to it means nothing
 CRITERIA = (SUBJECT, CEILING, PROMPT, PRESERVATION)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What one mix keeps of one file. `preserved` is the base preservation of the mix, where it was sampled."""
+    """What one mix keeps of one file. `both` is the headline figure of its pictures."""
 
     arm: str
     file: str
@@ -41,7 +42,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class File:
-    """One file alone: its headline figure, that of the class word on the bare base, and whether it surely learned."""
+    """One file alone: its headline figure, that of the class word on the bare base, and whether it learned.
+
+    It learned if the gain is surely above 0, and at least 0.1.
+    """
 
     name: str
     alone: float
@@ -50,7 +54,11 @@ class File:
 
     @property
     def why_not(self) -> str:
-        return "" if self.learned else f"{self.name} alone is not surely better than the bare base: nothing to dilute"
+        return (
+            ""
+            if self.learned
+            else f"{self.name} alone is not clearly better than the bare base: it has nothing to lose."
+        )
 
 
 def judged(work: Work, drawn: Sequence[Drawn]) -> Evidence:
@@ -65,7 +73,7 @@ def file_alone(name: str, evidence: Evidence) -> File:
     if gain is None:
         return File(name, 0.0, Interval(0.0, 0.0, 0.0, 0), learned=False)
     mean = evidence.mean(BOTH, ALONE)
-    return File(name, mean.value if mean else 0.0, gain.interval(), sure(gain.p_above(0)))
+    return File(name, mean.value if mean else 0.0, gain.interval(), sure(gain.p_above(0)) and gain.value >= LEAST)
 
 
 def retention(evidence: Evidence, arm: str) -> Interval | None:

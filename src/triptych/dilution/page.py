@@ -26,12 +26,16 @@ def write_page(result: Result, out: Path) -> Path:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["figure"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["figure"] = _figure
     style = Markup((REPORT / "style.css").read_text(encoding="utf-8"))
     page = environment.get_template("page.html.j2").render(result=result, plots=_plots(result), style=style)
     path = out / "dilution.html"
     write_text(path, page)
     return path
+
+
+def _figure(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: no minus before zero
 
 
 def _plots(result: Result) -> list[tuple[str, Markup, list[tuple[int, str]]]]:

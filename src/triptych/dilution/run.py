@@ -25,6 +25,7 @@ from ..study.plan import Plan
 from ..study.point import Use
 from ..study.progress import Progress
 from ..study.work import Work
+from ..units import counted
 from ..verdict.evidence import Evidence
 from .measure import ALONE, File, Kept, contamination, file_alone, judged, preserved, retention
 from .page import write_page
@@ -33,6 +34,22 @@ from .result import Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
+
+
+@dataclass(frozen=True)
+class _Within:
+    """The progress of one sheet, as a part of the stage that is open: it begins no stage of its own."""
+
+    outer: Progress
+
+    def stage(self, name: str, total: int) -> None:
+        """Nothing: the stage is open already."""
+
+    def advance(self, units: int = 1) -> None:
+        self.outer.advance(units)
+
+    def note(self, sentence: str) -> None:
+        self.outer.note(sentence)
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ def dilution(plan: DilutionPlan, out: Path, progress: Progress, mixed: tuple[Arm
         progress.advance()
         arms = [mixed[0]] if mixed else plan.arms
         files = {mixed[0].name: mixed[1]} if mixed else _mixes(plan, arms, members, layout, progress)
-        complete = _draw(plan, arms, members, files)
+        complete = _draw(plan, arms, members, files, progress)
         result = _measured(plan, arms, members, files, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
@@ -85,7 +102,7 @@ def _members(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress)
             image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
         )  # fmt: skip
         own = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), own, progress)
+        work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
         _ = work.judges  # opened first, so that a missing encoder stops the study at once
         found.append(Member(source, artifact, work))
         for note in artifact.not_used(base):
@@ -147,16 +164,17 @@ def _rows(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Pa
     return found
 
 
-def _draw(plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> bool:
+def _draw(
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path], progress: Progress
+) -> bool:
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
     ends = time.monotonic() + plan.minutes * 60 if plan.minutes else float("inf")
-    rows = _rows(arms, members, files)
-    for place, (member, sheet) in enumerate(rows):
-        if sheet.record:
-            continue
+    missing = [(member, sheet) for member, sheet in _rows(arms, members, files) if not sheet.record]
+    progress.stage("sampling", sum(len(sheet.asked) for _, sheet in missing))
+    for place, (member, sheet) in enumerate(missing):
         if time.monotonic() > ends:
-            left = sum(not sheet.record for _, sheet in rows[place:])
-            member.work.progress.note(f"the time is over: {left} sheets are not sampled yet; run it again to go on")
+            left = len(missing) - place
+            progress.note(f"the time is over: {counted(left, 'sheet')} not sampled yet; the same again goes on")
             return False
         draw_all(member.work, [sheet])
     return True

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -50,7 +53,8 @@ class Rounding:
                 difference = kept - after.to(wide)
                 self.squares += float(kept.dot(kept))
                 self.lost += float(difference.dot(difference))
-                self.most = max(self.most, float(difference.abs().max()))
+                most = float(difference.abs().max())
+                self.most = most if not most <= self.most else self.most  # also what is not a number
 
     def __str__(self) -> str:
         if not self.lost:
@@ -90,10 +94,10 @@ def write_entries(
     digest, rounding = hashlib.sha256(), rounding or Rounding()
     with replacing(path) as temporary, temporary.open("w+b") as file:
         file.write(_header(entries, said))
-        for name, entry in entries.items():
-            data = _bytes(path, name, entry, rounding)
-            digest.update(data)
-            file.write(data)
+        with ThreadPoolExecutor(1) as pool:
+            for data in _one_ahead(pool, partial(_bytes, path, rounding), entries.items()):
+                digest.update(data)
+                file.write(data)
         if hashed:
             said |= {name: f"{before}{digest.hexdigest()}" for name, before in HASHES.items()}
             file.seek(0)
@@ -114,12 +118,26 @@ def _header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes(path: Path, name: str, entry: Entry, rounding: Rounding) -> memoryview:
+def _one_ahead(
+    pool: Executor, make: Callable[[tuple[str, Entry]], memoryview], entries: Iterable[tuple[str, Entry]]
+) -> Iterator[memoryview]:
+    """The bytes of each entry in order. The next are made while those before are written."""
+    following: Future[memoryview] | None = None
+    for entry in entries:
+        this, following = following, pool.submit(make, entry)
+        if this:
+            yield this.result()
+    if following:
+        yield following.result()
+
+
+def _bytes(path: Path, rounding: Rounding, named: tuple[str, Entry]) -> memoryview:
+    name, entry = named
     exact = entry.make().detach().cpu()
     written = exact.to(entry.dtype).contiguous()
     if written.dtype != exact.dtype:
-        if written.is_floating_point() and not written.isfinite().all():
+        rounding.add(exact, written)
+        if not isfinite(rounding.most):
             precision = str(entry.dtype).removeprefix("torch.")
             raise TriptychError(f"{path} cannot be written in {precision}: {name} has values too large for it")
-        rounding.add(exact, written)
     return written.reshape(-1).view(torch.uint8).numpy().data

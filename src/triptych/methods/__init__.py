@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from ..base import Base, Owner, Text
 from ..data.concept import Concept
@@ -77,6 +77,11 @@ class Training:
         "times its lowest value at which the fixed-batch loss shows a collapse: training goes back; 0: never",
         least=0,
     )
+
+    @property
+    def unwatched(self) -> Self:
+        """The same without the fixed-batch loss and all that goes by it."""
+        return replace(self, fixed_every=0, keep="last", patience=0, rescue=0.0)
 
     @property
     def chooses(self) -> bool:

@@ -64,9 +64,8 @@ class Word(Learned):
         rows = self.learned[name]
         if not self.fixed or self.draw is None:
             return rows
-        unit: Tensor = F.normalize(rows, dim=-1)
-        scaled: Tensor = unit * torch.linalg.vector_norm(self.start[name], dim=-1, keepdim=True)
-        return scaled
+        fixed: Tensor = F.normalize(rows, dim=-1) * torch.linalg.vector_norm(self.start[name], dim=-1, keepdim=True)
+        return fixed
 
     def tensors(self) -> Tensors:
         return {name: self._of_length(name) for name in self.learned}

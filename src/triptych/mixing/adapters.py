@@ -131,7 +131,7 @@ def _lonely(files: Sequence[Changes]) -> list[str]:
     """Notes on layers that only some of the files change."""
     shared = set.intersection(*(set(file.layers) for file in files))
     return [
-        f"{file.name} alone, or not with all others, changes {counted(len(more), 'layer')}"
+        f"{file.name} changes {counted(len(more), 'layer')} that not all the others change"
         for file in files
         if (more := file.layers.keys() - shared)
     ]

@@ -244,6 +244,7 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
     """The difference of two checkpoints, or a DreamBooth's, as a LoRA."""
     if len(mix.ingredients) != 1:
         raise TriptychError(f"{EXTRACT} takes a LoRA out of one file, and {len(mix.ingredients)} are given")
+    mix, unused = _used(mix, "lora")
     one, settings = mix.ingredients[0], mix.parsed
     _check_suffix(out, "lora")
     if not (mix.rank or settings.energy or settings.ratio):
@@ -263,7 +264,7 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
         made = replace(made, provenance=origin)
         sources = [made]
     files = opened.files if opened else []
-    notes += [*mix.unread(("energy", "ratio")), *_save(mix, made, sources, files, out)]
+    notes += [*unused, *mix.unread(("energy", "ratio")), *_save(mix, made, sources, files, out)]
     return Mixed(out, "lora", EXTRACT, tuple(notes))
 
 

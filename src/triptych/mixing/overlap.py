@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..base.opening.difference import nearest_of_rank
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact
 from .adapters import Changes
@@ -98,8 +99,9 @@ def _energy(change: Tensor | None) -> float:
 
 def _columns(change: Tensor) -> Tensor:
     """An orthonormal basis [out, up to COLUMNS] of the columns of a change, by its largest singular values."""
-    u, sizes, _ = torch.svd_lowrank(change, q=min(COLUMNS, *change.shape), niter=4)
-    return u[:, sizes > 1e-9 * sizes[0]]
+    _, b, squares = nearest_of_rank(change, COLUMNS)
+    basis: Tensor = torch.linalg.qr(b[:, squares > 0]).Q
+    return basis
 
 
 def all_overlaps(files: Iterable[tuple[str, Artifact]]) -> dict[tuple[str, str], Overlap]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +45,9 @@ def with_hashes(mix: Mix) -> Mix:
             )
         return found
 
-    ingredients = tuple(replace(one, sha256=hashed(one.path, one.sha256)) for one in mix.ingredients)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(hashed, [one.path for one in mix.ingredients], [one.sha256 for one in mix.ingredients])
+        ingredients = tuple(replace(one, sha256=sha) for one, sha in zip(mix.ingredients, found, strict=True))
     base = hashed(Path(mix.base), mix.base_sha256) if Path(mix.base).is_file() else ""
     vae = hashed(Path(mix.vae), mix.vae_sha256) if mix.vae else ""
     return replace(mix, ingredients=ingredients, base_sha256=base, vae_sha256=vae)
@@ -55,7 +58,7 @@ def recipe_text(mix: Mix) -> str:
     usual = {one.name: one.default for one in describe(Settings)}
     settings = {name: value for name, value in vars(mix.parsed).items() if value != usual[name]}
     table: dict[str, Any] = {
-        "schema": SCHEMA, "method": mix.method, "base": Path(mix.base).name, "base_sha256": mix.base_sha256,
+        "schema": SCHEMA, "method": mix.method, "base": _bare(mix.base), "base_sha256": mix.base_sha256,
         "rank": mix.rank, "vae": Path(mix.vae).name, "vae_sha256": mix.vae_sha256,
         "precision": "" if mix.precision == "auto" else mix.precision,
     }  # fmt: skip
@@ -64,6 +67,11 @@ def recipe_text(mix: Mix) -> str:
         table["settings"] = settings
     table["ingredient"] = [_row(one) for one in mix.ingredients]
     return tomli_w.dumps(table)
+
+
+def _bare(base: str) -> str:
+    """A path by its last name; the name of a base, such as a hub id, as it is."""
+    return Path(base).name if Path(base).exists() else base
 
 
 def _row(one: Ingredient) -> dict[str, Any]:

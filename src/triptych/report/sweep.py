@@ -89,7 +89,7 @@ def write_page(rows: Sequence[Row], bare: Mapping[str, Sequence[Shot]], path: Pa
     bases = [(name, _inlined(shots, many)) for name, shots in bare.items()]
     page = environment.get_template("sweep.html.j2").render(
         lines=lines, columns=columns, bases=bases, style=style, script=script, sort=sort,
-        failed=[row for row in rows if row.failure], concepts=len({row.concept for row in rows}),
+        failed=[row for row in rows if row.failure], concepts=len({row.concept for row in rows}), alike=_alike(rows),
         fixed=any(len(row.fixed) > 1 for row in rows),
     )  # fmt: skip
     write_text(path, page)
@@ -98,11 +98,17 @@ def write_page(rows: Sequence[Row], bare: Mapping[str, Sequence[Shot]], path: Pa
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Concept and seed where they differ, the method, the settings given, and what came of it."""
-    settings = dict.fromkeys(key for row in rows for key in row.settings)
+    settings = [key for key in dict.fromkeys(key for row in rows for key in row.settings) if key not in _alike(rows)]
     found = ["concept"] if len({row.concept for row in rows}) > 1 else []
     found += ["method", *settings]
     found += ["seed"] if len({row.seed for row in rows}) > 1 else []
     return [*found, "fixed-batch loss", "loss", "size"]
+
+
+def _alike(rows: Sequence[Row]) -> dict[str, Value]:
+    """The settings that were given and are the same in all rows; none where there is one row."""
+    shared = set.intersection(*({(key, value) for key, value in row.settings.items()} for row in rows))
+    return dict(sorted(shared)) if len(rows) > 1 else {}
 
 
 def _cell(row: Row, column: str) -> tuple[str, str]:

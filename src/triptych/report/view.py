@@ -11,6 +11,7 @@ from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice, Further, further
 from ..verdict.reinforce import question
 from ..verdict.summary import QUESTIONS, graded
+from ..verdict.values import PROBABLY
 from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, percent, span, title
 from .colours import order, slot
@@ -78,6 +79,7 @@ class View:
     costs: tuple[Cost, ...]
     files: tuple[File, ...]
     failures: tuple[tuple[str, str], ...]
+    probably: float = PROBABLY  # the chance from which an answer is "probably"
 
 
 def view(reading: Reading, folder: Path) -> View:

@@ -77,13 +77,7 @@ def prepare() -> None:
 def measure_alone(work: Work, run: Run) -> AloneCost | None:
     """Measure a few steps of one run in a process of its own. If that process fails, note it and return None."""
     steps = work.budget.cost_steps + 1  # the first one warms up
-    few = {
-        "steps": min(steps, run.steps),
-        "fixed_every": 0,
-        "keep": "last",
-        "patience": 0,
-    }  # measure training alone
-    settings = replace(run.settings, **few) if run.steps else run.settings
+    settings = replace(run.settings.unwatched, steps=min(steps, run.steps)) if run.steps else run.settings
     cpu = work.examples(run.train).to("cpu")
     task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
     prepare()

@@ -66,6 +66,7 @@ def fit(
     stop_early: StopEarly | None = None,
     watch: Watch | None = None,
     most_rows: int | None = None,
+    memory: int | None = None,
     note: Callable[[str], None] = lambda sentence: None,
     on: Sequence[Part] = (),
 ) -> list[Fitted]:
@@ -89,7 +90,7 @@ def fit(
     others = [trial for i, trial in enumerate(trials) if i not in computed]
     options: dict[str, Any] = {
         "state": state, "made_from": made_from, "every": every, "progress": progress, "stop_early": stop_early,
-        "most_rows": most_rows, "note": note,
+        "most_rows": most_rows, "memory": memory, "note": note,
     }  # fmt: skip
     trained = iter(_train(base, others, on, watch, options) if others else ())
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]

@@ -100,8 +100,8 @@ def check(training: Training, method: str) -> None:
     """
     if training.min_snr and training.debiased:
         raise TriptychError(f"{method}: min_snr and debiased are two weightings of one loss; give one of them")
-    if training.rescue and (training.rescue <= 1 or not training.fixed_every):
-        raise TriptychError(f"{method}: rescue goes by the fixed-batch loss: it is above 1, and fixed_every 1 or more")
+    if 0 < training.rescue <= 1:
+        raise TriptychError(f"{method}: rescue is above 1, times the lowest fixed-batch loss, not {training.rescue:g}")
     if training.chooses and not training.fixed_every:
         raise TriptychError(
             f"{method}: keep=best and patience go by the fixed-batch loss, so fixed_every must be 1 or more"

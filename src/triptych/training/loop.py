@@ -19,6 +19,7 @@ from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
 from .job import Job
 from .loss import Objective, errors_of
+from .memory import Plan, plan
 from .passes import Passes, Piece
 from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
@@ -140,6 +141,19 @@ def train_step(
         scaler.update()
 
 
+def plan_passes(
+    base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: bool
+) -> Plan:
+    """A plan for the passes of these jobs, from passes of one row and of two, whose gradients are dropped."""
+    stacks.arrange(active)
+    drawn = {id(job): job.draw(0) for job in active}
+
+    def run(pieces: Sequence[Piece]) -> None:
+        torch.stack([share for _, share in losses_of(base, pieces, drawn, encodings)]).sum().backward()
+
+    return plan(base, active, run, stacks.drop_gradients, memory, asked)
+
+
 def train(
     base: Base,
     jobs: Sequence[Job],
@@ -151,6 +165,7 @@ def train(
     stop_early: StopEarly | None = None,
     watch: Watch | None = None,
     most_rows: int | None = None,
+    memory: int | None = None,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Train every job for its own number of steps. Jobs that have ended, failed or stopped early leave the batch.
@@ -165,10 +180,11 @@ def train(
         watch: called before the first step with 0, and after each step with the steps done, also where the run is
             resumed. It may sample pictures with the patches, and must not change them.
         most_rows: most rows of a pass. A step with more takes several passes, whose gradients are added.
-        note: shows the user a sentence, such as that memory ran out.
+        memory: bytes that training may take. The passes are planned for them.
+        note: shows the user a sentence: the plan, or that memory ran out.
 
     Raises:
-        TriptychError: the state cannot be resumed.
+        TriptychError: the state cannot be resumed, or the memory holds not one row.
         Stopped: this call is cancelled, or Ctrl-C where there is a state; raised after the step is done and saved.
     """
     jobs = list(chain(*alike(jobs, base.changes)))  # rows of jobs that share a batched product must be adjacent
@@ -177,6 +193,11 @@ def train(
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
     passes, checkpointing = Passes(most_rows, note), any(job.training.checkpointing for job in jobs)
+    active = [job for job in jobs if job.runs_at(first)]
+    if memory and active:
+        planned = plan_passes(base, active, encodings, stacks, memory, checkpointing)
+        passes.most, checkpointing = min(planned.most_rows, most_rows or planned.most_rows), planned.checkpointing
+        note(str(planned))
     if first == 0:
         evaluate_fixed(base, jobs, encodings, 0, stop_early)
         if watch:

@@ -11,7 +11,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -87,8 +87,8 @@ class Plan:
         rows: of the step.
         most_rows: of a pass.
         checkpointing: whether activations are recomputed.
-        resting: bytes that stay during training: the base, what is trained, its gradients and its optimiser's state.
-        a_pass: bytes of a pass of `most_rows`, besides.
+        resting: bytes that stay during training: the base, what is trained, its averages and its optimiser's state.
+        a_pass: bytes of a pass of `most_rows` besides, gradients among them.
         budget: bytes that were given.
     """
 
@@ -98,7 +98,6 @@ class Plan:
     resting: int
     a_pass: int
     budget: int
-    _points: tuple[int, int] = field(default=(0, 0), repr=False)
 
     @property
     def peak(self) -> int:
@@ -107,16 +106,16 @@ class Plan:
 
     def __str__(self) -> str:
         passes = -(-self.rows // self.most_rows)
-        how = "a step in one pass" if passes == 1 else f"{counted(passes, 'pass')[:-4]} passes a step, gradients added"
+        how = "a step in one pass" if passes == 1 else f"{passes} passes a step, whose gradients are added"
         recomputed = ", with gradient checkpointing" if self.checkpointing else ""
         return (
-            f"memory: {counted(self.most_rows, 'row')} a pass of {self.rows}, {how}{recomputed}; expected peak"
+            f"memory: {counted(self.most_rows, 'row')} a pass, {self.rows} a step, {how}{recomputed}; expected peak"
             f" {size(self.peak)} of {size(self.budget)}: {size(self.resting)} at rest, {size(self.a_pass)} for a pass"
         )
 
 
 def resting(base: Base, jobs: Sequence[Job]) -> int:
-    """Bytes that stay allocated during training. A gradient is as large as its parameter."""
+    """Bytes that stay allocated during training."""
     held = {id(p): p for module in base.modules().values() for p in module.parameters()}
     trained = {id(p): (p, job) for job in jobs for p in job.parameters}
     bytes_of = {key: tensor.numel() * tensor.element_size() for key, tensor in held.items()}

@@ -1,0 +1,204 @@
+"""Retention from scores whose truth is known; overlaps of matrices; a study that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.drawn import GREEN, RED, Colours
+from tests.simulated import simulate
+from tests.test_mixing_files import lora
+from triptych.base import Base, Place, tiny_base
+from triptych.dilution import run as running
+from triptych.dilution.foretold import features, foretell, share_close
+from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, retention, together
+from triptych.dilution.page import write_page
+from triptych.dilution.plan import DilutionPlan, Source
+from triptych.dilution.result import Result
+from triptych.errors import TriptychError
+from triptych.metrics import Drawn
+from triptych.mixing.overlap import Overlap, overlap
+from triptych.study import Silent
+from triptych.verdict import MARGINS
+from triptych.verdict.evidence import Evidence
+from triptych.verdict.intervals import Interval
+
+
+def evidence(seed: int = 0, **fidelity: float) -> Evidence:
+    scores = simulate(fidelity, runs=1, prompts=16, seeds=1, seed=seed)
+    return Evidence.of(scores, [], {}, MARGINS, seed)
+
+
+def test_retention_is_the_part_of_the_gain_that_is_kept() -> None:
+    seen = evidence(alone=0.8, half=0.4, all=0.8, none=0.0)
+    for name, truth in (("half", 0.5), ("all", 1.0), ("none", 0.0)):
+        found = retention(seen, name)
+        assert found and found.value == pytest.approx(truth, abs=0.1)
+        assert found.low < truth < found.high
+    assert retention(seen, "absent") is None
+    assert file_alone("a", seen).learned
+    assert not file_alone("a", evidence(alone=0.0)).learned
+
+
+def test_the_interval_of_retention_is_wrong_as_rarely_as_it_states() -> None:
+    missed, times = 0, 120
+    for seed in range(times):
+        found = retention(evidence(seed, alone=0.7, mix=0.42), "mix")
+        assert found
+        missed += not found.low <= 0.6 <= found.high
+    assert missed <= 0.11 * times
+
+
+def test_a_mean_over_files_has_a_narrower_interval_than_each() -> None:
+    found = together([Interval(0.5, 0.4, 0.6, 8), Interval(0.7, 0.6, 0.8, 8)])
+    assert found.value == pytest.approx(0.6) and found.high - found.low == pytest.approx(0.2 / 2**0.5)
+
+
+def made(**layers: Any) -> dict[str, Any]:
+    return {name: (lambda tensor=tensor: tensor) for name, tensor in layers.items()}
+
+
+def test_overlap_of_matrices() -> None:
+    e = torch.eye(4)
+    first = made(x=torch.outer(e[0], e[1]) + torch.outer(e[2], e[3]), y=torch.outer(e[0], e[0]))
+    second = made(x=-3 * torch.outer(e[0], e[1]), z=torch.outer(e[1], e[1]))
+    found = overlap(first, second)
+    assert found.energy == pytest.approx(1 / 3) and found.conflict == pytest.approx(1 / 3)
+    assert found.cosine == pytest.approx(-3 / (3 * 10) ** 0.5)
+    assert found.size == pytest.approx((10 / 3) ** 0.5) and found.colliding == 0.5
+    same = overlap(first, first)
+    assert (same.energy, same.cosine, same.conflict) == pytest.approx((1, 1, 0))
+
+
+def test_the_predictor_foretells_a_linear_truth_for_mixes_it_has_not_seen() -> None:
+    names, random = "abcd", torch.Generator().manual_seed(2)
+    overlaps = {
+        (a, b): Overlap(*(float(v) for v in torch.rand(5, generator=random))) for a in names for b in names if a != b
+    }
+    mixes = {
+        f"m{place}": {name: float(torch.rand((), generator=random)) for name in names[: 2 + place % 3]}
+        for place in range(12)
+    }
+    truth = (0.8, 0.1, -0.2, 0.02)
+    kept = []
+    for arm, weights in mixes.items():
+        for name in weights:
+            value = 1 - sum(c * f for c, f in zip(truth, features(name, weights, overlaps), strict=True))
+            kept.append(Kept(arm, name, weights[name], Interval(value, value, value, 1), 0.0))
+    found = foretell(kept, mixes, overlaps)
+    assert len(found) == len(kept) and share_close(found) == 1.0
+    assert foretell(kept[:2], mixes, overlaps) == []
+    again = [replace(one, arm=f"again-{one.arm}") for one in kept if one.arm == "m0"]
+    twice = foretell([*kept, *again], {**mixes, "again-m0": mixes["m0"]}, overlaps)
+    once = {(one.arm, one.file): one.foretold for one in found}
+    assert all(once[one.arm, one.file] == pytest.approx(one.foretold, abs=1e-9) for one in twice if one.arm == "m0")
+
+
+def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
+    likeness = {"alone": 0.2, "mix": 0.5, "own": 0.8}
+
+    def drawn(row: str) -> list[Drawn]:
+        return [Drawn(row, 0, "concept", f"p{i}", i, Path(row) / str(i), f"{row}/{i}") for i in range(6)]
+
+    def seen(pictures: Any) -> Any:
+        return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
+
+    other: Any = SimpleNamespace(evidence=seen)
+    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0)
+    assert found["mix"].value == pytest.approx(0.5)
+    likeness["own"] = 0.2
+    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0) == {}
+
+
+def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
+    sources = tuple(Source(Path(f"{name}.safetensors"), tmp_path) for name in "abcd")
+    arms = {arm.name: arm for arm in DilutionPlan(sources, counts=(2, 4, 8), ratios=(0.3,)).arms}
+    assert list(arms) == [
+        "average-2", "sum-2", "average-4", "sum-4", "generation-1", "generation-2", "generation-3", "ratio-0.3",
+    ]  # fmt: skip
+    assert arms["average-4"].weights == ((0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25))
+    assert arms["generation-3"].weights == ((0, 0.125), (1, 0.125), (2, 0.25), (3, 0.5))
+    assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
+    with pytest.raises(TriptychError, match="two or more files"):
+        DilutionPlan(sources[:1])
+    with pytest.raises(TriptychError, match="two files are called a"):
+        DilutionPlan((sources[0], replace(sources[0], folder=tmp_path / "x")))
+    with pytest.raises(TriptychError, match="FILE=FOLDER"):
+        Source.parse("a.safetensors")
+
+
+def result() -> Result:
+    sources = tuple(Source(Path(f"{name}.safetensors"), Path()) for name in ("<a>", "b"))
+    plan = DilutionPlan(sources, counts=(2,), ratios=(0.5,), generations=1)
+    files = [File("<a>", 0.6, Interval(0.6, 0.5, 0.7, 8), True), File("b", 0.5, Interval(0.5, 0.4, 0.6, 8), True)]
+    kept = [
+        Kept(arm.name, file.name, 0.5, Interval(0.9 - 0.1 * i, 0.8, 1.0, 8), 0.4)
+        for arm in plan.arms
+        for i, file in enumerate(files)
+    ]
+    overlaps = {("<a>", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "<a>"): Overlap(0.1, 0.2, 0.3, 1, 1)}
+    return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=False)
+
+
+def test_the_page_begins_with_the_sentence_and_escapes_names(tmp_path: Path) -> None:
+    page = write_page(result(), tmp_path).read_text()
+    assert "<h1>Averaged, each file loses 0.15 (0.08 to 0.22) with the second file.</h1>" in page
+    assert "<a>" not in page.replace("<a ", "") and "&lt;a&gt;" in page
+    assert page.count("<svg") == 3 and "http" not in page
+    assert json.loads(result().to_json())["complete"] is False
+
+
+def test_a_file_that_did_not_learn_is_left_out_of_means() -> None:
+    one = result()
+    files = (one.files[0], replace(one.files[1], learned=False))
+    less = replace(one, files=files, kept=tuple(kept for kept in one.kept if kept.file == "<a>"))
+    mean = less.mean("average-2")
+    assert mean and mean.value == pytest.approx(0.9)
+    assert any("b alone is not clearly better" in sentence for sentence in less.sentences)
+    assert replace(one, kept=one.kept[:1]).mean("average-2") is None  # a file that learned is not measured yet
+
+
+def plain(folder: Path, colour: tuple[int, int, int]) -> Path:
+    folder.mkdir()
+    for i in range(6):
+        Image.new("RGB", (16, 16), tuple(max(0, value - 3 * i) for value in colour)).save(folder / f"{i}.png")
+    (folder / "concept.toml").write_text('kind = "subject"\nclass = "dog"\n')
+    return folder
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_its_time_was_over(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)
+    base, sources = tiny_base(), []
+    for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN), ("gold", (200, 180, 0)))):
+        file = lora(tmp_path / f"{name}.safetensors", base, seed)
+        sources.append(Source(file, plain(tmp_path / f"{name}-dog", colour)))
+    place = Place(str(random_base / "base"), device="cpu", precision="fp32")
+    plan = DilutionPlan(
+        tuple(sources), place, (2, 3), (0.5,), 2, prompts=3, unrelated=3, text_encoder="colours", minutes=1e-9
+    )
+    out, drawn = tmp_path / "out", list[str]()
+    usual = running.draw_all
+    monkeypatch.setattr(running, "draw_all", lambda work, sheets: (drawn.append(sheets[0].method), usual(work, sheets)))
+    first = running.dilution(plan, out, Silent())
+    assert not first.complete and not drawn and "run the same command again" in " ".join(first.sentences)
+    whole = running.dilution(replace(plan, minutes=0), out, Silent())
+    rows = {"base", "alone", *(arm.name for arm in plan.arms)}
+    assert whole.complete and set(drawn) == rows and {one.row for one in whole.preserved} == rows - {"base"}
+    drawn.clear()
+    again = running.dilution(replace(plan, minutes=0), out, Silent())
+    assert not drawn and again.to_json() == whole.to_json()
+    assert (out / "dilution.html").is_file()
+    told = json.loads((out / "dilution.json").read_text())
+    assert {mix["name"] for mix in told["mixes"]} == rows - {"base", "alone"}
+    assert len(told["overlap"]) == 6
