@@ -33,6 +33,7 @@ from triptych.study.training import Run
 from triptych.study.work import Work
 from triptych.training.fit import Trial, fit
 from triptych.training.moments import Moment
+from triptych.training.sharing import joint_passes
 
 
 def run(method: str = "lora", **given: object) -> Run:
@@ -198,3 +199,33 @@ def test_without_points_files_are_used_as_they_were_trained(
     assert not list(tmp_path.glob("trials/*/moment-*"))
     assert not list(tmp_path.glob("artifacts/*.json"))
     assert "--no-points" in (tmp_path / "study.toml").read_text()
+
+
+@pytest.mark.study
+def test_points_are_chosen_once_and_hold_for_all_looks(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: None
+) -> None:
+    monkeypatch.setattr("triptych.study.deciding.settled", lambda _: False)
+    asked = []
+    choose = choosing.Chooser.choose
+    monkeypatch.setattr(choosing.Chooser, "choose", lambda *given: asked.append(given) or choose(*given))
+    words = typed(random_base, "try", folder, "--budget", "standard", "--precision", "fp32", "--out", tmp_path)
+    words += ["--methods", "lora,textual-inversion", "--together", "none", "-s", "lora.steps=4", "--replicates", "1"]
+    assert call(monkeypatch, *words, "--until-decided", "--at-most-pictures", "2") == 0
+    assert len(asked) == 2, "the methods, then the combinations, of all looks together"
+    looked = list(tmp_path.glob("sheets/lora-*-concept-*/00000.png"))
+    used = [json.loads(Image.open(path).text["triptych"])["uses"][0]["denoiser"] for path in looked]
+    assert used == [0.5] * 2, "a sheet for each look"
+    sheets = [json.loads(path.read_text()) for path in tmp_path.glob("sheets/*/sheet.json")]
+    chose, reported = (
+        {picture["prompt"] for sheet in sheets if sheet["role"] == role for picture in sheet["pictures"]}
+        for role in ("choose", "concept")
+    )
+    assert chose
+    assert not chose & reported
+
+
+def test_a_joint_pass_counts_the_rows_of_prior_pictures() -> None:
+    runs = [run("dreambooth-lora", batch=2), run("lora", batch=2), run("lora", batch=2)]
+    assert [len(some) for some in joint_passes(runs, 6)] == [2, 1]
+    assert [len(some) for some in joint_passes(runs[1:] * 2, 6)] == [3, 1]
