@@ -28,7 +28,8 @@ from triptych.exchange.formats import open_artifact
 from triptych.methods import method_named
 from triptych.metrics import Drawn, measure
 from triptych.records import PointsRecord
-from triptych.sampling.generate import Request, draw
+from triptych.sampling.generate import draw
+from triptych.sampling.request import Request
 from triptych.scores import BASE, RESEEDED, Cost, Score
 from triptych.settings import Value
 from triptych.study import Plan, read, run

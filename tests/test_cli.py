@@ -46,7 +46,7 @@ def test_bad_words(
         "must end in .safetensors": ("train", "lora", folder, "--out", tmp_path / "a.pt"),
         "must be a whole number": ("train", "lora", folder, "-s", "rank=x", "--out", tmp_path / "a.safetensors"),
         "KEY=VALUE": ("train", "lora", folder, "-s", "rank", "--out", tmp_path / "a.safetensors"),
-        "give a prompt, or --prompts": ("generate", *out),
+        "give one of a prompt, --prompts": ("generate", *out),
         "there is no file": ("generate", "a dog", "--use", "nothing.safetensors", *out),
         "cannot read": ("generate", "--prompts", tmp_path / "none.txt", *out),
         "no sampler": ("generate", "a dog", "--sampler", "eular", *base, *out),

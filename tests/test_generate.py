@@ -10,7 +10,8 @@ import pytest
 from tests.plain import first_fast
 from triptych.base import Base
 from triptych.errors import TriptychError
-from triptych.sampling.generate import Request, draw, settings_for
+from triptych.sampling.generate import draw, settings_for
+from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 
 
@@ -46,4 +47,5 @@ def test_bad_settings_are_refused(base: Base) -> None:
 
 def test_a_long_prompt_is_cut(base: Base) -> None:
     assert base.encode(["dog " * 50]).hidden.shape[:2] == (1, 24)
-    assert [[len(chunk) for chunk in own] for own in base.texts[0].chunks(["dog " * 50, "dog", ""])] == [[22], [3], [0]]
+    chunks = base.texts[0].chunks(["dog " * 50, "dog", ""])
+    assert [[len(chunk.ids) for chunk in own] for own in chunks] == [[22], [3], [0]]

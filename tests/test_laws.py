@@ -19,7 +19,8 @@ from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.methods import method_named, methods
-from triptych.sampling.generate import Request, draw
+from triptych.sampling.generate import draw
+from triptych.sampling.request import Request
 from triptych.training.fit import Fitted, Trial, fit
 from triptych.training.loop import Progress
 from triptych.verdict.words import TITLES, title

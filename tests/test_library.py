@@ -18,7 +18,8 @@ from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.saving import save
 from triptych.files.library import Library, sidecar
-from triptych.sampling.generate import Request, draw
+from triptych.sampling.generate import draw
+from triptych.sampling.request import Request
 
 LAYOUTS = {
     "A1111": {"lora": "models/Lora/animals", "hypernet": "models/hypernetworks", "embedding": "embeddings"},
@@ -244,10 +245,10 @@ def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monk
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
     [
-        ("<lora:fox:0.5:lbw=XYZ> a dress", "'lbw=XYZ' in <lora:fox:0.5:lbw=XYZ> is not used"),
+        ("<lora:fox:0.5:lbwe=1> a dress", "'lbwe=1' in <lora:fox:0.5:lbwe=1> is not used"),
         ("<loro:fox:1> a dress", "<loro:fox:1> is left out of the prompt: it calls nothing; did you mean 'lora'?"),
         ("<lora:fox> a dress", "fox.safetensors is attached at strength 1: its notes prefer <lora:fox:0.6>"),
-        ("<lora:FOX:1> a (dress:1.2)", "'(dress:1.2)' at position 2: read as text"),
+        ("<lora:FOX:1> a dress) :)", "')' at position 20: read as text, for it closes nothing"),
         ("<hypernet:owl:1:2> a dress", "'2' in <hypernet:owl:1:2> is not used"),
     ],
 )

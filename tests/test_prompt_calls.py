@@ -28,6 +28,8 @@ from triptych.prompt.words import whole_word
         ("dog <lora:x:dyn=4>", "dog", [Call("lora", "x", ranks=4)]),
         ("dog <lora: x y : -1 >", "dog", [Call("lora", "x y", -1.0, -1.0)]),
         ("<LoRA:x:.5> dog", "dog", [Call("lora", "x", 0.5, 0.5)]),
+        ("dog <lora:x:0.5:lbw=MIDD>", "dog", [Call("lora", "x", 0.5, 0.5, blocks="MIDD")]),
+        ("dog <aesthetic:x:0.5>", "dog", [Call("aesthetic", "x", 0.5, 0.5)]),
         ("a <concept> dog", "a <concept> dog", []),
         ("1 < 2: a > b", "1 < 2: a > b", []),
     ],
@@ -39,7 +41,7 @@ def test_what_a_prompt_calls(prompt: str, text: str, called: list[Call]) -> None
 @pytest.mark.parametrize(
     ("prompt", "notes"),
     [
-        ("<lora:x:1:lbw=MIDD:stop=10>", ("'lbw=MIDD'", "'stop=10'")),
+        ("<lora:x:1:lbw=MIDD:lbwe=1,0:stop=10>", ("'lbwe=1,0'",)),
         ("<lora:x:1:1:4:9>", ("'9'",)),
         ("<hypernet:x:1:te=0.2:dyn=3>", ("'dyn=3'",)),
         ("a <style:x> dog", ("<style:x> is left out",)),
@@ -61,6 +63,8 @@ def test_what_is_not_used_is_said(prompt: str, notes: tuple[str, ...]) -> None:
         ("<hypernet:x:1e9>", "-100 to 100"),
         ("<lora:x:1:1:0>", "whole number from 1"),
         ("<lora:x:dyn=2.5>", "whole number from 1"),
+        ("<lora:x:1:stop=half>", "whole number from 0"),
+        ("<lora:x:1@0-0.5:0.5@0.5-1>", "two courses"),
     ],
 )
 def test_absurd_strengths_are_refused(tag: str, why: str) -> None:

@@ -19,7 +19,8 @@ from triptych.base import Base
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
 from triptych.sampling.generate import settings_for
-from triptych.sampling.recipe import ModelFile, Recipe, Used, save_png
+from triptych.sampling.pictures import save_picture
+from triptych.sampling.recipe import ModelFile, Recipe, Used
 from triptych.sampling.samplers import SAMPLERS, sampler_named
 
 KNOWN = {  # A1111 1.10: its samplers and schedule types
@@ -44,7 +45,7 @@ def recipe_of(base: Base, prompt: str = "a dog", **how: object) -> Recipe:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_have_names_that_a1111_knows(name: str, base: Base, tmp_path: Path) -> None:
     recipe = recipe_of(base, drawing=settings_for(base, sampler=name, negative="red, ugly"))
-    save_png(tmp_path / "a.png", Image.new("RGB", (8, 8)), recipe)
+    save_picture(tmp_path / "a.png", Image.new("RGB", (8, 8)), recipe)
     read = ParserManager().parse(tmp_path / "a.png")
     assert read is not None
     (sampler,) = read.samplers
@@ -135,7 +136,7 @@ def test_every_file_of_a_picture(
 def test_a_checkpoint_has_a_hash(tmp_path: Path, base: Base) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "my model.safetensors")
     model = ModelFile.of(tmp_path / "my model.safetensors")
-    save_png(tmp_path / "a.png", Image.new("RGB", (8, 8)), recipe_of(base, model=model))
+    save_picture(tmp_path / "a.png", Image.new("RGB", (8, 8)), recipe_of(base, model=model))
     read = ParserManager().parse(tmp_path / "a.png")
     assert read is not None
     (found,) = read.models

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app.sample import SampleRequest
+    from .app.asked import SampleRequest
+    from .app.sample import generate
     from .app.session import Session
     from .app.train import TrainRequest
     from .base import Base, Place, open_base, tiny_base
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from .exchange.formats import load
     from .exchange.saving import save
     from .methods import Depth, Method, method_named
-    from .sampling.generate import Request, draw
+    from .sampling.controls import Controls
+    from .sampling.generate import draw
+    from .sampling.request import Request
     from .study.plan import Plan
     from .training.fit import Fitted, Trial, fit
 
@@ -26,20 +29,21 @@ _HOME = {
     "Artifact": "exchange.artifact", "Part": "exchange.artifact", "compose": "exchange.artifact",
     "Base": "base", "Place": "base", "open_base": "base", "tiny_base": "base",
     "Cancel": "cancel", "Cancelled": "cancel", "Session": "app.session",
-    "Plan": "study.plan", "SampleRequest": "app.sample", "TrainRequest": "app.train",
+    "Plan": "study.plan", "SampleRequest": "app.asked", "TrainRequest": "app.train",
     "Concept": "data.concept",
     "TriptychError": "errors",
     "load": "exchange.formats", "save": "exchange.saving",
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
-    "Request": "sampling.generate", "draw": "sampling.generate",
+    "Request": "sampling.request", "draw": "sampling.generate",
     "Examples": "data.examples",
+    "generate": "app.sample", "Controls": "sampling.controls",
     "Method": "methods", "Depth": "methods", "method_named": "methods",
 }  # fmt: skip  # where each name lives: imported when first asked for, so that `import triptych` is quick
 
 __all__ = [
-    "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Depth", "Examples", "Fitted", "Method", "Part", "Place",
-    "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
-    "__version__", "compose", "draw", "fit", "load", "method_named", "open_base", "save", "tiny_base",
+    "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method", "Part",
+    "Place", "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
+    "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base", "save", "tiny_base",
 ]  # fmt: skip
 
 

@@ -7,25 +7,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..base import Owner
+from ..base.blocks import block_weights, weight_of
 from ..errors import Remedy, TriptychError
 from ..exchange.artifact import Artifact, Part
 from ..exchange.formats import artifact_in, open_artifact, recognise
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile
+from ..patching.patch import Tensors
 from ..prompt.calls import Call, Called, read_calls
+from ..prompt.courses import Course, read_course
 from ..sampling.recipe import ModelFile, Used
 
-KINDS: dict[Called, str] = {"lora": "lora", "hypernet": "hypernetwork"}  # kind of a tag -> method of its file
+KINDS: dict[Called, str] = {
+    "lora": "lora", "hypernet": "hypernetwork", "aesthetic": "aesthetic-gradients",
+}  # fmt: skip  # kind of a tag -> method of its file
 WORD = "textual-inversion"
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A file attached to a picture: its parts, and its entry in the picture's recipe."""
+    """A file attached to a picture: its parts, its entry in the picture's recipe, and how its strength goes."""
 
     parts: tuple[Part, ...]
     used: Used
+    course: Course | None = None
+
+    def of(self, owner: Owner) -> Attached:
+        """The same for an owner's rows."""
+        return replace(self, parts=tuple(replace(part, owner=owner) for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,9 @@ class PromptReader:
 
     library: Library | None
     note: Callable[[str], None]
+    late: bool = False  # as of `prompt.read_schedule`
     opened: dict[tuple[Path, Call], Attached] = field(default_factory=dict)
-    owned: dict[Owner, list[Part]] = field(default_factory=dict)
+    owned: dict[Owner, list[Attached]] = field(default_factory=dict)
     words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
     kinds: dict[Path, str] = field(default_factory=dict)  # of the files whose headers were read
 
@@ -63,7 +74,7 @@ class PromptReader:
         Raises:
             TriptychError: there is no library, or it has no such file.
         """
-        read = read_calls(prompt)
+        read = read_calls(prompt, self.late)
         for sentence in read.notes:
             self.note(sentence)
         for call in read_calls(negative).calls:
@@ -74,14 +85,15 @@ class PromptReader:
             return Prompt(read.text, negative)
         attached = [self._called(self.library, call) for call in read.calls]
         attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
-        owner = " + ".join(map(repr, (file.used for file in attached)))  # "" where the prompt names no file
-        self.owned.setdefault(owner, [replace(part, owner=owner) for part in _distinct_parts(attached)])
+        owner = " + ".join(repr((file.used, file.course)) for file in attached)  # "" where the prompt names no file
+        if owner not in self.owned:
+            self.owned[owner] = [file.of(owner) for file in _distinct(attached)]
         return Prompt(read.text, negative, owner, tuple(attached))
 
     @property
-    def parts(self) -> list[Part]:
-        """All parts that the prompts use."""
-        return [part for parts in self.owned.values() for part in parts]
+    def attached(self) -> list[Attached]:
+        """All files that the prompts use, for each owner."""
+        return [file for files in self.owned.values() for file in files]
 
     def _called(self, library: Library, call: Call) -> Attached:
         found = library.find(call.kind, call.name)
@@ -101,7 +113,8 @@ class PromptReader:
                 self.note(
                     f"{path.name} is attached at strength 1: its notes prefer <{call.kind}:{call.name}:{preferred:g}>"
                 )
-            self.opened[path, call] = Attached(tuple(parts), Used.of(path, method, call.text, call.denoiser))
+            used = Used.of(path, method, call.text, call.denoiser, blocks=call.blocks)
+            self.opened[path, call] = Attached(tuple(parts), used, call.course)
         return self.opened[path, call]
 
     def _spelled(self, library: Library, text: str) -> list[tuple[str, list[Path]]]:
@@ -132,16 +145,18 @@ class PromptReader:
         return self.kinds[path]
 
 
-def _distinct_parts(attached: Iterable[Attached]) -> Iterator[Part]:
-    """All parts. The embeddings bundled in a file come once, even if it is named several times."""
+def _distinct(attached: Iterable[Attached]) -> Iterator[Attached]:
+    """All files. The embeddings bundled in a file come once, even if it is named several times."""
     seen: set[tuple[ModelFile, str]] = set()
     for file in attached:
+        parts = []
         for part in file.parts:
             word = (file.used.file, part.artifact.settings.token) if part.artifact.method == WORD else None
             if word is None or word not in seen:
-                yield part
+                parts.append(part)
             if word:
                 seen.add(word)
+        yield replace(file, parts=tuple(parts))
 
 
 def parts_in(path: Path, call: Call) -> list[Part]:
@@ -152,23 +167,27 @@ def parts_in(path: Path, call: Call) -> list[Part]:
     """
     file = TensorFile.open(path)
     artifact, words = artifact_in(file, recognise(file)), bundled_embeddings(file).values()
-    return [*_halves(artifact, call), *(Part(word) for word in words)]
+    return [*_by_strength(artifact, call), *(Part(word) for word in words)]
 
 
-def _halves(artifact: Artifact, call: Call) -> list[Part]:
-    """One part where text encoders and denoiser have the same strength, else two parts."""
+def _by_strength(artifact: Artifact, call: Call) -> list[Part]:
+    """One part for each strength: those of text encoders and denoiser differ, or those of its blocks.
+
+    Raises:
+        TriptychError: there are no such block weights.
+    """
     text = 1.0 if call.text is None else call.text
     denoiser = text if call.denoiser is None else call.denoiser
     if artifact.method != "lora":
         return [Part(artifact, text)]
     if call.ranks:
         artifact = _fewer_ranks(artifact, call.ranks)
-    if text == denoiser:
-        return [Part(artifact, text)]
-    of_text = {name: tensor for name, tensor in artifact.tensors.items() if name.startswith("text_encoder")}
-    of_denoiser = {name: tensor for name, tensor in artifact.tensors.items() if name not in of_text}
-    halves = ((of_text, text), (of_denoiser, denoiser))
-    return [Part(replace(artifact, tensors=tensors), strength) for tensors, strength in halves if tensors]
+    blocks = block_weights(call.blocks) if call.blocks else ()
+    tensors: dict[float, Tensors] = {}  # by strength
+    for name, tensor in artifact.tensors.items():
+        strength = text if name.startswith("text_encoder") else denoiser
+        tensors.setdefault(strength * weight_of(name, blocks) if blocks else strength, {})[name] = tensor
+    return [Part(replace(artifact, tensors=own), strength) for strength, own in tensors.items()]
 
 
 def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
@@ -183,3 +202,19 @@ def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
         tensors[name] = down[:ranks]
         tensors[f"{layer}lora_B.weight"] = up[:, :ranks] * (ranks / len(down) if alpha else 1.0)
     return replace(artifact, tensors=tensors, settings=replace(artifact.settings, rank=ranks))
+
+
+def attached_by(use: str) -> Attached:
+    """Open a file from `FILE` or `FILE:STRENGTH`, to attach it to every picture. A strength may have a course.
+
+    Raises:
+        TriptychError: the file is missing, or the strength is not a valid number.
+    """
+    name, colon, text = use.rpartition(":")
+    if not colon or Path(use).exists():
+        name, text = use, "1"
+    value, course = read_course(text, use)
+    parts = parts_in(Path(name), Call("lora", name, value))
+    written = text.strip() if course else ""
+    used = Used.of(Path(name), parts[0].artifact.method, value, called=False, course=written, attached=True)
+    return Attached(tuple(parts), used, course)

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..base import EMBEDDED, Base, Drawing, Place
+from ..base import EMBEDDED, Base, Place
+from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
-from ..data.notes import total
 from ..data.prompts import Line
-from ..errors import TriptychError
 from ..exchange.artifact import compose
 from ..files.atomic import make_folder
 from ..files.library import Library
-from ..prompt.calls import Call, strength
-from ..prompt.markup import read_as_text
 from ..prompt.words import whole_word
-from ..sampling.generate import Request, settings_for, stream
-from ..sampling.recipe import ModelFile, Recipe, Used, save_png
-from ..study.progress import Progress
-from .calling import WORD, Attached, Prompt, PromptReader, parts_in
+from ..sampling.controls import Controls
+from ..sampling.generate import stream
+from ..sampling.moves import Move
+from ..sampling.pictures import SUFFIXES, save_picture
+from ..sampling.recipe import ModelFile, Recipe, Used
+from ..sampling.request import Request
+from ..study.progress import Progress, Silent
+from .asked import SampleRequest
+from .calling import WORD, Attached, Prompt, PromptReader, attached_by
+from .jobs import Job, Notes, jobs_of
 
-RANDOM = -1  # stands for a random seed, as in A1111
-OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
-SEEDS = 1 << 32  # the number of random seeds
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """A request for pictures: prompts, seeds, files to attach (`FILE` or `FILE:STRENGTH`), and settings.
-
-    Args:
-        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
-        count: pictures per prompt.
-        changes: settings that differ from the base's: steps, guidance, sampler, negative.
-        library: the folder with the files that prompts name.
-        notes: one sentence for each part of the user's input that is already known not to be used.
-    """
-
-    prompts: Sequence[Line]
-    seed: int
-    count: int
-    uses: Sequence[str]
-    changes: Mapping[str, str | int | float | None]
-    library: Path | None = None
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The pictures of one prompt."""
-
-    line: Line
-    prompt: Prompt
-    drawing: Drawing
-    seeds: tuple[int, ...]
-
-    @property
-    def request(self) -> Request:
-        return Request(self.prompt.text, self.seeds, self.prompt.owner, self.drawing.negative)
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def sample_files(
@@ -79,64 +45,151 @@ def sample_files(
     Raises:
         TriptychError: bad input, or the folder cannot be written.
     """
-    note = _Notes(progress)
-    for sentence in request.notes:
-        note(sentence)
-    attached = [attached_by(use) for use in request.uses]
-    reader = PromptReader(Library(request.library) if request.library else None, note)
-    negative = str(request.changes.get("negative") or "")
-    read = [reader.read(line.prompt, negative if line.negative is None else line.negative) for line in request.prompts]
+    note = Notes(progress)
+    reading = _Reading.of(request, note)
     make_folder(out)
-    first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=-1)
+    first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     progress.stage("opening", 1)
     place = _named(place, request.library)
     base = opened(place)
-    jobs = [_job(base, request, line, prompt, note) for line, prompt in zip(request.prompts, read, strict=True)]
-    parts = [part for file in attached for part in file.parts] + reader.parts
-    for word in reader.words:
-        if len(base.texts[0].spell([word])[0]) == 1:
-            note(f"{word!r} is a word of the base, too: prompts read it as the embedding {reader.words[word].name}")
-    for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
-        note(sentence)
-    with compose(base, *parts):
-        for job in jobs:
-            _note_unread(base, job, note)
-        progress.stage("sampling", sum(len(job.seeds) for job in jobs))
-        writer = _Writer(base, place, attached, out)
-        written: list[Path] = []
-        for drawing, alike in groupby(jobs, lambda job: replace(job.drawing, negative="")):
-            for path in writer.write(drawing, list(alike), first + len(written)):
-                written.append(path)
-                progress.advance()
+    writer = _Writer(base, place, request)
+    written: list[Path] = []
+    for number, sampled in reading.sampled(base, progress):
+        path = out / f"{first + number:05}{SUFFIXES[request.form]}"
+        writer.write(path, sampled)
+        written.append(path)
+        progress.advance()
     note.count()
     return sorted(written, key=lambda path: int(path.stem))
 
 
+def generate(
+    base: Base, prompt: str, seeds: Sequence[int] = (0,), uses: Sequence[str] = (), negative: str = "",
+    controls: Controls | None = None, library: Path | None = None, progress: Progress | None = None,
+    **changes: str | int | float,
+) -> list[Image]:  # fmt: skip
+    """The pictures of a prompt, with its markup and its tags read, as `triptych generate` samples them.
+
+    Args:
+        seeds: one of each picture.
+        uses: files to attach, as `FILE` or `FILE:STRENGTH`.
+        controls: sizes, emphasis, and whatever else can be set.
+        library: the folder with the files that the prompt calls.
+        progress: is told what is not used.
+        changes: steps, guidance, sampler.
+
+    Raises:
+        TriptychError: bad input.
+    """
+    lines = [Line(prompt, negative, seed) for seed in seeds]
+    request = SampleRequest(lines, uses=uses, changes=changes, controls=controls or Controls(), library=library)
+    progress = progress or Silent()
+    found = dict(_Reading.of(request, Notes(progress)).sampled(base, progress))
+    return [found[number].picture for number in range(len(lines))]
+
+
 @dataclass(frozen=True)
+class _Sampled:
+    """A picture, with the job that it is of, and the request of it alone."""
+
+    picture: Image
+    job: Job
+    single: Request
+    uses: tuple[Used, ...]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Prompts that are read, with the files that are attached to them."""
+
+    request: SampleRequest
+    note: Notes
+    attached: Sequence[Attached]
+    reader: PromptReader
+    prompts: Sequence[Prompt]
+
+    @classmethod
+    def of(cls, request: SampleRequest, note: Notes) -> _Reading:
+        """
+        Raises:
+            TriptychError: a file is missing or damaged, or a prompt is wrong.
+        """
+        for sentence in request.notes:
+            note(sentence)
+        attached = [attached_by(use) for use in request.uses]
+        library = Library(request.library) if request.library else None
+        reader = PromptReader(library, note, request.controls.late_steps)
+        negative = str(request.changes.get("negative") or "")
+        own = [negative if line.negative is None else line.negative for line in request.prompts]
+        read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
+        return cls(request, note, attached, reader, read)
+
+    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, _Sampled]]:
+        """Sample the pictures, each with its number among all, as they are ready."""
+        self._note_files(base)
+        lines = zip(self.request.prompts, self.prompts, strict=True)
+        jobs = [job for line, prompt in lines for job in jobs_of(base, self.request, line, prompt, self.note)]
+        files = [*self.attached, *self.reader.attached]
+        parts = [part for file in files for part in file.parts]
+        courses = [file.course for file in files for _ in file.parts]
+        for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
+            self.note(sentence)
+        with compose(base, *parts) as patches:
+            moves = [
+                Move(patch, part.strength, course, part.changes_text)
+                for patch, part, course in zip(patches, parts, courses, strict=True)
+                if course
+            ]
+            progress.stage("sampling", sum(len(job.seeds) for job in jobs))
+            done = 0
+            for (drawing, controls), group in groupby(jobs, lambda job: job.alike):
+                alike = list(group)
+                places = [(job, single) for job in alike for single in job.request.singles]
+                for i, picture in stream(base, [job.request for job in alike], drawing, controls, moves):
+                    job, single = places[i]
+                    uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
+                    yield done + i, _Sampled(picture, job, single, uses)
+                done += len(places)
+
+    def _note_files(self, base: Base) -> None:
+        """Note what of base and files is not as it may have been meant."""
+        made = self.request.made
+        if made.fingerprint and made.fingerprint != base.identity:
+            self.note(f"the picture was made with another base: {made.base}, of the fingerprint {made.fingerprint}")
+        for file in self.reader.attached:
+            if made.hashes.get(file.used.file.name, file.used.file.sha256) != file.used.file.sha256:
+                self.note(f"{file.used.file.name} is not the file of that name that the picture was made with")
+            blocks = file.used.blocks
+            if blocks and base.family.name not in FAMILIES[len(block_weights(blocks))]:
+                title = base.family.title
+                self.note(
+                    f"lbw={blocks} is for another family than {title}: blocks that it does not name have weight 0"
+                )
+        for word, path in self.reader.words.items():
+            if len(base.texts[0].spell([word])[0]) == 1:
+                self.note(f"{word!r} is a word of the base, too: prompts read it as the embedding {path.name}")
+
+
 class _Writer:
     """Writes pictures with their recipes."""
 
-    base: Base
-    place: Place
-    attached: Sequence[Attached]
-    out: Path
+    def __init__(self, base: Base, place: Place, request: SampleRequest) -> None:
+        self.base = base
+        source = path_of(place.source)
+        self.model = ModelFile.of(source) if source.is_file() else None
+        self.vae = ModelFile.of(Path(place.vae)) if place.vae else None
+        self.start, self.mask = (ModelFile.of(path) if path else None for path in (request.start, request.mask))
 
-    def write(self, drawing: Drawing, jobs: Sequence[_Job], first: int) -> Iterator[Path]:
-        """Write the pictures of jobs with the same settings, numbered from `first`. Yields each path when written."""
-        source = path_of(self.place.source)
-        model = ModelFile.of(source) if source.is_file() else None
-        vae = ModelFile.of(Path(self.place.vae)) if self.place.vae else None
-        places = [(job, seed) for job in jobs for seed in job.seeds]
-        for i, picture in stream(self.base, [job.request for job in jobs], drawing):
-            job, seed = places[i]
-            uses = [_used(file, job) for file in self.attached] + list(job.prompt.uses)
-            recipe = Recipe.of(self.base, job.line.prompt, seed, uses, job.drawing, model, vae)
-            path = self.out / f"{first + i:05}.png"
-            save_png(path, picture, recipe)
-            yield path
+    def write(self, path: Path, sampled: _Sampled) -> None:
+        job, single = sampled.job, sampled.single
+        recipe = Recipe.of(
+            self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
+            single.variations, self.start, self.mask,
+        )  # fmt: skip
+        save_picture(path, sampled.picture, recipe)
 
 
-def _used(file: Attached, job: _Job) -> Used:
+def _used(file: Attached, job: Job) -> Used:
     """The recipe entry of a file attached to all pictures. An embedding is used where the prompt has its word."""
     if file.used.method != WORD:
         return file.used
@@ -145,59 +198,9 @@ def _used(file: Attached, job: _Job) -> Used:
     return replace(file.used, called=spelled)
 
 
-def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: _Notes) -> _Job:
-    """The job of a line. Its own options override those of the request.
-
-    Raises:
-        TriptychError: an option is out of range.
-    """
-    own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
-    changes = {**request.changes, **own, "negative": prompt.negative}
-    try:
-        drawing = settings_for(base, **changes)
-    except TriptychError as error:
-        raise TriptychError(f"{line.where}: {error}" if own else str(error), *error.remedies) from None
-    size = (line.width or base.resolution, line.height or base.resolution)
-    if size != (base.resolution, base.resolution):
-        here = f"{base.resolution} x {base.resolution}"
-        note(f"{line.where} asks for {size[0]} x {size[1]} pixels, and all pictures are {here}, as the resolution says")
-    seed = request.seed if line.seed is None else line.seed
-    if seed == RANDOM:
-        seed = secrets.randbelow(SEEDS)
-        note.progress.note(f"{line.where or 'the picture'} has the random seed {seed}")
-    if seed < 0:
-        where = f"{line.where}: " if line.where else ""
-        raise TriptychError(f"{where}a seed is a whole number from 0 on, or -1 for a random one, not {seed}")
-    return _Job(line, prompt, drawing, tuple(range(seed, seed + request.count)))
-
-
-def _note_unread(base: Base, job: _Job, note: _Notes) -> None:
-    """Note markup that is read as text, and prompts that are too long, negative prompts included."""
-    text = base.texts[0]
-    for prompt in (job.prompt.text, job.drawing.negative):
-        with base.rows({job.prompt.owner: slice(0, 1)}):
-            count = len(text.spell([prompt])[0])
-        if count > text.limit:
-            note(f"only the first {text.limit} of {count} tokens of {prompt[:40]!r}... are read")
-        if sentence := read_as_text(prompt):
-            note(sentence)
-
-
-class _Notes:
-    """Shows notes on input that is not used as given, each sentence once, and counts them."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.said: set[str] = set()
-
-    def __call__(self, sentence: str) -> None:
-        if sentence not in self.said:
-            self.said.add(sentence)
-            self.progress.note(sentence)
-
-    def count(self) -> None:
-        if sentence := total(len(self.said)):
-            self.progress.note(sentence)
+def _is_ours(path: Path) -> bool:
+    """Whether a file may be one of the numbered pictures of a folder."""
+    return path.stem.isdecimal() and path.suffix in SUFFIXES.values()
 
 
 def _named(place: Place, library: Path | None) -> Place:
@@ -209,17 +212,3 @@ def _named(place: Place, library: Path | None) -> Place:
     source = str(known.find("checkpoint", place.source)[0]) if bare else place.source
     vae = place.vae if not place.vae or Path(place.vae).exists() else str(known.find("vae", place.vae)[0])
     return replace(place, source=source, vae=vae)
-
-
-def attached_by(use: str) -> Attached:
-    """Open a file from `FILE` or `FILE:STRENGTH`, to attach it to every picture.
-
-    Raises:
-        TriptychError: the file is missing, or the strength is not a valid number.
-    """
-    name, colon, number = use.rpartition(":")
-    if not colon or Path(use).exists():
-        name, number = use, "1"
-    value = strength(number, use)
-    parts = parts_in(Path(name), Call("lora", name, value))
-    return Attached(tuple(parts), Used.of(Path(name), parts[0].artifact.method, value, called=False))

@@ -18,8 +18,9 @@ from ..study.judging import Judgement, JudgeRequest, judge_files
 from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
+from .asked import SampleRequest
 from .bases import Bases
-from .sample import SampleRequest, sample_files
+from .sample import sample_files
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 

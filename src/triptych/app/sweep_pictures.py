@@ -12,8 +12,10 @@ from ..data.concept import Concept, fill
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import method_named
 from ..report.sweep import Shot
-from ..sampling.generate import Request, stream
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.generate import stream
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
+from ..sampling.request import Request
 from ..study.layout import key
 from ..study.progress import Progress
 
@@ -112,7 +114,7 @@ def _sample(base: Base, places: Sequence[_Place], progress: Progress) -> None:
             place = places[i]
             uses = [Used.named(place.job.file.name)] if place.job else []
             place.path.parent.mkdir(parents=True, exist_ok=True)
-            save_png(place.path, picture, Recipe.of(base, place.prompt, place.seed, uses))
+            save_picture(place.path, picture, Recipe.of(base, place.prompt, place.seed, uses))
             progress.advance()
 
 

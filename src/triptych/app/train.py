@@ -27,9 +27,8 @@ from ..training.loop import Stopped
 from ..training.optimizers import remark
 from ..training.reading import reading_of
 from ..units import counted
-from .again import Before
-from .calling import Attached
-from .sample import attached_by
+from .calling import Attached, attached_by
+from .repeating import Before
 from .watching import Watcher, Watching
 
 

@@ -15,8 +15,10 @@ from ..errors import TriptychError
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..patching.patch import Tensors
-from ..sampling.generate import Request, stream
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.generate import stream
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
+from ..sampling.request import Request
 from ..training.job import Job
 from ..training.moments import Moment
 from ..training.schedules import learning_rate
@@ -112,7 +114,7 @@ class Watcher:
         for i, picture in stream(self.base, [Request(prompt, (seed,)) for prompt, seed in pairs]):
             prompt, seed = pairs[i]
             recipe = Recipe.of(self.base, prompt, seed, [Used.named(f"{self.out.stem}-{done:06}")])
-            save_png(folder / f"{done:06}-{i:02}.png", picture, recipe)
+            save_picture(folder / f"{done:06}-{i:02}.png", picture, recipe)
             if self.events:
                 self.events.add_image(f"{i:02} {prompt}", _pixels(picture), done, dataformats="HWC")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import TriptychError
 from ..families import Family, family_named
 from .conditioning import Conditioning
 from .opening.names import family_of_config
@@ -58,6 +60,27 @@ class Denoiser(ABC):
                 [rows, 6].
         """
 
+    def freeu(self, scales: Sequence[float]) -> AbstractContextManager[None]:
+        """FreeU (arXiv:2309.11497) with b1, b2, s1, s2, inside the `with` block.
+
+        Raises:
+            TriptychError: the network has no skip connections.
+        """
+        raise TriptychError(f"FreeU weighs skip connections, and the denoiser of {self.family.title} has none")
+
+    def perturbed(self, rows: Sequence[int]) -> AbstractContextManager[None]:
+        """Some rows of the next calls attend to themselves alone in the middle block, inside the `with` block.
+
+        Perturbed-attention guidance (arXiv:2403.17377, section 4.2) guides away from what these rows predict.
+
+        Raises:
+            TriptychError: the network has no middle block with self-attention.
+        """
+        raise TriptychError(
+            f"perturbed-attention guidance needs a middle block with self-attention, and the denoiser of "
+            f"{self.family.title} has none"
+        )
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters by their names in files: "component.parameter"."""
         return {f"{self.name}.{name}": parameter for name, parameter in self.module.named_parameters()}
@@ -105,6 +128,36 @@ class UNet(Denoiser):
         masks = [side.mask for side in sides if side.mask is not None]
         mask = torch.stack(masks).any(0) if len(masks) == len(sides) else None
         return Conditioning(torch.cat([side.hidden for side in sides], dim=-1), pooled, mask)
+
+    @contextmanager
+    def freeu(self, scales: Sequence[float]) -> Iterator[None]:
+        b1, b2, s1, s2 = scales
+        self.module.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+        try:
+            yield
+        finally:
+            self.module.disable_freeu()
+
+    @contextmanager
+    def perturbed(self, rows: Sequence[int]) -> Iterator[None]:
+        middle = self.module.mid_block.named_modules() if self.module.mid_block else ()
+        layers = [layer for path, layer in middle if path.endswith("attn1")]
+        if not layers:
+            with super().perturbed(rows):
+                pass
+
+        def after(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            own = layer.to_out[0](layer.to_v(inputs[0]))
+            changed = output.clone()
+            changed[list(rows)] = own[list(rows)]
+            return changed
+
+        hooks = [layer.register_forward_hook(after) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         more: dict[str, Any] = {}

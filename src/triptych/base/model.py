@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..families import VAE, Family
+from ..prompt.runs import Said
 from .changes import Changes
 from .clip import Clip, clips_of
 from .conditioning import Conditioning
@@ -60,7 +61,7 @@ class Base:
     identity: str = ""  # the fingerprint when opened; computed if not given
     _clips: tuple[Clip, ...] = ()
     dtype: torch.dtype = field(init=False)  # of the denoiser's arithmetic, also while float32 masters are trained
-    encode: Callable[[Sequence[str]], Conditioning] = field(init=False)
+    encode: Callable[[Sequence[Said]], Conditioning] = field(init=False)
 
     def __post_init__(self) -> None:
         self.encode = self._encode
@@ -127,10 +128,10 @@ class Base:
 
     # --- text -------------------------------------------------------------------------------------------------------
 
-    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+    def _encode(self, prompts: Sequence[Said]) -> Conditioning:
         return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
-    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[str]]]) -> Conditioning:
+    def encode_for(self, asked: Sequence[tuple[Owner, Sequence[Said]]]) -> Conditioning:
         """Encode the prompts of all owners in one call of each text encoder. Each owner's prompts are encoded once.
 
         Returns:

@@ -169,7 +169,10 @@ class Ddpm(Process):
 
         known = {"timestep_spacing": "trailing", **options}
         scheduler = getattr(diffusers, kind).from_config(self.schedule.config, **known)
-        scheduler.set_timesteps(steps, device=device)
+        try:
+            scheduler.set_timesteps(steps, device=device)
+        except ValueError as error:  # LCM has fewer steps than the process
+            raise TriptychError(f"{kind.removesuffix('Scheduler')} does not take {steps} steps: {error}") from error
         return Sampler(scheduler)
 
     def _kept(self, times: Tensor) -> Tensor:
@@ -244,7 +247,9 @@ class Flow(Process):
                 scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), device=device)
             else:
                 scheduler.set_timesteps(steps, device=device)
-        elif kind in self.BY_FLAG and not options.get("use_karras_sigmas"):
+        elif kind in self.BY_FLAG and not any(
+            name.startswith("use_") for name in options
+        ):  # noise levels of another kind
             flow = {"use_flow_sigmas": True, "prediction_type": self.prediction, "flow_shift": self.shift}
             scheduler = getattr(diffusers, kind)(**config, **options, **flow)
             scheduler.set_timesteps(steps, device=device)

@@ -15,13 +15,31 @@ class Sampler:
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
+        self._begin = 0
         self._takes_generator = "generator" in inspect.signature(scheduler.step).parameters
 
     @property
     def times(self) -> Tensor:
         """The times at which the denoiser is called, in order [calls]."""
-        times: Tensor = self.scheduler.timesteps
+        times: Tensor = self.scheduler.timesteps[self._begin :]
         return times
+
+    def begin_at(self, step: int) -> None:
+        """Leave out the first steps, for sampling that begins with a picture."""
+        self._begin = step * int(getattr(self.scheduler, "order", 1))
+        if step and hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(self._begin)
+
+    def noised(self, clean: Tensor, noise: Tensor, call: int = 0) -> Tensor:
+        """Clean latents with the noise that those of a call have; after the last call without any."""
+        if call >= len(self.times):
+            return clean
+        add = getattr(self.scheduler, "scale_noise", None)
+        if add is not None:
+            noised: Tensor = add(clean, self.times[call : call + 1].expand(len(clean)), noise)
+        else:
+            noised = self.scheduler.add_noise(clean, noise, self.times[call : call + 1].expand(len(clean)))
+        return noised
 
     def first(self, noise: Tensor) -> Tensor:
         """The initial latents, from standard normal noise."""

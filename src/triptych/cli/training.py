@@ -47,7 +47,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config."""
-    from ..app.again import Before
+    from ..app.repeating import Before
     from ..app.session import Session
     from ..app.train import TrainRequest
     from ..app.watching import Watching

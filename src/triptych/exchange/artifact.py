@@ -85,6 +85,12 @@ class Part:
     strength: float = 1.0
     owner: Owner = None
 
+    @property
+    def changes_text(self) -> bool:
+        """Whether prompts are encoded otherwise with it."""
+        inside = any(name.startswith("text_encoder") for name in self.artifact.tensors)
+        return inside or self.artifact.kind.changes_text(self.artifact.settings)
+
 
 @contextmanager
 def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:

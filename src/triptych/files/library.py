@@ -19,15 +19,19 @@ from ..prompt.words import whole_word
 from .atomic import write_text
 from .tensorfile import TensorFile
 
-Kind = Literal["lora", "hypernet", "embedding", "checkpoint", "vae"]
+Kind = Literal["lora", "hypernet", "aesthetic", "embedding", "checkpoint", "vae"]
 
 PLACES: Mapping[Kind, tuple[str, ...]] = {
     "lora": ("models/Lora", "models/LyCORIS", "models/loras", "Lora", "loras"),
     "hypernet": ("models/hypernetworks", "hypernetworks"),
+    "aesthetic": (
+        "extensions/stable-diffusion-webui-aesthetic-gradients/aesthetic_embeddings",
+        "models/aesthetic_embeddings", "aesthetic_embeddings",
+    ),
     "embedding": ("embeddings", "models/embeddings"),
     "checkpoint": ("models/Stable-diffusion", "models/checkpoints", "checkpoints"),
     "vae": ("models/VAE", "models/vae", "vae"),
-}
+}  # fmt: skip
 COMFY: Mapping[str, Kind] = {
     "loras": "lora", "hypernetworks": "hypernet", "embeddings": "embedding", "checkpoints": "checkpoint", "vae": "vae",
 }  # fmt: skip  # the names of extra_model_paths.yaml
@@ -124,7 +128,7 @@ class Library:
         found = found or [path for path in mine if self._own_names.get(path) == name]
         if found:
             return found
-        what = {"hypernet": "hypernetwork", "lora": "LoRA"}.get(kind, kind)
+        what = {"hypernet": "hypernetwork", "lora": "LoRA", "aesthetic": "aesthetic embedding"}.get(kind, kind)
         raise TriptychError(f"the library {self.folder} has no {what} called {name!r}{did_you_mean(name, known)}")
 
     def words(self, prompt: str, holds_word: Callable[[Path], bool]) -> dict[str, list[Path]]:

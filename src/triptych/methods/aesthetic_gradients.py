@@ -21,11 +21,12 @@ from ..base import Base, Conditioning, Owner, Text
 from ..base.clip import Clip
 from ..data.examples import Examples
 from ..patching.patch import Learned, Tensors, check_fit
+from ..prompt.runs import Said
 from ..settings import setting
 from . import Depth, Method
 
 MEAN = "mean_image_feature"
-Encode = Callable[[Sequence[str]], Conditioning]
+Encode = Callable[[Sequence[Said]], Conditioning]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class AestheticGradients(Method[Settings]):
         aims = [F.normalize(patch.learned[name]) for name in shapes]
         personalised = _Personalised(base, encode, clips, aims, settings)
 
-        def patched(prompts: Sequence[str]) -> Conditioning:
+        def patched(prompts: Sequence[Said]) -> Conditioning:
             plain = encode(prompts)
             own = {i for i in base.rows.of(owner, len(prompts)) if prompts[i] and patch.strength}
             rows = [
@@ -110,7 +111,7 @@ class _Personalised:
         self.base, self.encode, self.clips, self.aims, self.settings = base, encode, clips, aims, settings
         self.kept: dict[bytes, Conditioning] = {}
 
-    def __call__(self, prompt: str, row: int) -> Conditioning:
+    def __call__(self, prompt: Said, row: int) -> Conditioning:
         """The conditioning of the prompt, which is row `row` of the current call."""
         with self.base.rows.only(row):
             with torch.no_grad():  # the key covers learned words and LoRAs of the text encoder, which may change
@@ -119,7 +120,7 @@ class _Personalised:
                 self.kept[key] = self._personalise(prompt)
         return self.kept[key]
 
-    def _personalise(self, prompt: str) -> Conditioning:
+    def _personalise(self, prompt: Said) -> Conditioning:
         """Minimise -cos(projected text, mean image) over all weights of a float32 copy of each text encoder."""
         originals = [text.encoder for text in self.base.texts]
         dtype = originals[0].dtype
@@ -134,7 +135,7 @@ class _Personalised:
             for text, original in zip(self.base.texts, originals, strict=True):
                 text.encoder = original
 
-    def _optimise(self, text: Text, prompt: str, clip: Clip, aim: Tensor) -> None:
+    def _optimise(self, text: Text, prompt: Said, clip: Clip, aim: Tensor) -> None:
         optimizer = torch.optim.Adam(text.encoder.parameters(), lr=self.settings.lr)
         for _ in range(self.settings.steps):
             loss = -F.cosine_similarity(clip.project(text.encode([prompt]).end), aim).mean()

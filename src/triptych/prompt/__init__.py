@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from .chunking import chunks
     from .conjunctions import Conjunction, read_conjunction
     from .grammar import Remark
+    from .runs import Weighted
     from .schedules import Schedule, read_schedule
     from .weights import Emphasis, escape, read_emphasis, write
 
 _HOME = {
     "chunks": "chunking", "Conjunction": "conjunctions", "read_conjunction": "conjunctions", "Remark": "grammar",
+    "Weighted": "runs",
     "Schedule": "schedules", "read_schedule": "schedules",
     "Emphasis": "weights", "escape": "weights", "read_emphasis": "weights", "write": "weights",
 }  # fmt: skip  # imported when first asked for, since lark is
 
 __all__ = [
-    "Conjunction", "Emphasis", "Remark", "Schedule", "chunks", "conjunction", "emphasis", "escape",
+    "Conjunction", "Emphasis", "Remark", "Schedule", "Weighted", "chunks", "conjunction", "emphasis", "escape",
     "read_conjunction", "read_emphasis", "read_schedule", "schedule", "write",
 ]  # fmt: skip
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
-from .weights import BREAK, Run
+from .runs import BREAK, Run
 
 ROOM = 75  # tokens of a chunk, without the start and end tokens
 BACKTRACK = 20  # a comma among so many last tokens ends a chunk
@@ -28,22 +29,43 @@ def chunks(
         backtrack: 0: commas make no difference.
     """
     done: list[list[Run]] = []
-    chunk: list[tuple[str, float, int]] = []
-    for text, weight in runs:
-        if (text, weight) == BREAK:
-            done.append(_joined(chunk))
-            chunk = []
-            continue
-        for piece, tokens in _pieces(text, count, room):
-            if chunk and sum(size for *_, size in chunk) + tokens > room:
-                end = len(chunk) if piece.strip() == "," else _end(chunk, backtrack)
-                done.append(_joined(chunk[:end]))
-                chunk = chunk[end:]
-                if sum(size for *_, size in chunk) + tokens > room:  # the tail and a long word
-                    done.append(_joined(chunk))
-                    chunk = []
-            chunk.append((piece, weight, tokens))
-    return [*done, _joined(chunk)]
+    for part in parts(runs):
+        pieces = [(piece, weight, size) for text, weight in part for piece, size in _pieces(text, count, room)]
+        commas = [piece.strip() == "," for piece, _, _ in pieces]
+        begins = divided([size for *_, size in pieces], commas, room, backtrack)
+        done += [_joined(pieces[begin:end]) for begin, end in pairwise([*begins, len(pieces)])]
+    return done
+
+
+def parts(runs: Iterable[Run]) -> list[list[Run]]:
+    """What BREAK divides: at least one part, which may be empty."""
+    found: list[list[Run]] = [[]]
+    for run in runs:
+        if run == BREAK:
+            found.append([])
+        else:
+            found[-1].append(run)
+    return found
+
+
+def divided(sizes: Sequence[int], commas: Sequence[bool], room: int, backtrack: int = BACKTRACK) -> list[int]:
+    """Where chunks begin among pieces of these sizes; the first begins at 0.
+
+    Args:
+        sizes: tokens of each piece, at most `room`.
+        commas: whether the piece is a comma.
+        room, backtrack: as of `chunks`.
+    """
+    begins, used = [0], 0
+    for place, size in enumerate(sizes):
+        if used + size > room:
+            begins.append(place if commas[place] else _end(sizes, commas, begins[-1], place, backtrack))
+            used = sum(sizes[begins[-1] : place])
+        if used + size > room:  # the tail and a long word
+            begins.append(place)
+            used = 0
+        used += size
+    return begins
 
 
 def _pieces(text: str, count: Callable[[str], int], room: int) -> Iterator[tuple[str, int]]:
@@ -58,19 +80,19 @@ def _pieces(text: str, count: Callable[[str], int], room: int) -> Iterator[tuple
             yield piece, tokens
 
 
-def _end(chunk: list[tuple[str, float, int]], backtrack: int) -> int:
-    """Where a full chunk ends: after a comma near its end, or at its end."""
+def _end(sizes: Sequence[int], commas: Sequence[bool], begin: int, place: int, backtrack: int) -> int:
+    """Where the chunk from `begin` to `place`, which is full, ends: after a comma near its end, or at its end."""
     tail = 0
-    for place in range(len(chunk) - 1, -1, -1):
-        tail += chunk[place][2]
+    for last in range(place - 1, begin - 1, -1):
+        tail += sizes[last]
         if tail > backtrack:
             break
-        if chunk[place][0].strip() == ",":
-            return place + 1
-    return len(chunk)
+        if commas[last]:
+            return last + 1
+    return place
 
 
-def _joined(chunk: list[tuple[str, float, int]]) -> list[Run]:
+def _joined(chunk: Sequence[tuple[str, float, int]]) -> list[Run]:
     """Neighbours of one weight as one run."""
     runs: list[Run] = []
     for text, weight, _ in chunk:

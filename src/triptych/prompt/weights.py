@@ -10,6 +10,7 @@ from decimal import Decimal
 from lark import Token, Tree
 
 from .grammar import CLOSES, DEPTH, MOST, ROUND, SQUARE, Remark, Remarks, as_number, check_mode, is_ratio, signs, tree
+from .runs import BREAK, Run
 
 RULES = """
     start: _part*
@@ -19,11 +20,8 @@ RULES = """
 """
 MORE, LESS = 1.1, 0.9  # of a round bracket and of compel's "+"; of compel's "-"
 FACTORS = {ROUND: MORE, SQUARE: 1 / MORE}
-BREAK = ("BREAK", -1.0)  # the run that begins a new chunk
 NO_NUMBER = re.compile(r":\s*[+-]?[.\d]+\s*")
 SPECIAL = re.compile(r"[\\()\[\]|:]|\b(?=(?:AND|BREAK)\b)")
-
-Run = tuple[str, float]
 
 
 @dataclass(frozen=True)

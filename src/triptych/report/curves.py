@@ -30,11 +30,9 @@ class Curve:
 def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
     """One plot per method, all on the same loss axis. A method without a logged loss has none."""
     runs = {name: [trial for trial in reading.trials if trial.method == name] for name in methods}
-    smoothed = {
-        name: [smooth(trial.losses) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()
-    }
+    means = {name: [smooth(trial.losses) for trial in trials if len(trial.losses) > 1] for name, trials in runs.items()}
     fixed = {name: [trial.fixed for trial in trials if len(trial.fixed) > 1] for name, trials in runs.items()}
-    lines_of = {name: [*smoothed[name], *fixed[name]] for name in runs}
+    lines_of = {name: [*means[name], *fixed[name]] for name in runs}
     losses = [loss for lines in lines_of.values() for line in lines for _, loss in line]
     if not losses:
         return []
@@ -45,9 +43,9 @@ def curves(reading: Reading, methods: Sequence[str]) -> list[Curve]:
         if not lines:
             continue
         steps = max(trials[0].steps, *(step for line in lines for step, _ in line))
-        words = f"{title(name)} over {steps:,} steps" + _change("training loss", smoothed[name])
+        words = f"{title(name)} over {steps:,} steps" + _change("training loss", means[name])
         words += _change("loss on the fixed batch", fixed[name])
-        plot = Markup(plots.curve(smoothed[name], fixed[name], slot(name), steps, low, high, words))
+        plot = Markup(plots.curve(means[name], fixed[name], slot(name), steps, low, high, words))
         found.append(Curve(name, plot, _summary(trials)))
     return found
 

@@ -18,7 +18,8 @@ from ..data.examples import Example, Examples, Source
 from ..files.atomic import cache_folder
 from ..files.streaming import write_safetensors
 from ..files.tensorfile import TensorFile
-from .generate import Request, sample
+from .generate import sample
+from .request import Request
 
 
 def prior_source(

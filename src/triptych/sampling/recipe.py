@@ -5,24 +5,22 @@ Files are identified by name and hash. A picture contains no path of the user's 
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .. import __version__
 from ..base import Base, Drawing
-from ..files.atomic import write_bytes
+from ..errors import TriptychError
 from ..files.hashes import known_hashes
 from ..shell import writable
+from .controls import Controls
 from .samplers import SAMPLERS, sampler_named
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 TAGS = {"lora": "lora", "hypernetwork": "hypernet"}  # method -> tag in A1111's prompts
+FILLED = {"original": "original", "blur": "fill", "noise": "latent noise", "nothing": "latent nothing"}  # A1111's names
 CIVITAI = {"lora": "lora", "textual-inversion": "embed", "hypernetwork": "hypernet"}  # method -> prefix in "Hashes"
 
 
@@ -55,6 +53,8 @@ class Used:
     """A file that a picture uses: its method, and its strength on the text encoders and on the denoiser.
 
     `called`: whether the prompt calls it by a tag or by its word. Otherwise it was attached to all pictures.
+    `blocks`: the weights of its blocks, and `course`: how its strength goes over the steps, as they were written.
+    `attached`: it was given beside the prompt.
     """
 
     file: ModelFile
@@ -62,13 +62,18 @@ class Used:
     text: float = 1.0
     denoiser: float = 1.0
     called: bool = True
+    blocks: str = ""
+    course: str = ""
+    attached: bool = False
 
     @classmethod
     def of(
-        cls, path: Path, method: str, text: float | None = None, denoiser: float | None = None, called: bool = True
-    ) -> Used:
+        cls, path: Path, method: str, text: float | None = None, denoiser: float | None = None, called: bool = True,
+        blocks: str = "", course: str = "", attached: bool = False,
+    ) -> Used:  # fmt: skip
         text = 1.0 if text is None else text
-        return cls(ModelFile.of(path), method, text, text if denoiser is None else denoiser, called)
+        denoiser = text if denoiser is None else denoiser
+        return cls(ModelFile.of(path), method, text, denoiser, called, blocks, course, attached)
 
     @classmethod
     def named(cls, name: str, strength: float = 1.0) -> Used:
@@ -93,23 +98,49 @@ class Recipe:
     drawing: Drawing
     base: str
     base_fingerprint: str
-    size: int
+    size: tuple[int, int]  # width and height in pixels
     precision: str
     uses: Sequence[Used] = field(default_factory=list)
     model: ModelFile = field(default_factory=ModelFile)  # of the base, if it is one file
     vae: ModelFile = field(default_factory=ModelFile)  # if it is not the base's own
+    controls: Controls = field(default_factory=Controls)
+    variation: int | None = None  # the seed of the noise that is mixed in
+    start: ModelFile = field(default_factory=ModelFile)  # the picture that it begins with
+    mask: ModelFile = field(default_factory=ModelFile)
 
     @classmethod
     def of(
         cls, base: Base, prompt: str, seed: int, uses: Iterable[Used] = (), drawing: Drawing | None = None,
-        model: ModelFile | None = None, vae: ModelFile | None = None,
+        model: ModelFile | None = None, vae: ModelFile | None = None, controls: Controls | None = None,
+        variations: Sequence[int] = (), start: ModelFile | None = None, mask: ModelFile | None = None,
     ) -> Recipe:  # fmt: skip
         drawing, precision = drawing or base.description.drawing, str(base.dtype).removeprefix("torch.")
+        width, height = (controls or Controls()).size(base)
+        controls = replace(controls or Controls(), width=width, height=height)
         name = Path(base.name).name if Path(base.name).exists() else base.name
         return cls(
-            prompt, seed, drawing, name, base.identity, base.resolution, precision, list(uses),
-            model or ModelFile(), vae or ModelFile(),
+            prompt, seed, drawing, name, base.identity, (width, height), precision, list(uses),
+            model or ModelFile(), vae or ModelFile(), controls, next(iter(variations), None), start or ModelFile(),
+            mask or ModelFile(),
         )  # fmt: skip
+
+    @classmethod
+    def read(cls, text: str) -> Recipe:
+        """The recipe from its JSON.
+
+        Raises:
+            TriptychError: it is none, or of another version of triptych.
+        """
+        try:
+            told: dict[str, Any] = json.loads(text)
+            uses = [Used(**{**use, "file": ModelFile(**use["file"])}) for use in told["uses"]]
+            parts = {"model": ModelFile(**told["model"]), "vae": ModelFile(**told["vae"])}
+            parts |= {"start": ModelFile(**told["start"]), "mask": ModelFile(**told["mask"])}
+            known = {"drawing": Drawing(**told["drawing"]), "controls": Controls(**told["controls"])}
+            width, height = told["size"]
+            return cls(**{**told, **parts, **known, "uses": uses, "size": (width, height)})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TriptychError(f"the recipe in the picture is of another version of triptych: {error!r}") from error
 
     def infotext(self) -> str:
         """A1111's "parameters" text: the prompt, the negative prompt, and a line of settings."""
@@ -117,9 +148,9 @@ class Recipe:
         prompt = " ".join([self.prompt, *(use.tag for use in self.uses if use.tag)])
         settings = {
             "Steps": drawing.steps, "Sampler": sampler.a1111, "Schedule type": sampler.schedule,
-            "CFG scale": drawing.guidance, "Seed": self.seed, "Size": f"{self.size}x{self.size}",
+            "CFG scale": drawing.guidance, "Seed": self.seed, "Size": "x".join(map(str, self.size)),
             "Model hash": self.model.sha256[:10], "Model": self.model.stem or Path(self.base).name,
-            "VAE hash": self.vae.sha256[:10], "VAE": self.vae.name,
+            "VAE hash": self.vae.sha256[:10], "VAE": self.vae.name, **self._controlled(),
             "Lora hashes": _pairs((use.file.stem, use.file.autov3 or use.file.sha256[:12]) for use in self._of("lora")),
             "TI hashes": _pairs((use.file.stem, use.file.sha256[:12]) for use in self._of("textual-inversion")),
             "Version": f"triptych {__version__}",
@@ -129,6 +160,35 @@ class Recipe:
         line += [f"Hashes: {json.dumps(hashes)}"] if hashes else []
         negative = [f"Negative prompt: {drawing.negative}"] if drawing.negative else []
         return writable("\n".join([prompt, *negative, ", ".join(line)]))
+
+    def _controlled(self) -> dict[str, object]:
+        """The controls that were used, under A1111's names where it has them."""
+        controls, width_height = self.controls, self.controls.seed_resize
+        varied = self.variation is not None and controls.variation_strength
+        return {
+            "Variation seed": self.variation if varied else "",
+            "Variation seed strength": controls.variation_strength if varied else "",
+            "Seed resize from": width_height.lower(),
+            "Clip skip": controls.clip_skip if controls.clip_skip > 1 else "",
+            "Emphasis": {"a1111": "", "no-norm": "No norm", "none": "None"}.get(controls.emphasis, controls.emphasis),
+            "Denoising strength": self._denoise(),
+            "Mask blur": controls.mask_blur if self.mask.name else "",
+            "Inpaint area": "Only masked" if self.mask.name and controls.only_masked else "",
+            "Masked area padding": controls.mask_padding if self.mask.name and controls.only_masked else "",
+            "Masked content": FILLED[controls.fill] if self.mask.name else "",
+            "Hires upscale": controls.hires or "", "Hires steps": self.drawing.steps if controls.hires else "",
+            "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
+            "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
+            "Original size": controls.original_size, "Crop": controls.crop,
+            "Late steps": controls.late_steps or "",
+            "Strength courses": ", ".join(f"{use.file.stem}: {use.course}" for use in self.uses if use.course),
+        }  # fmt: skip
+
+    def _denoise(self) -> float | str:
+        """A1111's denoising strength: of the picture that this one begins with, else of the second pass."""
+        if self.start.name:
+            return self.controls.denoise
+        return self.controls.hires_denoise if self.controls.hires else ""
 
     def _of(self, method: str) -> list[Used]:
         """The files of one method; embeddings only if a prompt contains their word."""
@@ -151,19 +211,3 @@ def _quoted(value: object) -> str:
     """A value as A1111 writes it: in quotation marks if it contains a separator."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
-
-
-def save_png(path: Path, picture: Image, recipe: Recipe) -> None:
-    """Write a picture with its recipe, atomically.
-
-    Raises:
-        TriptychError: the file cannot be written.
-    """
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text("parameters", recipe.infotext())
-    info.add_text("triptych", json.dumps(asdict(recipe)))
-    buffer = io.BytesIO()
-    picture.save(buffer, "png", pnginfo=info)
-    write_bytes(path, buffer.getvalue())

@@ -18,8 +18,10 @@ from ..files.atomic import replacing
 from ..methods import method_named
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
-from ..sampling.generate import Request, draw
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.generate import draw
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
+from ..sampling.request import Request
 from ..scores import BASE, RESEEDED, parts_of
 from .layout import key
 from .point import Point, Use
@@ -259,6 +261,6 @@ def _draw_alike(
             used = [Used.named(use.source, use.strength) for use in sheet.uses]
             recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
             if not (sheet.folder / _file(i)).is_file():
-                save_png(sheet.folder / _file(i), next(pictures)[0], recipe)
+                save_picture(sheet.folder / _file(i), next(pictures)[0], recipe)
             records.append(PictureRecord(_file(i), prompt, seed, asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), seconds).write(sheet.folder)

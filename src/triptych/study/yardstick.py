@@ -10,8 +10,10 @@ from functools import cached_property
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..metrics import Drawn, metrics
-from ..sampling.generate import Request, draw
-from ..sampling.recipe import Recipe, Used, save_png
+from ..sampling.generate import draw
+from ..sampling.pictures import save_picture
+from ..sampling.recipe import Recipe, Used
+from ..sampling.request import Request
 from ..scores import BASE
 from ..verdict import MARGINS
 from ..verdict.evidence import BOTH, CEILING, PROMPT, SUBJECT, Evidence
@@ -62,7 +64,9 @@ class Yardstick:
         drawn = []
         for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
             path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"
-            save_png(path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)]))
+            save_picture(
+                path, picture, Recipe.of(base, fill(prompt, phrase), seed, uses=[Used.named(path.parent.name)])
+            )
             class_prompt = fill(prompt, concept.class_word)
             drawn.append(Drawn(name, 0, "concept", class_prompt, seed, path, path.relative_to(out).as_posix()))
         return drawn

@@ -1,0 +1,170 @@
+"""The pictures of docs/controls.md: `python -m recipes.controls` samples each control on the embedded base.
+
+A strip shows one control: pictures of one seed, each with what was set beneath it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from triptych.app.sample import generate
+from triptych.base import Base, open_base
+from triptych.sampling.controls import Controls
+from triptych.sampling.generate import draw
+from triptych.sampling.image_to_image import FILLS, Start
+from triptych.sampling.request import Request
+
+OUT = Path("docs/controls")
+TILE, GAP, LINE = 128, 6, 13  # pixels of a tile, between tiles, and of a line of text
+CAT = "a glossy cat on a green background"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture: what is written beneath it, its prompt, and what is set."""
+
+    label: str
+    prompt: str = CAT
+    seed: int = 3
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def over(label: str, values: Sequence[Any], name: str, **more: Any) -> list[Cell]:
+    """A cell for each value of one control."""
+    return [Cell(f"{label} {value}", controls={name: value}, **more) for value in values]
+
+
+STRIPS: Mapping[str, Sequence[Cell]] = {
+    "weights": [
+        Cell(text, text, 5)
+        for text in (
+            "a small cat on a green background", "a (small:1.8) cat on a green background",
+            "a (small:-1) cat on a green background", "a glossy cat", "a (glossy:0.3) cat",
+            "a (noto:0.2) (glossy:1.2) cat",
+        )
+    ],
+    "emphasis": [
+        Cell(f"{mode}, (small:2)", "a (small:2) cat on a green background", 5, {"emphasis": mode})
+        for mode in ("a1111", "no-norm", "comfy", "none")
+    ],
+    "schedules": [
+        Cell(text, text, 5)
+        for text in (
+            "a cat on a blue background", "a [cat:owl:0.7] on a blue background",
+            "a [cat:owl:0.4] on a blue background", "a [cat|owl] on a blue background", "a owl on a blue background",
+        )
+    ],
+    "and": [
+        Cell(text, text, 5)
+        for text in (
+            "a cat on a white background", "a cat on a white background AND a red background :0.5",
+            "a cat on a white background AND a red background",
+        )
+    ],
+    "variations": [
+        Cell(f"strength {share}", seed=3, controls={"variation_seed": 8, "variation_strength": share})
+        for share in (0.0, 0.1, 0.3, 0.6, 1.0)
+    ],
+    "sizes": [
+        Cell("64 x 64"), Cell("96 x 64", controls={"width": 96}), Cell("64 x 96", controls={"height": 96}),
+        Cell("96 x 64, noise of 64 x 64", controls={"width": 96, "seed_resize": "64x64"}),
+    ],
+    "samplers": [
+        Cell(name, settings={"sampler": name})
+        for name in ("dpm++", "dpm++-karras", "euler-a", "dpm++-sde", "dpm++-3m-sde", "unipc")
+    ],
+    "rescale": [
+        Cell(f"cfg {cfg}, rescale {share}", controls={"cfg_rescale": share}, settings={"guidance": cfg})
+        for cfg, share in ((3.0, 0.0), (12.0, 0.0), (12.0, 0.7))
+    ],
+    "pag": over("pag", (0.0, 12.0, 40.0), "pag"),
+    "freeu": over("freeu", ("", "1.4,1.6,0.9,0.2", "2,2,0.2,0.2"), "freeu"),
+    "clip-skip": over("clip skip", (1, 2, 3), "clip_skip"),
+    "hires": [
+        Cell("64 x 64"),
+        *(
+            Cell(f"x 2, {by}, denoise {share}", controls={"hires": 2.0, "hires_by": by, "hires_denoise": share})
+            for by, share in (("latent", 0.6), ("pixel", 0.3), ("pixel", 0.6))
+        ),
+    ],
+}  # fmt: skip
+
+
+def sampled(base: Base, cells: Sequence[Cell]) -> list[tuple[str, Image.Image]]:
+    found = []
+    for cell in cells:
+        (picture,) = generate(base, cell.prompt, (cell.seed,), controls=Controls(**cell.controls), **cell.settings)
+        found.append((cell.label, picture))
+    return found
+
+
+def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
+    """Image to image, and inpainting with a mask of the right half."""
+    (first,) = generate(base, CAT, (3,))
+    prompt, size = "a glossy owl on a green background", first.size
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rectangle((size[0] // 2, 0, *size), fill=255)
+
+    def made(start: Start, denoise: float) -> Image.Image:
+        request = Request(prompt, (4,), start=start)
+        return draw(base, [request], controls=Controls(denoise=denoise))[0][0]
+
+    plain = Start.of(first, size)
+    swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.1, 0.3, 0.5, 0.9)]
+    fills = [(f"fill {fill}", made(Start.of(first, size, mask, 2, fill), 0.8)) for fill in FILLS]
+    return {"denoise": swept, "inpainting": [("the picture", first), ("the mask", mask.convert("RGB")), *fills]}
+
+
+def strip(cells: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures side by side at one height, with a label beneath each."""
+    font = ImageFont.load_default(10)
+    sizes = [(picture.width * TILE // picture.height, TILE) for _, picture in cells]
+    tiles = [picture.resize(size, Image.Resampling.NEAREST) for (_, picture), size in zip(cells, sizes, strict=True)]
+    labels = [_folded(label, tile.width, font) for (label, _), tile in zip(cells, tiles, strict=True)]
+    height = TILE + GAP + LINE * max(map(len, labels))
+    whole = Image.new("RGB", (sum(tile.width + GAP for tile in tiles) - GAP, height), "white")
+    pen, x = ImageDraw.Draw(whole), 0
+    for tile, lines in zip(tiles, labels, strict=True):
+        whole.paste(tile, (x, 0))
+        for i, line in enumerate(lines):
+            pen.text((x, TILE + GAP // 2 + LINE * i), line, "black", font)
+        x += tile.width + GAP
+    return whole
+
+
+def _folded(text: str, width: int, font: Any) -> list[str]:
+    """A label in lines that are no longer than its picture."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT, help="the folder for the pictures")
+    parser.add_argument("--only", nargs="+", default=[], help="names of strips")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    base = open_base("demo")
+    strips = {name: sampled(base, cells) for name, cells in STRIPS.items() if not given.only or name in given.only}
+    if not given.only or {"denoise", "inpainting"} & set(given.only):
+        strips |= from_a_picture(base)
+    for name, cells in strips.items():
+        strip(cells).quantize(128).save(given.out / f"{name}.png", optimize=True)
+        print(given.out / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

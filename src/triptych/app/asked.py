@@ -1,0 +1,53 @@
+"""What is asked of `generate`, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..data.prompts import Line
+from ..sampling.controls import Controls
+
+RANDOM = -1  # stands for a random seed, as in A1111
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a picture was made with: the base's name and fingerprint, the SHA-256 of the files that its prompt calls."""
+
+    base: str = ""
+    fingerprint: str = ""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """A request for pictures: prompts, seeds, files to attach (`FILE` or `FILE:STRENGTH`), and settings.
+
+    Args:
+        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
+        count: pictures per prompt.
+        changes: settings that differ from the base's: steps, guidance, sampler, negative.
+        controls: what else can be set.
+        library: the folder with the files that prompts name.
+        form: of the files: "png", "jpeg" or "webp".
+        made: what the picture was made with that is made again.
+        start: a picture to begin with, and `mask`: white where it changes.
+        denoises: how much of it is sampled anew, a picture for each; empty: as `controls` say.
+        notes: one sentence for each part of the user's input that is already known not to be used.
+    """
+
+    prompts: Sequence[Line]
+    seed: int = 0
+    count: int = 1
+    uses: Sequence[str] = ()
+    changes: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    controls: Controls = field(default_factory=Controls)
+    library: Path | None = None
+    notes: Sequence[str] = ()
+    form: str = "png"
+    made: Made = field(default_factory=Made)
+    start: Path | None = None
+    mask: Path | None = None
+    denoises: Sequence[float] = ()

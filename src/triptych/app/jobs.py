@@ -1,0 +1,143 @@
+"""Turns prompts with their options into jobs for sampling, and says what of them is not used."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..base import Base, Drawing
+from ..data.notes import total
+from ..data.pictures import read_picture
+from ..data.prompts import Line
+from ..errors import TriptychError, shown
+from ..sampling.controls import Controls
+from ..sampling.generate import settings_for
+from ..sampling.image_to_image import Start
+from ..sampling.prompts import Markup, Read
+from ..sampling.request import Guide, Request
+from ..study.progress import Progress
+from .asked import RANDOM, SampleRequest
+from .calling import Prompt
+
+OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
+SIDES = ("width", "height")  # the same, of its controls
+SEEDS = 1 << 32  # the number of random seeds
+
+
+class Notes:
+    """Shows notes on input that is not used as given, each sentence once, and counts them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.said: set[str] = set()
+
+    def __call__(self, sentence: str) -> None:
+        if sentence not in self.said:
+            self.said.add(sentence)
+            self.progress.note(sentence)
+
+    def once(self, sentence: str) -> None:
+        """Show a sentence on what was chosen, which is not counted."""
+        self.progress.note(sentence)
+
+    def count(self) -> None:
+        if sentence := total(len(self.said)):
+            self.progress.note(sentence)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The pictures of one prompt."""
+
+    line: Line
+    prompt: Prompt
+    drawing: Drawing
+    seeds: tuple[int, ...]
+    guides: tuple[Guide, ...]
+    negative: Guide
+    controls: Controls
+    start: Start | None = None
+
+    @property
+    def request(self) -> Request:
+        """The pictures of one prompt. With a variation, its seed counts on, and the picture's seed stays."""
+        seeds, variations = self.seeds, tuple[int, ...]()
+        if self.controls.variation_strength:
+            variations = tuple(self.controls.variation_seed + i for i in range(len(seeds)))
+            seeds = (seeds[0],) * len(seeds)
+        return Request(self.guides, seeds, self.prompt.owner, self.negative.prompt, variations, self.start)
+
+    @property
+    def alike(self) -> tuple[Drawing, Controls]:
+        """Jobs for which this is equal are sampled in one batch."""
+        return replace(self.drawing, negative=""), self.controls
+
+
+def jobs_of(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> list[Job]:
+    """The jobs of a line: one, or one for each share of a picture that is sampled anew.
+
+    Raises:
+        TriptychError: an option is out of range, or the picture to begin with cannot be read.
+    """
+    return _begun(request, _job(base, request, line, prompt, note), base)
+
+
+def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> Job:
+    """The job of a line. Its own options override those of the request.
+
+    Raises:
+        TriptychError: an option is out of range.
+    """
+    own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
+    changes = {**request.changes, **own, "negative": prompt.negative}
+    try:
+        drawing = settings_for(base, **changes)
+        controls = replace(request.controls, **{name: getattr(line, name) for name in SIDES if name in line.options})
+        for sentence in controls.notes(base):
+            note(sentence)
+    except TriptychError as error:
+        where = f"{line.where}: " if line.where and line.options else ""
+        raise TriptychError(f"{where}{error}", *error.remedies) from None
+    seed = request.seed if line.seed is None else line.seed
+    if seed == RANDOM:
+        seed = secrets.randbelow(SEEDS)
+        note.once(f"{line.where or 'the picture'} has the random seed {seed}")
+    if seed < 0:
+        where = f"{line.where}: " if line.where else ""
+        raise TriptychError(f"{where}a seed is a whole number from 0 on, or -1 for a random one, not {seed}")
+    markup = Markup(request.controls.emphasis, request.controls.late_steps)
+    read, negative = markup.prompt(prompt.text, drawing.steps), markup.negative(prompt.negative, drawing.steps)
+    for said, text in ((read, line.prompt), (negative, prompt.negative)):
+        _note_remarks(base, said, text, note)
+    seeds = tuple(range(seed, seed + request.count))
+    return Job(line, prompt, drawing, seeds, read.guides, negative.guides[0], controls)
+
+
+def _begun(request: SampleRequest, job: Job, base: Base) -> list[Job]:
+    """The job, for each share of a picture that is sampled anew, if it begins with one.
+
+    Raises:
+        TriptychError: the picture or its mask cannot be read, or they are of different sizes.
+    """
+    if request.start is None:
+        return [job]
+    controls = job.controls
+    mask = read_picture(request.mask) if request.mask else None
+    start = Start.of(
+        read_picture(request.start), controls.size(base), mask, controls.mask_blur, controls.fill,
+        controls.mask_padding if controls.only_masked else None,
+    )  # fmt: skip
+    denoises = request.denoises or (controls.denoise,)
+    return [replace(job, controls=replace(controls, denoise=denoise), start=start) for denoise in denoises]
+
+
+def _note_remarks(base: Base, read: Read, text: str, note: Notes) -> None:
+    """Note what of a prompt's markup is not read as it may have been meant, with its position in the whole prompt.
+
+    Tags of files were taken out before, so a position can only be further on.
+    """
+    for remark in read.remarks:
+        note(str(replace(remark, position=max(text.find(remark.piece, remark.position), remark.position))))
+    if not base.texts[0].reads_weights and any(guide.has_weights for guide in read.guides):
+        note(f"the weights in {shown(text)!r} are not used: the text encoder of {base.family.title} reads none")

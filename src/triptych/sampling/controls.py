@@ -1,0 +1,159 @@
+"""What can be set of a picture besides its prompt, its seed, and the sampler with its steps and guidance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..base import Base, Framing
+from ..errors import TriptychError, did_you_mean, shown
+from ..settings import setting
+from .image_to_image import FILLS
+from .prompts import EMPHASIS
+
+MOST = {"variation_strength": 1, "cfg_rescale": 1, "pag": 100, "denoise": 1, "hires_denoise": 1, "hires": 8}
+LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of pictures that are sampled alike. Sizes are in pixels, width before height.
+
+    Raises:
+        TriptychError: a value is out of range.
+    """
+
+    emphasis: str = setting("a1111", "how weights in prompts are written and applied", choices=EMPHASIS)
+    late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
+    width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
+    crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
+    variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
+    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0)
+    seed_resize: str = setting("", "WxH, at which the noise is drawn, so that another size looks alike")
+    clip_skip: int = setting(1, "the layer of the text encoder that is read, from the last, as in A1111", least=1)
+    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
+    freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
+    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
+    denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
+    mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
+    fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
+    only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
+    mask_padding: int = setting(32, "pixels around the masked part, if it is sampled alone", least=0)
+    hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
+    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
+    hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise TriptychError(f"{_words(name)} is a number from 0 to {most}, not {getattr(self, name)}")
+        for field in fields(self):
+            choices, least = field.metadata.get("choices"), field.metadata.get("least")
+            value = getattr(self, field.name)
+            if choices and value not in choices:
+                raise TriptychError(f"there is no {_words(field.name)} {value!r}{did_you_mean(value, choices)}")
+            if least is not None and value < least:
+                raise TriptychError(f"{_words(field.name)} must be at least {least}, not {value}")
+        for name in ("original_size", "seed_resize"):
+            if getattr(self, name):
+                size_of(getattr(self, name), _words(name))
+        if self.crop:
+            pair_of(self.crop, ",", "crop", "0,64")
+        if self.freeu:
+            self.freeu_scales  # noqa: B018  # raises where it is none
+
+    @property
+    def freeu_scales(self) -> tuple[float, ...]:
+        """b1, b2, s1, s2 of FreeU (arXiv:2309.11497)."""
+        try:
+            scales = tuple(float(part) for part in self.freeu.split(","))
+        except ValueError:
+            scales = ()
+        if len(scales) != 4 or not all(0 <= scale <= 10 for scale in scales):
+            raise TriptychError(f"freeu is four numbers from 0 to 10, such as 1.5,1.6,0.9,0.2, not {shown(self.freeu)}")
+        return scales
+
+    def size(self, base: Base) -> tuple[int, int]:
+        """Width and height of the picture.
+
+        Raises:
+            TriptychError: a side is no multiple of what the base needs.
+        """
+        step = base.pixels * base.denoiser.multiple
+        size = (self.width or base.resolution, self.height or base.resolution)
+        for name, side in zip(("width", "height"), size, strict=True):
+            if side % step:
+                near = max(step, step * round(side / step))
+                raise TriptychError(
+                    f"the {name} of a picture is a multiple of {step} on this base, such as {near}, not {side}"
+                )
+        return size
+
+    def latent_shape(self, base: Base) -> tuple[int, int, int]:
+        """(channels, height, width) of the picture's latents."""
+        width, height = self.size(base)
+        return base.latent_shape[0], height // base.pixels, width // base.pixels
+
+    def hires_shape(self, base: Base) -> tuple[int, int]:
+        """(height, width) of the latents of the second pass: the nearest that the base can have."""
+        return tuple(
+            max(1, round(side * self.hires / base.denoiser.multiple)) * base.denoiser.multiple
+            for side in self.latent_shape(base)[1:]
+        )  # type: ignore[return-value]
+
+    def resized_shape(self, base: Base) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the noise that `seed_resize` asks for."""
+        if not self.seed_resize:
+            return None
+        width, height = size_of(self.seed_resize, "seed resize")
+        return base.latent_shape[0], max(height // base.pixels, 1), max(width // base.pixels, 1)
+
+    def framing(self, base: Base) -> Framing | None:
+        """What SDXL's denoiser is told of the picture's size and crop; None where it is whole."""
+        if not self.original_size and not self.crop:
+            return None
+        width, height = size_of(self.original_size, "original size") if self.original_size else self.size(base)
+        left, top = pair_of(self.crop, ",", "crop", "0,64") if self.crop else (0, 0)
+        return Framing(height, width, top, left)
+
+    def notes(self, base: Base) -> list[str]:
+        """One sentence for each control that this base does not use, or is not made for."""
+        found = []
+        width, height = self.size(base)
+        long, short = max(width, height), min(width, height)
+        if long > LARGE * base.resolution or short < SMALL * base.resolution:
+            found.append(
+                f"{width} x {height} is far from the {base.resolution} x {base.resolution} that this base was made "
+                "for: large pictures show things twice, small ones are coarse"
+            )
+        if (self.original_size or self.crop) and not base.family.pooled:
+            found.append(f"original size and crop are not used: {base.family.title} does not read them")
+        if self.clip_skip > 1 and not all(text.skips for text in base.texts):
+            found.append(f"clip skip {self.clip_skip} is not used: {base.family.title} always reads the same layer")
+        return found
+
+
+def size_of(text: str, what: str) -> tuple[int, int]:
+    """Width and height from "WxH".
+
+    Raises:
+        TriptychError: it is of another form.
+    """
+    return pair_of(text.lower(), "x", what, "512x768", least=1)
+
+
+def pair_of(text: str, sign: str, what: str, example: str, least: int = 0) -> tuple[int, int]:
+    """Two whole numbers.
+
+    Raises:
+        TriptychError: it is of another form.
+    """
+    parts = [part.strip() for part in text.split(sign)]
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= least for part in parts):
+        raise TriptychError(f"{what} is given as {example}, not {shown(text)!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,81 @@
+"""What is asked of a picture: the prompts that guide it, their schedules, its seed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..base import Owner
+from ..prompt.runs import Said, Weighted
+from .image_to_image import Start
+
+Prompt = Said | Callable[[int, int], Said]  # one for all calls of the denoiser, or a function of call and calls
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A prompt that changes while a picture is sampled.
+
+    Attributes:
+        entries: pairs of the last step, counted from 1, and the prompt up to it. The last one's is the last step.
+    """
+
+    entries: tuple[tuple[int, Said], ...]
+
+    def __call__(self, call: int, calls: int) -> Said:
+        """The prompt of a call of the denoiser, from 0. A sampler of second order calls it twice a step."""
+        step = 1 + call * self.entries[-1][0] // calls
+        return self.entries[min(bisect_left([last for last, _ in self.entries], step), len(self.entries) - 1)][1]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """One of the prompts that guide a picture together, with its weight (arXiv:2206.01714, equation 11)."""
+
+    prompt: Prompt
+    weight: float = 1.0
+
+    def at(self, call: int, calls: int) -> Said:
+        return said_at(self.prompt, call, calls)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether any of its words has a weight."""
+        said = [said for _, said in self.prompt.entries] if isinstance(self.prompt, Schedule) else [self.prompt]
+        return any(weight != 1 for one in said if isinstance(one, Weighted) for _, weight in one.runs)
+
+
+def said_at(prompt: Prompt, call: int, calls: int) -> Said:
+    """What a prompt says in a call of the denoiser."""
+    return prompt(call, calls) if callable(prompt) else prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt and the seeds of its pictures, for one owner.
+
+    Attributes:
+        prompt: of the whole picture; or several that guide it together.
+        start: the picture that its pictures begin with; None: noise alone.
+        variations: for each picture the seed of the noise that is mixed in; empty for none.
+    """
+
+    prompt: Prompt | tuple[Guide, ...]
+    seeds: tuple[int, ...]
+    owner: Owner = None
+    negative: Prompt = ""
+    variations: tuple[int, ...] = ()
+    start: Start | None = None
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """The prompts that guide a picture, at least one."""
+        return self.prompt if isinstance(self.prompt, tuple) else (Guide(self.prompt),)
+
+    @property
+    def singles(self) -> list[Request]:
+        """A request for each picture."""
+        return [
+            replace(self, seeds=(seed,), variations=self.variations[i : i + 1]) for i, seed in enumerate(self.seeds)
+        ]

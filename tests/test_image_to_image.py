@@ -1,0 +1,140 @@
+"""Pictures that begin with a picture: all of it, what a mask shows, or a second pass that makes it larger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from tests.plain import first_fast
+from tests.worlds import call, pictures, typed
+from triptych.base import Base, tiny_base
+from triptych.errors import TriptychError
+from triptych.sampling.controls import Controls
+from triptych.sampling.generate import draw, sample, settings_for
+from triptych.sampling.image_to_image import FILLS, Start
+from triptych.sampling.request import Request
+from triptych.sampling.samplers import SAMPLERS
+
+SIZE = (16, 16)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    return pictures(1)[0]
+
+
+def half() -> Image.Image:
+    """A mask of the right half."""
+    mask = Image.new("L", SIZE)
+    ImageDraw.Draw(mask).rectangle((8, 0, 15, 15), fill=255)
+    return mask
+
+
+def drawn(base: Base, start: Start | None, sampler: str = "dpm++", steps: int = 8, **controls: object) -> Tensor:
+    drawing = settings_for(base, steps=steps, sampler=sampler, guidance=1.5)
+    return sample(base, [Request("a dog", (1,), start=start)], drawing, Controls(**controls))[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sampler", first_fast([name for name in SAMPLERS if "-karras" not in name], 3))
+def test_the_distance_rises_with_denoise(base: Base, picture: Image.Image, sampler: str) -> None:
+    start, clean = Start.of(picture, SIZE), base.latents([picture])[0]
+    far = [float((drawn(base, start, sampler, denoise=share) - clean).norm()) for share in (0.0, 0.25, 0.5, 1.0)]
+    assert far[0] == 0
+    assert far == sorted(far)
+    assert torch.equal(drawn(base, start, sampler, denoise=0.5), drawn(base, start, sampler, denoise=0.5))
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_what_the_mask_does_not_show_is_kept(base: Base, picture: Image.Image, fill: str) -> None:
+    start = Start.of(picture, SIZE, half(), blur=0, fill=fill)
+    latents, clean = drawn(base, start, denoise=0.75), base.latents([start.picture])[0]
+    assert torch.equal(latents[:, :, :4], clean[:, :, :4])
+    assert not torch.allclose(latents[:, :, 4:], clean[:, :, 4:], atol=1e-3)
+    ((made,),) = draw(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
+    old, new = np.asarray(picture), np.asarray(made)
+    assert np.array_equal(new[:, :8], old[:, :8])
+    assert (new[:, 8:] != old[:, 8:]).any()
+
+
+def test_fills_differ(base: Base, picture: Image.Image) -> None:
+    found = [drawn(base, Start.of(picture, SIZE, half(), 0, fill), denoise=0.75) for fill in FILLS]
+    assert all(not torch.equal(one, other) for i, one in enumerate(found) for other in found[:i])
+
+
+def test_blurred_surroundings_hold_nothing_of_what_is_masked() -> None:
+    picture = Image.new("RGB", (64, 64), (200, 0, 0))
+    ImageDraw.Draw(picture).rectangle((20, 20, 43, 43), fill=(0, 0, 255))
+    mask = Image.new("L", (64, 64))
+    ImageDraw.Draw(mask).rectangle((20, 20, 43, 43), fill=255)
+    filled = np.asarray(Start.of(picture, (64, 64), mask, 0, "blur").picture).astype(int)
+    assert np.abs(filled - (200, 0, 0)).max() <= 12
+
+
+def test_only_masked_samples_a_box_at_the_whole_size(base: Base) -> None:
+    large = pictures(1, size=64)[0]
+    mask = Image.new("L", (64, 64))
+    ImageDraw.Draw(mask).rectangle((40, 40, 50, 47), fill=255)
+    start = Start.of(large, SIZE, mask, blur=0, padding=4)
+    assert start.box == (36, 34, 55, 53) or (start.box[2] - start.box[0] == start.box[3] - start.box[1])
+    assert start.box[0] <= 36 and start.box[2] >= 55 and start.box[3] <= 64
+    ((made,),) = draw(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
+    assert made.size == (64, 64)
+    old, new = np.asarray(large).astype(int), np.asarray(made).astype(int)
+    changed = (old != new).any(-1)
+    assert changed[40:48, 40:51].any()
+    changed[36:52, 36:55] = False
+    assert not changed.any()
+
+
+def test_masks_that_are_none(picture: Image.Image) -> None:
+    with pytest.raises(TriptychError, match="the mask is 8 x 8 pixels, and the picture 16 x 16"):
+        Start.of(picture, SIZE, Image.new("L", (8, 8), 255))
+    with pytest.raises(TriptychError, match="the mask is black"):
+        Start.of(picture, SIZE, Image.new("L", SIZE))
+
+
+@pytest.mark.parametrize("by", ["latent", "pixel"])
+def test_a_second_pass_makes_it_larger(base: Base, by: str) -> None:
+    first = drawn(base, None)
+    larger = drawn(base, None, hires=2.0, hires_by=by, hires_denoise=0.5)
+    assert larger.shape == (4, 16, 16)
+    kept = drawn(base, None, hires=2.0, hires_by=by, hires_denoise=0.0)
+    assert not torch.equal(larger, kept)
+    if by == "pixel":  # the tiny base's autoencoder is random, so that it does not give back what it got
+        return
+    small = torch.nn.functional.interpolate(kept[None], (8, 8), mode="area")[0]
+    assert torch.corrcoef(torch.stack([small.flatten(), first.flatten()]))[0, 1] > 0.5
+
+
+def test_a_picture_on_a_flow() -> None:
+    base = tiny_base(kind="zimage")
+    (picture,) = pictures(1)
+    clean = base.latents([picture])[0]
+    drawing = settings_for(base, steps=8, sampler="euler", guidance=1.0)
+    start = Start.of(picture, SIZE)
+    found = [
+        sample(base, [Request("a dog", (1,), start=start)], drawing, Controls(denoise=share))[0]
+        for share in (0.25, 0.9)
+    ]
+    far = [float((one - clean).norm()) for one in found]
+    assert far[0] < far[1]
+
+
+def test_from_the_command_line(
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(1, size=32)[0].save(tmp_path / "start.png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    words = typed(random_base, "generate", "a dog", "--from", tmp_path / "start.png", "--out", tmp_path / "out")
+    assert call(monkeypatch, *words, "--denoise", "0.25", "--denoise", "0.75", "--mask", tmp_path / "mask.png") == 0
+    texts = [Image.open(path).text["parameters"] for path in sorted((tmp_path / "out").glob("*.png"))]  # type: ignore[attr-defined]
+    assert ["Denoising strength: 0.25" in texts[0], "Denoising strength: 0.75" in texts[1]] == [True, True]
+    assert "Mask blur: 4" in texts[0]
+    without = [word for word in words if word not in ("--from", str(tmp_path / "start.png"))]
+    assert call(monkeypatch, *without, "--denoise", "0.5") == 2
+    assert "--from" in capsys.readouterr().err
