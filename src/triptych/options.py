@@ -133,7 +133,7 @@ def words_of(options: object) -> list[str]:
         if value == option.default:
             continue
         if option.kind is bool:
-            found.append(f"--{option.name}" if value else f"--no-{option.name}")
+            found.append(f"--{'' if value else 'no-'}{option.name}")
         elif option.kind is dict:
             found += [word for name, own in value.items() for key in own for word in ("-s", f"{name}.{key}={own[key]}")]
         else:

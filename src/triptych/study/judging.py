@@ -175,9 +175,8 @@ def _judged(kept: Kept, file: File, strength: float) -> JudgedFile:
 
 def command_of(request: JudgeRequest, out: Path) -> str:
     """The command that judges these files again."""
-    words = ["triptych", "judge", *map(str, request.files), "--folder", str(request.folder), "--out", str(out)]
-    words += words_of(request.options)
-    words += ["--strengths", ",".join(f"{strength:g}" for strength in request.strengths)] if request.strengths else []
-    for name, text in request.says.items():
-        words += ["--say", f"{name}={text}"]
-    return command_line(words)
+    strengths = ",".join(f"{strength:g}" for strength in request.strengths)
+    own = [("folder", str(request.folder)), ("out", str(out)), *([("strengths", strengths)] if strengths else [])]
+    own += [("say", f"{name}={text}") for name, text in request.says.items()]
+    words = [word for name, value in own for word in (f"--{name}", value)]
+    return command_line(["triptych", "judge", *map(str, request.files), *words, *words_of(request.options)])
