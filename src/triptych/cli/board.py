@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .console import Console
@@ -22,20 +21,7 @@ class Board(Console):
 
         super().__init__()
         self.rows: dict[str, tuple[str, int, int, float | None]] = {}
-        self.table = Live(get_renderable=self._shown, console=self.rich, refresh_per_second=4, auto_refresh=self.live)
-
-    def __enter__(self) -> Board:
-        if self.live:
-            self.table.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._end()
-        if self.live:
-            self.table.stop()
+        self.display = Live(get_renderable=self._shown, console=self.rich, refresh_per_second=4, auto_refresh=self.live)
 
     def row(self, name: str, state: str, done: int = 0, steps: int = 0, loss: float | None = None) -> None:
         """Show the state of a job: "waits", "trains", "done", or why it failed."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.live import Live
+    from rich.progress import Progress, TaskID
 
 
 class Console:
@@ -22,12 +23,14 @@ class Console:
         self.rich = Rich(stderr=True, highlight=False)
         self.live = self.rich.is_terminal
         columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bars = Progress(*columns, TextColumn("left"), Left(), console=self.rich, disable=not self.live)
+        self.bars = Progress(*columns, TextColumn("left"), Left(), console=self.rich)
+        self.display: Progress | Live = self.bars
         self.task: TaskID | None = None
         self.name, self.began = "", 0.0
 
-    def __enter__(self) -> Console:
-        self.bars.start()
+    def __enter__(self) -> Self:
+        if self.live:
+            self.display.start()
         return self
 
     def __exit__(
@@ -35,7 +38,8 @@ class Console:
     ) -> None:
         if kind is None:
             self._end()
-        self.bars.stop()
+        if self.live:
+            self.display.stop()
 
     def stage(self, name: str, total: int) -> None:
         self._end()

@@ -209,6 +209,41 @@ class Method(Generic[S]):
         return " ".join(text.strip().split("\n\n")[0].split())
 
 
+@dataclass(frozen=True)
+class PriorSettings(Training):
+    """Settings of a method that learns a word before the class word, and keeps the class (arXiv:2208.12242)."""
+
+    identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
+    prior_weight: float = setting(
+        1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
+    )
+    prior_pictures: int = setting(32, "how many of them are drawn", least=1)
+
+
+P = TypeVar("P", bound=PriorSettings)
+
+
+class PriorMethod(Method[P]):
+    """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
+
+    takes_class_pictures = True
+
+    def phrase(self, settings: P, class_word: str) -> str:
+        return f"{settings.identifier} {class_word}".strip()
+
+    def sources(self, base: Base, settings: P, examples: Examples, class_word: str) -> list[Source]:
+        from ..sampling.prior import prior_source  # needs torch
+
+        prior = prior_source(
+            base, examples, class_word,
+            pictures=settings.prior_pictures, batch=settings.batch, weight=settings.prior_weight,
+        )  # fmt: skip
+        return [*super().sources(base, settings, examples, class_word), *prior]
+
+    def rows(self, settings: P) -> int:
+        return settings.batch * (2 if settings.prior_weight else 1)
+
+
 PLUGINS = Plugins[Method[Any]](Method, __name__, "triptych.methods")
 
 

@@ -14,37 +14,26 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..base import Base, Owner
-from ..data.examples import Examples, Source
 from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
-from ..sampling.prior import prior_source
 from ..settings import setting
-from . import Depth, Method, Training
+from . import Depth, PriorMethod, PriorSettings
 
 TEXT = "text"  # the group of the text encoders' weights
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class Settings(PriorSettings):
     lr: float = setting(5e-6, "learning rate of the optimiser", least=0)
     text_lr: float = setting(0.0, "learning rate of the text encoders, 0: they do not change", least=0)
-    identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
-    prior_weight: float = setting(
-        1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
-    )
-    prior_pictures: int = setting(32, "how many of them are drawn", least=1)
 
 
-class DreamBooth(Method[Settings]):
+class DreamBooth(PriorMethod[Settings]):
     name: ClassVar[str] = "dreambooth"
     title = "DreamBooth"
     settings_class = Settings
     opens_at = Depth.WEIGHTS
     moves_weights = True
-    takes_class_pictures = True
-
-    def phrase(self, settings: Settings, class_word: str) -> str:
-        return f"{settings.identifier} {class_word}".strip()
 
     def changes_text(self, settings: Settings) -> bool:
         return settings.text_lr > 0
@@ -54,16 +43,6 @@ class DreamBooth(Method[Settings]):
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         return {}
-
-    def sources(self, base: Base, settings: Settings, examples: Examples, class_word: str) -> list[Source]:
-        prior = prior_source(
-            base, examples, class_word,
-            pictures=settings.prior_pictures, batch=settings.batch, weight=settings.prior_weight,
-        )  # fmt: skip
-        return [*super().sources(base, settings, examples, class_word), *prior]
-
-    def rows(self, settings: Settings) -> int:
-        return settings.batch * (2 if settings.prior_weight else 1)
 
     @contextmanager
     def patch(

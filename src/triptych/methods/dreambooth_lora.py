@@ -11,27 +11,20 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from ..base import Base, Owner
-from ..data.examples import Examples, Source
 from ..patching.patch import Patch, Tensors
-from ..sampling.prior import prior_source
 from ..settings import setting
-from . import Depth, Method, Training, method_named
+from . import Depth, Method, PriorMethod, PriorSettings, method_named
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class Settings(PriorSettings):
     lr: float = setting(1e-4, "learning rate of AdamW", least=0)
     rank: int = setting(8, "rank of each layer's change", least=1)
     alpha: float = setting(8.0, "the change is scaled by alpha / rank", least=0)
     targets: str = setting("attention", "which layers change", choices=("attention", "attention+mlp"))
-    identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
-    prior_weight: float = setting(
-        1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
-    )
-    prior_pictures: int = setting(32, "how many of them are drawn", least=1)
 
 
-class DreamBoothLora(Method[Settings]):
+class DreamBoothLora(PriorMethod[Settings]):
     name: ClassVar[str] = "dreambooth-lora"
     title = "DreamBooth-LoRA"
     settings_class = Settings
@@ -39,23 +32,9 @@ class DreamBoothLora(Method[Settings]):
     files_as = "lora"
     exports_as = ("kohya-lora",)
     usual = False
-    takes_class_pictures = True
-
-    def phrase(self, settings: Settings, class_word: str) -> str:
-        return f"{settings.identifier} {class_word}".strip()
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         return _lora().start(base, _of_lora(settings), seed)
-
-    def sources(self, base: Base, settings: Settings, examples: Examples, class_word: str) -> list[Source]:
-        prior = prior_source(
-            base, examples, class_word,
-            pictures=settings.prior_pictures, batch=settings.batch, weight=settings.prior_weight,
-        )  # fmt: skip
-        return [*super().sources(base, settings, examples, class_word), *prior]
-
-    def rows(self, settings: Settings) -> int:
-        return settings.batch * (2 if settings.prior_weight else 1)
 
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
