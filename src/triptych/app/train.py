@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base, Place
+from ..data.checking import brief
 from ..data.concept import Concept
 from ..data.examples import Examples
 from ..data.pictures import read_picture
@@ -92,6 +93,8 @@ def train_file(
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
+    for line in brief(concept, base.resolution):
+        progress.note(line)
     settings = method.for_concept(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )

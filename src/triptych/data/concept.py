@@ -26,6 +26,7 @@ Kind = Literal["subject", "style", "scene"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEFAULT_TOKEN = "<concept>"
 FEWEST_PICTURES = 3
+COPY = "the same file as "  # begins the reason why a copy is left out
 SETTINGS = ("kind", "class", "token")
 # fmt: off
 NO_CLASS = frozenset({  # words in folder names that do not say what the pictures show
@@ -185,7 +186,7 @@ def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], l
             continue
         digest = sha256(path.read_bytes()).hexdigest()
         if digest in pictures:
-            broken.append(Note(path, f"the same file as {pictures[digest].path.name}"))
+            broken.append(Note(path, COPY + pictures[digest].path.name))
             continue
         pictures[digest] = Picture(path, captions.get(path.name, ""), digest)
         notes += [Note(path, remark)] if remark else []

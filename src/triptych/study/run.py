@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import report
 from ..base import Base, Place
 from ..cancel import check
+from ..data.checking import brief
 from ..data.pictures import read_picture
 from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
@@ -50,7 +51,12 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept)
-        for line in (*summary(concept), *plan.unused_prompts(work.base), *_settings(work)):
+        for line in (
+            *summary(concept),
+            *brief(concept, work.base.resolution),
+            *plan.unused_prompts(work.base),
+            *_settings(work),
+        ):
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")

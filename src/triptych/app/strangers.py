@@ -1,0 +1,60 @@
+"""Finds pictures that show something else than the rest of their folder, by an image encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..data.findings import Finding
+
+NEAREST = 3  # other pictures that a picture is compared with
+FEWEST = 5  # pictures from which a stranger can be told
+
+
+@dataclass(frozen=True)
+class Strange:
+    """When a picture is a stranger, and when pictures are too alike. Chosen by `benchmarks/junk.py`.
+
+    Attributes:
+        spreads: how many spreads of the folder it lies below the median of the cosines with the nearest others.
+        spread: the least spread, in cosines.
+        alike: the median cosine of pairs from which a folder is too alike.
+    """
+
+    spreads: float = 3.5
+    spread: float = 0.05
+    alike: float = 0.97
+
+
+STRANGE = Strange()
+
+
+def strangers(
+    names: Sequence[str], features: Tensor, copies: Collection[str] = (), limits: Strange = STRANGE
+) -> Iterator[Finding]:
+    """A finding for each picture that is unlike the others, and one if all are alike.
+
+    Args:
+        features: of the pictures [n, d], rows of length 1.
+        copies: names of pictures that copy another, which would vouch for each other.
+    """
+    own = [i for i, name in enumerate(names) if name not in copies]
+    if len(own) < FEWEST:
+        return
+    cosines = (features[own] @ features[own].T).double().numpy()
+    pairs = cosines[~np.eye(len(own), dtype=bool)]
+    if (middle := float(np.median(pairs))) > limits.alike:
+        yield Finding(
+            "alike", f"the pictures are nearly alike (cosine {middle:.2f}); vary what is around", value=middle
+        )
+    np.fill_diagonal(cosines, -np.inf)
+    near = np.sort(cosines, axis=1)[:, -NEAREST:].mean(axis=1)
+    usual = float(np.median(near))
+    spread = max(limits.spread, 1.4826 * float(np.median(np.abs(near - usual))))
+    for place, value in zip(own, near, strict=True):
+        if (usual - value) / spread > limits.spreads:
+            said = f"unlike the others (cosine {value:.2f} with the nearest, {usual:.2f} is usual here)"
+            yield Finding("foreign", said, names[place], float((usual - value) / spread))
