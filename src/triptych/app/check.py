@@ -18,6 +18,7 @@ from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
 from ..metrics.encoders import open_encoder
+from ..metrics.encoders.efficientnet import EfficientNetLite0
 from ..metrics.world import World
 from ..study.progress import Progress, Silent
 from ..training.reading import reading_of
@@ -128,12 +129,13 @@ class _Looked:
     def _strangers(self) -> Iterator[Finding]:
         name = self.request.image_encoder or self.base.description.image_encoder
         try:
-            features = open_encoder(name, "image", str(self.base.device)).images(self.pictures)
+            encoder = open_encoder(name, "image", str(self.base.device))
         except TriptychError as error:
             self.notes.append(f"not checked: pictures unlike the others ({first_line(error)})")
             return
         gone = {one.file for one in self.before if one.fault in ("near-copy", "empty")}
-        yield from strangers(self.names, features, gone)
+        see = encoder.things if isinstance(encoder, EfficientNetLite0) else encoder.images
+        yield from strangers(self.names, see(self.pictures), gone)
 
     def _conflicts(self) -> Iterator[Finding]:
         name = self.request.text_encoder or self.base.description.text_encoder

@@ -19,13 +19,13 @@ class Strange:
     """When a picture is a stranger, and when pictures are too alike. Chosen by `benchmarks/junk.py`.
 
     Attributes:
-        spreads: how many spreads of the folder it lies below the median of the cosines with the nearest others.
-        spread: the least spread, in cosines.
+        below: how far its cosine with the nearest others lies below the folder's median.
+        spreads: how many spreads of these cosines it lies below, besides.
         alike: the median cosine of pairs from which a folder is too alike.
     """
 
-    spreads: float = 3.5
-    spread: float = 0.05
+    below: float = 0.24
+    spreads: float = 2.2
     alike: float = 0.97
 
 
@@ -53,8 +53,8 @@ def strangers(
     np.fill_diagonal(cosines, -np.inf)
     near = np.sort(cosines, axis=1)[:, -NEAREST:].mean(axis=1)
     usual = float(np.median(near))
-    spread = max(limits.spread, 1.4826 * float(np.median(np.abs(near - usual))))
+    spread = 1.4826 * float(np.median(np.abs(near - usual)))  # a standard deviation, where it is normal
     for place, value in zip(own, near, strict=True):
-        if (usual - value) / spread > limits.spreads:
+        if usual - value > max(limits.below, limits.spreads * spread):
             said = f"unlike the others (cosine {value:.2f} with the nearest, {usual:.2f} is usual here)"
-            yield Finding("foreign", said, names[place], float((usual - value) / spread))
+            yield Finding("foreign", said, names[place], float(usual - value))

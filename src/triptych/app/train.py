@@ -18,6 +18,7 @@ from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
 from ..methods import Training, method_named
+from ..options import PictureOptions
 from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
@@ -48,6 +49,7 @@ class TrainRequest:
     on: Sequence[str] = ()  # files that are attached while it trains: FILE or FILE:STRENGTH
     before: Before | None = None  # the training that is repeated
     class_pictures: Concept | None = None  # the user's own pictures of the class
+    pictures: PictureOptions = field(default_factory=PictureOptions)
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,14 @@ def train_file(
     settings = method.for_concept(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )
-    examples = Examples.of(base, concept, range(len(concept.pictures)))
+    examples = Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
+    for line in examples.notes:
+        progress.note(line)
     if own := request.class_pictures:
         progress.note(f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}")
-        examples = replace(examples, prior=Examples.of(base, own, range(len(own.pictures))).each)
+        examples = replace(
+            examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
+        )
     on = [attached_by(use) for use in request.on]
     for line in request.before.differences(base, concept) if request.before else ():
         progress.note(line)
@@ -190,5 +196,6 @@ def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[At
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
         "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
+        **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
         "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
     }  # fmt: skip

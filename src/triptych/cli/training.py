@@ -73,7 +73,9 @@ def train(
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
     place = Place.of(options.place)
-    request = TrainRequest(method, concept, place, given, seed, thumbnail, watching, on or (), before, own)
+    request = TrainRequest(
+        method, concept, place, given, seed, thumbnail, watching, on or (), before, own, options.pictures
+    )
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     write_config(context, written.settings, out.with_suffix(".toml"), method=method, folder=folder.resolve(), seed=seed)

@@ -41,11 +41,15 @@ NO_CLASS = frozenset({  # words in folder names that do not say what the picture
 
 @dataclass(frozen=True)
 class Picture:
-    """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file."""
+    """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file.
+
+    `repeats`: how often it is shown where another picture is shown once.
+    """
 
     path: Path
     caption: str
     digest: str
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,10 @@ class Concept:
     @property
     def digest(self) -> str:
         """SHA-256 over pictures and captions in order, kind, class word and token, without file names."""
-        pictures = [(picture.digest, picture.caption) for picture in self.pictures]
+        pictures = [
+            (picture.digest, picture.caption, *([picture.repeats] if picture.repeats > 1 else []))
+            for picture in self.pictures
+        ]
         return sha256(json.dumps([pictures, self.kind, self.class_word, self.token]).encode()).hexdigest()
 
     def templates(self, fallback: str) -> list[str]:
@@ -186,7 +193,9 @@ def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], l
             continue
         digest = sha256(path.read_bytes()).hexdigest()
         if digest in pictures:
-            broken.append(Note(path, COPY + pictures[digest].path.name))
+            other = pictures[digest]
+            differs = ", with another caption" if captions.get(path.name, "") != other.caption else ""
+            broken.append(Note(path, COPY + other.path.name + differs))
             continue
         pictures[digest] = Picture(path, captions.get(path.name, ""), digest)
         notes += [Note(path, remark)] if remark else []

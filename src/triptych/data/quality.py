@@ -131,7 +131,7 @@ def jpeg_quality(path: Path) -> int:
         return 100
     if not table:
         return 100
-    scale = 100 * sum(table) / 3688  # 3688: the sum of the table of quality 50, in ITU-T T.81, annex K
+    scale = 100 * float(sum(table)) / 3688  # 3688: the sum of the table of quality 50, in ITU-T T.81, annex K
     return max(1, round(5000 / scale if scale > 100 else (200 - scale) / 2))
 
 

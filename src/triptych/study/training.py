@@ -80,7 +80,9 @@ def runs(work: Work) -> list[Run]:
         for replicate in range(work.budget.training_seeds):
             split = concept.split(replicate, choose=isinstance(settings, Training) and settings.chooses)
             seed = work.plan.seed * 1000 + replicate
-            made_from = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
+            made_from: tuple[Any, ...] = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
+            if stated := work.plan.pictures.stated:
+                made_from += (stated, work.plan.seed)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
             found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))
     return found

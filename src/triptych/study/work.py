@@ -46,7 +46,7 @@ class Work:
     def examples(self, chosen: tuple[int, ...]) -> Examples:
         """Training pictures as latents. Each choice is encoded once."""
         if chosen not in self._examples:
-            self._examples[chosen] = Examples.of(self.base, self.concept, chosen)
+            self._examples[chosen] = Examples.of(self.base, self.concept, chosen, self.plan.pictures, self.plan.seed)
         return self._examples[chosen]
 
     @cached_property
