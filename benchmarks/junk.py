@@ -75,6 +75,8 @@ class Drawings(Source):
 
     def draw(self, chance: random.Random) -> Drawn:
         one, ground, how = self.left.pop(chance.randrange(len(self.left)))
+        if how.side == 1:  # it fills the picture, so on every background it is nearly the same picture
+            self.left = [other for other in self.left if other[0] is not one or other[2] is not how]
         size, place = self.world.sizes[how.size], self.world.places[how.place]
         if place:
             size = ""  # a caption says the place alone, as the base's captions do
@@ -160,6 +162,15 @@ def barred(picture: Image.Image, chance: random.Random) -> Image.Image:
     return ImageOps.expand(picture, border, chance.choice(["black", "white"]))
 
 
+def abreast(pictures: Sequence[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)))
+    left = 0
+    for one in pictures:
+        whole.paste(one, (left, 0))
+        left += one.width
+    return whole
+
+
 def scaled(picture: Image.Image, shorter: int) -> Image.Image:
     scale = shorter / min(picture.size)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
@@ -198,7 +209,7 @@ def generated(source: Source, stranger: Source, chance: random.Random) -> tuple[
     pale = chance.uniform(0.05, 0.2)
     plant("light", Image.eval(picture, lambda value: int(255 - (255 - value) * pale)), caption)
     picture, caption = source.draw(chance)
-    plant("wide", picture.crop((0, 0, picture.width, picture.height // 3)), caption)
+    plant("wide", abreast([scaled(picture, source.resolution)] * 3), caption)
     picture, caption = source.draw(chance)
     plant("bars", barred(picture, chance), caption)
     plant("empty", Image.new("RGB", (source.resolution,) * 2, (120, 90, 60)), caption)
@@ -261,7 +272,7 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
     every = list(sources(group))
     missed: list[str] = []
     for place, source in enumerate(every):
-        strangers = [one for one in every if one.name != source.name and type(one) is not type(source)]
+        strangers = [one for one in every if one.name != source.name and isinstance(one, Photograph)]
         clean, junk = generated(source, chance.choice(strangers), chance)
         with TemporaryDirectory() as temporary:
             for folder in (clean, junk):

@@ -25,6 +25,10 @@ from ..training.reading import reading_of
 from . import conflicts
 from .strangers import strangers
 
+# faults of the pixels: what else such a picture shows is not looked at
+SPOILED = frozenset(
+    {"truncated", "near-copy", "small", "blurred", "empty", "dark", "light", "compressed", "wide", "bars"}
+)
 READER = "lora"  # whose words for the concept captions are measured with
 
 
@@ -99,8 +103,8 @@ def check_folder(
         notes += looked.notes
         progress.advance()
     gone = bad(findings)
-    usable = tuple(picture.path.name for picture in concept.pictures if picture.path.name not in gone)
-    held_out = tuple(concept.pictures[i].path.name for i in concept.split(0).held_out)
+    usable = tuple(picture.name for picture in concept.pictures if picture.name not in gone)
+    held_out = tuple(concept.pictures[i].name for i in concept.split(0).held_out)
     ordered = sorted(findings, key=lambda finding: (not finding.file, finding.file))
     return Checked(concept, tuple(ordered), usable, held_out, tuple(notes))
 
@@ -115,10 +119,12 @@ class _Looked:
     """What encoders say about a folder. `notes` say what could not be checked."""
 
     def __init__(self, concept: Concept, base: Base, request: CheckRequest, before: list[Finding]) -> None:
-        self.concept, self.base, self.request, self.before = concept, base, request, before
-        self.names = [picture.path.name for picture in concept.pictures]
-        self.captions = [picture.caption for picture in concept.pictures]
-        self.pictures = [_small(picture.path) for picture in concept.pictures]
+        self.concept, self.base, self.request = concept, base, request
+        spoiled = {one.file for one in before if one.fault in SPOILED}
+        own = [picture for picture in concept.pictures if picture.name not in spoiled]
+        self.names = [picture.name for picture in own]
+        self.captions = [picture.caption for picture in own]
+        self.pictures = [_small(picture.path) for picture in own]
         self.notes: list[str] = []
 
     def found(self) -> Iterator[Finding]:
@@ -133,9 +139,8 @@ class _Looked:
         except TriptychError as error:
             self.notes.append(f"not checked: pictures unlike the others ({first_line(error)})")
             return
-        gone = {one.file for one in self.before if one.fault in ("near-copy", "empty")}
         see = encoder.things if isinstance(encoder, EfficientNetLite0) else encoder.images
-        yield from strangers(self.names, see(self.pictures), gone)
+        yield from strangers(self.names, see(self.pictures))
 
     def _conflicts(self) -> Iterator[Finding]:
         name = self.request.text_encoder or self.base.description.text_encoder
@@ -154,8 +159,9 @@ class _Looked:
         """Captions that the base's text encoder does not read to their end."""
         settings = method_named(READER).configure(self.base.description.methods.get(READER, {}))
         assert isinstance(settings, Training)
+        names = [picture.name for picture in self.concept.pictures]
         templates = self.concept.templates(self.base.description.captions[self.concept.kind])
-        reading = reading_of(self.base, READER, settings, self.concept.class_word, templates, self.names)
+        reading = reading_of(self.base, READER, settings, self.concept.class_word, templates, names)
         for cut in reading.cut:
             word = ", and the concept's word with it" if cut.word else ""
             said = f"its caption is {cut.tokens} tokens longer than the {reading.room} that are read{word}"

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from ..data.findings import Finding
+from ..metrics.colour import lab
 from ..metrics.encoders import TextImageEncoder
-from ..metrics.world import NEAR, World, mask, place
+from ..metrics.world import NEAR, Floats, Pixels, World, border_colour, mask, place
 
+CORNER = 1 / 16  # side of a corner, as a part of the shorter side
 FEWEST = 4  # different captions by which a text encoder can tell
 SPREADS = 3.0  # below the folder's median, from which a caption is in conflict
 SPREAD = 0.02  # the least spread, in cosines
@@ -26,14 +28,36 @@ def by_world(
             continue
         pixels = np.asarray(picture.convert("RGB"))
         region, wrong = mask(pixels), []
-        if asked.background and world.background_distances(pixels)[asked.background] > NEAR:
+        if asked.background and _apart(pixels, world.backgrounds[asked.background]) > NEAR:
             wrong.append(f"a {asked.background} background, which is {world.background(pixels) or 'another'}")
-        if asked.place and (found := place(region)) and found != asked.place:
+        elif asked.place and (found := place(region)) and found != asked.place:
             wrong.append(f"{world.places[asked.place]}, where it is {found}")
-        if asked.size and world.size_distances(region).get(asked.size, 0) > 1:
+        elif asked.size and world.size_distances(region).get(asked.size, 0) > 1 and not _is_full(pixels):
             wrong.append(f"{world.sizes[asked.size]}, which it is not")
         if wrong:
             yield Finding("wrong-caption", f"its caption says {' and '.join(wrong)}", name, len(wrong))
+
+
+def _apart(pixels: Pixels, colour: tuple[int, int, int]) -> float:
+    """The distance in CIELAB of a colour from the border's, or from the corners' if they are nearer.
+
+    A large drawing may cover most of the border, but hardly the corners.
+    """
+    seen = (border_colour(pixels), _corners(pixels))
+    return min(float(np.linalg.norm(lab(np.array(colour)) - lab(one))) for one in seen)
+
+
+def _corners(pixels: Pixels) -> Floats:
+    """[3]: the median colour of the four corners."""
+    side = max(1, round(CORNER * min(pixels.shape[:2])))
+    ends = (slice(side), slice(-side, None))
+    parts = [pixels[rows, columns] for rows in ends for columns in ends]
+    return np.asarray(np.median(np.concatenate([part.reshape(-1, 3) for part in parts]), axis=0), np.float64)
+
+
+def _is_full(pixels: Pixels) -> bool:
+    """Whether the drawing covers the border, so that it cannot be told from its background there."""
+    return float(np.linalg.norm(lab(border_colour(pixels)) - lab(_corners(pixels)))) > NEAR / 2
 
 
 def by_encoder(

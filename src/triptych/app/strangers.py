@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +32,16 @@ class Strange:
 STRANGE = Strange()
 
 
-def strangers(
-    names: Sequence[str], features: Tensor, copies: Collection[str] = (), limits: Strange = STRANGE
-) -> Iterator[Finding]:
+def strangers(names: Sequence[str], features: Tensor, limits: Strange = STRANGE) -> Iterator[Finding]:
     """A finding for each picture that is unlike the others, and one if all are alike.
 
     Args:
-        features: of the pictures [n, d], rows of length 1.
-        copies: names of pictures that copy another, which would vouch for each other.
+        features: of the pictures [n, d], rows of length 1; without copies, which would vouch for each other.
     """
-    own = [i for i, name in enumerate(names) if name not in copies]
-    if len(own) < FEWEST:
+    if len(names) < FEWEST:
         return
-    cosines = (features[own] @ features[own].T).double().numpy()
-    pairs = cosines[~np.eye(len(own), dtype=bool)]
+    cosines = (features @ features.T).double().numpy()
+    pairs = cosines[~np.eye(len(names), dtype=bool)]
     if (middle := float(np.median(pairs))) > limits.alike:
         yield Finding(
             "alike", f"the pictures are nearly alike (cosine {middle:.2f}); vary what is around", value=middle
@@ -54,7 +50,7 @@ def strangers(
     near = np.sort(cosines, axis=1)[:, -NEAREST:].mean(axis=1)
     usual = float(np.median(near))
     spread = 1.4826 * float(np.median(np.abs(near - usual)))  # a standard deviation, where it is normal
-    for place, value in zip(own, near, strict=True):
+    for name, value in zip(names, near, strict=True):
         if usual - value > max(limits.below, limits.spreads * spread):
             said = f"unlike the others (cosine {value:.2f} with the nearest, {usual:.2f} is usual here)"
-            yield Finding("foreign", said, names[place], float(usual - value))
+            yield Finding("foreign", said, name, float(usual - value))

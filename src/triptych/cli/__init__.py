@@ -14,6 +14,7 @@ import typer
 from .. import __version__
 from ..cancel import Cancelled
 from ..errors import TriptychError
+from .caching import cache
 from .checking import check
 from .command import Command
 from .files import convert, inspect
@@ -42,7 +43,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (check, train, sweep, generate, inspect, convert, merge, dilution, report, tune, methods):
+for command in (check, train, cache, sweep, generate, inspect, convert, merge, dilution, report, tune, methods):
     app.command(cls=Command)(command)
 
 

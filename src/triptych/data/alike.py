@@ -27,14 +27,17 @@ class Near:
         bits: of 256 in which the hashes of luminance differ, at most.
         colours: the unit of the mean difference of colours at 16 x 16, 0 to 255.
         most: of bits / `bits` + colours / `colours`.
+        described: the same, if their captions differ.
     """
 
     bits: int = 64
     colours: float = 12.0
     most: float = 1.3
+    described: float = 0.6
 
-    def holds(self, bits: int, colours: float) -> bool:
-        return bits <= self.bits and bits / self.bits + colours / self.colours <= self.most
+    def holds(self, bits: int, colours: float, same_caption: bool) -> bool:
+        most = self.most if same_caption else self.described
+        return bits <= self.bits and bits / self.bits + colours / self.colours <= most
 
 
 NEAR = Near()
@@ -65,15 +68,21 @@ class Print:
         return (*found[mirrored], mirrored)
 
 
-def near_copies(names: Sequence[str], pictures: Sequence[Image.Image], near: Near = NEAR) -> Iterator[Finding]:
-    """A finding for each picture that is nearly the same as a larger one, or as an earlier one of the same size."""
+def near_copies(
+    names: Sequence[str], pictures: Sequence[Image.Image], captions: Sequence[str], near: Near = NEAR
+) -> Iterator[Finding]:
+    """A finding for each picture that is nearly the same as a larger one, or as an earlier one of the same size.
+
+    A mirror image with a caption of its own is taken for wanted.
+    """
     order = sorted(range(len(names)), key=lambda i: (-pictures[i].width * pictures[i].height, i))
     prints = {i: Print.of(pictures[i]) for i in order}
     kept: list[int] = []
     for i in order:
         for other in kept:
             bits, colours, mirrored = prints[i].apart(prints[other])
-            if near.holds(bits, colours):
+            same = captions[i] == captions[other]
+            if near.holds(bits, colours, same) and (same or not mirrored):
                 how = "the mirror image of" if mirrored else "nearly the same picture as"
                 yield Finding("near-copy", f"{how} {names[other]}", names[i], float(bits))
                 break

@@ -57,25 +57,25 @@ def _check(concept: Concept, resolution: int, known: Iterable[str]) -> Iterator[
     names, pictures, blurs = [], [], {}
     for each in concept.pictures:
         picture = read_picture(each.path)
-        yield from _suffix(each.path)
-        yield from quality.look(each.path, picture, resolution)
-        blurs[each.path.name] = quality.blur(quality.luminance(picture, resolution or quality.USUAL))
+        yield from _suffix(each.name, each.path)
+        yield from quality.look(each.name, each.path, picture, resolution)
+        blurs[each.name] = quality.blur(quality.luminance(picture, resolution or quality.USUAL))
         picture.thumbnail((COMPARED, COMPARED), Image.Resampling.BOX)
-        names.append(each.path.name)
+        names.append(each.name)
         pictures.append(picture)
     yield from quality.blurred(blurs)
-    copies = list(near_copies(names, pictures))
+    copies = list(near_copies(names, pictures, [each.caption for each in concept.pictures]))
     yield from copies
     yield from wording.look(concept, known)
     yield from _number(concept, len(names) - len(copies))
 
 
-def _suffix(path: Path) -> Iterator[Finding]:
+def _suffix(name: str, path: Path) -> Iterator[Finding]:
     """A file whose suffix is that of another format."""
     found = {"MPO": "JPEG"}.get(found := format_of(path), found)  # MPO: a JPEG with auxiliary pictures
-    wanted = {suffix for suffix, name in Image.registered_extensions().items() if name == found}
+    wanted = {suffix for suffix, known in Image.registered_extensions().items() if known == found}
     if wanted and path.suffix.lower() in Image.registered_extensions() and path.suffix.lower() not in wanted:
-        yield Finding("suffix", f"called {path.suffix}, but it is a {found}", path.name)
+        yield Finding("suffix", f"called {path.suffix}, but it is a {found}", name)
 
 
 def _number(concept: Concept, different: int) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str,
     by_file: dict[str, list[Finding]] = {}
     for finding in findings:
         by_file.setdefault(finding.file, []).append(finding)
-    left = [picture for picture in concept.pictures if not _out(by_file.get(picture.path.name, ()))]
+    left = [picture for picture in concept.pictures if not _out(by_file.get(picture.name, ()))]
     if len(left) < FEWEST_PICTURES:
         raise TriptychError(
             f"of {concept.name} only {len(left)} of {len(concept.pictures)} pictures would be left, and"
@@ -52,7 +52,7 @@ def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str,
     done = {note.path.name: f"left out: {note.reason}" for note in concept.broken}
     with replacing_entries(out, LIST) as place:
         for picture in concept.pictures:
-            name = picture.path.name
+            name = picture.name
             own = by_file.get(name, [])
             done[name] = f"left out: {_out(own)}" if _out(own) else _write(picture, own, place)
         _write_words(concept, place)
@@ -69,12 +69,13 @@ def _write(picture: Picture, findings: Sequence[Finding], place: Path) -> str:
     """Write a picture and its caption. Returns what was done."""
     said = []
     actions = {finding.action: finding for finding in findings}
-    path = place / picture.path.name
+    path = place / picture.name
+    path.parent.mkdir(exist_ok=True)
     if Action.RENAME in actions:
-        path = path.with_name(_free(place, path.stem, SUFFIXES.get(format_of(picture.path), path.suffix)))
+        path = path.with_name(_free(path.parent, path.stem, SUFFIXES.get(format_of(picture.path), path.suffix)))
         said.append(f"copied as {path.name}")
     if Action.CROP in actions:
-        path = path.with_name(_free(place, path.stem, ".png"))
+        path = path.with_name(_free(path.parent, path.stem, ".png"))
         _without_bars(read_picture(picture.path)).save(path)
         said.append(f"bars cut off, saved as {path.name}")
     else:

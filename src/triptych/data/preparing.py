@@ -55,16 +55,14 @@ def prepared(
         shown += [(picture, way, one) for way, one in zip(ways, framed, strict=True)]
     latents = latents_of(base, [one.picture for *_, one in shown], alone=bool(options.stated))
     examples = [
-        Prepared(
-            latent, way.caption, one.picture, picture.path.name, one.framing, _weights(base, picture, way, options)
-        )
+        Prepared(latent, way.caption, one.picture, picture.name, one.framing, _weights(base, picture, way, options))
         for (picture, way, one), latent in zip(shown, latents, strict=True)
     ]
-    lines = [*told([picture.path.name for picture in own], whole, base.resolution), counted(variations)]
+    lines = [*told([picture.name for picture in own], whole, base.resolution), counted(variations)]
     if options.masks:
         weighed = len({one.name for one in examples if one.weights is not None})
         lines.append(f"masks: the loss of {weighed} of {len(own)} pictures is weighed by theirs")
-    repeats = {picture.path.name: picture.repeats for picture in own}
+    repeats = {picture.name: picture.repeats for picture in own}
     return [one for one in examples for _ in range(repeats[one.name])], [line for line in lines if line]
 
 

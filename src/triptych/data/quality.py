@@ -41,7 +41,7 @@ class Limits:
         blurred: the greatest `blur`.
         softer: how many times the folder's median `blur` is too much, from `soft` on.
         dark: the least luminance of the brightest hundredth of the pixels.
-        light: the greatest luminance of the darkest twentieth of the pixels.
+        light: the greatest luminance of the darkest hundredth of the pixels.
         contrast: the least distance in luminance between the darkest and the brightest hundredth.
         blocks: the greatest `blockiness`.
         quality: the least quality of a JPEG, 1 to 100.
@@ -54,9 +54,9 @@ class Limits:
     softer: float = 2.5
     soft: float = 0.25
     dark: float = 0.3
-    light: float = 0.78
+    light: float = 0.74
     contrast: float = 0.02
-    blocks: float = 0.35
+    blocks: float = 0.45
     quality: int = 20
     aspect: float = 2.0
     bars: float = 0.04
@@ -181,9 +181,8 @@ def blurred(blurs: Mapping[str, float], limits: Limits = LIMITS) -> Iterator[Fin
             yield Finding("blurred", f"blurred beside the others ({found:.2f}, {usual:.2f} is usual here)", name, found)
 
 
-def look(path: Path, picture: Image.Image, resolution: int, limits: Limits = LIMITS) -> Iterator[Finding]:
+def look(name: str, path: Path, picture: Image.Image, resolution: int, limits: Limits = LIMITS) -> Iterator[Finding]:
     """The findings about one picture but its blur. `resolution`: of the training, in pixels; 0: not known."""
-    name = path.name
     width, height = picture.size
     grey = luminance(picture)
     if ends_early(path):
@@ -206,10 +205,10 @@ def look(path: Path, picture: Image.Image, resolution: int, limits: Limits = LIM
 
 
 def _tones(name: str, grey: Floats, limits: Limits) -> Iterator[Finding]:
-    darkest, dark, bright = (float(value) for value in np.percentile(grey, [1, 5, 99]))
+    darkest, bright = (float(value) for value in np.percentile(grey, [1, 99]))
     if bright - darkest < limits.contrast:
         yield Finding("empty", "nothing but one tone", name, bright - darkest)
     elif bright < limits.dark:
         yield Finding("dark", f"its brightest parts reach {bright:.0%} of white", name, bright)
-    elif dark > limits.light:
-        yield Finding("light", f"its darkest parts have {dark:.0%} of white", name, dark)
+    elif darkest > limits.light:
+        yield Finding("light", f"its darkest parts have {darkest:.0%} of white", name, darkest)

@@ -25,7 +25,7 @@ PLAIN = frozenset({  # words that say nothing about what should be learned
 
 def look(concept: Concept, known: Iterable[str] = ()) -> Iterator[Finding]:
     """The findings about a concept's captions. `known`: more words that say nothing, such as those of a base."""
-    captions = {picture.path.name: picture.caption for picture in concept.pictures}
+    captions = {picture.name: picture.caption for picture in concept.pictures}
     given = {name: caption for name, caption in captions.items() if caption}
     if given and len(given) < len(captions):
         for name in captions.keys() - given.keys():

@@ -68,9 +68,9 @@ def _counts(findings: Sequence[Finding]) -> Mapping[str, int]:
 
 
 def _rows(concept: Concept, findings: Sequence[Finding], held_out: Sequence[str]) -> list[_Row]:
-    captions = {picture.path.name: picture.caption for picture in concept.pictures}
+    captions = {picture.name: picture.caption for picture in concept.pictures}
     paths = {one.path.name: one.path for one in concept.broken}
-    paths |= {one.path.name: one.path for one in concept.pictures}
+    paths |= {one.name: one.path for one in concept.pictures}
     many = len(paths) > MANY
     rows = []
     for name, path in sorted(paths.items()):
