@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from tests.plain import call
 from tests.worlds import gap, trial
 from triptych.base import Base, Framing, tiny_base
 from triptych.data import kept_latents
@@ -221,3 +223,17 @@ def test_a_broken_entry_is_made_anew_and_the_cache_is_bounded(cat: Path, tmp_pat
         (tmp_path / f"{i}.safetensors").write_bytes(bytes(100))
     kept_latents.trim(tmp_path, 250)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_the_cache_is_shown_and_cleared(
+    cat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tiny_base(), cat)
+    assert call(monkeypatch, "cache", "--json") == 0
+    (part,) = json.loads(capsys.readouterr().out)["parts"]
+    assert (part["name"], part["files"]) == ("latents", 1)
+    assert call(monkeypatch, "cache", "--clear", "latent") == 2
+    assert "did you mean 'latents'" in capsys.readouterr().err
+    assert call(monkeypatch, "cache", "--clear", "latents") == 0
+    assert call(monkeypatch, "cache", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["parts"] == []

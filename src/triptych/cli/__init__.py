@@ -15,6 +15,7 @@ from .. import __version__
 from ..cancel import Cancelled
 from ..errors import TriptychError
 from .caching import cache
+from .captioning import caption
 from .checking import check
 from .command import Command
 from .files import convert, inspect
@@ -43,7 +44,21 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (check, train, cache, sweep, generate, inspect, convert, merge, dilution, report, tune, methods):
+for command in (
+    check,
+    caption,
+    train,
+    cache,
+    sweep,
+    generate,
+    inspect,
+    convert,
+    merge,
+    dilution,
+    report,
+    tune,
+    methods,
+):
     app.command(cls=Command)(command)
 
 
