@@ -44,21 +44,10 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (
-    check,
-    caption,
-    train,
-    cache,
-    sweep,
-    generate,
-    inspect,
-    convert,
-    merge,
-    dilution,
-    report,
-    tune,
-    methods,
-):
+COMMANDS = (
+    check, caption, train, sweep, generate, inspect, convert, merge, dilution, report, tune, methods, cache,
+)  # fmt: skip
+for command in COMMANDS:
     app.command(cls=Command)(command)
 
 

@@ -68,8 +68,10 @@ def layout_of(place: Path) -> Layout:
         if nested and not contents(root).pictures:
             of_class = _of_class(place, root)
             used = {*(entry.folder for entry in nested), root, of_class, of_class.parent if of_class else None}
-            notes = {note: None for folder in (place, root) for note in contents(folder).notes if note.path not in used}
-            return _of(root, nested, list(notes), of_class)
+            others = {
+                note: None for folder in (place, root) for note in contents(folder).notes if note.path not in used
+            }
+            return _of(root, nested, list(others), of_class)
     return Layout((Part(place),))
 
 
