@@ -1,6 +1,6 @@
 """Precision and recall of `triptych check` on generated folders.
 
-    python -m benchmarks.junk --out docs/datasets/junk.json
+    python -m benchmarks.junk --out docs/datasets/junk.json --page docs/datasets.md
 
 Clean folders are drawings of the demo base's world, and crops of photographs that scikit-image and scikit-learn ship.
 Into a copy of each, one picture of every kind of junk is planted. Folders of the group "choose" served to choose the
@@ -26,6 +26,7 @@ from PIL import Image, ImageFilter, ImageOps
 from triptych.app.check import CheckRequest, check_folder
 from triptych.base import Place
 from triptych.base.opening.loading import EMBEDDED
+from triptych.data.findings import FAULTS
 from triptych.files.atomic import write_text
 from triptych.metrics.world import Specimen, World, composed
 
@@ -34,6 +35,7 @@ PHOTOS: dict[Group, tuple[str, ...]] = {
     "choose": ("astronaut.png", "coffee.png", "china.jpg", "brick.png", "motorcycle_left.png", "hubble_deep_field.jpg"),
     "report": ("chelsea.png", "flower.jpg", "rocket.jpg", "camera.png", "gravel.png", "ihc.png", "retina.jpg"),
 }
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 CLEAN = 12  # pictures of a clean folder
 PIXELS = 128  # resolution that folders of photographs are checked for
 DRAWN = 64  # resolution that folders of drawings are checked for
@@ -307,9 +309,22 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def table(found: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    share = f"{found['clean_pictures_with_a_finding']} of {found['clean_pictures']} clean pictures"
+    lines = [f"False alarms: {share} ({found['false_alarms']:.1%}).", "", "| planted | folders | recall | precision |"]
+    lines += ["|---|---|---|---|"]
+    for fault, count in found["planted"].items():
+        precision = found["precision"].get(fault)
+        said = "" if precision is None else f"{precision:.0%}"
+        lines.append(f"| {FAULTS[fault].title} | {count} | {found['recall'][fault]:.0%} | {said} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--page", type=Path, help="a document whose figures are written anew")
     parser.add_argument("--group", choices=list(PHOTOS), default="report")
     parser.add_argument("--base", default="demo")
     parser.add_argument("--seed", type=int, default=0)
@@ -318,6 +333,9 @@ def main() -> None:
     text = json.dumps(found, indent=1)
     if given.out:
         write_text(given.out, text + "\n")
+        if given.page:
+            head, _, rest = given.page.read_text(encoding="utf-8").partition(BEGIN)
+            write_text(given.page, f"{head}{BEGIN}\n{table(found)}\n{END}{rest.partition(END)[2]}")
     print(text)
 
 

@@ -226,3 +226,14 @@ def test_too_few_usable_pictures_end_with_2(
     Image.new("RGB", (64, 64), "white").save(place / "5.png")
     assert call(monkeypatch, "check", place, "--quick", "--out", tmp_path / "out") == 2
     assert "too few usable pictures" in capsys.readouterr().err
+
+
+def test_the_page_has_the_figures_that_were_measured() -> None:
+    from benchmarks.junk import table
+
+    docs = Path(__file__).parents[1] / "docs"
+    found = json.loads((docs / "datasets" / "junk.json").read_text())
+    assert table(found) in (docs / "datasets.md").read_text()
+    assert found["false_alarms"] <= 0.05
+    wanted = ("copy", "near-copy", "blurred", "truncated", "wrong-caption")
+    assert all(found["recall"][fault] >= 0.95 for fault in wanted)

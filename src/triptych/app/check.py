@@ -24,6 +24,7 @@ from ..study.progress import Progress, Silent
 from ..training.reading import reading_of
 from . import conflicts
 from .strangers import strangers
+from .worth import Worth, worth_of
 
 # faults of the pixels: what else such a picture shows is not looked at
 SPOILED = frozenset(
@@ -41,6 +42,10 @@ class CheckRequest:
     image_encoder: str = ""
     text_encoder: str = ""
     quick: bool = False
+    worth: bool = False  # what each picture is worth, too
+    halves: int = 0
+    steps: int = 0
+    seed: int = 0
 
     @classmethod
     def of(
@@ -59,6 +64,7 @@ class Checked:
         usable: the names of the pictures that a cleaned copy has.
         held_out: the names of the pictures that a study would not train on.
         notes: what was not used as given, and what could not be checked.
+        worth: of the training pictures, the least first; empty if it was not asked for.
     """
 
     concept: Concept
@@ -66,6 +72,7 @@ class Checked:
     usable: tuple[str, ...]
     held_out: tuple[str, ...]
     notes: tuple[str, ...]
+    worth: tuple[Worth, ...] = ()
 
     @property
     def is_usable(self) -> bool:
@@ -76,6 +83,7 @@ class Checked:
         table = {
             "folder": self.concept.name, "pictures": len(self.concept.pictures), "usable": list(self.usable),
             "held_out": list(self.held_out), "enough": self.is_usable, "notes": list(self.notes),
+            "worth": [asdict(one) for one in self.worth],
             "findings": [{**asdict(one), "action": one.action.value} for one in self.findings],
         }  # fmt: skip
         return json.dumps(table, ensure_ascii=False)
@@ -90,7 +98,7 @@ def check_folder(
         TriptychError: the base cannot be opened.
     """
     concept, progress = request.concept, progress or Silent()
-    notes = remarks(concept)
+    notes, worth = remarks(concept), []
     if request.quick:
         findings = check(concept, request.place.resolution)
     else:
@@ -102,11 +110,17 @@ def check_folder(
         findings += [*looked.found()]
         notes += looked.notes
         progress.advance()
+        if request.worth:
+            encoder = open_encoder(looked.image_encoder, "image", str(base.device))
+            worth = worth_of(
+                base, concept, encoder, progress,
+                halves=request.halves, steps=request.steps, grave=bad(findings), seed=request.seed,
+            )  # fmt: skip
     gone = bad(findings)
     usable = tuple(picture.name for picture in concept.pictures if picture.name not in gone)
     held_out = tuple(concept.pictures[i].name for i in concept.split(0).held_out)
     ordered = sorted(findings, key=lambda finding: (not finding.file, finding.file))
-    return Checked(concept, tuple(ordered), usable, held_out, tuple(notes))
+    return Checked(concept, tuple(ordered), usable, held_out, tuple(notes), tuple(worth))
 
 
 def _known(base: Base) -> set[str]:
@@ -127,15 +141,18 @@ class _Looked:
         self.pictures = [_small(picture.path) for picture in own]
         self.notes: list[str] = []
 
+    @property
+    def image_encoder(self) -> str:
+        return self.request.image_encoder or self.base.description.image_encoder
+
     def found(self) -> Iterator[Finding]:
         yield from self._strangers()
         yield from self._conflicts()
         yield from self._cut()
 
     def _strangers(self) -> Iterator[Finding]:
-        name = self.request.image_encoder or self.base.description.image_encoder
         try:
-            encoder = open_encoder(name, "image", str(self.base.device))
+            encoder = open_encoder(self.image_encoder, "image", str(self.base.device))
         except TriptychError as error:
             self.notes.append(f"not checked: pictures unlike the others ({first_line(error)})")
             return

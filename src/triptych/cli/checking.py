@@ -12,7 +12,7 @@ from ..options import LearningOptions
 from .options import AsJson, with_options
 
 
-@with_options(LearningOptions, "place", "kind", "class_word", "token")
+@with_options(LearningOptions, "place", "kind", "class_word", "token", "seed")
 def check(
     *,
     folder: Annotated[Path, typer.Argument(help="a folder of pictures, with captions or without")],
@@ -21,6 +21,11 @@ def check(
     quick: Annotated[bool, typer.Option("--quick", help="open no base and no encoder")] = False,
     image_encoder: Annotated[str, typer.Option(help="what judges pictures: a folder or hub id of a DINOv2")] = "",
     text_encoder: Annotated[str, typer.Option(help="what judges captions: a folder or hub id of a CLIP")] = "",
+    worth: Annotated[
+        bool, typer.Option("--worth", help="what each picture is worth, from many short trainings on random halves")
+    ] = False,
+    halves: Annotated[int, typer.Option(help="trainings for --worth [default: four a picture]", min=0)] = 0,
+    steps: Annotated[int, typer.Option(help="of each of them [default: a quarter of the base's]", min=0)] = 0,
     options: LearningOptions,
     as_json: AsJson = False,
 ) -> None:
@@ -36,19 +41,26 @@ def check(
     from ..report.folder import write_page
     from .console import Console
 
+    if quick and worth:
+        raise TriptychError("--quick opens no base, and --worth trains on one: give one of them")
     concept = Concept.open(
         folder, kind=options.kind or None, class_word=options.class_word or None, token=options.token or None
     )
-    request = CheckRequest(concept, Place.of(options.place), image_encoder, text_encoder, quick)
+    request = CheckRequest(
+        concept, Place.of(options.place), image_encoder, text_encoder, quick, worth, halves, steps, options.seed
+    )
     with Console() as console:
         checked = Session().check(request, console)
-    place = (out or Path("triptych-out") / f"{folder.resolve().name}-check") / "check.html"
-    page = write_page(concept, checked.findings, checked.held_out, checked.usable, checked.notes, place)
+    worth_by_name = {one.name: str(one) for one in checked.worth}
+    page = (out or Path("triptych-out") / f"{folder.resolve().name}-check") / "check.html"
+    write_page(concept, checked.findings, checked.held_out, checked.usable, checked.notes, page, worth_by_name)
     if as_json:
         print(checked.to_json())
     else:
         for line in (*checked.notes, *map(str, checked.findings)):
             print(printable(line))
+        for name, said in worth_by_name.items():
+            print(printable(f"worth of {name}: {said}"))
         print(f"{len(checked.usable)} of {len(concept.pictures)} pictures without a grave finding\npage: {page}")
     if not checked.is_usable:
         raise TriptychError(f"{folder} has too few usable pictures: {len(checked.usable)}; see {page}")

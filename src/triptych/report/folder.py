@@ -37,6 +37,7 @@ def write_page(
     usable: Sequence[str],
     notes: Sequence[str],
     path: Path,
+    worth: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the page. It is one file and loads nothing when it opens; all text from outside is escaped.
 
@@ -44,6 +45,7 @@ def write_page(
         held_out: names of the pictures that a study does not train on.
         usable: names of the pictures that a cleaned copy has.
         notes: lines on what is not used as given.
+        worth: name -> what the picture is worth.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -55,7 +57,8 @@ def write_page(
         name=printable(concept.name), kind=concept.kind, class_word=concept.class_word,
         found=[row for row in rows if row.findings], others=[row for row in rows if not row.findings],
         whole=[one for one in findings if not one.file], faults=FAULTS, counts=_counts(findings), notes=notes,
-        pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), style=style, script=script,
+        pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
+        style=style, script=script,
     )  # fmt: skip
     write_text(path, page)
     return path
