@@ -57,6 +57,14 @@ class PictureOptions:
         """The options that are not the defaults: the ones that results depend on besides."""
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
 
+    @property
+    def unvaried(self) -> PictureOptions:
+        """The same without variations, for pictures that are only looked at."""
+        return PictureOptions(framing=self.framing, masks=self.masks)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.stated.items())
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:

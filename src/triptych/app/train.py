@@ -29,7 +29,7 @@ from ..training.loop import Stopped
 from ..training.optimizers import remark
 from ..training.reading import reading_of
 from ..units import counted
-from .again import Before
+from .again import PREPARED, Before
 from .calling import Attached
 from .sample import attached_by
 from .watching import Watcher, Watching
@@ -109,7 +109,7 @@ def train_file(
             examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
         )
     on = [attached_by(use) for use in request.on]
-    for line in request.before.differences(base, concept) if request.before else ():
+    for line in request.before.differences(base, concept, str(request.pictures)) if request.before else ():
         progress.note(line)
     _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
@@ -118,6 +118,8 @@ def train_file(
     trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
     says = method.phrase(settings, concept.class_word)
     origin = provenance(base, concept, says, request.seed)
+    if request.pictures.stated:
+        origin[PREPARED] = str(request.pictures)
     if on:
         origin["trained_on"] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
 

@@ -28,7 +28,7 @@ def look(concept: Concept, known: Iterable[str] = ()) -> Iterator[Finding]:
     captions = {picture.name: picture.caption for picture in concept.pictures}
     given = {name: caption for name, caption in captions.items() if caption}
     if given and len(given) < len(captions):
-        for name in captions.keys() - given.keys():
+        for name in (name for name in captions if name not in given):
             yield Finding("no-caption", "no caption, although others have one: the default is used", name)
     if len(given) >= FEWEST and len(set(given.values())) == 1:
         yield Finding("same-captions", f"all {len(given)} captions are the same: {next(iter(given.values()))!r}")

@@ -136,7 +136,7 @@ def _train(work: Work, joint: Sequence[Run]) -> None:
 
 def _trial(work: Work, run: Run, owned: bool) -> Trial:
     owner = run.folder.name if owned else None
-    watched = work.examples(run.watch)
+    watched = work.examples(run.watch, varied=False)
     return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched)
 
 
