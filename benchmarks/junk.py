@@ -21,11 +21,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from triptych.app.check import CheckRequest, check_folder
 from triptych.base import Place
 from triptych.base.opening.loading import EMBEDDED
+from triptych.data import overlay
 from triptych.data.findings import FAULTS
 from triptych.files.atomic import write_text
 from triptych.metrics.world import Specimen, World, composed
@@ -226,6 +227,14 @@ def generated(source: Source, stranger: Source, chance: random.Random) -> tuple[
     return clean, junk
 
 
+def marked(picture: Image.Image) -> Image.Image:
+    """The picture with a half transparent mark in its corner, at the same place in each."""
+    layer = Image.new("RGBA", (PIXELS, PIXELS))
+    ImageDraw.Draw(layer).text((70, 112), "(c) me.com", fill=(255, 255, 255, 110))
+    layer = layer.resize(picture.size, Image.Resampling.BICUBIC)
+    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+
+
 def differs(one: str, other: str) -> bool:
     """Whether two captions name different backgrounds."""
     return one.rpartition(" on a ")[2] != other.rpartition(" on a ")[2]
@@ -276,6 +285,7 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
     alarms, alone, planted, hits, wrong = [], Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     every = list(sources(group))
     missed: list[str] = []
+    marks = 0
     for place, source in enumerate(every):
         strangers = [one for one in every if one.name != source.name and isinstance(one, Photograph)]
         clean, junk = generated(source, chance.choice(strangers), chance)
@@ -284,6 +294,7 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
                 write(folder, Path(temporary) / f"{place}" / ("junk" if folder.planted else "clean"), chance)
             on_clean = found_in(clean, Path(temporary) / f"{place}" / "clean", base)
             on_junk = found_in(junk, Path(temporary) / f"{place}" / "junk", base)
+        marks += any(True for _ in overlay.look([marked(picture) for picture, _ in clean.pictures.values()]))
         for name, faults in on_clean.items():
             alone.update(faults)
             alarms += [f"{source.name}/{name}: {', '.join(sorted(faults))}"]
@@ -305,7 +316,7 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
         "false_alarms": clean_alarms / pictures, "by_fault_on_clean": dict(alone),
         "recall": {fault: hits[fault] / planted[fault] for fault in sorted(planted)},
         "precision": {f: hits[f] / (hits[f] + wrong[f]) for f in sorted(planted) if hits[f] + wrong[f]},
-        "planted": dict(sorted(planted.items())), "alarms": alarms, "missed": missed,
+        "marks": marks, "planted": dict(sorted(planted.items())), "alarms": alarms, "missed": missed,
     }  # fmt: skip
 
 
@@ -318,6 +329,8 @@ def table(found: dict[str, Any]) -> str:
         precision = found["precision"].get(fault)
         said = "" if precision is None else f"{precision:.0%}"
         lines.append(f"| {FAULTS[fault].title} | {count} | {found['recall'][fault]:.0%} | {said} |")
+    whole = f"{found['marks'] / found['folders']:.0%}"
+    lines.append(f"| {FAULTS['overlay'].title} | {found['folders']} | {whole} |  |")
     return "\n".join(lines)
 
 

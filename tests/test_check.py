@@ -237,3 +237,12 @@ def test_the_page_has_the_figures_that_were_measured() -> None:
     assert found["false_alarms"] <= 0.05
     wanted = ("copy", "near-copy", "blurred", "truncated", "wrong-caption")
     assert all(found["recall"][fault] >= 0.95 for fault in wanted)
+
+
+def test_a_mark_in_most_pictures_is_found(cat: Path) -> None:
+    for path in list(cat.glob("*.png"))[:7]:
+        marked = Image.open(path).convert("RGB")
+        ImageDraw.Draw(marked).text((70, 112), "(c) me.com", fill="white")
+        marked.save(path)
+    (found,) = check(Concept.open(cat), SIDE)
+    assert (found.fault, found.file, found.said.endswith("bottom right")) == ("overlay", "", True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..errors import printable
 from ..units import listed
-from . import quality, wording
+from . import overlay, quality, wording
 from .alike import near_copies
 from .concept import COPY, Concept, Kind
 from .findings import FAULTS, Action, Finding
@@ -66,6 +66,8 @@ def _check(concept: Concept, resolution: int, known: Iterable[str]) -> Iterator[
     yield from quality.blurred(blurs)
     copies = list(near_copies(names, pictures, [each.caption for each in concept.pictures]))
     yield from copies
+    gone = {one.file for one in copies}
+    yield from overlay.look([one for one, name in zip(pictures, names, strict=True) if name not in gone])
     yield from wording.look(concept, known)
     yield from _number(concept, len(names) - len(copies))
 

@@ -95,9 +95,10 @@ class Concept:
 
         Pictures are the files that Pillow opens, except masks (`0_mask.png` beside `0.png`). A caption is the text of
         `<stem>.txt` or `<stem>.caption` beside its picture, or an entry of `metadata.jsonl`, `metadata.csv` or kohya's
-        `meta_*.json`. Subfolders are not read. Words that are not given are read from `concept.toml` in the folder
-        (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word the
-        last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
+        `meta_*.json`. Subfolders are not read, except kohya's (`10_ohwx cat`); in place of a folder, a list of folders
+        of another trainer can be given (see `layouts`). Words that are not given are read from `concept.toml` in the
+        folder (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word
+        the last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
 
         Raises:
             TriptychError: the folder does not exist, has fewer than three usable pictures, gives no class word, or has

@@ -154,7 +154,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept) -> None:
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
             "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
             "seed": plan.seed, "version": __version__, "command": plan.command, "resolution": base.resolution,
-            "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
+            "pictures": len(concept.pictures), "held_out": [concept.pictures[i].name for i in first.held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
             "notes": lines(concept.notes),
             "titles": {name: method_named(name).title for name in plan.chosen},

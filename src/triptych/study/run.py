@@ -90,7 +90,7 @@ def _settings(work: Work) -> list[str]:
     """One line per method with its settings, and one on captions that are too long."""
     settings = {name: work.plan.settings_of(name, work.base, work.concept) for name in work.plan.chosen}
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
-    names = [picture.path.name for picture in work.concept.pictures]
+    names = [picture.name for picture in work.concept.pictures]
     readings = [
         reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
         for name, chosen in settings.items()

@@ -150,7 +150,7 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     TrialRecord(
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,
         getattr(run.settings, "lr", 0.0), says, result.failure,
-        tuple(work.concept.pictures[i].path.name for i in run.train), result.seconds, tuple(others),
+        tuple(work.concept.pictures[i].name for i in run.train), result.seconds, tuple(others),
         sum(tensor.numel() for tensor in result.tensors.values()),
     ).write(run.folder)  # fmt: skip
 
