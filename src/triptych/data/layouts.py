@@ -38,11 +38,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """
+    """The folders of one concept.
+
     Attributes:
-        parts: the folders.
-        class_word, token: what names or lists say; "" if nothing.
+        parts: the folders with its pictures.
+        class_word: what names or lists say that it is; "" if nothing.
+        token: the identifier that they name; "" if none.
         of_class: the folder with pictures of the class, if there is one.
+        notes: on what is not used.
     """
 
     parts: tuple[Part, ...]
