@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from triptych.data import pictures
 from triptych.data.concept import Concept
+from triptych.data.folder import A_MASK
 from triptych.data.notes import lines
 from triptych.data.summary import count, summary
 from triptych.errors import TriptychError
@@ -262,7 +263,7 @@ def test_what_else_lies_there_is_said_and_the_summary_counts_it(cat: Path) -> No
     opened = Concept.open(cat)
     assert summary(opened) == [
         "left out: bad.jpg: not a picture",
-        "0_mask.png, 1_mask.png: left out: named as the mask of the picture beside it, and masks are not learned from",
+        f"0_mask.png, 1_mask.png: {A_MASK}",
         "clip.mp4: not used: neither a picture nor a caption",
         "gone.png: not used: neither a file nor a folder that can be opened",
         "more: the picture in it is not used: subfolders are not entered",

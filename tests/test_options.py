@@ -18,13 +18,22 @@ from triptych.cli import app
 from triptych.cli.command import Command
 from triptych.cli.options import with_options
 from triptych.errors import TriptychError
-from triptych.options import BaseOptions, LearningOptions, StudyOptions, from_table, options_of, table_of, words_of
+from triptych.options import (
+    BaseOptions,
+    LearningOptions,
+    PictureOptions,
+    StudyOptions,
+    from_table,
+    options_of,
+    table_of,
+    words_of,
+)  # fmt: skip
 from triptych.settings import setting
 
 GIVEN: dict[str, Any] = {  # a value that is no default, for fields whose type alone does not give one
     "precision": "fp32", "need": "small", "methods": ("lora", "dreambooth"), "tuned": Path("tuned.toml").resolve(),
     "settings": {"lora": {"rank": "3", "alpha": "2"}, "dreambooth": {"lr": "1e-5"}},
-    "together": ("textual-inversion+lora",), "clip": "a folder",
+    "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "bucket",
 }  # fmt: skip
 
 
@@ -64,7 +73,10 @@ def other(option: Any) -> Any:
 def everything(kind: type) -> Any:
     """Options of a kind of which none has its default."""
     own = {option.path[0]: other(option) for option in options_of(kind) if len(option.path) == 1}
-    return kind(place=BaseOptions(**{o.path[0]: other(o) for o in options_of(BaseOptions)}), **own)
+    inner = {"place": BaseOptions, "pictures": PictureOptions}
+    return kind(
+        **own, **{name: each(**{o.path[0]: other(o) for o in options_of(each)}) for name, each in inner.items()}
+    )
 
 
 @pytest.mark.parametrize("kind", [LearningOptions, StudyOptions])
@@ -77,7 +89,9 @@ def test_the_printed_words_state_the_same_options(kind: type) -> None:
 @pytest.mark.parametrize("option", [*options_of(StudyOptions)], ids=lambda option: option.name)
 def test_each_option_is_told_alone(option: Any) -> None:
     inner = {option.path[-1]: other(option)}
-    one = StudyOptions(place=BaseOptions(**inner)) if len(option.path) == 2 else StudyOptions(**inner)
+    if len(option.path) == 2:
+        inner = {option.path[0]: {"place": BaseOptions, "pictures": PictureOptions}[option.path[0]](**inner)}
+    one = StudyOptions(**inner)
     words = words_of(one)
     flag = f"--no-{option.name}" if option.default is True else f"--{option.name}"
     assert words[0] == ("-s" if option.kind is dict else flag)
@@ -103,7 +117,7 @@ def test_the_commands_have_the_options_of_their_class() -> None:
         ("try", StudyOptions, set()), ("train", LearningOptions, set()), ("generate", BaseOptions, set()),
         ("tune", StudyOptions, {"kind", "class", "token", "need", "replicates", "prompts", "unrelated", "together",
                                 "points", "tuned", "text-encoder", "other-base", "until-decided", "at-most-pictures",
-                                "at-most-minutes"}),
+                                "at-most-minutes", *(option.name for option in options_of(PictureOptions))}),
     ):  # fmt: skip
         known = {flag for parameter in commands[name].params for flag in parameter.opts}
         assert {f"--{option.name}" for option in options_of(kind)} - {f"--{flag}" for flag in but} <= known, name

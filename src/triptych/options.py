@@ -12,10 +12,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from .errors import TriptychError, did_you_mean
 from .settings import Value, setting
 
 T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Framing = Literal["square", "bucket"]
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
 
@@ -34,6 +36,36 @@ class BaseOptions:
     prediction: str = setting("", "epsilon or v, where the base does not say", unset="what it says")
 
 
+@dataclass(frozen=True)
+class PictureOptions:
+    """How the pictures and captions of a folder become training examples."""
+
+    framing: Framing = setting("square", "square: centre squares; bucket: sizes as they are, nothing enlarged")
+    masks: bool = setting(False, "weigh the loss by masks beside pictures, or by their transparency")
+    flips: bool = setting(False, "train on mirror images too; not for text or one-sided things")
+    crops: bool = setting(False, "train on random crops")
+    colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0)
+    shuffle_tags: bool = setting(False, "shuffle captions that are tags parted by commas")
+    keep_tags: int = setting(1, "first tags that stay in their place when others are shuffled", least=0)
+
+    def __post_init__(self) -> None:
+        if self.framing not in get_args(Framing):
+            raise TriptychError(f"there is no framing {self.framing!r}{did_you_mean(self.framing, get_args(Framing))}")
+
+    @property
+    def stated(self) -> dict[str, Value]:
+        """The options that are not the defaults: the ones that results depend on besides."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+
+    @property
+    def unvaried(self) -> PictureOptions:
+        """The same without variations, for pictures that are only looked at."""
+        return PictureOptions(framing=self.framing, masks=self.masks)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.stated.items())
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:
     """What every training needs besides its pictures: the base, the words for the concept, the seed."""
@@ -43,6 +75,7 @@ class LearningOptions:
     class_word: str = setting("", "a word for what the concept is one of, such as cat", name="class")
     token: str = setting("", "the new word for the concept", unset="<concept>")
     seed: int = setting(0, "everything random follows from it", least=0)
+    pictures: PictureOptions = field(default_factory=PictureOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from ..errors import TriptychError
 from ..exchange.formats import open_artifact
 from ..settings import Value
 
+PREPARED = "pictures_prepared"  # an entry of what a file was made from
 WORDS = ("kind", "class_word", "token")
 
 
@@ -40,12 +41,13 @@ class Before:
         words = {name: origin[name] for name in WORDS}
         return cls(path, artifact.method, asdict(artifact.settings), int(origin["seed"]), words, origin)
 
-    def differences(self, base: Base, concept: Concept) -> list[str]:
+    def differences(self, base: Base, concept: Concept, pictures: str = "") -> list[str]:
         """What is not as it was then, a sentence each."""
         now = {
             "the pictures": ("pictures", concept.digest), "the base": ("base_fingerprint", base.identity),
             "the resolution": ("resolution", str(base.resolution)),
             "the precision": ("precision", str(base.dtype).removeprefix("torch.")),
+            "how pictures are prepared": (PREPARED, pictures or None),
         }  # fmt: skip
         changed = [what for what, (name, value) in now.items() if self.origin.get(name) != value]
         return [f"not as in the training of {self.path.name}: {what}; the result will differ" for what in changed]

@@ -20,6 +20,7 @@ from ..study.tuning import tune
 from ..verdict import Verdict
 from .asked import SampleRequest
 from .bases import Bases
+from .check import Checked, CheckRequest, check_folder
 from .sample import sample_files
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
@@ -116,6 +117,16 @@ class Session:
         """
         with self._call(cancel) as opened:
             return tune(plans, trials, out, progress or Silent(), opened=opened)
+
+    def check(self, request: CheckRequest, progress: Progress | None = None, cancel: Cancel | None = None) -> Checked:
+        """Check a folder, as `check_folder`.
+
+        Raises:
+            TriptychError: as `check_folder`.
+            Cancelled: the token is set.
+        """
+        with self._call(cancel) as opened:
+            return check_folder(request, progress, opened)
 
     def sweep(self, request: SweepRequest, out: Path, board: Board, cancel: Cancel | None = None) -> SweepResult:
         """Train many jobs, as `app.sweep.sweep`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base, Place
+from ..data.checking import brief
 from ..data.concept import Concept
 from ..data.examples import Examples
 from ..data.pictures import read_picture
@@ -17,6 +18,7 @@ from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
 from ..methods import Training, method_named
+from ..options import PictureOptions
 from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
@@ -28,7 +30,7 @@ from ..training.optimizers import remark
 from ..training.reading import reading_of
 from ..units import counted
 from .calling import Attached, attached_by
-from .repeating import Before
+from .repeating import PREPARED, Before
 from .watching import Watcher, Watching
 
 
@@ -47,6 +49,7 @@ class TrainRequest:
     before: Before | None = None  # the training that is repeated
     class_pictures: Concept | None = None  # the user's own pictures of the class
     memory: int | None = None  # bytes that training may take
+    pictures: PictureOptions = field(default_factory=PictureOptions)
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,21 @@ def train_file(
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
+    for line in brief(concept, base.resolution):
+        progress.note(line)
     settings = method.for_concept(
         method.configure(base.description.methods.get(request.method, {}), request.settings), concept
     )
-    examples = Examples.of(base, concept, range(len(concept.pictures)))
+    examples = Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
+    for line in examples.notes:
+        progress.note(line)
     if own := request.class_pictures:
         progress.note(f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}")
-        examples = replace(examples, prior=Examples.of(base, own, range(len(own.pictures))).each)
+        examples = replace(
+            examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
+        )
     on = [attached_by(use) for use in request.on]
-    for line in request.before.differences(base, concept) if request.before else ():
+    for line in request.before.differences(base, concept, str(request.pictures)) if request.before else ():
         progress.note(line)
     _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
@@ -109,6 +118,8 @@ def train_file(
     trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
     says = method.phrase(settings, concept.class_word)
     origin = provenance(base, concept, says, request.seed)
+    if request.pictures.stated:
+        origin[PREPARED] = str(request.pictures)
     if on:
         origin["trained_on"] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
 
@@ -187,5 +198,6 @@ def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[At
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
         "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
+        **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
         "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
     }  # fmt: skip

@@ -14,6 +14,9 @@ import typer
 from .. import __version__
 from ..cancel import Cancelled
 from ..errors import TriptychError
+from .caching import cache
+from .captioning import caption
+from .checking import check
 from .command import Command
 from .files import convert, inspect
 from .judging import judge
@@ -42,7 +45,10 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (train, sweep, generate, inspect, convert, merge, dilution, report, judge, tune, methods):
+COMMANDS = (
+    check, caption, train, sweep, generate, inspect, convert, merge, dilution, report, judge, tune, methods, cache,
+)  # fmt: skip
+for command in COMMANDS:
     app.command(cls=Command)(command)
 
 

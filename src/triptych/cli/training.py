@@ -53,6 +53,7 @@ def train(
     from ..app.watching import Watching
     from ..base import Place
     from ..data.concept import Concept
+    from ..methods import method_named
     from .console import Console
 
     before = Before.of(again) if again else None
@@ -73,10 +74,12 @@ def train(
     words |= {name: value for name, value in typed.items() if value}
     concept = Concept.open(folder, **words)
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
+    takes = method_named(method).takes_class_pictures
+    class_folder = class_folder or (concept.class_folder if takes else None)
     own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
     request = TrainRequest(
         method, concept, Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
-        memory_in(memory),
+        memory_in(memory), options.pictures,
     )  # fmt: skip
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)

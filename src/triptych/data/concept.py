@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..prompt.words import whole_word
 from .captions import captions_of
-from .folder import SETTINGS_FILE, Contents, contents, pictures_below, read_text
+from .folder import SETTINGS_FILE, contents, pictures_below, read_text
+from .layouts import Layout, layout_of
 from .notes import Note
 from .pictures import UnusableError, decode, read_picture
 
@@ -26,7 +27,9 @@ Kind = Literal["subject", "style", "scene"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEFAULT_TOKEN = "<concept>"
 FEWEST_PICTURES = 3
-SETTINGS = ("kind", "class", "token")
+COPY = "the same file as "  # begins the reason why a copy is left out
+SETTINGS = ("kind", "class", "token", "captions")
+FILE_NAMES = "file names"  # what `captions` says if the names of the files are captions
 # fmt: off
 NO_CLASS = frozenset({  # words in folder names that do not say what the pictures show
     "captions", "concept", "copy", "crop", "cropped", "crops", "data", "dataset", "datasets", "download", "downloads",
@@ -40,11 +43,22 @@ NO_CLASS = frozenset({  # words in folder names that do not say what the picture
 
 @dataclass(frozen=True)
 class Picture:
-    """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file."""
+    """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file.
+
+    `repeats`: how often it is shown where another picture is shown once. `part`: the folder that it lies in, if the
+    concept has several.
+    """
 
     path: Path
     caption: str
     digest: str
+    repeats: int = 1
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name among the concept's pictures: that of its file, after that of its part."""
+        return f"{self.part}/{self.path.name}" if self.part else self.path.name
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Concept:
     name: str  # of the folder
     notes: tuple[Note, ...] = ()  # on everything else that is not used as the user would expect
     class_from: str = "as given"  # where the class word comes from, as a clause
+    class_folder: Path | None = None  # a folder beside them with pictures of the class
 
     @classmethod
     def open(
@@ -80,33 +95,39 @@ class Concept:
 
         Pictures are the files that Pillow opens, except masks (`0_mask.png` beside `0.png`). A caption is the text of
         `<stem>.txt` or `<stem>.caption` beside its picture, or an entry of `metadata.jsonl`, `metadata.csv` or kohya's
-        `meta_*.json`. Subfolders are not read. Words that are not given are read from `concept.toml` in the folder
-        (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word the
-        last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
+        `meta_*.json`. Subfolders are not read, except kohya's (`10_ohwx cat`); in place of a folder, a list of folders
+        of another trainer can be given (see `layouts`). Words that are not given are read from `concept.toml` in the
+        folder (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word
+        the last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
 
         Raises:
             TriptychError: the folder does not exist, has fewer than three usable pictures, gives no class word, or has
                 bad captions or settings.
         """
-        found = contents(folder)
-        said = _settings(folder / SETTINGS_FILE)
+        layout = layout_of(folder)
+        said = _settings(folder / SETTINGS_FILE) if folder.is_dir() else {}
         kind = kind or said.get("kind", KINDS[0])
-        token = token or said.get("token", DEFAULT_TOKEN)
+        token = token or said.get("token", layout.token or DEFAULT_TOKEN)
         if kind not in KINDS:
             raise TriptychError(f"there is no kind of concept {kind!r}{did_you_mean(kind, KINDS)}")
         if token.split() != [token]:
             raise TriptychError(f"the token {token!r} is not one word; choose one such as {DEFAULT_TOKEN}")
-        pictures, broken, notes = _sort_out(found)
+        pictures, broken, notes = _sort_out(layout, by_name=said.get("captions") == FILE_NAMES)
         if len(pictures) < FEWEST_PICTURES:
             raise TriptychError(_too_few(folder, pictures, broken))
-        word, class_from = _class_word(folder, class_word, said.get("class"))
+        word, class_from = _class_word(folder, class_word, said.get("class"), layout.class_word)
         known_kind = next(known for known in KINDS if known == kind)
-        return cls(pictures, broken, known_kind, word, token, folder.resolve().name, (*found.notes, *notes), class_from)
+        return cls(
+            pictures, broken, known_kind, word, token, folder.resolve().name, tuple(notes), class_from, layout.of_class
+        )
 
     @property
     def digest(self) -> str:
         """SHA-256 over pictures and captions in order, kind, class word and token, without file names."""
-        pictures = [(picture.digest, picture.caption) for picture in self.pictures]
+        pictures = [
+            (picture.digest, picture.caption, *([picture.repeats] if picture.repeats > 1 else []))
+            for picture in self.pictures
+        ]
         return sha256(json.dumps([pictures, self.kind, self.class_word, self.token]).encode()).hexdigest()
 
     def templates(self, fallback: str) -> list[str]:
@@ -172,24 +193,37 @@ def fill(template: str, phrase: str) -> str:
     return template.replace("{}", phrase, 1)
 
 
-def _sort_out(found: Contents) -> tuple[tuple[Picture, ...], tuple[Note, ...], list[Note]]:
+def _sort_out(layout: Layout, by_name: bool) -> tuple[tuple[Picture, ...], tuple[Note, ...], list[Note]]:
     """The usable pictures, the pictures left out (unreadable ones and duplicates), and other notes."""
-    captions, notes = captions_of(found.pictures, found.texts, found.tables)
     pictures: dict[str, Picture] = {}
-    broken = []
-    for path in found.pictures:
-        try:
-            remark = decode(path).remark
-        except UnusableError as error:
-            broken.append(Note(path, str(error)))
-            continue
-        digest = sha256(path.read_bytes()).hexdigest()
-        if digest in pictures:
-            broken.append(Note(path, f"the same file as {pictures[digest].path.name}"))
-            continue
-        pictures[digest] = Picture(path, captions.get(path.name, ""), digest)
-        notes += [Note(path, remark)] if remark else []
+    broken: list[Note] = []
+    notes = list(layout.notes)
+    for part in layout.parts:
+        found = contents(part.folder)
+        captions, more = captions_of(found.pictures, found.texts, found.tables)
+        notes += [*found.notes, *more]
+        for path in found.pictures:
+            try:
+                remark = decode(path).remark
+            except UnusableError as error:
+                broken.append(Note(path, str(error)))
+                continue
+            digest = sha256(path.read_bytes()).hexdigest()
+            caption = captions.get(path.name, "") or (_caption_in(path) if by_name else "")
+            if digest in pictures:
+                other = pictures[digest]
+                differs = ", with another caption" if caption != other.caption else ""
+                broken.append(Note(path, COPY + other.path.name + differs))
+                continue
+            name = part.folder.name if len(layout.parts) > 1 else ""
+            pictures[digest] = Picture(path, caption, digest, part.repeats, name)
+            notes += [Note(path, remark)] if remark else []
     return tuple(pictures.values()), tuple(broken), notes
+
+
+def _caption_in(path: Path) -> str:
+    """The caption in the name of a file: without its number, and with spaces for underscores."""
+    return re.sub(r"^\d+[-_. ]*", "", path.stem).replace("_", " ").strip()
 
 
 def _settings(path: Path) -> dict[str, str]:
@@ -208,7 +242,7 @@ def _settings(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in said.items()}
 
 
-def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str, str]:
+def _class_word(folder: Path, given: str | None, said: str | None, laid: str) -> tuple[str, str]:
     """The class word, and where it comes from.
 
     Raises:
@@ -218,6 +252,8 @@ def _class_word(folder: Path, given: str | None, said: str | None) -> tuple[str,
         return given, "as given"
     if said:
         return said, f"from {SETTINGS_FILE}"
+    if laid:
+        return laid, "from the names of the folders, or the list of them"
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", folder.resolve().name)]
     telling = [word for word in words if word not in NO_CLASS and not (len(word) == 1 and word.isascii())]
     if not telling:

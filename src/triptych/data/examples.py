@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Framing
+from ..options import PictureOptions
 from .concept import Concept, fill
+from .preparing import prepared
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+PLAIN = PictureOptions()
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,37 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The training pictures. `prior` are the user's own pictures of the class, if there are any."""
+    """The training examples.
+
+    Attributes:
+        prior: the user's own pictures of the class, if there are any.
+        notes: lines on what was cut away, enlarged, weighed and varied.
+    """
 
     each: tuple[Example, ...]
     prior: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, base: Base, concept: Concept, chosen: Sequence[int]) -> Examples:
-        """The concept's pictures with these indices, cropped to the base's resolution."""
-        pictures = concept.images(base.resolution)
-        templates = concept.templates(base.description.captions[concept.kind])
-        own = [pictures[i] for i in chosen]
-        names = [concept.pictures[i].path.name for i in chosen]
-        return cls.made(own, base.latents(own), [templates[i] for i in chosen], names)
+    def of(
+        cls,
+        base: Base,
+        concept: Concept,
+        chosen: Sequence[int],
+        pictures: PictureOptions = PLAIN,
+        seed: int = 0,
+    ) -> Examples:
+        """The concept's pictures with these indices, encoded by the base or read from the cache.
+
+        Args:
+            pictures: how they are framed, weighed and varied. The default is centre squares, as they are.
+            seed: of the variations.
+
+        Raises:
+            TriptychError: a picture or a mask cannot be used.
+        """
+        made, notes = prepared(base, concept, chosen, pictures, seed)
+        return cls(tuple(Example(**vars(one)) for one in made), notes=tuple(notes))
 
     @classmethod
     def made(
@@ -92,9 +114,8 @@ class Examples:
         return [fill(template, phrase) for template in self.templates]
 
     def to(self, device: torch.device | str) -> Examples:
-        return Examples(
-            tuple(example.to(device) for example in self.each), tuple(example.to(device) for example in self.prior)
-        )
+        each, prior = (tuple(example.to(device) for example in own) for own in (self.each, self.prior))
+        return replace(self, each=each, prior=prior)
 
 
 @dataclass(frozen=True)

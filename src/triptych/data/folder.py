@@ -22,7 +22,8 @@ BESIDES = re.compile(r"readme|licen[cs]e|notice|attribution|thumbs\.db$|desktop\
 TEXTS = frozenset({".txt", ".caption"})
 TABLES = re.compile(r"metadata\.jsonl|metadata\.csv|meta_\w+\.json", re.IGNORECASE)
 MASK = re.compile(r"(.+)[-_. ](?:mask|masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
-A_MASK = "left out: named as the mask of the picture beside it, and masks are not learned from"
+MASK_FOLDERS = ("masks", "mask")
+A_MASK = "left out: named as the mask of the picture beside it, and weighs the loss only where masks are on"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def _not_a_file(path: Path) -> list[Note]:
     if not path.is_dir():
         return [Note(path, "not used: neither a file nor a folder that can be opened")]
     count = pictures_below(path)
+    if path.name in MASK_FOLDERS:
+        return [Note(path, "masks: they weigh the loss only where masks are on")] if count else []
     what = f"{count} pictures in it are" if count > 1 else "the picture in it is"
     return [Note(path, f"{what} not used: subfolders are not entered")] if count else []
 

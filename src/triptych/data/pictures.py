@@ -81,6 +81,17 @@ def is_picture(path: Path) -> bool:
         return False
 
 
+def format_of(path: Path) -> str:
+    """The name of a picture's format by its content, as Pillow has it; "" if it is not known."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=list(_formats())) as picture:
+            return picture.format or ""
+    except Exception:  # decoders raise any type on other bytes
+        return ""
+
+
 def decode(path: Path) -> Decoded:
     """Read a picture; see `read_picture`.
 

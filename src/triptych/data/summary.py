@@ -18,7 +18,10 @@ def summary(concept: Concept) -> list[str]:
     left_out = f", {len(concept.broken)} left out" if concept.broken else ""
     pictures = f"{counted(len(concept.pictures), 'picture')}{left_out}; {captions}"
     words = f"class word: {concept.class_word!r}, {concept.class_from}; kind: {concept.kind}"
-    return [*remarks(concept), printable(f"{concept.name}: {pictures}"), printable(words)]
+    used = [f"{concept.name}: {pictures}", words]
+    if concept.class_folder:
+        used.append(f"{concept.class_folder.name}: pictures of the class, for a training of DreamBooth alone")
+    return [*remarks(concept), *map(printable, used)]
 
 
 def remarks(concept: Concept) -> list[str]:

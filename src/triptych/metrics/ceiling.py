@@ -31,4 +31,4 @@ class Ceiling(Metric):
             for i, picture in enumerate(evidence.concept.pictures):
                 if i not in split.held_out:
                     value = float(cosines[i, list(split.held_out)].mean())
-                    yield Score(self.name, REAL, value, run, picture.path.name)
+                    yield Score(self.name, REAL, value, run, picture.name)

@@ -47,7 +47,7 @@ class PromptFidelity(Metric):
                 yield Score(name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
         for i, each in judge.captioned().items():
             if parts := _parts(each, known):
-                yield Score(self.name, REAL, prod(parts.values()), prompt=evidence.concept.pictures[i].path.name)
+                yield Score(self.name, REAL, prod(parts.values()), prompt=evidence.concept.pictures[i].name)
         for component, scale in known.items():
             yield Score(PREFIX + component, REAL, scale.read)
 

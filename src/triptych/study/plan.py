@@ -182,7 +182,7 @@ def described(
             "token": concept.token, "methods": list(titles), "budget": plan.budget, "need": plan.need,
             "seed": plan.seed, "version": __version__, "command": command, "resolution": base.resolution,
             "pictures": len(concept.pictures),
-            "held_out": [concept.pictures[i].path.name for i in concept.split(0).held_out],
+            "held_out": [concept.pictures[i].name for i in concept.split(0).held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
             "notes": lines(concept.notes), "titles": dict(titles),
         },

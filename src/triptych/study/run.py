@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import report
 from ..base import Base, Place
 from ..cancel import check
+from ..data.checking import brief
 from ..data.pictures import read_picture
 from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
@@ -60,7 +61,12 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept)
-        for line in (*summary(concept), *plan.unused_prompts(work.base), *_settings(work)):
+        for line in (
+            *summary(concept),
+            *brief(concept, work.base.resolution),
+            *plan.unused_prompts(work.base),
+            *_settings(work),
+        ):
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
@@ -138,7 +144,7 @@ def _settings(work: Work) -> list[str]:
     """One line per method with its settings, and one on captions that are too long."""
     settings = {name: work.plan.settings_of(name, work.base, work.concept) for name in work.plan.chosen}
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
-    names = [picture.path.name for picture in work.concept.pictures]
+    names = [picture.name for picture in work.concept.pictures]
     readings = [
         reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
         for name, chosen in settings.items()

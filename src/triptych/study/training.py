@@ -93,7 +93,9 @@ def runs(work: Work) -> list[Run]:
         for replicate in range(work.budget.training_seeds):
             split = concept.split(replicate, choose=isinstance(settings, Training) and settings.chooses)
             seed = work.plan.seed * 1000 + replicate
-            made_from = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
+            made_from: tuple[Any, ...] = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
+            if stated := work.plan.pictures.stated:
+                made_from += (stated, work.plan.seed)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
             found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))
     return found
@@ -151,7 +153,7 @@ def _owner(run: Run, joint: Sequence[Run]) -> str | None:
 
 
 def _trial(work: Work, run: Run, owner: str | None) -> Trial:
-    watched = work.examples(run.watch)
+    watched = work.examples(run.watch, varied=False)
     return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched)
 
 
@@ -189,7 +191,7 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     TrialRecord(
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,
         getattr(run.settings, "lr", 0.0), says, result.failure,
-        tuple(work.concept.pictures[i].path.name for i in run.train), result.seconds, tuple(others),
+        tuple(work.concept.pictures[i].name for i in run.train), result.seconds, tuple(others),
         sum(tensor.numel() for tensor in result.tensors.values()),
     ).write(run.folder)  # fmt: skip
 

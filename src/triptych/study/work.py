@@ -14,6 +14,7 @@ from ..errors import TriptychError
 from ..metrics import Drawn, Evidence
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
+from ..options import PictureOptions
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
@@ -32,7 +33,7 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
-    _examples: dict[tuple[int, ...], Examples] = field(default_factory=dict)
+    _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
     @cached_property
     def budget(self) -> Budget:
@@ -43,11 +44,12 @@ class Work:
         """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
 
-    def examples(self, chosen: tuple[int, ...]) -> Examples:
-        """Training pictures as latents. Each choice is encoded once."""
-        if chosen not in self._examples:
-            self._examples[chosen] = Examples.of(self.base, self.concept, chosen)
-        return self._examples[chosen]
+    def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
+        """Training pictures as latents. Each choice is encoded once. `varied`: with the variations of the plan."""
+        options = self.plan.pictures if varied else self.plan.pictures.unvaried
+        if (chosen, options) not in self._examples:
+            self._examples[chosen, options] = Examples.of(self.base, self.concept, chosen, options, self.plan.seed)
+        return self._examples[chosen, options]
 
     @cached_property
     def other(self) -> Base | None:

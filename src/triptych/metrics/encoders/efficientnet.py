@@ -72,6 +72,10 @@ class EfficientNetLite0(Encoder):
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         return in_batches(pictures, self._encode)
 
+    def things(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """What pictures show, whatever their style, colours and place: the last depth alone, rows of length 1."""
+        return in_batches(pictures, lambda batch: self.channels(batch)[:, self._last])
+
     @torch.inference_mode()
     def channels(self, pictures: Sequence[Image.Image]) -> Tensor:
         """All channels of one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture itself."""
@@ -80,6 +84,8 @@ class EfficientNetLite0(Encoder):
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
         last: Tensor = self._network.extract_features((x - 127) / 128)
         depths = [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
+        end = sum(depth.shape[1] for depth in depths)
+        self._last = slice(end - last.shape[1], end)
         colours = torch.from_numpy(colour_histogram(pixels[:, ::2, ::2])).to(x)
         itself = F.adaptive_avg_pool2d(x / 255, self.CELLS).flatten(1)
         return torch.cat([*depths, colours, itself], dim=-1)

@@ -1,0 +1,201 @@
+"""What each picture of a folder is worth: its effect on fidelity, from many short trainings on random halves.
+
+Each half and its complement train a LoRA of their own, several in one pass over the frozen base, with the same seed.
+All of them sample the captions of the held-out pictures. Fidelity is the mean cosine of a sample with the held-out
+picture whose caption it has, by the image encoder. A linear regression of fidelity on membership gives the effect of
+each picture relative to the average picture (datamodels, arXiv:2202.00622, with least squares).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+from scipy import stats
+from torch import Tensor
+
+from ..base import Base, Owner, seed_of
+from ..cancel import check
+from ..data.concept import Concept, fill
+from ..data.examples import Examples
+from ..errors import TriptychError
+from ..exchange.artifact import Artifact, Part, compose
+from ..methods import Training, method_named
+from ..metrics.encoders import ImageEncoder
+from ..sampling.generate import draw
+from ..sampling.request import Request
+from ..study.progress import Progress, steps_of
+from ..training.fit import Trial, fit
+from ..training.sharing import joint_passes
+
+METHOD = "lora"
+LEVEL = 0.95  # of the intervals
+SHARE = 0.25  # of the method's own steps that each training takes
+SEEDS = 2  # samples for each held-out caption
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A picture's effect on fidelity when it is in the training, relative to the average picture, with an interval."""
+
+    name: str
+    effect: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.effect:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+def worth_of(
+    base: Base,
+    concept: Concept,
+    encoder: ImageEncoder,
+    progress: Progress,
+    *,
+    halves: int = 0,
+    steps: int = 0,
+    grave: Collection[str] = (),
+    seed: int = 0,
+) -> list[Worth]:
+    """The worth of each training picture, the least first.
+
+    Args:
+        halves: trainings, an even number; 0: four for each picture.
+        steps: of each training; 0: a quarter of the base's own.
+        grave: names of pictures that fidelity is not measured by.
+
+    Raises:
+        TriptychError: there are too few pictures to train or to judge by, or a training failed.
+    """
+    split = concept.split(0)
+    judged = [i for i in split.held_out if concept.pictures[i].name not in grave]
+    if not judged or len(split.train) < 4:
+        raise TriptychError(
+            f"what a picture of {concept.name} is worth cannot be told from {len(split.train)} training pictures and"
+            f" {len(judged)} to judge by: 4 and 1 are needed"
+        )
+    members = random_halves(len(split.train), halves or 4 * len(split.train), seed)
+    if len(members) <= len(split.train) + 1:
+        raise TriptychError(f"{len(members)} trainings are too few for {len(split.train)} pictures; allow more")
+    trials = _trials(base, concept, split.train, members, steps, seed)
+    passes = list(joint_passes(trials, base.description.drawing.rows))
+    judge = Judge.of(base, concept, judged, encoder)
+    values: list[float] = []
+    trained = learned(base, passes, progress)
+    progress.stage("sampling", len(passes))
+    for parts in trained:
+        check()
+        values += judge.values(base, parts, concept.class_word)
+        progress.advance()
+    names = [concept.pictures[i].name for i in split.train]
+    found = [Worth(name, *three) for name, three in zip(names, effects(members, np.array(values)), strict=True)]
+    return sorted(found, key=lambda one: one.effect)
+
+
+def random_halves(count: int, halves: int, seed: int) -> NDArray[np.bool_]:
+    """[halves, count]: which pictures each training has. Every second row is the complement of the one before."""
+    chance = random.Random(f"worth {seed}")
+    rows = []
+    for _ in range((halves + 1) // 2):
+        chosen = set(chance.sample(range(count), count // 2))
+        row = np.array([i in chosen for i in range(count)])
+        rows += [row, ~row]
+    return np.array(rows)
+
+
+def effects(members: NDArray[np.bool_], values: Floats) -> list[tuple[float, float, float]]:
+    """Effect, low and high end for each picture: least squares of the values [trainings] on membership.
+
+    Effects sum to 0, since membership of a half says nothing of the level: of all solutions the shortest is taken.
+    Intervals are those of Student's t.
+    """
+    design = np.where(members, 0.5, -0.5)
+    design = design - design.mean(axis=0)
+    inverse = np.linalg.pinv(design.T @ design)
+    found = inverse @ design.T @ (values - values.mean())
+    found = found - found.mean()
+    rest = values - values.mean() - design @ found
+    freedom = max(1, len(values) - int(np.linalg.matrix_rank(design)) - 1)
+    spread = np.sqrt(float(rest @ rest) / freedom * inverse.diagonal())
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * spread
+    return [(float(one), float(one - far), float(one + far)) for one, far in zip(found, reach, strict=True)]
+
+
+def _trials(
+    base: Base, concept: Concept, train: Sequence[int], members: NDArray[np.bool_], steps: int, seed: int
+) -> list[Trial]:
+    method = method_named(METHOD)
+    settings: Any = method.for_concept(method.configure(base.description.methods.get(METHOD, {})), concept)
+    assert isinstance(settings, Training)
+    settings = replace(settings, steps=steps or max(1, round(SHARE * settings.steps)), fixed_every=0)
+    whole = Examples.of(base, concept, train)
+    kept = []
+    for number, row in enumerate(members):
+        own = {concept.pictures[i].name for i, member in zip(train, row, strict=True) if member}
+        each = tuple(example for example in whole.each if example.name in own)
+        kept.append(Trial(METHOD, settings, replace(whole, each=each), concept.class_word, seed, f"half-{number}"))
+    return kept
+
+
+def learned(base: Base, passes: Sequence[Sequence[Trial]], progress: Progress) -> list[list[Part]]:
+    """What each training learned, pass by pass, each with its own owner."""
+    progress.stage("training", sum(joint[0].settings.steps for joint in passes))
+    found = []
+    for joint in passes:
+        check()
+        fitted = fit(base, joint, progress=steps_of(progress))
+        if failures := [one.failure for one in fitted if one.failure]:
+            raise TriptychError(f"a training on half of the pictures failed: {failures[0]}")
+        found.append(
+            [
+                Part(Artifact(trial.method, trial.settings, one.tensors), owner=trial.owner)
+                for trial, one in zip(joint, fitted, strict=True)
+            ]
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Fidelity to held-out pictures: their captions as templates, and their features [pictures, d]."""
+
+    prompts: Sequence[str]
+    pictures: Sequence[Image]
+    real: Tensor
+    encoder: ImageEncoder
+
+    @classmethod
+    def of(cls, base: Base, concept: Concept, judged: Sequence[int], encoder: ImageEncoder) -> Judge:
+        templates = concept.templates(base.description.captions[concept.kind])
+        images = concept.images(base.resolution)
+        pictures = [images[i] for i in judged]
+        return cls([templates[i] for i in judged], pictures, encoder.images(pictures), encoder)
+
+    def values(self, base: Base, parts: Sequence[Part], class_word: str) -> list[float]:
+        """The fidelity of each part: the mean cosine of samples with the pictures whose captions they have."""
+        phrases = [part.artifact.kind.phrase(part.artifact.settings, class_word) for part in parts]
+        with compose(base, *parts):
+            return self._sampled(base, [(phrase, part.owner) for phrase, part in zip(phrases, parts, strict=True)])
+
+    def bare(self, base: Base, class_word: str) -> float:
+        """The fidelity of the bare base."""
+        return self._sampled(base, [(class_word, None)])[0]
+
+    def redrawn(self, base: Base) -> float:
+        """The fidelity of the pictures themselves, through the base's autoencoder."""
+        return float((self.encoder.images(base.redraw(self.pictures)) * self.real).sum(-1).mean())
+
+    def _sampled(self, base: Base, asked: Sequence[tuple[str, Owner]]) -> list[float]:
+        seeds = tuple(seed_of("worth", number) for number in range(SEEDS))
+        requests = [Request(fill(prompt, phrase), seeds, owner) for phrase, owner in asked for prompt in self.prompts]
+        seen = self.encoder.images([picture for pictures in draw(base, requests) for picture in pictures])
+        seen = seen.view(len(asked), len(self.prompts), SEEDS, -1)
+        return [float(one) for one in (seen * self.real[None, :, None]).sum(-1).mean(dim=(1, 2))]

@@ -1,0 +1,128 @@
+"""Lists of folders of other trainers, as far as they mean the same: which folders, how often, of which words.
+
+kohya's sd-scripts: `[[datasets.subsets]]` with image_dir, num_repeats, class_tokens, is_reg. ai-toolkit: `datasets`
+with folder_path, num_repeats, is_reg. OneTrainer: concepts with path, balancing, enabled. Other entries are noted.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TriptychError, first_line, shown
+from .folder import read_text
+from .notes import Note
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LISTS = frozenset({".toml", ".yaml", ".yml", ".json"})
+KNOWN = {  # what is read, and what needs no note
+    "kohya": ({"image_dir", "num_repeats", "class_tokens", "is_reg"}, {"caption_extension", "metadata_file"}),
+    "ai-toolkit": ({"folder_path", "num_repeats", "is_reg", "trigger_word"}, {"caption_ext", "default_caption"}),
+    "onetrainer": (
+        {"path", "balancing", "enabled", "type", "name"},
+        {"balancing_strategy", "seed", "include_subdirectories"},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A folder that a list names: how often its pictures are shown, its words, and whether it shows the class."""
+
+    folder: Path
+    repeats: Fraction = Fraction(1)
+    words: str = ""
+    of_class: bool = False
+
+
+def listed(path: Path) -> tuple[list[Listed], list[Note]]:
+    """The folders of a list, and notes on entries that are not used. Relative paths start at the list.
+
+    Raises:
+        TriptychError: the file cannot be read, or is no such list.
+    """
+    said = _parsed(path)
+    name, tables = _tables(path, said)
+    read, silent = KNOWN[name]
+    found, notes = [], []
+    for table in tables:
+        entry = _entry(path, name, table)
+        if entry is not None:
+            found.append(entry)
+        unknown = sorted(
+            key for key, value in table.items() if key not in read | silent and value not in (None, False, "")
+        )
+        if unknown:
+            where = entry.folder.name if entry else "an entry"
+            notes.append(Note(path, f"not used of {where}: {', '.join(unknown)}"))
+    return found, notes
+
+
+def _parsed(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        match path.suffix.lower():
+            case ".toml":
+                return tomllib.loads(text)
+            case ".json":
+                return json.loads(text)
+        import yaml
+
+        return yaml.safe_load(text)
+    except Exception as error:  # three parsers, each with its own errors
+        raise TriptychError(f"cannot read {path}: {first_line(error)}") from error
+
+
+def _tables(path: Path, said: Any) -> tuple[str, list[Mapping[str, Any]]]:
+    """Whose list it is, and its entries."""
+    if isinstance(said, list) and all(isinstance(one, Mapping) and "path" in one for one in said) and said:
+        return "onetrainer", said
+    if isinstance(said, Mapping):
+        general = said.get("datasets")
+        subsets = [subset for dataset in _mappings(general) for subset in _mappings(dataset.get("subsets"))]
+        if subsets:
+            return "kohya", subsets
+        config = said.get("config")
+        processes = _mappings(config.get("process")) if isinstance(config, Mapping) else []
+        datasets = [one for process in processes for one in _mappings(process.get("datasets"))]
+        datasets = datasets or [one for one in _mappings(general) if "folder_path" in one]
+        if datasets:
+            return "ai-toolkit", datasets
+    raise TriptychError(
+        f"{path} is no list of folders that is known: kohya's [[datasets.subsets]], ai-toolkit's datasets, or"
+        " OneTrainer's concepts; give a folder of pictures instead"
+    )
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _entry(path: Path, name: str, table: Mapping[str, Any]) -> Listed | None:
+    """The entry of a table; None if it is switched off.
+
+    Raises:
+        TriptychError: it names no folder, or a number is none.
+    """
+    folder = table.get({"kohya": "image_dir", "ai-toolkit": "folder_path", "onetrainer": "path"}[name])
+    if name == "onetrainer" and not table.get("enabled", True):
+        return None
+    if not isinstance(folder, str) or not folder:
+        raise TriptychError(f"{path}: an entry names no folder of pictures")
+    repeats = _number(path, table.get("balancing" if name == "onetrainer" else "num_repeats", 1))
+    words = table.get({"kohya": "class_tokens", "ai-toolkit": "trigger_word", "onetrainer": "-"}[name], "")
+    of_class = bool(table.get("is_reg")) or table.get("type") == "PRIOR_PREDICTION"
+    return Listed(path.parent / folder, repeats, words if isinstance(words, str) else "", of_class)
+
+
+def _number(path: Path, value: Any) -> Fraction:
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise TriptychError(f"{path}: {shown(value)} is no number of repeats") from error

@@ -1,0 +1,83 @@
+"""The page of a checked folder: every picture with what was found about it, and what holds for the whole folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..data.concept import Concept
+from ..data.findings import FAULTS, Finding
+from ..errors import printable
+from ..files.atomic import write_text
+from ..units import counted
+from .pictures import MANY, Inlined, inline
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A file as the page shows it."""
+
+    name: str
+    picture: Inlined | None
+    caption: str
+    findings: tuple[Finding, ...]
+    state: str  # "used", "left out", or "held out"
+
+
+def write_page(
+    concept: Concept,
+    findings: Sequence[Finding],
+    held_out: Sequence[str],
+    usable: Sequence[str],
+    notes: Sequence[str],
+    path: Path,
+    worth: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the page. It is one file and loads nothing when it opens; all text from outside is escaped.
+
+    Args:
+        held_out: names of the pictures that a study does not train on.
+        usable: names of the pictures that a cleaned copy has.
+        notes: lines on what is not used as given.
+        worth: name -> what the picture is worth.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update({"counted": counted, "printable": printable})
+    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "page.js"))
+    rows = _rows(concept, findings, held_out)
+    page = environment.get_template("folder.html.j2").render(
+        name=printable(concept.name), kind=concept.kind, class_word=concept.class_word,
+        found=[row for row in rows if row.findings], others=[row for row in rows if not row.findings],
+        whole=[one for one in findings if not one.file], faults=FAULTS, counts=_counts(findings), notes=notes,
+        pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
+        style=style, script=script,
+    )  # fmt: skip
+    write_text(path, page)
+    return path
+
+
+def _counts(findings: Sequence[Finding]) -> Mapping[str, int]:
+    """Title -> files, in the order of `FAULTS`."""
+    files = {fault: len({one.file for one in findings if one.fault == fault and one.file}) for fault in FAULTS}
+    return {FAULTS[fault].title: count for fault, count in files.items() if count}
+
+
+def _rows(concept: Concept, findings: Sequence[Finding], held_out: Sequence[str]) -> list[_Row]:
+    captions = {picture.name: picture.caption for picture in concept.pictures}
+    paths = {one.path.name: one.path for one in concept.broken}
+    paths |= {one.name: one.path for one in concept.pictures}
+    many = len(paths) > MANY
+    rows = []
+    for name, path in sorted(paths.items()):
+        state = "left out" if name not in captions else "held out" if name in held_out else "used"
+        own = tuple(one for one in findings if one.file == name)
+        rows.append(_Row(printable(name), inline(path, many), captions.get(name, ""), own, state))
+    return rows
