@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tests.test_stopping import ctrl_c
 from tests.worlds import call, gap, learned, trial, typed
+from triptych.app.repeating import ATTACHED, CLASS_PICTURES, HASHES, Before
 from triptych.base import Base
 from triptych.exchange.artifact import Part
 from triptych.exchange.formats import open_artifact
@@ -74,6 +76,46 @@ def test_a_training_is_repeated_from_its_file(
     assert "FOLDER is missing" in capsys.readouterr().err
     assert call(monkeypatch, "train", "hypernetwork", folder, "--again", out, "--out", tmp_path / "b.safetensors") == 2
     assert "is a lora, not a hypernetwork" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_training_is_repeated_with_the_settings_as_they_were_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    below = tmp_path / "below.safetensors"
+    assert call(monkeypatch, *typed(random_base, "train", "lora", folder, *FAST, "--steps", "2"), "--out", below) == 0
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "2", "-s", "rslora=yes", "-s", "rank=4")
+    assert call(monkeypatch, *words, "--out", out, "--on", f"{below}:0.5") == 0
+    once, settings = tmp_path / "once.safetensors", Before.of(out).settings
+    assert (settings["alpha"], settings["rslora"], settings["rank"]) == (8.0, True, 4)
+    for to in ("triptych", "kohya-lora"):  # a converted file states the same training
+        assert call(monkeypatch, "convert", out, "--to", to, "--out", once, "--overwrite") == 0
+        assert Before.of(once).settings == settings
+        assert gap(open_artifact(once).tensors, open_artifact(out).tensors) == 0
+    words = typed(random_base, "train", "--again", once, folder, "--precision", "fp32")
+    capsys.readouterr()
+    same = tmp_path / "same.safetensors"
+    assert call(monkeypatch, *words, "--out", same, "--on", f"{below}:0.5") == 0
+    assert "not as in" not in capsys.readouterr().err
+    assert gap(open_artifact(same).tensors, open_artifact(out).tensors) == 0
+    assert call(monkeypatch, *words, "--out", tmp_path / "bare.safetensors") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "once.safetensors: the attached files, since it was trained with below.safetensors:0.5 (SHA-256 " in said
+
+
+def test_differences_name_what_was_given_besides_the_pictures() -> None:
+    origin = {"pictures": "1", "base_fingerprint": "2", "resolution": "3", "precision": "4"}
+    before = Before(Path("a.safetensors"), "dreambooth", {}, 0, {}, origin)
+    assert before.differences(origin) == []
+    [attached] = before.differences({**origin, ATTACHED: "b:1", HASHES: "ab"})
+    assert "the attached files, since it was trained with nothing" in attached
+    [own] = replace(before, origin={**origin, CLASS_PICTURES: "5"}).differences(origin)
+    assert "the pictures of the class, which were the user's own" in own
+    older = replace(before, origin={**origin, ATTACHED: "b:1"})
+    assert older.differences({**origin, ATTACHED: "b:1", HASHES: "ab"}) == []
+    newer = replace(before, origin={**origin, ATTACHED: "b:1", HASHES: "cd"})
+    assert len(newer.differences({**origin, ATTACHED: "b:1", HASHES: "ab"})) == 1
 
 
 @pytest.mark.slow

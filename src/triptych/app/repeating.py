@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..base import Base
-from ..data.concept import Concept
 from ..errors import TriptychError
-from ..exchange.formats import open_artifact
+from ..exchange.recipes import RECIPE, read_recipe
+from ..files.tensorfile import TensorFile
+from ..methods import method_named
 from ..settings import Value
 
 PREPARED = "pictures_prepared"  # an entry of what a file was made from
 WORDS = ("kind", "class_word", "token")
+ATTACHED, HASHES = "trained_on", "trained_on_sha256"  # the files that were attached: names with strengths, and hashes
+CLASS_PICTURES = "class_pictures"  # the digest of the user's own pictures of the class
+SAME = {
+    "pictures": "the pictures", "base_fingerprint": "the base", "resolution": "the resolution",
+    "precision": "the precision", PREPARED: "how pictures are prepared",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,25 +35,28 @@ class Before:
 
     @classmethod
     def of(cls, path: Path) -> Before:
-        """Read the recipe in a file.
+        """Read the recipe in a file, with the settings as they were given, whatever the file's layout makes of them.
 
         Raises:
             TriptychError: the file cannot be read, or does not say how it was trained.
         """
-        artifact = open_artifact(path)
-        origin = artifact.provenance
+        recipe = TensorFile.open(path).metadata.get(RECIPE)
+        method, given, origin = read_recipe(path, recipe) if recipe else ("", {}, {})
         if not {"seed", "pictures", *WORDS} <= origin.keys():
             raise TriptychError(f"{path} does not say how it was trained, so that training cannot be repeated")
-        words = {name: origin[name] for name in WORDS}
-        return cls(path, artifact.method, asdict(artifact.settings), int(origin["seed"]), words, origin)
+        settings = asdict(method_named(method).configure(given))
+        return cls(path, method, settings, int(origin["seed"]), {name: origin[name] for name in WORDS}, origin)
 
-    def differences(self, base: Base, concept: Concept, pictures: str = "") -> list[str]:
-        """What is not as it was then, a sentence each."""
-        now = {
-            "the pictures": ("pictures", concept.digest), "the base": ("base_fingerprint", base.identity),
-            "the resolution": ("resolution", str(base.resolution)),
-            "the precision": ("precision", str(base.dtype).removeprefix("torch.")),
-            "how pictures are prepared": (PREPARED, pictures or None),
-        }  # fmt: skip
-        changed = [what for what, (name, value) in now.items() if self.origin.get(name) != value]
-        return [f"not as in the training of {self.path.name}: {what}; the result will differ" for what in changed]
+    def differences(self, now: Mapping[str, str]) -> list[str]:
+        """What is not as it was then, a sentence each. `now` is the provenance of the training that repeats it."""
+        then, said = self.origin, f"not as in the training of {self.path.name}"
+        found = [what for name, what in SAME.items() if then.get(name) != now.get(name)]
+        stated = then if HASHES in then or ATTACHED not in then else now  # an older file states no hashes
+        if (then.get(ATTACHED), stated.get(HASHES)) != (now.get(ATTACHED), now.get(HASHES)):
+            hashes = f" (SHA-256 {then[HASHES]})" if then.get(HASHES) else ""
+            was = f"with {then[ATTACHED]}{hashes}" if ATTACHED in then else "with nothing"
+            found.append(f"the attached files, since it was trained {was}")
+        if then.get(CLASS_PICTURES) != now.get(CLASS_PICTURES):
+            was = "the user's own" if CLASS_PICTURES in then else "the base's own"
+            found.append(f"the pictures of the class, which were {was}")
+        return [f"{said}: {what}; the result will differ" for what in found]

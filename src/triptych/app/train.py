@@ -30,7 +30,7 @@ from ..training.optimizers import remark
 from ..training.reading import reading_of
 from ..units import counted
 from .calling import Attached, attached_by
-from .repeating import PREPARED, Before
+from .repeating import ATTACHED, CLASS_PICTURES, HASHES, PREPARED, Before
 from .watching import Watcher, Watching
 
 
@@ -109,19 +109,15 @@ def train_file(
             examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
         )
     on = [attached_by(use) for use in request.on]
-    for line in request.before.differences(base, concept, str(request.pictures)) if request.before else ():
+    says = method.phrase(settings, concept.class_word)
+    origin = provenance(base, concept, says, request.seed) | _given(request, on)
+    for line in request.before.differences(origin) if request.before else ():
         progress.note(line)
     _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
     progress.stage("training", getattr(settings, "steps", 1))
     trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
-    says = method.phrase(settings, concept.class_word)
-    origin = provenance(base, concept, says, request.seed)
-    if request.pictures.stated:
-        origin[PREPARED] = str(request.pictures)
-    if on:
-        origin["trained_on"] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
 
     def artifact(tensors: Tensors) -> Artifact:
         return Artifact.trained(request.method, settings, tensors, origin)
@@ -150,6 +146,19 @@ def train_file(
         dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(remarks(concept)),
         asdict(settings),
     )  # fmt: skip
+
+
+def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
+    """The provenance of what is given besides the pictures: attached files, and own pictures of the class."""
+    found = {}
+    if on:
+        found[ATTACHED] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
+        found[HASHES] = ", ".join(file.used.file.sha256 for file in on)
+    if request.class_pictures:
+        found[CLASS_PICTURES] = request.class_pictures.digest
+    if request.pictures.stated:
+        found[PREPARED] = str(request.pictures)
+    return found
 
 
 def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> Path:

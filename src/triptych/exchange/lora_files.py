@@ -1,4 +1,4 @@
-"""Functions shared by the layouts of LoRA files: module paths, alphas, families, layers of rank 0."""
+"""Functions shared by the layouts of LoRA files: module paths, families, layers of rank 0."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..errors import TriptychError
 from ..families import by_context_width, by_metadata, families, family_named
 from ..patching.adapters import BIASES, Shaped, algorithm_of, rank_of
 from ..units import counted, listed
+from .alphas import settled
 from .metadata import stated_prediction
 from .trained_words import stated_trigger
 from .word_files import bundled_words
@@ -141,44 +142,6 @@ def from_original(module: str, original: Mapping[str, str]) -> str:
     if module not in original:
         raise TriptychError(f"its layer {module} is no module of the base that it was made for")
     return original[module]
-
-
-def settled(
-    layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float]
-) -> tuple[dict[str, Tensor], int, float]:
-    """Tensors by their canonical names, with the rank and alpha that all layers share, or an alpha for each layer.
-
-    `alphas` are those that the file states apart from its tensors. A layer without any alpha has alpha = rank.
-    """
-    import torch
-
-    known: dict[str, tuple[int, float]] = {}
-    for path, leaves in layers.items():
-        rank = rank_of(algorithm_of(path, leaves), leaves)
-        if rank is not None:
-            own = float(leaves["alpha"]) if "alpha" in leaves else alphas.get(path, 0.0)
-            known[path] = rank, own or float(rank)
-    common = set(known.values())
-    tensors = {
-        f"{path}.{leaf}": tensor
-        for path, leaves in layers.items()
-        for leaf, tensor in leaves.items()
-        if leaf != "alpha" or path not in known
-    }
-    if len(common) != 1:
-        tensors |= {f"{path}.alpha": torch.tensor(alpha) for path, (_, alpha) in known.items()}
-    rank, alpha = max(known.values(), default=(1, 1.0))
-    return tensors, rank, alpha
-
-
-def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[str, float]:
-    """The alpha of each layer that has a rank. `alpha` is for layers without an own one; 0 stands for the rank."""
-    found = {}
-    for path, leaves in layers.items():
-        rank = rank_of(algorithm_of(path, leaves), leaves)
-        if rank is not None:
-            found[path] = (float(leaves["alpha"]) if "alpha" in leaves else alpha) or float(rank)
-    return found
 
 
 def artifact_of(layers: Mapping[str, Mapping[str, Tensor]], alphas: Mapping[str, float], file: TensorFile) -> Artifact:

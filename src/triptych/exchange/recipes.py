@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TriptychError
 
@@ -35,6 +35,23 @@ def recipe_of(artifact: Artifact, layout: str = OWN) -> str:
     return json.dumps({**known, **artifact.provenance})
 
 
+def read_recipe(path: Path, recipe: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The method, its settings and the provenance that a file's recipe states, as they were written.
+
+    Raises:
+        TriptychError: the recipe cannot be read; the error names `path`.
+    """
+    try:
+        known = json.loads(recipe)
+        name, settings = known.pop("method"), known.pop("settings")
+        known.pop("layout", None)
+        if known.pop("schema") != SCHEMA:
+            raise TriptychError(f"{path} was made by a newer triptych; update to attach it")
+    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise TriptychError(f"the recipe inside {path} cannot be read: {error}") from error
+    return name, settings, known
+
+
 def artifact_of(path: Path, recipe: str, tensors: Tensors) -> Artifact:
     """The artifact from a file's recipe and its tensors by canonical names. Errors name `path`.
 
@@ -44,12 +61,5 @@ def artifact_of(path: Path, recipe: str, tensors: Tensors) -> Artifact:
     from ..methods import method_named
     from .artifact import Artifact
 
-    try:
-        known = json.loads(recipe)
-        name, settings = known.pop("method"), known.pop("settings")
-        known.pop("layout", None)
-        if known.pop("schema") != SCHEMA:
-            raise TriptychError(f"{path} was made by a newer triptych; update to attach it")
-    except (json.JSONDecodeError, KeyError, AttributeError) as error:
-        raise TriptychError(f"the recipe inside {path} cannot be read: {error}") from error
+    name, settings, known = read_recipe(path, recipe)
     return Artifact(name, method_named(name).configure(settings), tensors, known)

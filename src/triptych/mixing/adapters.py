@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..base import generator
 from ..errors import Remedy, TriptychError
+from ..exchange.alphas import settled
 from ..exchange.artifact import Artifact
-from ..exchange.lora_files import original_names, settled
+from ..exchange.lora_files import original_names
 from ..families import Family, families
 from ..methods import method_named
 from ..patching.adapters import BIASES, Leaves, algorithm_of, by_layer, change_of, rank_of, scale_of

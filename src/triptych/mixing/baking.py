@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ..base import Base
 from ..errors import TriptychError
+from ..exchange.alphas import settled
 from ..exchange.artifact import Artifact
 from ..exchange.export import Change
-from ..exchange.lora_files import settled
 from ..methods import method_named, refuse
 from ..patching.adapters import by_layer
 from ..units import counted

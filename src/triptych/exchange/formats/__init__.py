@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ...base import Base
     from ..artifact import Artifact
 
-HELD = ("rank", "alpha")  # settings that a layout may change together with the tensors
-
 
 @dataclass(frozen=True)
 class Recognised:
@@ -162,9 +160,18 @@ def artifact_in(file: TensorFile, found: Recognised) -> Artifact:
 
 
 def _with_recipe(read: Artifact, made: Artifact) -> Artifact:
-    """The artifact of the recipe, with the settings that depend on the tensors of this layout."""
-    held = {name: getattr(read.settings, name) for name in HELD if hasattr(made.settings, name)}
-    return replace(made, settings=replace(made.settings, **held), notes=read.notes)
+    """The artifact of the recipe, with the rank of this file's tensors.
+
+    The settings state the alpha of training. Where this layout scales otherwise, each layer has an own alpha.
+    """
+    from ..alphas import with_alphas
+
+    if read.method != "lora" or made.method != "lora":
+        return replace(made, notes=read.notes)
+    tensors = made.tensors
+    if read.settings.alpha != made.settings.alpha:
+        tensors = with_alphas(tensors, read.settings.alpha)
+    return replace(made, settings=replace(made.settings, rank=read.settings.rank), tensors=tensors, notes=read.notes)
 
 
 def load(path: Path | str) -> Artifact | Base:

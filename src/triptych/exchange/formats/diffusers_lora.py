@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import TriptychError
 from ...families import VAE, families, family_named
-from ..lora_files import alphas_of, artifact_of, recognised, refuse_all_but_lora, without_rank_0
+from ..alphas import alphas_of
+from ..lora_files import artifact_of, recognised, refuse_all_but_lora, without_rank_0
 from ..other_families import other_family
 from ..word_files import BUNDLED
 from . import Format, Recognised

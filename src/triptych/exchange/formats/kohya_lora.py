@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...families import KOHYA_DENOISER, KOHYA_OFT, families, family_named
+from ..alphas import alphas_of
 from ..lora_files import (
     LEAVES,
-    alphas_of,
     artifact_of,
     dotted,
     from_original,
