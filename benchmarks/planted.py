@@ -27,6 +27,7 @@ from triptych.data.concept import Concept, fill
 from triptych.exchange.formats import open_artifact
 from triptych.methods import method_named
 from triptych.metrics import Drawn, measure
+from triptych.records import PointsRecord
 from triptych.sampling.generate import draw
 from triptych.sampling.request import Request
 from triptych.scores import BASE, RESEEDED, Cost, Score
@@ -34,6 +35,7 @@ from triptych.settings import Value
 from triptych.study import Plan, read, run
 from triptych.study.drawing import pictures, sheets
 from triptych.study.layout import Layout
+from triptych.study.points import points_of
 from triptych.study.training import runs
 from triptych.study.work import Work
 from triptych.verdict import NEEDS, Verdict, judge
@@ -163,7 +165,8 @@ def main() -> None:
         out = given.out or Path(temporary)
         plan = read(given.study)
         work = Work(plan, plan.place.open(), plan.concept(), Layout(given.study), console)
-        drawn = pictures(work, sheets(work, [one for one in runs(work) if one.done]))
+        known = PointsRecord.read(given.study).points if (given.study / PointsRecord.NAME).is_file() else ()
+        drawn = pictures(work, sheets(work, [one for one in runs(work) if one.done], points_of(known)))
         if not any(one.method not in (BASE, RESEEDED) for one in drawn):
             raise SystemExit(f"{given.study} has no pictures of these prompts: run `triptych try` on it again")
         own = measure(work.evidence(drawn))

@@ -20,6 +20,21 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # small models ar
 os.environ |= {"HF_HUB_OFFLINE": "1", **ONE_THREAD, **QUIET}
 
 
+FEW = 5  # cases of one test in the fast lane, spread evenly over all of them
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow the cases of a test that repeat it beyond a few."""
+    cases: dict[tuple[object, str], list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault((item.path, getattr(item, "originalname", item.name)), []).append(item)
+    for own in cases.values():
+        kept = {round(i * (len(own) - 1) / (FEW - 1)) for i in range(FEW)}
+        for place, item in enumerate(own):
+            if len(own) > FEW and place not in kept:
+                item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a cache of its own: nothing that one made can help or hide the failure of another."""

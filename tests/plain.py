@@ -30,7 +30,10 @@ def first_fast(cases: Iterable[Any], fast: int = 1) -> list[Any]:
 def typed(random_base: Path, *words: str | Path) -> list[str]:
     """The words of a command, with the random base and its encoders."""
     judges = ["--image-encoder", random_base / "dino", "--text-encoder", random_base / "clip"]
-    return [str(word) for word in [*words, "--base", random_base / "base", *(judges if words[0] == "try" else ())]]
+    return [
+        str(word)
+        for word in [*words, "--base", random_base / "base", *(judges if words[0] in ("try", "judge") else ())]
+    ]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:

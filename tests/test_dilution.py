@@ -111,10 +111,10 @@ def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
         return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
 
     other: Any = SimpleNamespace(evidence=seen)
-    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0)
+    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"))
     assert found["mix"].value == pytest.approx(0.5)
     likeness["own"] = 0.2
-    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0) == {}
+    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own")) == {}
 
 
 def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 import triptych
 
 PROMISED = {
-    "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method", "Part", "Place",
-    "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
+    "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method",
+    "Part", "Place", "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
     "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base", "save", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}

@@ -21,7 +21,10 @@ from triptych.training.fit import Fitted, Trial, fit
 from triptych.training.fixed_loss import FixedLoss, fixed_batch
 
 HELD_OUT = examples(2, 9)
-WILD = {"textual-inversion": (0.2, 2), "hypernetwork": (0.1, 1), "lora": (0.3, 1), "dreambooth": (0.06, 1)}
+WILD = {
+    "textual-inversion": (0.2, 2), "hypernetwork": (0.1, 1), "lora": (0.3, 1), "dreambooth": (0.06, 1),
+    "dreambooth-lora": (0.1, 1),
+}  # fmt: skip
 # learning rate and seed with which the loss falls and rises again
 
 

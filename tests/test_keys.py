@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from triptych.base import Base
-from triptych.methods.dreambooth import prior_latents
+from triptych.sampling.prior import prior_latents
 from triptych.study import Plan, Silent
 from triptych.study.drawing import sheets
 from triptych.study.layout import Layout

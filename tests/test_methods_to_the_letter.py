@@ -307,19 +307,22 @@ def test_the_nearest_lora_has_the_text_encoders_too(base: Base) -> None:
     assert 0 < float((near - whole).norm()) < float((plain - whole).norm())
 
 
-def test_own_pictures_of_the_class_take_the_place_of_the_bases(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    from triptych.methods import dreambooth
+@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
+def test_own_pictures_of_the_class_take_the_place_of_the_bases(
+    base: Base, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    from triptych.sampling import prior
 
     def refused(*given: Any) -> None:
         raise AssertionError("the base's own pictures are not sampled")
 
-    theirs = one(base, "dreambooth")
-    monkeypatch.setattr(dreambooth, "prior_latents", refused)
-    with_own = trial("dreambooth")
+    theirs = one(base, method)
+    monkeypatch.setattr(prior, "prior_latents", refused)
+    with_own = trial(method)
     own = Examples(with_own.examples.each, examples(3, 77, ("a {} in the sun",)).each)
     fitted = fit(base, [replace(with_own, examples=own)])[0]
     assert gap(theirs.tensors, fitted.tensors) > 1e-5
-    sources = method_named("dreambooth").sources(base, with_own.settings, own, "dog")
+    sources = method_named(method).sources(base, with_own.settings, own, "dog")
     assert (len(sources[1].examples), sources[1].prompts[0]) == (3, "a dog in the sun")
 
 

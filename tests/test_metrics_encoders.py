@@ -144,6 +144,7 @@ def test_dino_and_clip_open_from_a_folder(dino: Path, clip: Path) -> None:
     assert isinstance(reading, TextImageEncoder)
     assert not isinstance(seeing, TextImageEncoder)
     assert len({seeing.digest, reading.digest, open_encoder(str(dino), "image").digest}) == 2
+    assert open_encoder(str(clip), "text").digest == reading.digest, "opened again, it is the same"
 
 
 def test_the_end_token_is_found_whatever_the_configuration_says(clip: Path, tmp_path: Path) -> None:

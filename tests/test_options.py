@@ -58,7 +58,7 @@ def other(option: Any) -> Any:
     """A value that is not the default."""
     if option.path[-1] in GIVEN:
         return GIVEN[option.path[-1]]
-    return {str: "x y", int: 7, float: 2.5, bool: True}[option.kind]
+    return {str: "x y", int: 7, float: 2.5, bool: not option.default}[option.kind]
 
 
 def everything(kind: type) -> Any:
@@ -79,7 +79,8 @@ def test_each_option_is_told_alone(option: Any) -> None:
     inner = {option.path[-1]: other(option)}
     one = StudyOptions(place=BaseOptions(**inner)) if len(option.path) == 2 else StudyOptions(**inner)
     words = words_of(one)
-    assert words[0] == ("-s" if option.kind is dict else f"--{option.name}")
+    flag = f"--no-{option.name}" if option.default is True else f"--{option.name}"
+    assert words[0] == ("-s" if option.kind is dict else flag)
     assert parsed(StudyOptions, words) == one
     assert option.explanation
 
@@ -101,7 +102,7 @@ def test_the_commands_have_the_options_of_their_class() -> None:
     for name, kind, but in (
         ("try", StudyOptions, set()), ("train", LearningOptions, set()), ("generate", BaseOptions, set()),
         ("tune", StudyOptions, {"kind", "class", "token", "need", "replicates", "prompts", "unrelated", "together",
-                                "tuned", "text-encoder", "other-base", "until-decided", "at-most-pictures",
+                                "points", "tuned", "text-encoder", "other-base", "until-decided", "at-most-pictures",
                                 "at-most-minutes"}),
     ):  # fmt: skip
         known = {flag for parameter in commands[name].params for flag in parameter.opts}

@@ -25,6 +25,7 @@ FAST: dict[str, dict[str, Any]] = {
     "hypernetwork": {"lr": 2e-3},
     "lora": {"lr": 2e-3, "alpha": 4.0},
     "dreambooth": {"lr": 1e-3, "prior_pictures": 2, "identifier": ""},
+    "dreambooth-lora": {"lr": 2e-3, "alpha": 4.0, "prior_pictures": 2, "identifier": ""},
     "aesthetic-gradients": {"lr": 1e-2, "steps": 3},
 }
 

@@ -60,6 +60,7 @@ class StudyOptions(LearningOptions):
         "combinations as rows: word+lora,dreambooth+lora,all,leave-one-out; or none",
         unset="the base's own",
     )
+    points: bool = setting(True, "choose each method's strength and moment of training")
     tuned: Path | None = setting(None, "settings from a tuned.toml of `triptych tune`")
     settings: Mapping[str, Mapping[str, Value]] = setting(dict, "a setting; may be repeated", name="set")
     image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2")
@@ -131,11 +132,13 @@ def words_of(options: object) -> list[str]:
         value = option.value(options)
         if value == option.default:
             continue
-        if option.kind is dict:
+        if option.kind is bool:
+            found.append(f"--{'' if value else 'no-'}{option.name}")
+        elif option.kind is dict:
             found += [word for name, own in value.items() for key in own for word in ("-s", f"{name}.{key}={own[key]}")]
         else:
             text = (",".join(value) or NOTHING) if option.kind is tuple else str(value)
-            found += [f"--{option.name}", *([] if option.kind is bool else [text])]
+            found += [f"--{option.name}", text]
     return found
 
 

@@ -94,6 +94,94 @@ class SheetRecord:
 
 
 @dataclass(frozen=True)
+class PointRecord:
+    """A method at one strength and moment of its training, by its pictures of the choosing prompts.
+
+    Attributes:
+        moment: part of the training, above 0 to 1; for a combination, 1.
+        step: steps done at that moment; 0 for what has no steps.
+        both, fidelity, prompt_fidelity: means over the pictures; the last is None where prompts cannot be read.
+        pictures: how many were sampled at this point.
+    """
+
+    method: str
+    strength: float
+    moment: float
+    step: int
+    both: float
+    fidelity: float
+    prompt_fidelity: float | None
+    pictures: int
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class PointsRecord:
+    """`points.json`: the points that were tried, and those that were chosen.
+
+    `key` identifies all that they were made from; `seconds` is the time that choosing took.
+    """
+
+    key: str
+    points: tuple[PointRecord, ...]
+    seconds: float = 0.0
+
+    NAME = "points.json"
+
+    def write(self, folder: Path) -> None:
+        _write(folder / self.NAME, self)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Like `TrialRecord.read`."""
+        with _reading(folder / cls.NAME) as known:
+            return cls(**{**known, "points": tuple(PointRecord(**point) for point in known["points"])})
+
+    @property
+    def chosen(self) -> tuple[PointRecord, ...]:
+        """The chosen point of each method."""
+        return tuple(point for point in self.points if point.chosen)
+
+
+@dataclass(frozen=True)
+class JudgedFile:
+    """A file at one strength, judged by its pictures.
+
+    Attributes:
+        row: its name in scores and verdict.
+        says: the words that name the concept in its prompts.
+        decision: "best", "keep", "discard" or "undecided".
+    """
+
+    row: str
+    file: str
+    method: str
+    strength: float
+    says: str
+    decision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class JudgedRecord:
+    """`judged.json`: the files that were judged, the best first, and what was noted of them."""
+
+    files: tuple[JudgedFile, ...]
+    notes: tuple[str, ...] = ()
+
+    NAME = "judged.json"
+
+    def write(self, folder: Path) -> None:
+        _write(folder / self.NAME, self)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Like `TrialRecord.read`."""
+        with _reading(folder / cls.NAME) as known:
+            return cls(tuple(JudgedFile(**file) for file in known["files"]), tuple(known["notes"]))
+
+
+@dataclass(frozen=True)
 class Log:
     """`log.jsonl`: the losses of a training, one line per step. Step 0 has no training loss."""
 
@@ -125,7 +213,7 @@ def _finite(lines: Iterable[Mapping[str, Any]], name: str) -> Curve:
     return tuple((step, loss) for step, loss in found if isinstance(loss, int | float) and math.isfinite(loss))
 
 
-def _write(path: Path, record: TrialRecord | SheetRecord) -> None:
+def _write(path: Path, record: TrialRecord | SheetRecord | PointsRecord | JudgedRecord) -> None:
     write_text(path, json.dumps(asdict(record), indent=1))
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from ..base import Base, Place
 from ..cancel import Cancel
 from ..study import Plan, Progress, Silent, run
+from ..study.judging import Judgement, JudgeRequest, judge_files
 from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
@@ -27,7 +28,7 @@ MEMORY = 24 * 2**30  # bytes
 
 
 class Session:
-    """Trains, samples, studies and tunes, on bases that it keeps open.
+    """Trains, samples, studies, judges and tunes, on bases that it keeps open.
 
     All calls take a `Progress` to report to and a `Cancel`. A cancelled call raises `Cancelled`; what was finished
     before is on disk. A training stops at the end of its step, after its state is written; sampling between two steps;
@@ -86,6 +87,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return run(plan, out, progress or Silent(), opened=opened)
+
+    def judge(
+        self, request: JudgeRequest, out: Path, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Judgement:
+        """Judge trained files, as `study.judging.judge_files`. A checkpoint is opened for its pictures alone.
+
+        Raises:
+            TriptychError: as `judge_files`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return judge_files(request, out, progress or Silent(), opened=opened)
 
     def tune(
         self,

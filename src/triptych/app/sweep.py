@@ -254,7 +254,7 @@ def _keep(base: Base, job: Job, result: Fitted, others: Sequence[str]) -> None:
     """Write the file, its losses, and last the record, which marks the training as ended."""
     if not result.failure:
         origin = provenance(base, job.concept, job.says, job.seed) | {"sweep": job.name}
-        artifact = Artifact(job.method, job.settings, result.tensors, origin)
+        artifact = Artifact.trained(job.method, job.settings, result.tensors, origin)
         save(artifact, job.file, to=method_named(job.method).exports_as[0], base=base)
         Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(job.folder)
     TrialRecord(

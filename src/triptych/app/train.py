@@ -113,7 +113,7 @@ def train_file(
         origin["trained_on"] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
 
     def artifact(tensors: Tensors) -> Artifact:
-        return Artifact(request.method, settings, tensors, origin)
+        return Artifact.trained(request.method, settings, tensors, origin)
 
     watcher = Watcher(base, request.watching, out, concept, says, artifact)
     try:

@@ -31,6 +31,9 @@ class Budget:
     cost_steps: int  # training steps for which each method's cost is measured alone
     unrelated_steps: int = 0  # sampler steps of the pictures of those; 0: as many as of the others
     together: Sequence[str] = ()  # combinations of methods, each a row of the report
+    strengths: Sequence[float] = (1.0,)  # at which each method is tried on the choosing prompts
+    moments: Sequence[float] = ()  # parts of a training, 0 to 1, whose tensors are tried beside those of its end
+    choosing: int = 0  # prompts by which a method's strength and moment are chosen; 0: full strength, at the end
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,13 @@ def description() -> Description:
             {"colour": ("red", "green"), "thing": ("dog", "sun", "house")},
         ),
         tuning_prompts=dict.fromkeys(("subject", "style", "scene"), ("a blue {}", "a large {}")),
-        budgets={"quick": Budget(1, 1.0, 2, 2, 2, 2), "standard": Budget(2, 1.0, 2, 2, 2, 2)},
+        budgets={
+            "quick": Budget(1, 1.0, 2, 2, 2, 2),
+            "standard": Budget(2, 1.0, 2, 2, 2, 2, strengths=(0.5, 1.0), moments=(0.5,), choosing=2),
+        },
         methods={
-            name: {"steps": 2, "batch": 2} for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth")
+            name: {"steps": 2, "batch": 2}
+            for name in ("textual-inversion", "hypernetwork", "lora", "dreambooth", "dreambooth-lora")
         },
     )
 

@@ -16,6 +16,7 @@ from ..cancel import Cancelled
 from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
+from .judging import judge
 from .mixing import dilution, merge
 from .pictures import generate
 from .remedies import worded
@@ -41,7 +42,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (train, sweep, generate, inspect, convert, merge, dilution, report, tune, methods):
+for command in (train, sweep, generate, inspect, convert, merge, dilution, report, judge, tune, methods):
     app.command(cls=Command)(command)
 
 
@@ -65,7 +66,10 @@ def main() -> None:
         code = _told(error.format_message())
     if code == STOPPED:  # typer returns it for Ctrl-C, too
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        print("stopped; `try`, `tune` and `sweep` go on with the same command, `train` with --resume", file=sys.stderr)
+        print(
+            "stopped; `try`, `judge`, `tune` and `sweep` go on with the same command, `train` with --resume",
+            file=sys.stderr,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -58,6 +58,8 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
         flags, metavar, kind = ["-s", *flags], "METHOD.KEY=VALUE", list[str]
     elif kind is tuple:
         kind = str
+    elif kind is bool and option.default:
+        flags = [f"--{option.name}/--no-{option.name}"]
     default = None if option.unset or (not option.default and kind not in (bool, int, float)) else option.default
     info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least)
     annotation: Any = Annotated[kind if default is not None else kind | None, info]

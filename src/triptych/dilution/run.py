@@ -22,6 +22,7 @@ from ..scores import BASE
 from ..study.drawing import Sheet, draw_all
 from ..study.layout import Layout, key
 from ..study.plan import Plan
+from ..study.point import Use
 from ..study.progress import Progress
 from ..study.work import Work
 from ..units import counted
@@ -140,8 +141,9 @@ def _sheet(member: Member, row: str, phrase: str, file: Path | None, role: str =
     prompts = work.prompts if role == "concept" else work.unrelated
     asked = tuple((fill(p.template, word), fill(p.template, phrase), p.seed(work.plan.seed)) for p in prompts)
     seen = known_hashes(file).sha256 if file else ""
+    uses = (Use(file, file.parent.name),) if file else ()
     folder = work.layout.sheets / f"{row}-{role}-{key(work.base_key, seen, asked, work.base.description.drawing)}"
-    return Sheet(row, 0, "unrelated" if role == "unrelated" else "concept", asked, folder, (file,) if file else ())
+    return Sheet(row, 0, "unrelated" if role == "unrelated" else "concept", asked, folder, uses)
 
 
 def _rows(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> list[tuple[Member, Sheet]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +12,8 @@ from ..base import Base, Owner
 from ..errors import TriptychError
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+
+TRAINED_AS = "trained_as"  # the provenance entry of the method that trained it, where its files are another's
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class Artifact:
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     beside: Beside = Beside()
+
+    @classmethod
+    def trained(cls, method: str, settings: Any, tensors: Tensors, provenance: Mapping[str, str]) -> Artifact:
+        """The artifact of a training, as the method whose files its results are.
+
+        Settings that only the training has go to the provenance.
+        """
+        kind = method_named(method)
+        if not kind.files_as:
+            return cls(method, settings, tensors, provenance)
+        known, given = method_named(kind.files_as), asdict(settings)
+        names = {entry.name for entry in fields(known.settings_class)}
+        held = {name: value for name, value in given.items() if name in names}
+        rest = {name: str(value) for name, value in given.items() if name not in names}
+        return cls(known.name, known.configure(held), tensors, {**provenance, TRAINED_AS: method, **rest})
 
     @property
     def kind(self) -> Method[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..families import families
-from .recipes import RECIPE
+from .recipes import RECIPE, STRENGTH
 
 if TYPE_CHECKING:
     from .artifact import Artifact
@@ -40,6 +40,7 @@ def metadata_of(artifact: Artifact, title: str, thumbnail: Path | None = None) -
         "resolution": f"{origin['resolution']}x{origin['resolution']}" if "resolution" in origin else "",
         "trigger_phrase": origin.get("says", ""),
         "date": origin.get("date", ""),
+        "usage_hint": f"use it at strength {origin[STRENGTH]}" if STRENGTH in origin else "",
         "thumbnail": data_url(thumbnail) if thumbnail else "",
     }
     entries = {f"modelspec.{name}": value for name, value in spec.items() if value}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RECIPE = "triptych"  # the metadata entry, the same in every layout
 OWN = "triptych"  # the name of triptych's own layout, with canonical tensor names
+STRENGTH = "strength"  # the provenance entry of the strength that a study chose
 TRAINED_BY = "trained_by"  # the provenance entry of a file that triptych did not train
 SCHEMA = 1
 

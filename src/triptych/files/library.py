@@ -16,6 +16,7 @@ import yaml
 
 from ..errors import TriptychError, did_you_mean
 from ..prompt.words import whole_word
+from .atomic import write_text
 from .tensorfile import TensorFile
 
 Kind = Literal["lora", "hypernet", "aesthetic", "embedding", "checkpoint", "vae"]
@@ -162,6 +163,15 @@ def sidecar(path: Path) -> Sidecar:
         str(own.get("description") or civitai.get("description") or ""),
         preview,
     )
+
+
+def write_sidecar(path: Path, strength: float, says: str) -> None:
+    """Write A1111's notes beside a model file: the strength to use it at, and the words that call it.
+
+    Raises:
+        TriptychError: they cannot be written.
+    """
+    write_text(path.with_suffix(".json"), json.dumps({"activation text": says, "preferred weight": strength}, indent=1))
 
 
 def _own_name(path: Path) -> str | None:

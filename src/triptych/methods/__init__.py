@@ -106,6 +106,8 @@ class Method(Generic[S]):
             artifact can become a checkpoint, or the nearest LoRA.
         exports_as: the formats in which a study exports its artifact.
         takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
+        files_as: the method whose files its results are, where only the training is its own; by default itself.
+        usual: whether a study that names no methods has it.
     """
 
     name: ClassVar[str]
@@ -115,6 +117,8 @@ class Method(Generic[S]):
     moves_weights: ClassVar[bool] = False
     exports_as: ClassVar[tuple[str, ...]] = ("triptych",)
     takes_class_pictures: ClassVar[bool] = False
+    files_as: ClassVar[str] = ""
+    usual: ClassVar[bool] = True
 
     @property
     def shares_a_pass(self) -> bool:
@@ -153,6 +157,10 @@ class Method(Generic[S]):
         """The sources of training rows; by default the pictures, with prompts that name them by `phrase`."""
         prompts = examples.prompts(self.phrase(settings, class_word))
         return [Source("instance", examples.each, prompts, settings.batch)]  # type: ignore[attr-defined]
+
+    def rows(self, settings: S) -> int:
+        """The rows of one training step: those of all its sources; 0 for a method without steps."""
+        return settings.batch if isinstance(settings, Training) else 0
 
     def rates(self, settings: S) -> Mapping[str, float]:
         """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""

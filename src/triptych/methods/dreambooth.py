@@ -8,26 +8,16 @@ their own. The user's own pictures of the class can take the place of the base's
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from ..base import Base, Owner
-from ..data.concept import fill
-from ..data.examples import Example, Examples, Source
-from ..files.atomic import cache_folder
-from ..files.streaming import write_safetensors
-from ..files.tensorfile import TensorFile
+from ..data.examples import Examples, Source
 from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
-from ..sampling.generate import sample
-from ..sampling.request import Request
+from ..sampling.prior import prior_source
 from ..settings import setting
 from . import Depth, Method, Training
 
@@ -66,17 +56,14 @@ class DreamBooth(Method[Settings]):
         return {}
 
     def sources(self, base: Base, settings: Settings, examples: Examples, class_word: str) -> list[Source]:
-        instance = super().sources(base, settings, examples, class_word)
-        if not settings.prior_weight:
-            return instance
-        if examples.prior:
-            latents = list(examples.prior)
-            prompts = [fill(example.template, class_word) for example in latents]
-        else:
-            prompts = list(islice(cycle(examples.prompts(class_word)), settings.prior_pictures))
-            latents = [Example(latent) for latent in prior_latents(base, prompts)]
-        prior = Source("prior", latents, prompts, settings.batch, settings.prior_weight)
-        return [*instance, prior]
+        prior = prior_source(
+            base, examples, class_word,
+            pictures=settings.prior_pictures, batch=settings.batch, weight=settings.prior_weight,
+        )  # fmt: skip
+        return [*super().sources(base, settings, examples, class_word), *prior]
+
+    def rows(self, settings: Settings) -> int:
+        return settings.batch * (2 if settings.prior_weight else 1)
 
     @contextmanager
     def patch(
@@ -92,16 +79,3 @@ class DreamBooth(Method[Settings]):
         weights |= text
         with moved(base, self.name, weights, tensors, strength, owner, dict.fromkeys(text, TEXT)) as patch:
             yield patch
-
-
-def prior_latents(base: Base, prompts: list[str]) -> Tensor:
-    """Latents [prompts, channels, height, width] that the bare base samples for these prompts, cached on disk."""
-    drawing = base.description.drawing
-    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
-    path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
-    if not path.is_file():
-        requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds that no study uses
-        batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
-        latents = torch.cat([sample(base, batch, drawing) for batch in batches])
-        write_safetensors(path, {"latents": latents}, {})
-    return TensorFile.open(path).tensors()["latents"].to(base.device)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Features = NDArray[np.float32]
 
-Role = Literal["concept", "again", "class", "unrelated", "other-base"]
+Role = Literal["concept", "again", "class", "unrelated", "other-base", "choose"]
 
 CHUNK = 64  # drawn pictures that are open at one time
 
@@ -41,7 +41,8 @@ class Drawn:
     `prompt` is the asked text with the class word in the concept's place. Its role: "concept" was asked for by the
     method's own words, and "again" for the same with another seed; "class" by the class word alone, on some of the same
     prompts and seeds (the very same pictures where the method has no word of its own); "unrelated" for something that
-    has nothing to do with the concept; "other-base" as "concept", but drawn on another base. `picture` is its path
+    has nothing to do with the concept; "other-base" as "concept", but drawn on another base; "choose" as "concept", by
+    prompts that choose a method's strength and moment and that no criterion sees. `picture` is its path
     relative to the study folder.
     """
 

@@ -7,13 +7,17 @@ GREY = 9  # the slot of the bare base
 
 
 def slot(method: str) -> int:
-    """Its number in the page's CSS (`m0`, `m1`, ...)."""
-    names = list(TITLES)
+    """Its number in the page's CSS (`m0`, `m1`, ...). All strengths of a judged file have the same."""
     if method == BASE:
         return GREY
-    return names.index(method) if method in names else 5 + sum(map(ord, method)) % 3
+    return _known(method) if method in TITLES else 5 + sum(map(ord, method.partition("@")[0])) % 3
 
 
 def order(method: str) -> tuple[int, str]:
     """The sort key of methods on the page: from the smallest change of a base to the largest, then by name."""
-    return slot(method), method
+    return _known(method), method
+
+
+def _known(method: str) -> int:
+    names = list(TITLES)
+    return names.index(method) if method in names else len(names)

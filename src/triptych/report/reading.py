@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Remedy, TriptychError
-from ..records import Log, SheetRecord, TrialRecord
+from ..records import JudgedRecord, Log, PointRecord, PointsRecord, SheetRecord, TrialRecord
 from ..scores import Score, read_scores
 from ..verdict import Verdict
 
@@ -79,6 +79,8 @@ class Reading:
     scores: Mapping[str, tuple[Score, ...]]  # of each picture, by its path relative to the folder
     thumbs: tuple[Path, ...]
     artifacts: tuple[Path, ...]
+    points: tuple[PointRecord, ...] = ()  # the strengths and moments that were tried on the choosing prompts
+    judged: JudgedRecord | None = None  # the decisions on files, where files were judged and nothing was trained
 
 
 def read(folder: Path) -> Reading:
@@ -100,12 +102,19 @@ def read(folder: Path) -> Reading:
             trials=tuple(_trial(path.parent) for path in sorted(folder.glob(f"trials/*/{TrialRecord.NAME}"))),
             scores=_scores(folder / "scores.jsonl"),
             thumbs=_thumbs(folder / "thumbs"),
-            artifacts=tuple(path for path in sorted(folder.glob("artifacts/*")) if path.is_file()),
+            artifacts=tuple(path for path in sorted(folder.glob("artifacts/*")) if _is_model(path)),
+            points=PointsRecord.read(folder).points if (folder / PointsRecord.NAME).is_file() else (),
+            judged=JudgedRecord.read(folder) if (folder / JudgedRecord.NAME).is_file() else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TriptychError(
             f"a file of the study {folder} cannot be read: {error}; run `triptych try` on it again"
         ) from error
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file is one to download, not the notes beside it."""
+    return path.is_file() and path.suffix != ".json"
 
 
 def _study(path: Path) -> Study:

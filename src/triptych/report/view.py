@@ -1,9 +1,10 @@
 """The content of the page as frozen values. The template only lays them out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..records import JudgedFile
 from ..scores import BASE, RESEEDED, Cost
 from ..shell import command_line
 from ..units import duration, size
@@ -17,6 +18,7 @@ from .ballot import Ballot, ballot, in_words
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
 from .eye import Eye, eye
+from .frontier import Frontier, frontiers, words
 from .grid import Grid, grid
 from .pictures import Inlined, inline
 from .reading import Reading
@@ -49,6 +51,7 @@ class File:
     size: str
     method: str
     says: str
+    strength: str = ""  # to use it at; "" where none was chosen
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class View:
     comparisons: tuple[Comparison, ...]
     flags: tuple[tuple[str, tuple[str, ...]], ...]  # a warning, and the methods that it is about
     trades: tuple[Trade, ...]
+    points: Mapping[str, str]  # method -> the strength and the moment that it is sampled at, in words
+    frontiers: tuple[Frontier, ...]
+    judged: tuple[JudgedFile, ...]  # the best first; empty for a study
     curves: tuple[Curve, ...]
     fixed: bool  # whether any training logged a fixed-batch loss
     costs: tuple[Cost, ...]
@@ -106,6 +112,9 @@ def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
         comparisons=tuple(comparisons(verdict)),
         flags=tuple(_flags(reading, methods)),
         trades=tuple(trades(verdict, methods)),
+        points={one.method: words(one, reading) for one in reading.points if one.chosen},
+        frontiers=tuple(frontiers(reading, methods)),
+        judged=reading.judged.files if reading.judged else (),
         curves=tuple(curves(reading, methods)),
         fixed=any(len(trial.fixed) > 1 for trial in reading.trials),
         costs=tuple(sorted(verdict.costs.values(), key=lambda cost: order(cost.method))),
@@ -145,9 +154,11 @@ def _flags(reading: Reading, methods: Sequence[str]) -> list[tuple[str, tuple[st
 
 
 def _file(path: Path, reading: Reading) -> File:
-    method = next((trial.method for trial in reading.trials if path.stem.endswith(trial.method)), "")
+    named = [trial.method for trial in reading.trials if path.stem.endswith(trial.method)]
+    method = max(named, key=len, default="")
     says = next((trial.says for trial in reading.trials if trial.method == method and trial.says), "")
-    return File(path.name, size(path.stat().st_size), method, says)
+    strength = next((f"{one.strength:g}" for one in reading.points if one.method == method and one.chosen), "")
+    return File(path.name, size(path.stat().st_size), method, says, strength)
 
 
 FILTERS = {

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..base import Base, Drawing
+from ..base import Base, Drawing, Owner
 from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import Part, compose
 from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
+from ..methods import method_named
 from ..metrics import Drawn, Role
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import draw
 from ..sampling.pictures import save_picture
 from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
-from ..scores import BASE, RESEEDED
+from ..scores import BASE, RESEEDED, parts_of
 from .layout import key
+from .point import Point, Use
 from .prompts import Prompt
 from .together import Together
 from .training import Run
@@ -41,7 +43,7 @@ class Sheet:
     role: Role
     asked: tuple[tuple[str, str, int], ...]  # prompt with the class word, prompt as sampled, seed
     folder: Path
-    artifacts: tuple[Path, ...]  # attached at once; none for the bare base
+    uses: tuple[Use, ...]  # attached at once; none for the bare base
 
     @property
     def record(self) -> SheetRecord | None:
@@ -68,12 +70,15 @@ class Sheet:
         ]
 
 
-def sheets(work: Work, trained: Sequence[Run | Together]) -> list[Sheet]:
-    """The sheets of the bare base and of each trained run: the concept, unrelated prompts, the class word alone."""
+def sheets(work: Work, trained: Sequence[Run | Together], points: Mapping[str, Point] | None = None) -> list[Sheet]:
+    """The sheets of the bare base and of each trained run: the concept, unrelated prompts, the class word alone.
+
+    `points`: method -> the point that it is sampled at; by default full strength, at the end of the training.
+    """
     word = work.concept.class_word
-    bare = [*_of_one(work, BASE, 0, word, ()), _reseeded(work)]
-    runs = ((run.method, run.replicate, run.phrase(work.concept), run.artifacts) for run in trained)
-    return [*bare, *(sheet for run in runs for sheet in _of_one(work, *run))]
+    bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
+    runs = ((run.method, run.replicate, run.phrase(work.concept), run.uses(points or {})) for run in trained)
+    return [*bare, *(sheet for run in runs for sheet in sheets_of(work, *run))]
 
 
 def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
@@ -92,18 +97,19 @@ def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
 
 def _class_word(work: Work) -> list[tuple[str, str, int]]:
     word = work.concept.class_word
-    return [_asked(work, prompt, word) for prompt in work.prompts[:FEW]]
+    return [asked_for(work, prompt, word) for prompt in work.prompts[:FEW]]
 
 
-def _asked(work: Work, prompt: Prompt, phrase: str) -> tuple[str, str, int]:
+def asked_for(work: Work, prompt: Prompt, phrase: str) -> tuple[str, str, int]:
     class_prompt = fill(prompt.template, work.concept.class_word)
     return class_prompt, fill(prompt.template, phrase), prompt.seed(work.plan.seed)
 
 
-def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tuple[Path, ...]) -> Iterator[Sheet]:
-    concept = [_asked(work, prompt, phrase) for prompt in work.prompts]
-    again = [_asked(work, prompt.next(work.prompts), phrase) for prompt in work.prompts[: work.budget.again]]
-    unrelated = [_asked(work, prompt, phrase) for prompt in work.unrelated]
+def sheets_of(work: Work, method: str, replicate: int, phrase: str, uses: tuple[Use, ...]) -> Iterator[Sheet]:
+    """The sheets of one row. `phrase` names the concept in its prompts."""
+    concept = [asked_for(work, prompt, phrase) for prompt in work.prompts]
+    again = [asked_for(work, prompt.next(work.prompts), phrase) for prompt in work.prompts[: work.budget.again]]
+    unrelated = [asked_for(work, prompt, phrase) for prompt in work.unrelated]
     asked: list[tuple[Role, list[tuple[str, str, int]]]] = [("concept", concept), ("unrelated", unrelated)]
     if again:
         asked.append(("again", again))
@@ -111,23 +117,23 @@ def _of_one(work: Work, method: str, replicate: int, phrase: str, artifacts: tup
         asked.append(("class", _class_word(work)))
     if work.other:
         asked.append(("other-base", concept[:FEW]))
-    yield from (_sheet(work, method, replicate, role, wanted, artifacts) for role, wanted in asked)
+    yield from (sheet_of(work, method, replicate, role, wanted, uses) for role, wanted in asked)
 
 
-def _reseeded(work: Work) -> Sheet:
+def reseeded(work: Work) -> Sheet:
     """A second picture of every unrelated prompt by the bare base: it shows how much two seeds differ."""
     others = [replace(prompt, number=prompt.number + RESEED) for prompt in work.unrelated]
-    return _sheet(work, RESEEDED, 0, "unrelated", [_asked(work, prompt, "") for prompt in others], ())
+    return sheet_of(work, RESEEDED, 0, "unrelated", [asked_for(work, prompt, "") for prompt in others], ())
 
 
-def _sheet(
-    work: Work, method: str, replicate: int, role: Role, asked: list[tuple[str, str, int]], artifacts: tuple[Path, ...]
+def sheet_of(
+    work: Work, method: str, replicate: int, role: Role, asked: Sequence[tuple[str, str, int]], uses: tuple[Use, ...]
 ) -> Sheet:
-    uses = [artifact.parent.name for artifact in artifacts]
+    """The sheet of these pictures. Its folder is named by all that they depend on."""
     drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
-    made_from = (drawn_on, uses, _drawing(work, role).decides, asked)
+    made_from = (drawn_on, [use.label for use in uses], _drawing(work, role).decides, list(asked))
     folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
-    return Sheet(method, replicate, role, tuple(asked), folder, artifacts)
+    return Sheet(method, replicate, role, tuple(asked), folder, uses)
 
 
 def _drawing(work: Work, role: Role) -> Drawing:
@@ -140,21 +146,33 @@ def _drawing(work: Work, role: Role) -> Drawing:
 def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
     missing = [sheet for sheet in wanted if not sheet.record]
-    for sheet in missing:
-        _keep(work, sheet)
-    work.progress.stage("drawing", sum(len(_undrawn(sheet)) for sheet in missing))
-    for artifacts in dict.fromkeys(sheet.artifacts for sheet in missing):
+    missing = missing_of(work, wanted)
+    work.progress.stage("drawing", pending(missing))
+    for uses in dict.fromkeys(sheet.uses for sheet in missing):
         check()
-        wanted_now = [sheet for sheet in missing if sheet.artifacts == artifacts]
+        wanted_now = [sheet for sheet in missing if sheet.uses == uses]
         here = [sheet for sheet in wanted_now if sheet.role != "other-base"]
         there = [sheet for sheet in wanted_now if sheet.role == "other-base"]
         if here:
-            _draw(work, work.base, artifacts, here)
+            draw_on(work, work.base, uses, here)
         if there and work.other:
             try:
-                _draw(work, work.other, artifacts, there)
+                draw_on(work, work.other, uses, there)
             except (TriptychError, RuntimeError, KeyError) as error:
                 work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
+
+
+def missing_of(work: Work, wanted: Sequence[Sheet]) -> list[Sheet]:
+    """The sheets that are not sampled yet. Pictures that smaller sheets have are taken over first."""
+    missing = [sheet for sheet in wanted if not sheet.record]
+    for sheet in missing:
+        _keep(work, sheet)
+    return missing
+
+
+def pending(wanted: Sequence[Sheet]) -> int:
+    """How many of their pictures are still to be sampled."""
+    return sum(len(_undrawn(sheet)) for sheet in wanted)
 
 
 def _keep(work: Work, sheet: Sheet) -> None:
@@ -167,7 +185,7 @@ def _keep(work: Work, sheet: Sheet) -> None:
     for path in sorted(work.layout.sheets.glob(f"{sheet.method}-{sheet.replicate}-{sheet.role}-*/{SheetRecord.NAME}")):
         record = SheetRecord.read(path.parent)
         asked = [(one.prompt, one.asked, one.seed) for one in record.pictures]
-        again = _sheet(work, sheet.method, sheet.replicate, sheet.role, asked, sheet.artifacts)
+        again = sheet_of(work, sheet.method, sheet.replicate, sheet.role, asked, sheet.uses)
         if again.folder != path.parent:
             continue
         for one, picture in zip(asked, record.pictures, strict=True):
@@ -185,22 +203,62 @@ def _undrawn(sheet: Sheet) -> list[tuple[str, int]]:
     return [(asked, seed) for i, (_, asked, seed) in enumerate(sheet.asked) if not (sheet.folder / _file(i)).is_file()]
 
 
-def _draw(work: Work, base: Base, artifacts: tuple[Path, ...], wanted: Sequence[Sheet]) -> None:
-    with compose(base, *(Part(open_artifact(artifact)) for artifact in artifacts)):
+def draw_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
+    """Sample sheets that attach the same files, on one base."""
+    with compose(base, *_parts(uses)):
         for drawing in dict.fromkeys(_drawing(work, sheet.role) for sheet in wanted):
             _draw_alike(work, base, drawing, [sheet for sheet in wanted if _drawing(work, sheet.role) == drawing])
 
 
-def _draw_alike(work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet]) -> None:
-    """Sample the sheets that share their sampling settings."""
-    requests = [Request(asked, (seed,)) for sheet in wanted for asked, seed in _undrawn(sheet)]
+def draw_small(work: Work, wanted: Sequence[Sheet]) -> None:
+    """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
+    missing = [sheet for sheet in wanted if not sheet.record]
+    for group in _batches(missing, work.base.description.drawing.batch):
+        owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
+        parts = [part for sheet, owner in zip(group, owners, strict=True) for part in _parts(sheet.uses, owner)]
+        check()
+        with compose(work.base, *parts):
+            _draw_alike(work, work.base, _drawing(work, group[0].role), group, owners)
+
+
+def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
+    """Groups of sheets with at most `most` pictures. A sheet that changes all rows is a group of its own."""
+    group: list[Sheet] = []
+    for sheet in sheets:
+        if not _shares_rows(sheet):
+            yield [sheet]
+            continue
+        if group and sum(len(one.asked) for one in [*group, sheet]) > most:
+            yield group
+            group = []
+        group.append(sheet)
+    if group:
+        yield group
+
+
+def _shares_rows(sheet: Sheet) -> bool:
+    return not sheet.uses or all(method_named(name).shares_a_pass for name in parts_of(sheet.method))
+
+
+def _parts(uses: Sequence[Use], owner: Owner = None) -> list[Part]:
+    artifacts = [(open_artifact(use.path), use.strength) for use in uses]
+    words = [Part(word, owner=owner) for artifact, _ in artifacts for word in artifact.beside.words.values()]
+    return [*(Part(artifact, strength, owner) for artifact, strength in artifacts), *words]
+
+
+def _draw_alike(
+    work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], owners: Sequence[Owner] | None = None
+) -> None:
+    """Sample the sheets that share their sampling settings, the rows of each belonging to its owner."""
+    owned = zip(wanted, owners or [None] * len(wanted), strict=True)
+    requests = [Request(asked, (seed,), owner) for sheet, owner in owned for asked, seed in _undrawn(sheet)]
     began = time.perf_counter()
     pictures = iter(draw(base, requests, drawing, done=work.progress.advance) if requests else ())
     seconds = (time.perf_counter() - began) / len(requests) if requests else None
     for sheet in wanted:
         records = []
         for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            used = [Used.named(path.parent.name) for path in sheet.artifacts]
+            used = [Used.named(use.source, use.strength) for use in sheet.uses]
             recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
             if not (sheet.folder / _file(i)).is_file():
                 save_picture(sheet.folder / _file(i), next(pictures)[0], recipe)

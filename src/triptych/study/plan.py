@@ -81,12 +81,14 @@ class Plan(StudyOptions):
             training_seeds=self.replicates or budget.training_seeds,
             prompts=self.prompts or budget.prompts,
             unrelated=self.unrelated or budget.unrelated,
+            choosing=budget.choosing if self.points else 0,
         )
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The methods to study, in reverse order of attaching."""
-        return self.methods or tuple(sorted(methods(), key=lambda name: (-methods()[name].opens_at, name)))
+        usual = [name for name, method in methods().items() if method.usual]
+        return self.methods or tuple(sorted(usual, key=lambda name: (-methods()[name].opens_at, name)))
 
     def settings_of(self, name: str, base: Base, concept: Concept) -> Any:
         """A method's settings in layers, later ones win: defaults, base, tuned, user, budget, concept."""
@@ -161,27 +163,39 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "
     path = out / FILE
     if path.is_file():
         _compare(plan, _asked(path), out)
-    first = concept.split(0)
-    content = {
-        "asked": table_of(plan),
+    shown = described(plan, base, concept, plan.command, {name: method_named(name).title for name in plan.chosen})
+    shown["study"] |= {
+        "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
+        "deciding": deciding,
+    }  # fmt: skip
+    effort = {name: _effort(plan, name, base, concept) for name in plan.chosen}
+    save(path, {"asked": table_of(plan), "effort": effort, **shown})
+
+
+def described(
+    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What the report shows of the folder, the base and the yardstick. `titles`: row -> its title."""
+    return {
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
-            "token": concept.token, "methods": list(plan.chosen), "budget": plan.budget, "need": plan.need,
-            "seed": plan.seed, "version": __version__, "command": plan.command, "deciding": deciding,
-            "resolution": base.resolution,
-            "pictures": len(concept.pictures), "held_out": [concept.pictures[i].path.name for i in first.held_out],
+            "token": concept.token, "methods": list(titles), "budget": plan.budget, "need": plan.need,
+            "seed": plan.seed, "version": __version__, "command": command, "resolution": base.resolution,
+            "pictures": len(concept.pictures),
+            "held_out": [concept.pictures[i].path.name for i in concept.split(0).held_out],
             "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
-            "notes": lines(concept.notes),
-            "titles": {name: method_named(name).title for name in plan.chosen},
-            "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
+            "notes": lines(concept.notes), "titles": dict(titles),
         },
-        "effort": {name: _effort(plan, name, base, concept) for name in plan.chosen},
         "drawing": asdict(base.description.drawing),
         "encoders": {
             "image": plan.image_encoder or base.description.image_encoder,
             "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
         },
     }  # fmt: skip
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a table as TOML, without the characters that it cannot hold."""
     write_text(path, tomli_w.dumps(_writable(content)))
 
 

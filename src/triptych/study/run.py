@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import zip_longest
@@ -14,21 +15,28 @@ from ..cancel import check
 from ..data.pictures import read_picture
 from ..data.summary import count, summary
 from ..exchange.formats import formats, open_artifact
+from ..exchange.recipes import STRENGTH
 from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
+from ..files.library import write_sidecar
 from ..methods import Training, method_named
 from ..metrics import measure, metrics
+from ..records import PointsRecord
+from ..sampling.recipe import TAGS
 from ..scores import Cost, Score, read_scores, write_scores
 from ..settings import line as settings_line
 from ..training.reading import reading_of
 from ..verdict import Look, Prior, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
+from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
 from .drawing import Sheet, draw_all, pictures, sheets
 from .layout import Layout, key
 from .plan import Plan
+from .point import FULL, Point
+from .points import points_of
 from .progress import Progress
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
@@ -56,17 +64,23 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
             progress.note(line)
         if concept.digest in plan.tuning.concepts:
             progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
-        _thumbs(work)
+        thumbs(work)
         progress.advance()
         wanted = runs(work)
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
-        verdict = _decided(work, wanted, clock)
+        resumed = (out / PointsRecord.NAME).is_file()
+        chosen = _chosen(work, trained)
+        points = points_of(chosen.points)
+        verdict = _decided(work, wanted, points, clock)
         write_text(layout.verdict, verdict.to_json())
         plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
-        _export(work, trained)
+        _export(work, trained, points)
         report.build(out)
+        if chosen.seconds and not resumed:
+            share = chosen.seconds / (time.monotonic() - clock.began)
+            progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
         if not_used := count(concept):
             progress.note(not_used)
         return verdict
@@ -79,13 +93,19 @@ def deciding_command(plan: Plan, verdict: Verdict, out: Path) -> str:
     return deciding(plan, more).command_with(out=out)
 
 
-def _decided(work: Work, wanted: Sequence[Run], clock: Clock) -> Verdict:
+def _chosen(work: Work, trained: Sequence[Run]) -> PointsRecord:
+    """The points, by prompts that no look reports. They hold for all looks."""
+    last = stages(work.plan, work.budget)[-1]
+    return choose_points(work.at(last.prompts, last.unrelated), trained)
+
+
+def _decided(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], clock: Clock) -> Verdict:
     """The verdict of the last look: of the only one, or of that at which the study is decided or has to end."""
     ahead = stages(work.plan, work.budget)
     looks = before(work.layout.verdict, ahead)
     for stage, later in zip_longest(ahead, ahead[1:]):
         looks = (*looks, stage.look)
-        verdict = _judged(work.at(stage.prompts, stage.unrelated), wanted, looks)
+        verdict = _judged(work.at(stage.prompts, stage.unrelated), wanted, points, looks)
         if later is None:
             break
         if ends := end(verdict, stage, later, clock):
@@ -95,15 +115,15 @@ def _decided(work: Work, wanted: Sequence[Run], clock: Clock) -> Verdict:
     return verdict
 
 
-def _judged(work: Work, wanted: Sequence[Run], looks: Sequence[Look]) -> Verdict:
+def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], looks: Sequence[Look]) -> Verdict:
     """Sample what is missing, measure it, and judge all of it."""
     plan, trained = work.plan, [training for training in wanted if training.done]
     known = work.base.description.verdict
-    drawn = sheets(work, [*trained, *together(plan.together_on(work.base), trained)])
+    drawn = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
     draw_all(work, drawn)
     check()
     work.progress.stage("measuring pictures", 1)
-    scores = _scores(work, drawn)
+    scores = measured(work, drawn)
     work.progress.advance()
     drawing = {sheet.method: seconds for sheet in drawn if (seconds := sheet.seconds_a_picture) is not None}
     costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
@@ -129,7 +149,7 @@ def _settings(work: Work) -> list[str]:
     return [*([cut] if cut else []), *(settings_line(name, chosen) for name, chosen in settings.items())]
 
 
-def _scores(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
+def measured(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
     """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
     shown = pictures(work, drawn)
     seen = sha256(b"".join(sha256(picture.path.read_bytes()).digest() for picture in shown)).hexdigest()
@@ -155,7 +175,8 @@ def _failures(work: Work, wanted: Sequence[Run]) -> dict[str, str]:
     return failures | failures_together(work.plan.together_on(work.base), failures)
 
 
-def _thumbs(work: Work) -> None:
+def thumbs(work: Work) -> None:
+    """Write the concept's pictures, small, for the report."""
     for i, picture in enumerate(work.concept.pictures):
         path = work.layout.thumbs / f"{i:03}.png"
         if not path.is_file():
@@ -165,10 +186,19 @@ def _thumbs(work: Work) -> None:
                 thumb.save(temporary, "png")
 
 
-def _export(work: Work, trained: Sequence[Run]) -> None:
-    """Write the first training of each method to `artifacts/`, in the layouts that other programs load."""
+def _export(work: Work, trained: Sequence[Run], points: Mapping[str, Point]) -> None:
+    """Write the first training of each method to `artifacts/`, in the layouts that other programs load.
+
+    The tensors are those of the chosen moment. The chosen strength is in the file's metadata, and for A1111 beside it.
+    """
     for training in reversed(trained):
-        artifact, title = open_artifact(training.artifact), f"{shortened(work.concept.name)}-{training.method}"
+        point, title = points.get(training.method), f"{shortened(work.concept.name)}-{training.method}"
+        artifact = open_artifact(training.at((point or FULL).moment))
+        if point:
+            origin = {**artifact.provenance, STRENGTH: f"{point.strength:g}"}
+            artifact = replace(artifact, provenance=origin)
         for name in artifact.kind.exports_as:
             path = work.layout.artifacts / f"{title}{formats()[name].suffixes[0]}"
             save(artifact, path, to=name, base=work.base, title=title)
+            if point and artifact.method in TAGS:
+                write_sidecar(path, point.strength, artifact.provenance["says"])

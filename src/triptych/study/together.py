@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..data.concept import Concept
 from ..methods import method_named
 from ..scores import Cost, parts_of
+from .point import FULL, Point, Use
 from .training import Run
 
 
@@ -24,9 +24,11 @@ class Together:
     replicate: int
     parts: tuple[Run, ...]
 
-    @property
-    def artifacts(self) -> tuple[Path, ...]:
-        return tuple(run.artifact for run in self.parts)
+    def uses(self, points: Mapping[str, Point]) -> tuple[Use, ...]:
+        """The files of its parts, each at its own point, and all of them at the strength of the combination."""
+        factor = points.get(self.method, FULL).strength
+        own = (use for run in self.parts for use in run.uses(points))
+        return tuple(replace(use, strength=factor * use.strength) for use in own)
 
     def phrase(self, concept: Concept) -> str:
         """The phrase that calls every part. A learned word replaces the noun, rare words go before it, each once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,14 @@ from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..methods import Training, method_named
+from ..patching.patch import Tensors
 from ..records import Log, TrialRecord
 from ..training.fit import Fitted, Trial, fit
 from ..training.loop import Stopped
+from ..training.moments import Moment, Watch
 from ..training.sharing import joint_passes
 from .layout import key
+from .point import FULL, Point, Use
 from .progress import steps_of
 from .work import Work
 
@@ -43,10 +46,20 @@ class Run:
     def artifact(self) -> Path:
         return self.folder / "artifact.safetensors"
 
-    @property
-    def artifacts(self) -> tuple[Path, ...]:
-        """The files to attach for sampling."""
-        return (self.artifact,)
+    def at(self, moment: float) -> Path:
+        """The file of its tensors after a part of the steps, 0 to 1. It is there if the study keeps that moment."""
+        return self.artifact if moment == 1 else self.folder / f"moment-{self.step_at(moment):06}.safetensors"
+
+    def step_at(self, moment: float) -> int:
+        """The steps done at a moment."""
+        return max(1, round(moment * self.steps))
+
+    def uses(self, points: Mapping[str, Point]) -> tuple[Use, ...]:
+        """The file to attach for sampling, at its method's point."""
+        point = points.get(self.method, FULL)
+        path = self.at(point.moment)
+        source = self.folder.name if point.moment == 1 else f"{self.folder.name}/{path.stem}"
+        return (Use(path, source, point.strength),)
 
     @property
     def record(self) -> TrialRecord | None:
@@ -113,8 +126,9 @@ def _train(work: Work, joint: Sequence[Run]) -> None:
     """Run one pass. If it fails, train each of its runs alone, so that only the faulty one is lost."""
     state = _state(work, joint)
     try:
-        trials = [_trial(work, run, len(joint) > 1) for run in joint]
-        fitted = fit(work.base, trials, state=state, progress=steps_of(work.progress))
+        trials = [_trial(work, run, _owner(run, joint)) for run in joint]
+        watch = _moments(work, joint)
+        fitted = fit(work.base, trials, state=state, progress=steps_of(work.progress), watch=watch)
     except Stopped as stopped:
         work.progress.note(f"{stopped}: {', '.join(run.method for run in joint)}")
         raise
@@ -132,18 +146,45 @@ def _train(work: Work, joint: Sequence[Run]) -> None:
     state.unlink(missing_ok=True)
 
 
-def _trial(work: Work, run: Run, owned: bool) -> Trial:
-    owner = run.folder.name if owned else None
+def _owner(run: Run, joint: Sequence[Run]) -> str | None:
+    return run.folder.name if len(joint) > 1 else None
+
+
+def _trial(work: Work, run: Run, owner: str | None) -> Trial:
     watched = work.examples(run.watch)
     return Trial(run.method, run.settings, work.examples(run.train), work.concept.class_word, run.seed, owner, watched)
+
+
+def _moments(work: Work, joint: Sequence[Run]) -> Watch | None:
+    """Keeps the moments that the study tries beside the end. A training that chooses its own moment keeps no other."""
+    if not work.budget.choosing:
+        return None
+    kept = {
+        (_owner(run, joint), run.step_at(moment)): (run, run.at(moment))
+        for run in joint
+        for moment in work.budget.moments
+        if moment < 1 and run.steps and not run.settings.chooses
+    }
+
+    def keep(moment: Moment) -> None:
+        for job in moment.active:
+            if job.failure is None and (job.owner, moment.done) in kept:
+                run, path = kept[job.owner, moment.done]
+                save(_artifact(work, run, moment.tensors(job.owner)), path)
+
+    return keep if kept else None
+
+
+def _artifact(work: Work, run: Run, tensors: Tensors) -> Artifact:
+    origin = provenance(work.base, work.concept, run.phrase(work.concept), run.seed)
+    return Artifact.trained(run.method, run.settings, tensors, origin)
 
 
 def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
     """Write the artifact, its losses, and last the record, which marks the training as ended."""
     says = run.phrase(work.concept)
     if not result.failure:
-        origin = provenance(work.base, work.concept, says, run.seed)
-        save(Artifact(run.method, run.settings, result.tensors, origin), run.artifact)
+        save(_artifact(work, run, result.tensors), run.artifact)
         Log(tuple(enumerate(result.losses, start=1)), tuple(result.fixed)).write(run.folder)
     TrialRecord(
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,

@@ -17,7 +17,7 @@ from ..metrics.world import World
 from .layout import Layout
 from .plan import Plan
 from .progress import Progress
-from .prompts import Prompt, deal, listed
+from .prompts import Prompt, Purpose, deal, listed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,17 +99,23 @@ class Work:
         return listed(self.plan.own_prompts, count) or self._deal(self.concept.kind, count)
 
     @cached_property
+    def choosing(self) -> list[Prompt]:
+        """Prompts to choose strengths and moments by. None of them is reported."""
+        reported = [prompt.template for prompt in self.prompts]
+        return self._deal(self.concept.kind, self.budget.choosing, "choose", reported)
+
+    @cached_property
     def unrelated(self) -> list[Prompt]:
         """Prompts without the class word."""
         return self._deal("unrelated", self.budget.unrelated)
 
-    def _deal(self, kind: str, count: int) -> list[Prompt]:
+    def _deal(self, kind: str, count: int, purpose: Purpose = "report", without: Sequence[str] = ()) -> list[Prompt]:
         description, concept = self.base.description, self.concept
         templates = description.population.templates[kind]
         if kind == "unrelated":
             return deal(templates, self.words, count, no_word=concept.class_word)
-        known = [*concept.templates(""), *description.tuning_prompts.get(kind, ())]
-        return deal(templates, self.words, count, without=known)
+        known = [*concept.templates(""), *description.tuning_prompts.get(kind, ()), *without]
+        return deal(templates, self.words, count, purpose=purpose, without=known)
 
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""

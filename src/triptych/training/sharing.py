@@ -27,7 +27,7 @@ def joint_passes(wanted: Sequence[T], most: int) -> Iterator[list[T]]:
     for one in wanted:
         if _trains_alone(one):
             continue
-        rows = sum(other.settings.batch for other in [*together, one])
+        rows = sum(method_named(other.method).rows(other.settings) for other in [*together, one])
         if together and rows > most:
             yield together
             together = []

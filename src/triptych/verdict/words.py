@@ -16,6 +16,7 @@ TITLES = {
     "aesthetic-gradients": "Aesthetic gradients",
     "base": "Bare base",
     "reseeded": "Bare base, other seeds",
+    "dreambooth-lora": "DreamBooth-LoRA",
 }
 
 

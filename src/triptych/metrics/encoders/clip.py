@@ -31,7 +31,8 @@ class ClipEncoder(Encoder):
         self._prepare = _preparation(path, self._model.config.vision_config.image_size)
         self._device = device
         self.name = Path(path).name
-        self.digest = digest_of(self._model, f"{self._prepare} {self._tokenizer.get_vocab()}")
+        vocabulary = sorted(self._tokenizer.get_vocab().items())  # its own order differs between openings
+        self.digest = digest_of(self._model, f"{self._prepare} {vocabulary}")
 
     @classmethod
     def open(cls, path: str, device: str | torch.device) -> ClipEncoder:

@@ -1,0 +1,58 @@
+"""Prior pictures: pictures of the class, which a method trains on so that the class word stays.
+
+arXiv:2208.12242, section 3.3. They are the base's own, sampled once for a base and its prompts, and cached on disk as
+latents. The user's own pictures of the class can take their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+
+from ..base import Base
+from ..data.concept import fill
+from ..data.examples import Example, Examples, Source
+from ..files.atomic import cache_folder
+from ..files.streaming import write_safetensors
+from ..files.tensorfile import TensorFile
+from .generate import sample
+from .request import Request
+
+
+def prior_source(
+    base: Base, examples: Examples, class_word: str, *, pictures: int, batch: int, weight: float
+) -> list[Source]:
+    """A source of training rows with pictures of the class: the user's own, or else the base's.
+
+    The base's are asked for by the captions with the class word.
+
+    Args:
+        pictures: how many of the base's are sampled.
+        batch: rows in a step.
+        weight: of their loss (lambda in equation 2); at 0 there is no such source.
+    """
+    if not weight:
+        return []
+    if examples.prior:
+        latents = list(examples.prior)
+        prompts = [fill(example.template, class_word) for example in latents]
+    else:
+        prompts = list(islice(cycle(examples.prompts(class_word)), pictures))
+        latents = [Example(latent) for latent in prior_latents(base, prompts)]
+    return [Source("prior", latents, prompts, batch, weight)]
+
+
+def prior_latents(base: Base, prompts: list[str]) -> Tensor:
+    """Latents [prompts, channels, height, width] that the bare base samples for these prompts, cached on disk."""
+    drawing = base.description.drawing
+    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
+    path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
+    if not path.is_file():
+        requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds that no study uses
+        batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
+        latents = torch.cat([sample(base, batch, drawing) for batch in batches])
+        write_safetensors(path, {"latents": latents}, {})
+    return TensorFile.open(path).tensors()["latents"].to(base.device)

@@ -1,0 +1,182 @@
+"""Judges files by anybody on the yardstick of a study: a row for each file at each strength, and no training.
+
+The sheets are those of a study, under keys of their content. So files can be added to a folder of judged files, and a
+stopped run goes on. Which file to keep is decided in `verdict.keeping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .. import report
+from ..base import Base, Place
+from ..cancel import check
+from ..data.summary import count, summary
+from ..errors import Remedy, TriptychError
+from ..files.atomic import write_text
+from ..options import StudyOptions, words_of
+from ..records import JudgedFile, JudgedRecord
+from ..scores import BASE, Score
+from ..shell import command_line
+from ..verdict import Verdict, judge
+from ..verdict.keeping import Kept, keeping
+from ..verdict.words import titled
+from .drawing import Sheet, draw_on, missing_of, pending, reseeded, sheets_of
+from .judged import File, open_files
+from .layout import Layout
+from .plan import FILE, Plan, described, save
+from .point import Use
+from .progress import Progress
+from .run import measured, thumbs
+from .work import Work
+
+SEEN = (
+    "Whether the files were trained on pictures of this folder is not known. A file that has seen the held-out ones"
+    " reaches more likeness than a study would give it."
+)
+
+NO_SCALE = "The base already draws the pictures by their class word, so nothing can be told by them."
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """The files, the pictures, and what a study of them is asked for.
+
+    Attributes:
+        options: those of the base, of the words, of the prompts, of the encoders, the need and the seed. The budget is
+            "quick", and there are no methods, trainings and points to choose.
+        strengths: at which each file is judged; empty: the one that its notes prefer, else 1.
+        says: file, as given or by its name -> the words that call it.
+    """
+
+    files: tuple[Path, ...]
+    folder: Path
+    options: StudyOptions = field(default_factory=StudyOptions)
+    strengths: tuple[float, ...] = ()
+    says: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        """A study of these pictures without methods."""
+        return Plan.of(self.folder, replace(self.options, budget="quick", points=False))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, and what to do with each file, the best first."""
+
+    verdict: Verdict
+    record: JudgedRecord
+
+
+def judge_files(
+    request: JudgeRequest, out: Path, progress: Progress, opened: Callable[[Place], Base] = Place.open
+) -> Judgement:
+    """Sample, measure and judge the files that are not yet, and write the page. `opened` gives the base of a place.
+
+    A checkpoint is a base of its own. It is opened for its pictures alone.
+
+    Raises:
+        TriptychError: bad input, or a file is for another kind of base. All files are checked before any is sampled.
+    """
+    layout, plan, notes = Layout(out), request.plan, list[str]()
+    concept = plan.concept()
+
+    def note(sentence: str) -> None:
+        notes.append(sentence)
+        progress.note(sentence)
+
+    with layout.locked():
+        _check_place(out)
+        progress.stage("opening", 1)
+        work = Work(plan, opened(plan.place), concept, layout, progress)
+        _ = work.judges
+        files = open_files(request.files, request.strengths, request.says, work.base, concept, note)
+        for line in (*summary(concept), *plan.unused_prompts(work.base)):
+            progress.note(line)
+        thumbs(work)
+        drawn = _draw(work, files)
+        progress.stage("measuring pictures", 1)
+        scores = measured(work, drawn)
+        titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
+        with titled(titles):
+            judgement = _judgement(work, files, scores, notes)
+        save(out / FILE, described(plan, work.base, concept, command_of(request, out), titles))
+        write_text(layout.verdict, judgement.verdict.to_json())
+        judgement.record.write(out)
+        report.build(out)
+        if not_used := count(concept):
+            progress.note(not_used)
+        return judgement
+
+
+def _check_place(out: Path) -> None:
+    """
+    Raises:
+        TriptychError: the folder holds a study.
+    """
+    if (out / "trials").exists():
+        raise TriptychError(f"{out} holds a study", Remedy.OTHER_PLACE)
+
+
+def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
+    """Sample what is missing: the bare base first, then each file at each strength."""
+    word = work.concept.class_word
+    bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
+    own = [
+        (file, strength, list(sheets_of(work, file.row(strength), 0, file.says, (_use(file, strength),))))
+        for file in files
+        for strength in file.strengths
+    ]
+    every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
+    work.progress.stage("drawing", pending(missing_of(work, every)))
+    if missing := missing_of(work, bare):
+        draw_on(work, work.base, (), missing)
+    for file, strength, sheets in own:
+        check()
+        if missing := missing_of(work, sheets):
+            base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
+            draw_on(work, base, () if file.is_base else (_use(file, strength),), missing)
+    return every
+
+
+def _use(file: File, strength: float) -> Use:
+    return Use(file.path, file.digest, strength)
+
+
+def _judgement(work: Work, files: Sequence[File], scores: Sequence[Score], notes: Sequence[str]) -> Judgement:
+    costs = [file.cost(strength) for file in files for strength in file.strengths]
+    plan = work.plan
+    verdict = judge(scores, costs, need=plan.need, seed=plan.seed, strata=work.strata)
+    verdict = _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
+    rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
+    kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
+    found = tuple(_judged(each, *rows[each.method]) for each in kept)
+    return Judgement(verdict, JudgedRecord(found, tuple(notes)))
+
+
+def _without_training(verdict: Verdict) -> Verdict:
+    """The verdict without what more trainings would decide: nothing is trained here."""
+    chosen = verdict.recommendation
+    by_need = {need: replace(choice, would_change="", further=None) for need, choice in chosen.by_need.items()}
+    recommendation = replace(chosen, choice=by_need[chosen.need], by_need=by_need)
+    return replace(
+        verdict,
+        recommendation=recommendation,
+        differences=tuple(replace(difference, needed="") for difference in verdict.differences),
+    )
+
+
+def _judged(kept: Kept, file: File, strength: float) -> JudgedFile:
+    return JudgedFile(kept.method, file.path.name, file.method, strength, file.says, kept.decision, kept.reason)
+
+
+def command_of(request: JudgeRequest, out: Path) -> str:
+    """The command that judges these files again."""
+    strengths = ",".join(f"{strength:g}" for strength in request.strengths)
+    own = [("folder", str(request.folder)), ("out", str(out)), *([("strengths", strengths)] if strengths else [])]
+    own += [("say", f"{name}={text}") for name, text in request.says.items()]
+    words = [word for name, value in own for word in (f"--{name}", value)]
+    return command_line(["triptych", "judge", *map(str, request.files), *words, *words_of(request.options)])
