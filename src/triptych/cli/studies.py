@@ -66,8 +66,17 @@ def tune(
     print(f"\n{out / FILE}")
 
 
-def report(study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")]) -> None:
+def report(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="the --out folder of `triptych try`")],
+    votes: Annotated[
+        list[Path] | None,
+        typer.Option("--votes", metavar="FILE", help="votes that a person saved from the page; may be repeated"),
+    ] = None,
+) -> None:
     """Write the report of a study again, from the files in its folder."""
-    from ..report import build
+    from ..report import build_with_votes
 
-    print(build(study))
+    written = build_with_votes(study, votes or ())
+    print(written.path)
+    for line in written.eye.lines() if written.eye else ():
+        print(line)

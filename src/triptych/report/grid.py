@@ -19,6 +19,7 @@ class Shot:
     picture: Inlined
     text: str
     seed: int  # the index of its seed among the seeds of its prompt
+    file: str  # its path relative to the study folder
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,30 @@ class Grid:
 
 def grid(reading: Reading, role: str, methods: Sequence[str], folder: Path) -> Grid:
     """The grid of one role ("concept", "class" or "unrelated"), from the first training run of each method."""
-    sheets = _first_runs(_judged(_of(role, reading), reading, folder))
+    sheets = judged_sheets(reading, role, folder)
     many = sum(len(sheet.pictures) for sheet in reading.sheets) > MANY
-    scores = {
-        picture.path: _scores(picture, reading, folder) for sheet in sheets.values() for picture in sheet.pictures
-    }
     seeds: dict[str, list[int]] = {}
     for sheet in sheets.values():
         for picture in sheet.pictures:
-            known = seeds.setdefault(_asked(picture, scores), [])
+            known = seeds.setdefault(asked(picture, reading, folder), [])
             if picture.seed not in known:
                 known.append(picture.seed)
     rows = []
     for method in (name for name in methods if name in sheets):
         cells: dict[str, list[Shot]] = {prompt: [] for prompt in seeds}
         for picture in sheets[method].pictures:
-            inlined, asked = inline(picture.path, many), _asked(picture, scores)
+            inlined, prompt = inline(picture.path, many), asked(picture, reading, folder)
             if inlined:
-                text = _text(method, asked, picture.seed, scores[picture.path])
-                cells[asked].append(Shot(inlined, text, seeds[asked].index(picture.seed)))
+                text = _text(method, prompt, picture.seed, scores_of(picture, reading, folder))
+                file = picture.path.relative_to(folder).as_posix()
+                cells[prompt].append(Shot(inlined, text, seeds[prompt].index(picture.seed), file))
         rows.append(Row(method, tuple(tuple(cells[prompt]) for prompt in seeds)))
     return Grid(tuple(seeds), _names(seeds), tuple(rows))
+
+
+def judged_sheets(reading: Reading, role: str, folder: Path) -> dict[str, Sheet]:
+    """Method -> the sheet of its first training run in one role."""
+    return _first_runs(_judged(_of(role, reading), reading, folder))
 
 
 def _of(role: str, reading: Reading) -> list[Sheet]:
@@ -77,25 +81,29 @@ def _judged(sheets: Sequence[Sheet], reading: Reading, folder: Path) -> Sequence
 
     A sheet that was sampled with earlier settings may still be in the folder; it has no scores.
     """
-    return [sheet for sheet in sheets if any(_scores(picture, reading, folder) for picture in sheet.pictures)] or sheets
+    return [
+        sheet for sheet in sheets if any(scores_of(picture, reading, folder) for picture in sheet.pictures)
+    ] or sheets
 
 
 def _first_runs(sheets: Sequence[Sheet]) -> dict[str, Sheet]:
     return {sheet.method: sheet for sheet in sorted(sheets, key=lambda sheet: -sheet.replicate)}
 
 
-def _scores(picture: Picture, reading: Reading, folder: Path) -> tuple[Score, ...]:
+def scores_of(picture: Picture, reading: Reading, folder: Path) -> tuple[Score, ...]:
+    """What was measured of one picture."""
     return reading.scores.get(picture.path.relative_to(folder).as_posix(), ())
 
 
-def _asked(picture: Picture, scores: Mapping[Path, tuple[Score, ...]]) -> str:
+def asked(picture: Picture, reading: Reading, folder: Path) -> str:
     """The prompt with the class word in the concept's place. It is the same for every method, so columns align."""
-    return scores[picture.path][0].prompt if scores[picture.path] else picture.prompt
+    scores = scores_of(picture, reading, folder)
+    return scores[0].prompt if scores else picture.prompt
 
 
-def _text(method: str, asked: str, seed: int, scores: tuple[Score, ...]) -> str:
+def _text(method: str, prompt: str, seed: int, scores: tuple[Score, ...]) -> str:
     measured = [f"{SHOWN[score.metric]} {figure(score.value)}" for score in scores if score.metric in SHOWN]
-    return "; ".join([f"{title(method)}: {asked}", f"seed {seed}", *measured])
+    return "; ".join([f"{title(method)}: {prompt}", f"seed {seed}", *measured])
 
 
 def _names(seeds: Mapping[str, list[int]]) -> tuple[str, ...]:

@@ -113,18 +113,18 @@ def columns(verdict: Verdict, rows: Sequence[str], more: bool) -> list[Column]:
     table = {BASE: verdict.base, **verdict.methods}
     found = {name for row in rows for name in table[row]}
     order = [name for name in CRITERIA if name in found] + sorted(found - CRITERIA.keys())
-    chosen = [name for name in order if _criterion(name).more == more]
+    chosen = [name for name in order if criterion_named(name).more == more]
     return [_column(name, [table[row].get(name) for row in rows], rows, verdict) for name in chosen]
 
 
-def _criterion(name: str) -> Criterion:
+def criterion_named(name: str) -> Criterion:
     """The criterion of that name. A base names the components of its prompts, so some names are not in `CRITERIA`."""
     plain = name.removeprefix(PREFIX).replace("_", " ")
     return CRITERIA.get(name, Criterion(plain.capitalize(), "", more=True))
 
 
 def _column(name: str, intervals: Sequence[Interval | None], rows: Sequence[str], verdict: Verdict) -> Column:
-    criterion = _criterion(name)
+    criterion = criterion_named(name)
     named = _named(name, verdict) or criterion.named
     marks = [value for value, _ in named]
     ends = [
@@ -186,4 +186,4 @@ def _comparison(name: str, differences: Sequence[Difference]) -> Comparison:
     decided = sum(difference.decision != "undecided" for difference in differences)
     summary = f"{decided} of {len(differences)} decided"
     axis = Markup(plots.axis(scale, named, width=160))
-    return Comparison(_criterion(name).title, figure(margin) if margin else "", pairs, axis, summary)
+    return Comparison(criterion_named(name).title, figure(margin) if margin else "", pairs, axis, summary)

@@ -14,8 +14,10 @@ from ..verdict.summary import QUESTIONS, graded
 from ..verdict.values import PROBABLY
 from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, percent, span, title
+from .ballot import Ballot, ballot, in_words
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
+from .eye import Eye, eye
 from .frontier import Frontier, frontiers, words
 from .grid import Grid, grid
 from .pictures import Inlined, inline
@@ -79,11 +81,13 @@ class View:
     costs: tuple[Cost, ...]
     files: tuple[File, ...]
     failures: tuple[tuple[str, str], ...]
+    ballot: Ballot | None  # pairs to vote on; None where there is nothing to compare
+    eye: Eye | None  # what the given votes say
     probably: float = PROBABLY  # the chance from which an answer is "probably"
 
 
-def view(reading: Reading, folder: Path) -> View:
-    """Everything on the page, from the study at `folder`."""
+def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
+    """Everything on the page, from the study at `folder` and from files of votes on it."""
     verdict = reading.verdict
     methods = sorted(verdict.methods, key=order)
     measured = (BASE, *methods)
@@ -116,6 +120,8 @@ def view(reading: Reading, folder: Path) -> View:
         costs=tuple(sorted(verdict.costs.values(), key=lambda cost: order(cost.method))),
         files=tuple(_file(path, reading) for path in reading.artifacts),
         failures=tuple(sorted(verdict.failures.items(), key=lambda failure: order(failure[0]))),
+        ballot=ballot(reading, folder),
+        eye=eye(reading, folder, votes),
     )
 
 
@@ -156,6 +162,7 @@ def _file(path: Path, reading: Reading) -> File:
 
 
 FILTERS = {
+    "ballot_json": in_words,
     "graded": graded,
     "percent": percent,
     "command_line": command_line,

@@ -1,0 +1,206 @@
+"""What people saw, beside what the encoders measured. The verdict does not change by it.
+
+Intervals of shares are Jeffreys' (Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion). Whether
+a majority may be chance is told by the exact sign test; over several pairs of methods, corrected by Holm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from scipy.special import bdtr, betaincinv
+
+from ..errors import TriptychError
+from ..metrics import metrics
+from ..metrics.components import PREFIX
+from ..verdict import Verdict
+from ..verdict.evidence import BOTH, PROMPT, SUBJECT, headline
+from ..verdict.intervals import ALPHA, Interval
+from ..verdict.multiple import holm, sure
+from ..verdict.values import Comparison
+from ..verdict.words import inside, percent
+from .ballot import Shown, shown
+from .grid import scores_of
+from .reading import Reading
+from .table import criterion_named
+from .votes import Vote, Votes, read_votes
+
+Levels = Mapping[str, Mapping[tuple[str, str, int], float]]  # criterion -> row, prompt, seed -> value, more is better
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `of`, with the 95 % interval of the share behind it."""
+
+    count: int
+    of: int
+
+    @property
+    def interval(self) -> Interval:
+        """Jeffreys' interval, 0..1; all of it where there is nothing."""
+        count, rest = self.count, self.of - self.count
+        low = float(betaincinv(count + 0.5, rest + 0.5, ALPHA / 2)) if count else 0.0
+        high = float(betaincinv(count + 0.5, rest + 0.5, 1 - ALPHA / 2)) if rest else 1.0
+        return Interval(count / self.of if self.of else 0.5, low, high, self.of)
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of the sign test, 0..1: how easily a fair coin is as far from half."""
+        return min(1.0, 2 * float(bdtr(min(self.count, self.of - self.count), self.of, 0.5)))
+
+    def __str__(self) -> str:
+        ends = f"{percent(self.interval.low)} to {percent(self.interval.high)}"
+        return f"{self.count} of {self.of} ({ends})" if self.of else "none"
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How often people took `method` rather than `other`, among those who could tell.
+
+    `decision`: the verdict's on the headline figure. `otherwise`: people mostly took the other than the verdict does.
+    """
+
+    method: str
+    other: str
+    share: Share
+    cannot_tell: int
+    decision: Comparison | None
+    otherwise: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of how many pairs of pictures a criterion prefers the picture that people took."""
+
+    criterion: str
+    title: str
+    share: Share
+
+
+@dataclass(frozen=True)
+class Eye:
+    voters: tuple[Votes, ...]
+    preferences: tuple[Preference, ...]
+    agreements: tuple[Agreement, ...]  # the headline figure first
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For the console: who voted, the agreement with the headline figure, and the warnings."""
+        told = [
+            f"{len(one.votes)} votes by {one.who or 'somebody'}, {one.when}"
+            + ("" if one.before_reading else "; the page was open before the vote, so its figures may have been seen")
+            for one in self.voters
+        ]
+        told += [f"{one.title} agrees in {one.share}" for one in self.agreements if one.criterion == BOTH]
+        return told + [f"beware: {sentence}" for sentence in self.warnings]
+
+
+def eye(reading: Reading, folder: Path, files: Sequence[Path]) -> Eye | None:
+    """The votes in files, counted; None without files.
+
+    Raises:
+        TriptychError: a file cannot be read, is about another study, or is given twice.
+    """
+    if not files:
+        return None
+    known, voters = shown(reading, folder), list[Votes]()
+    for path in files:
+        read = read_votes(path, folder, known)
+        if read in voters:
+            raise TriptychError(f"the votes in {path} are given twice")
+        voters.append(read)
+    votes = [vote for one in voters for vote in one.votes]
+    preferences = _preferences(votes, reading.verdict)
+    return Eye(
+        tuple(voters), tuple(preferences), tuple(_agreements(votes, _levels(reading, folder, known))),
+        tuple(_warnings(preferences, reading.verdict)),
+    )  # fmt: skip
+
+
+def _preferences(votes: Sequence[Vote], verdict: Verdict) -> list[Preference]:
+    """One per pair of methods, the recommended one first, then in the study's order."""
+    pick, found = verdict.recommendation.choice.method, []
+    ranked = sorted(verdict.methods, key=lambda name: name != pick)
+    for method, other in combinations(ranked, 2):
+        mine = [vote for vote in votes if {vote.pair.left, vote.pair.right} == {method, other}]
+        taken = [vote.preferred for vote in mine]
+        share = Share(taken.count(method), len(taken) - taken.count(None))
+        decision = _decision(verdict, method, other)
+        said = {"better": 1, "worse": -1}.get(decision or "", 1 if method == pick else 0)
+        if mine:
+            otherwise = said * (2 * share.count - share.of) < 0
+            found.append(Preference(method, other, share, taken.count(None), decision, otherwise))
+    return found
+
+
+def _decision(verdict: Verdict, method: str, other: str) -> Comparison | None:
+    turned: dict[Comparison, Comparison] = {"better": "worse", "worse": "better"}
+    for one in verdict.differences:
+        if one.criterion == BOTH and (one.method, one.other) == (method, other):
+            return one.decision
+        if one.criterion == BOTH and (one.method, one.other) == (other, method):
+            return turned.get(one.decision, one.decision)
+    return None
+
+
+def _warnings(preferences: Sequence[Preference], verdict: Verdict) -> list[str]:
+    """Where people see it otherwise than the verdict, and whether that may be chance."""
+    pick, found = verdict.recommendation.choice.method, []
+    of_pick = [one.share for one in preferences if one.method == pick]
+    whole = Share(sum(one.count for one in of_pick), sum(one.of for one in of_pick))
+    if pick and 2 * whole.count < whole.of:
+        found.append(
+            f"By eye, {inside(pick)}, which is recommended, was taken in only {whole} of its votes. {_chance(whole.p)}"
+        )
+    doubts = holm({(one.method, one.other): one.share.p for one in preferences})
+    for one in preferences:
+        if one.otherwise:
+            less = Share(one.share.of - one.share.count, one.share.of)
+            better, worse, share = (
+                (one.other, one.method, less) if less.count > one.share.count else (one.method, one.other, one.share)
+            )
+            found.append(
+                f"By eye, {inside(better)} was taken rather than {inside(worse)} in {share}; the verdict"
+                f" {'recommends' if one.decision not in ('better', 'worse') else 'finds better'} {inside(worse)}."
+                f" {_chance(doubts[one.method, one.other])}"
+            )
+    return found
+
+
+def _chance(p: float) -> str:
+    return f"That is no chance (sign test, p = {p:.2g})." if sure(p) else "So few votes may be chance."
+
+
+def _levels(reading: Reading, folder: Path, known: Shown) -> Levels:
+    """Every criterion of single pictures, and the headline figure."""
+    scores = [
+        score for row in known.values() for picture in row.values() for score in scores_of(picture, reading, folder)
+    ]
+    anchors, kinds = reading.verdict.anchors, metrics()
+    if anchors.usable and anchors.floor:
+        likeness, prompts = ([one for one in scores if one.metric == name] for name in (SUBJECT, PROMPT))
+        scores = [*headline(likeness, prompts, anchors.floor.value, anchors.gap), *scores]
+    found: dict[str, dict[tuple[str, str, int], float]] = {}
+    for one in scores:
+        kind = kinds.get(one.metric)
+        better = "higher" if one.metric == BOTH or one.metric.startswith(PREFIX) else kind and kind.better
+        if better and one.seed is not None:
+            value = one.value if better == "higher" else -one.value
+            found.setdefault(one.metric, {})[one.method, one.prompt, one.seed] = value
+    return found
+
+
+def _agreements(votes: Sequence[Vote], levels: Levels) -> list[Agreement]:
+    """The votes that a criterion could tell apart, too: both pictures measured, and not alike."""
+    found = []
+    for criterion, values in levels.items():
+        told = []
+        for vote in votes:
+            pair = vote.pair
+            left, right = (values.get((row, pair.prompt, pair.seed)) for row in (pair.left, pair.right))
+            if vote.preferred and left is not None and right is not None and left != right:
+                told.append(vote.preferred == (pair.left if left > right else pair.right))
+        if told:
+            found.append(Agreement(criterion, criterion_named(criterion).title, Share(sum(told), len(told))))
+    return found
