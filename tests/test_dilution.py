@@ -114,10 +114,10 @@ def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
         return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
 
     other: Any = SimpleNamespace(evidence=seen)
-    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0)
+    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"))
     assert found["mix"].value == pytest.approx(0.5)
     likeness["own"] = 0.2
-    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), 0) == {}
+    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own")) == {}
 
 
 def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
@@ -126,6 +126,8 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     assert list(arms) == [
         "average-2", "sum-2", "average-4", "sum-4", "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
+    all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
+    assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
     assert arms["average-4"].weights == ((0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25))
     assert arms["generation-3"].weights == ((0, 0.125), (1, 0.125), (2, 0.25), (3, 0.5))
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
@@ -168,6 +170,24 @@ def test_a_file_that_did_not_learn_is_left_out_of_means() -> None:
     assert replace(one, kept=one.kept[:1]).mean("average-2") is None  # a file that learned is not measured yet
 
 
+def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
+    sources = tuple(Source(Path(f"{name}.safetensors"), Path()) for name in "ab")
+    plan = DilutionPlan(sources, counts=(2,), ratios=(0.2, 0.7), beside=(Path("all.safetensors"),))
+    files = [File(name, 0.6, Interval(0.6, 0.5, 0.7, 8), True) for name in "ab"]
+
+    def seen(value: float) -> Result:
+        kept = [
+            Kept(arm.name, name, weight, Interval(value if arm.file else 0.6 * weight, 0, 1, 8), 0.4)
+            for arm in plan.arms
+            for name, (_, weight) in zip("ab", arm.weights, strict=True)
+        ]
+        overlaps = {("a", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "a"): Overlap(0.2, 0.1, 0.3, 1, 1)}
+        return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=True)
+
+    assert any("In all, which is no mix, each loses 0.10" in sentence for sentence in seen(0.9).sentences)
+    assert seen(0.9).foretold == seen(0.3).foretold != ()
+
+
 def plain(folder: Path, colour: tuple[int, int, int]) -> Path:
     folder.mkdir()
     for i in range(6):
@@ -188,7 +208,16 @@ def test_a_study_goes_on_where_its_time_was_over(
         sources.append(Source(file, plain(tmp_path / f"{name}-dog", colour)))
     place = Place(str(random_base / "base"), device="cpu", precision="fp32")
     plan = DilutionPlan(
-        tuple(sources), place, (2, 3), (0.5,), 2, prompts=3, unrelated=3, text_encoder="colours", minutes=1e-9
+        tuple(sources),
+        place,
+        (2, 3),
+        (0.5,),
+        2,
+        prompts=3,
+        unrelated=3,
+        text_encoder="colours",
+        minutes=1e-9,
+        beside=(lora(tmp_path / "all.safetensors", base, 7),),
     )
     out, drawn = tmp_path / "out", list[str]()
     usual = running.draw_all

@@ -159,6 +159,10 @@ def dilution(
     prompts: Annotated[int, typer.Option(help="prompts with each concept, one picture each", min=2)] = 16,
     unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
     minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="measure this one too, such as one trained on all concepts; may be repeated"),
+    ] = None,
     options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:
@@ -171,7 +175,7 @@ def dilution(
     plan = DilutionPlan(
         tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
-        image_encoder=options.image_encoder, text_encoder=options.text_encoder,
+        image_encoder=options.image_encoder, text_encoder=options.text_encoder, beside=tuple(beside or ()),
     )  # fmt: skip
     with Console() as console:
         result = study(plan, out, console)

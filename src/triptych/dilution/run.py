@@ -111,6 +111,9 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         found.append(Member(source, artifact, work))
         for note in artifact.not_used(base):
             progress.note(note)
+    for file in plan.beside:
+        for note in open_artifact(file).not_used(base):
+            progress.note(note)
     if len({member.artifact.method for member in found}) > 1:
         raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
     return found
@@ -123,6 +126,10 @@ def _mixes(
     progress.stage("mixing", len(arms))
     hashes, places = [known_hashes(member.source.file).sha256 for member in members], dict[str, Path]()
     for arm in arms:
+        if arm.file:
+            places[arm.name] = arm.file
+            progress.advance()
+            continue
         made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
         path = layout.out / "mixes" / f"{arm.name}-{made_from}" / FILE
         places[arm.name] = path
