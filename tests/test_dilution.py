@@ -17,14 +17,17 @@ from tests.simulated import simulate
 from tests.test_mixing_files import lora
 from triptych.base import Base, Place, tiny_base
 from triptych.dilution import run as running
+from triptych.dilution import search as searching
 from triptych.dilution.foretold import features, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, retention, together
 from triptych.dilution.page import write_page
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.dilution.result import Result
+from triptych.dilution.search import Space
 from triptych.errors import TriptychError
 from triptych.metrics import Drawn
 from triptych.mixing.overlap import Overlap, overlap
+from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Silent
 from triptych.verdict import MARGINS
 from triptych.verdict.evidence import Evidence
@@ -123,6 +126,8 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     assert list(arms) == [
         "average-2", "sum-2", "average-4", "sum-4", "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
+    all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
+    assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
     assert arms["average-4"].weights == ((0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25))
     assert arms["generation-3"].weights == ((0, 0.125), (1, 0.125), (2, 0.25), (3, 0.5))
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
@@ -165,6 +170,24 @@ def test_a_file_that_did_not_learn_is_left_out_of_means() -> None:
     assert replace(one, kept=one.kept[:1]).mean("average-2") is None  # a file that learned is not measured yet
 
 
+def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
+    sources = tuple(Source(Path(f"{name}.safetensors"), Path()) for name in "ab")
+    plan = DilutionPlan(sources, counts=(2,), ratios=(0.2, 0.7), beside=(Path("all.safetensors"),))
+    files = [File(name, 0.6, Interval(0.6, 0.5, 0.7, 8), True) for name in "ab"]
+
+    def seen(value: float) -> Result:
+        kept = [
+            Kept(arm.name, name, weight, Interval(value if arm.file else 0.6 * weight, 0, 1, 8), 0.4)
+            for arm in plan.arms
+            for name, (_, weight) in zip("ab", arm.weights, strict=True)
+        ]
+        overlaps = {("a", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "a"): Overlap(0.2, 0.1, 0.3, 1, 1)}
+        return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=True)
+
+    assert any("In all, which is no mix, each loses 0.10" in sentence for sentence in seen(0.9).sentences)
+    assert seen(0.9).foretold == seen(0.3).foretold != ()
+
+
 def plain(folder: Path, colour: tuple[int, int, int]) -> Path:
     folder.mkdir()
     for i in range(6):
@@ -185,7 +208,16 @@ def test_a_study_goes_on_where_its_time_was_over(
         sources.append(Source(file, plain(tmp_path / f"{name}-dog", colour)))
     place = Place(str(random_base / "base"), device="cpu", precision="fp32")
     plan = DilutionPlan(
-        tuple(sources), place, (2, 3), (0.5,), 2, prompts=3, unrelated=3, text_encoder="colours", minutes=1e-9
+        tuple(sources),
+        place,
+        (2, 3),
+        (0.5,),
+        2,
+        prompts=3,
+        unrelated=3,
+        text_encoder="colours",
+        minutes=1e-9,
+        beside=(lora(tmp_path / "all.safetensors", base, 7),),
     )
     out, drawn = tmp_path / "out", list[str]()
     usual = running.draw_all
@@ -202,3 +234,62 @@ def test_a_study_goes_on_where_its_time_was_over(
     told = json.loads((out / "dilution.json").read_text())
     assert {mix["name"] for mix in told["mixes"]} == rows - {"base", "alone"}
     assert len(told["overlap"]) == 6
+
+
+def files(*names: str) -> Mix:
+    return Mix(tuple(Ingredient(Path(f"{name}.safetensors")) for name in names))
+
+
+def test_the_space_holds_the_ways_that_fit_and_the_plain_mixes() -> None:
+    assert Space.of(files("a", "b"), False).ways == ("weighted-sum", "slerp", "ties", "dare", "della", "model-stock")
+    assert "slerp" not in Space.of(files("a", "b", "c"), False).ways
+    assert Space.of(files("a", "b"), True).ways == ("weighted-sum", "slerp")
+    space = Space.of(replace(files("a", "b", "c"), method="ties"), False)
+    average, whole = (space.mix_of(params, ()) for params in space.plain(()))
+    assert [one.weight for one in average.ingredients] == [0.333] * 3 and average.method == "ties"
+    assert [one.weight for one in whole.ingredients] == [1.0] * 3
+    blocks = Space.of(files("a", "b"), True)
+    made = blocks.mix_of({"method": "slerp", "IN00": 0.25, "M00": 1.0}, ("IN00", "M00"))
+    assert made.settings["blocks"] == "0.25,1" and made.ingredients[0].weight is None
+    for mix, by_block, why in (
+        (Mix((Ingredient(Path("a"), 0.5), Ingredient(Path("b")))), False, "without weights"),
+        (files("a", "b", "c"), True, "are for two files"),
+        (replace(files("a", "b"), method="cosine"), False, "cosine cannot be searched"),
+    ):
+        with pytest.raises(TriptychError, match=why):
+            Space.of(mix, by_block)
+
+
+@pytest.mark.slow
+def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)
+    base, sources, made = tiny_base(), [], list[Mix]()
+    for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN))):
+        file = lora(tmp_path / f"{name}.safetensors", base, seed)
+        sources.append(Source(file, plain(tmp_path / f"{name}-dog", colour)))
+
+    def kept(evidence: Any, row: str) -> Interval:  # best where the weights are 0.8 and 0.6
+        distance = sum(abs((one.weight or 0) - w) for one, w in zip(made[-1].ingredients, (0.8, 0.6), strict=True))
+        return Interval(1 - distance, 0, 1, 1)
+
+    usual = searching.merge
+    monkeypatch.setattr(searching, "merge", lambda mix, path, **more: (made.append(mix), usual(mix, path, **more)))
+    monkeypatch.setattr(searching, "retention", kept)
+    monkeypatch.setattr(searching, "judged", lambda work, drawn: len(drawn))
+    monkeypatch.setattr(
+        searching, "file_alone", lambda name, evidence: File(name, 0.5, Interval(0.5, 0.4, 0.6, 8), True)
+    )
+    place = Place(str(random_base / "base"), device="cpu", precision="fp32")
+    plan = DilutionPlan(tuple(sources), place, prompts=2, unrelated=2, text_encoder="colours")
+    mix = Mix(tuple(Ingredient(source.file) for source in sources), "weighted-sum")
+    first = searching.search(mix, plan, 3, False, tmp_path / "out", Silent())
+    assert len(made) == 3 and [one.weight for one in made[0].ingredients] == [0.5, 0.5]
+    assert first.plain == pytest.approx(0.6) and first.trials == 3
+    whole = searching.search(mix, plan, 6, False, tmp_path / "out", Silent())
+    assert len(made) == 6 and whole.value >= first.value
+    assert whole.mix.ingredients in [one.ingredients for one in made]
+    assert "the best of 6 mixes is weighted-sum of red.safetensors:" in str(whole)
+    assert not list((tmp_path / "out" / "mixes").rglob("*.safetensors"))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import TriptychError, printable
+from ..errors import Remedy, TriptychError, printable
 from ..options import StudyOptions
 from .options import AsJson, Set, pairs_of, with_options
 
 if TYPE_CHECKING:
+    from ..dilution.plan import DilutionPlan
     from ..mixing.request import Mix
     from ..settings import Value
 
@@ -40,6 +41,11 @@ def merge(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="the pictures of each file in turn: measure what is kept"),
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="look for the mix that loses least; with --measure for each file")
+    ] = False,
+    trials: Annotated[int, typer.Option(help="mixes that --search tries", min=1)] = 24,
+    by_block: Annotated[bool, typer.Option("--by-block", help="search the second file's share of each block")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
@@ -54,6 +60,12 @@ def merge(
     folders = measure or []
     if folders and len(folders) != len(mix.ingredients):
         raise TriptychError(f"give --measure once for each of the {len(mix.ingredients)} files, in their order")
+    if search:
+        if out.exists() and not overwrite:
+            raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
+        mix = _searched(mix, out, folders, trials, by_block)
+    elif by_block:
+        raise TriptychError("--by-block says what --search looks for: give both")
     mixed = make(mix, out, overwrite=overwrite)
     told = {"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}
     print(json.dumps(told) if as_json else mixed.path)
@@ -101,16 +113,35 @@ def _foretell(mix: Mix, as_json: bool) -> None:
         print(printable(one.sentence(a, b)))
 
 
+def _plan(mix: Mix, folders: list[Path]) -> DilutionPlan:
+    from ..base import Place
+    from ..dilution.plan import DilutionPlan, Source
+
+    sources = tuple(Source(one.path, folder) for one, folder in zip(mix.ingredients, folders, strict=True))
+    return DilutionPlan(sources, Place(mix.base or "demo"))
+
+
+def _searched(mix: Mix, path: Path, folders: list[Path], trials: int, by_block: bool) -> Mix:
+    """The mix that loses least, found in a folder beside the file."""
+    from ..dilution.search import search
+    from .console import Console
+
+    if not folders:
+        raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
+    with Console() as console:
+        found = search(mix, _plan(mix, folders), trials, by_block, path.with_name(f"{path.stem}-searched"), console)
+    print(printable(str(found)), file=sys.stderr)
+    return found.mix
+
+
 def _measure(mix: Mix, path: Path, folders: list[Path]) -> None:
     """Measure one mix, in a folder beside it."""
-    from ..base import Place
-    from ..dilution.plan import DilutionPlan, Source, only
+    from ..dilution.plan import only
     from ..dilution.run import dilution as study
     from .console import Console
 
-    sources = tuple(Source(one.path, folder) for one, folder in zip(mix.ingredients, folders, strict=True))
-    weights = [1.0 if one.weight is None else one.weight for one in mix.ingredients]
-    plan, out = DilutionPlan(sources, Place(mix.base or "demo")), path.with_name(f"{path.stem}-measured")
+    plan, out = _plan(mix, folders), path.with_name(f"{path.stem}-measured")
+    sources, weights = plan.sources, [1.0 if one.weight is None else one.weight for one in mix.ingredients]
     with Console() as console:
         result = study(plan, out, console, (only(sources, weights), path))
     print("\n".join(map(printable, result.sentences)))
@@ -128,6 +159,10 @@ def dilution(
     prompts: Annotated[int, typer.Option(help="prompts with each concept, one picture each", min=2)] = 16,
     unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
     minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="measure this one too, such as one trained on all concepts; may be repeated"),
+    ] = None,
     options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:
@@ -140,7 +175,7 @@ def dilution(
     plan = DilutionPlan(
         tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
-        image_encoder=options.image_encoder, text_encoder=options.text_encoder,
+        image_encoder=options.image_encoder, text_encoder=options.text_encoder, beside=tuple(beside or ()),
     )  # fmt: skip
     with Console() as console:
         result = study(plan, out, console)

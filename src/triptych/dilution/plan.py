@@ -1,4 +1,7 @@
-"""The mixes that a study of dilution makes: along the ratio of two, the number of files, and generations."""
+"""The mixes that a study of dilution makes: along the ratio of two, the number of files, and generations.
+
+Files that were made otherwise, such as one trained on all concepts, are measured beside them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ class Arm:
 
     Attributes:
         name: of its folder.
-        axis: what it varies: "ratio", "count" or "generation", or "mix" for a single mix.
+        axis: what it varies: "ratio", "count" or "generation"; "mix" for one mix; "beside" for a file that is no mix
+            of the others.
         way: how it is mixed.
         value: on the axis: the second file's share, the number of files, the number of mixes one after the other.
         weights: position of the file -> its weight in the mix. For a generation, the weights that it comes to.
@@ -59,6 +63,7 @@ class Arm:
     value: float
     weights: tuple[tuple[int, float], ...]
     before: str = ""
+    file: Path | None = None  # one that exists already
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,12 @@ class DilutionPlan:
     minutes: float = 0.0  # after which no more is sampled; 0: until all is done
     image_encoder: str = ""
     text_encoder: str = ""
+    beside: tuple[Path, ...] = ()  # files that hold all concepts, such as one trained on all folders
 
     def __post_init__(self) -> None:
         if len(self.sources) < 2:
             raise TriptychError("dilution needs two or more files, each with the folder of its pictures")
-        names = [source.name for source in self.sources]
+        names = [*(source.name for source in self.sources), *(file.stem for file in self.beside)]
         for name in names:
             if names.count(name) > 1:
                 raise TriptychError(f"two files are called {name}: give them names of their own")
@@ -91,7 +97,12 @@ class DilutionPlan:
     @property
     def arms(self) -> list[Arm]:
         """All mixes, those first that tell most."""
-        return [*self._counts(), *self._generations(), *self._ratios()]
+        return [*self._beside(), *self._counts(), *self._generations(), *self._ratios()]
+
+    def _beside(self) -> Iterator[Arm]:
+        weights = tuple((i, 1.0) for i in range(len(self.sources)))
+        for file in self.beside:
+            yield Arm(f"beside-{file.stem}", "beside", file.stem, len(weights), weights, file=file)
 
     def _counts(self) -> Iterator[Arm]:
         for count in (count for count in self.counts if count <= len(self.sources)):

@@ -54,8 +54,8 @@ class Result:
         complete: bool,
     ) -> Result:  # fmt: skip
         names = [source.name for source in plan.sources]
-        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms}
-        foretold = foretell(kept, mixes, overlaps)
+        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if not arm.file}
+        foretold = foretell([one for one in kept if one.arm in mixes], mixes, overlaps)
         return cls(
             tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
             plan.prompts, complete,
@@ -86,6 +86,9 @@ class Result:
             parts = [f"{_lost(mean)} with {_ordinal(int(count))} file" for count, mean in found]
             if parts:
                 said.append(f"{what}, each file loses {', '.join(parts)}.")
+        for arm in (one for one in self.arms if one.axis == "beside"):
+            if mean := self.mean(arm.name):
+                said.append(f"In {arm.way}, which is no mix, each loses {_lost(mean)}.")
         if chain := self.along("generation"):
             parts = [f"{_lost(mean)} after {int(value)}" for value, mean in chain]
             said.append(f"Mixed again and again half and half, files lose on average {', '.join(parts)}.")

@@ -77,7 +77,7 @@ def dilution(plan: DilutionPlan, out: Path, progress: Progress, mixed: tuple[Arm
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = _members(plan, plan.place.open(), layout, progress)
+        members = members_of(plan, plan.place.open(), layout, progress)
         progress.advance()
         arms = [mixed[0]] if mixed else plan.arms
         files = {mixed[0].name: mixed[1]} if mixed else _mixes(plan, arms, members, layout, progress)
@@ -88,7 +88,12 @@ def dilution(plan: DilutionPlan, out: Path, progress: Progress, mixed: tuple[Arm
         return result
 
 
-def _members(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress) -> list[Member]:
+def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress) -> list[Member]:
+    """Open the files of a plan with the shared state for their pictures.
+
+    Raises:
+        TriptychError: a file or a folder cannot be used, or the files are of several kinds.
+    """
     found = []
     for source in plan.sources:
         artifact = open_artifact(source.file)
@@ -107,6 +112,9 @@ def _members(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress)
         found.append(Member(source, artifact, work))
         for note in artifact.not_used(base):
             progress.note(note)
+    for file in plan.beside:
+        for note in open_artifact(file).not_used(base):
+            progress.note(note)
     if len({member.artifact.method for member in found}) > 1:
         raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
     return found
@@ -119,6 +127,10 @@ def _mixes(
     progress.stage("mixing", len(arms))
     hashes, places = [known_hashes(member.source.file).sha256 for member in members], dict[str, Path]()
     for arm in arms:
+        if arm.file:
+            places[arm.name] = arm.file
+            progress.advance()
+            continue
         made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
         path = layout.out / "mixes" / f"{arm.name}-{made_from}" / FILE
         places[arm.name] = path
@@ -135,7 +147,7 @@ def _mix(arm: Arm, members: Sequence[Member], places: Mapping[str, Path]) -> Mix
     return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum")
 
 
-def _sheet(member: Member, row: str, phrase: str, file: Path | None, role: str = "concept") -> Sheet:
+def sheet_of(member: Member, row: str, phrase: str, file: Path | None, role: str = "concept") -> Sheet:
     """The pictures of one row for one concept, on prompts that are the same for all rows."""
     work, word = member.work, member.work.concept.class_word
     prompts = work.prompts if role == "concept" else work.unrelated
@@ -150,17 +162,17 @@ def _rows(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Pa
     """All sheets, in the order in which they are sampled: the files alone first, then arm after arm."""
     found = []
     for member in members:
-        found.append((member, _sheet(member, BASE, member.work.concept.class_word, None)))
-        found.append((member, _sheet(member, ALONE, member.phrase, member.source.file)))
+        found.append((member, sheet_of(member, BASE, member.work.concept.class_word, None)))
+        found.append((member, sheet_of(member, ALONE, member.phrase, member.source.file)))
     first = members[0]
-    found.append((first, _sheet(first, BASE, "", None, "unrelated")))
-    found.append((first, _sheet(first, ALONE, "", first.source.file, "unrelated")))
+    found.append((first, sheet_of(first, BASE, "", None, "unrelated")))
+    found.append((first, sheet_of(first, ALONE, "", first.source.file, "unrelated")))
     for arm in arms:
         file = files[arm.name]
         for i, weight in arm.weights:
             if weight:
-                found.append((members[i], _sheet(members[i], arm.name, members[i].phrase, file)))
-        found.append((first, _sheet(first, arm.name, "", file, "unrelated")))
+                found.append((members[i], sheet_of(members[i], arm.name, members[i].phrase, file)))
+        found.append((first, sheet_of(first, arm.name, "", file, "unrelated")))
     return found
 
 

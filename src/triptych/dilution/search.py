@@ -1,0 +1,260 @@
+"""The search for the mix that loses least: a method and weights that keep the least-retained file highest.
+
+optuna proposes mixes by a tree of Parzen estimators (Bergstra et al., NeurIPS 2011). Each is made, sampled and measured
+on prompts that are reserved for choosing, so the prompts that a mix is reported by have chosen nothing. A journal keeps
+every result, so a stopped search goes on when it is started again, with the trial that was not finished. The first two
+trials are the plain average and the plain sum, which the others have to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import Trial, TrialState
+
+from ..base import generator
+from ..cancel import check
+from ..errors import TriptychError
+from ..files.hashes import known_hashes
+from ..metrics import Drawn
+from ..mixing.blocks import block_names
+from ..mixing.formulas import FORMULAS, Formula
+from ..mixing.merge import merge
+from ..mixing.request import Ingredient, Mix
+from ..scores import BASE
+from ..settings import Value
+from ..study.drawing import Sheet, draw_all
+from ..study.layout import Layout, key
+from ..study.progress import Progress
+from ..study.prompts import Prompt, deal
+from .measure import ALONE, file_alone, judged, retention
+from .plan import DilutionPlan
+from .run import FILE, Member, members_of, sheet_of
+
+LEAST, MOST = 0.05, 1.5  # of a weight
+SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
+DIGITS = 3  # of a number in a mix, as it is made and written
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best mix, its value and that of the better one of plain average and plain sum, on prompts for choosing.
+
+    A value is the retention of the file that the mix keeps least of; see `measure`.
+    """
+
+    mix: Mix
+    value: float
+    plain: float
+    trials: int
+
+    def __str__(self) -> str:
+        weights = " and ".join(
+            one.path.name if one.weight is None else f"{one.path.name}:{one.weight:g}" for one in self.mix.ingredients
+        )
+        settings = "".join(f", {name} {value}" for name, value in self.mix.settings.items())
+        return (
+            f"the best of {self.trials} mixes is {self.mix.method} of {weights}{settings}: on prompts for choosing the"
+            f" least retained file keeps {self.value:.2f}, and {self.plain:.2f} in the better one of plain average and"
+            " plain sum"
+        )
+
+
+def search(mix: Mix, plan: DilutionPlan, trials: int, by_block: bool, out: Path, progress: Progress) -> Found:
+    """Try so many mixes of the files, in the folder `out`.
+
+    Args:
+        mix: the files. If it names a method, only its weights and settings are searched.
+        plan: the files with their folders, the place, the number of prompts, and the seed.
+        by_block: whether the second file's share is searched for each block, in place of a weight for each file.
+
+    Raises:
+        TriptychError: bad input, none of the files learned its concept, or no trial could be measured.
+    """
+    space = Space.of(mix, by_block)
+    layout = Layout(out)
+    with layout.locked():
+        progress.stage("opening", 1)
+        members = members_of(plan, plan.place.open(), layout, progress)
+        judge = Judge.of(members, progress)
+        progress.advance()
+        names = block_names(members[0].work.base.family) if by_block else ()
+        study = _study(space, judge, plan, names, out)
+        progress.stage("searching", max(0, trials - _spent(study)))
+        while _spent(study) < trials:
+            check()
+            seed = generator("mix", plan.seed, len(study.trials)).initial_seed()
+            study.sampler = optuna.samplers.TPESampler(seed=seed)
+            trial = study.ask()
+            value = judge.value(trial.number, space.proposed(trial, names), out)
+            study.tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
+            progress.advance()
+    whole = study.get_trials(states=(TrialState.COMPLETE,))
+    if not whole:
+        raise TriptychError("no mix could be measured")
+    best = max(whole, key=lambda trial: (trial.value, -trial.number))
+    usual = [params.items() for params in space.plain(names)]
+    plain = [trial.value or 0.0 for trial in whole if any(params <= trial.params.items() for params in usual)]
+    return Found(space.mix_of(best.params, names), best.value or 0.0, max(plain, default=0.0), len(whole))
+
+
+def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str], out: Path) -> optuna.Study:
+    """The trials of the journal. Those that were running when the search was stopped are queued again."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(out / "trials.journal")))
+    name = f"mix-{key(space.ways, names, dict(space.mix.settings), judge.made_from, plan.seed)}"
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    if not study.trials:
+        for params in space.plain(names):
+            study.enqueue_trial(params)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def _spent(study: optuna.Study) -> int:
+    return len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The mixes that are searched: `ways` to mix, and a number for each file, or for each block."""
+
+    mix: Mix
+    ways: tuple[str, ...]
+
+    @classmethod
+    def of(cls, mix: Mix, by_block: bool) -> Space:
+        """
+        Raises:
+            TriptychError: numbers are given that are searched, or no way to mix can be searched.
+        """
+        count = len(mix.ingredients)
+        if any(one.weight is not None for one in mix.ingredients) or mix.parsed.blocks:
+            raise TriptychError("weights are searched: give the files without weights")
+        if by_block and count != 2:
+            raise TriptychError(f"weights by block are for two files, and {count} are given")
+
+        def fits(formula: Formula) -> bool:
+            return formula.changes and (not formula.two or count == 2) and (not by_block or "blocks" in formula.reads)
+
+        ways = tuple(name for name, one in FORMULAS.items() if fits(one) and mix.method in ("", name))
+        if not ways:
+            raise TriptychError(f"{mix.method} cannot be searched for {count} LoRAs or differences")
+        return cls(mix, ways)
+
+    def plain(self, names: Sequence[str]) -> list[dict[str, Value]]:
+        """The plain average and the plain sum; by block, the average alone."""
+        way: dict[str, Value] = {"method": self.ways[0]}
+        if names:
+            return [{**way, **dict.fromkeys(names, 0.5)}]
+        files = [_weight(i) for i in range(len(self.mix.ingredients))]
+        return [{**way, **dict.fromkeys(files, weight)} for weight in (1 / len(files), 1.0)]
+
+    def proposed(self, trial: Trial, names: Sequence[str]) -> Mix:
+        formula = FORMULAS[trial.suggest_categorical("method", self.ways)]
+        if names:
+            for name in names:
+                trial.suggest_float(name, 0.0, MOST)
+        elif formula.weighs:
+            for i in range(len(self.mix.ingredients)):
+                trial.suggest_float(_weight(i), LEAST, MOST)
+        for name, (least, most) in SETTINGS.items():
+            if name in formula.reads and name not in self.mix.settings:
+                trial.suggest_float(name, least, most)
+        return self.mix_of(trial.params, names)
+
+    def mix_of(self, params: Mapping[str, Value], names: Sequence[str]) -> Mix:
+        """The mix of a trial's numbers."""
+        number = {name: round(float(value), DIGITS) for name, value in params.items() if name != "method"}
+        settings: dict[str, Value] = {name: number[name] for name in SETTINGS if name in number}
+        if names:
+            settings["blocks"] = ",".join(f"{number[name]:g}" for name in names)
+        files = tuple(
+            Ingredient(one.path, number.get(_weight(i)), one.sha256) for i, one in enumerate(self.mix.ingredients)
+        )
+        return replace(
+            self.mix, ingredients=files, method=str(params["method"]), settings={**self.mix.settings, **settings}
+        )
+
+
+def _weight(place: int) -> str:
+    return f"weight {place}"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures mixes by prompts for choosing. `alone` are the pictures of the bare base and of each file alone."""
+
+    members: Sequence[Member]
+    alone: Sequence[Sequence[Drawn]]
+
+    @classmethod
+    def of(cls, members: Sequence[Member], progress: Progress) -> Judge:
+        """Those of the files that learned their concept; a note on each other one.
+
+        Raises:
+            TriptychError: none did.
+        """
+        able, alone = list[Member](), list[Sequence[Drawn]]()
+        for member in map(_choosing, members):
+            word = member.work.concept.class_word
+            sheets = [sheet_of(member, BASE, word, None), sheet_of(member, ALONE, member.phrase, member.source.file)]
+            drawn = [picture for sheet in sheets for picture in _drawn(member, sheet)]
+            one = file_alone(member.source.name, judged(member.work, drawn))
+            if one.learned:
+                able.append(member)
+                alone.append(drawn)
+            else:
+                progress.note(one.why_not)
+        if not able:
+            raise TriptychError("none of the files is clearly better than the bare base, so there is nothing to keep")
+        return cls(able, alone)
+
+    @property
+    def made_from(self) -> list[object]:
+        return [
+            (known_hashes(one.source.file).sha256, one.work.base_key, one.work.concept.digest, one.work.prompts)
+            for one in self.members
+        ]
+
+    def value(self, number: int, mix: Mix, out: Path) -> float | None:
+        """The least retention of a mix over the files; None where it cannot be measured. Its file is not kept."""
+        path = out / "mixes" / f"trial-{number}" / FILE
+        merge(mix, path, overwrite=True)
+        kept = []
+        for member, alone in zip(self.members, self.alone, strict=True):
+            row = f"trial-{number}"
+            drawn = _drawn(member, sheet_of(member, row, member.phrase, path))
+            kept.append(retention(judged(member.work, [*alone, *drawn]), row))
+        path.unlink()
+        known = [one.value for one in kept if one]
+        return min(known) if len(known) == len(kept) else None
+
+
+def _choosing(member: Member) -> Member:
+    """The same with as many prompts, of those that are reserved for choosing."""
+    plan = member.work.plan
+    work = member.work.at(plan.prompts, plan.unrelated)  # a copy
+    work.__dict__["prompts"] = choosing_prompts(member)
+    return replace(member, work=work)
+
+
+def choosing_prompts(member: Member) -> list[Prompt]:
+    """Prompts with the concept that no study reports."""
+    work, concept = member.work, member.work.concept
+    known = [*concept.templates(""), *work.plan.own_prompts]
+    templates = work.base.description.population.templates[concept.kind]
+    return deal(templates, work.words, work.budget.prompts, purpose="choose", without=known)
+
+
+def _drawn(member: Member, sheet: Sheet) -> list[Drawn]:
+    if not sheet.record:
+        draw_all(member.work, [sheet])
+    return sheet.drawn(member.work.layout.out)
