@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from triptych.app.sample import generate
 from triptych.base import Base, open_base
+from triptych.options import FILLS
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw
-from triptych.sampling.image_to_image import FILLS, Start
+from triptych.sampling.image_to_image import Start
 from triptych.sampling.request import Request
 
 OUT = Path("docs/controls")

@@ -46,13 +46,13 @@ def sample_files(
         TriptychError: bad input, or the folder cannot be written.
     """
     note = Notes(progress)
-    reading = _Reading.of(request, note)
+    reading = Reading.of(request, note)
     make_folder(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     progress.stage("opening", 1)
-    place = _named(place, request.library)
+    place = named(place, request.library)
     base = opened(place)
-    writer = _Writer(base, place, request)
+    writer = Writer(base, place, request)
     written: list[Path] = []
     for number, sampled in reading.sampled(base, progress):
         path = out / f"{first + number:05}{SUFFIXES[request.form]}"
@@ -84,12 +84,12 @@ def generate(
     lines = [Line(prompt, negative, seed) for seed in seeds]
     request = SampleRequest(lines, uses=uses, changes=changes, controls=controls or Controls(), library=library)
     progress = progress or Silent()
-    found = dict(_Reading.of(request, Notes(progress)).sampled(base, progress))
+    found = dict(Reading.of(request, Notes(progress)).sampled(base, progress))
     return [found[number].picture for number in range(len(lines))]
 
 
 @dataclass(frozen=True)
-class _Sampled:
+class Sampled:
     """A picture, with the job that it is of, and the request of it alone."""
 
     picture: Image
@@ -99,7 +99,7 @@ class _Sampled:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """Prompts that are read, with the files that are attached to them."""
 
     request: SampleRequest
@@ -109,7 +109,7 @@ class _Reading:
     prompts: Sequence[Prompt]
 
     @classmethod
-    def of(cls, request: SampleRequest, note: Notes) -> _Reading:
+    def of(cls, request: SampleRequest, note: Notes) -> Reading:
         """
         Raises:
             TriptychError: a file is missing or damaged, or a prompt is wrong.
@@ -124,7 +124,7 @@ class _Reading:
         read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
         return cls(request, note, attached, reader, read)
 
-    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, _Sampled]]:
+    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, Sampled]]:
         """Sample the pictures, each with its number among all, as they are ready."""
         self._note_files(base)
         lines = zip(self.request.prompts, self.prompts, strict=True)
@@ -148,7 +148,7 @@ class _Reading:
                 for i, picture in stream(base, [job.request for job in alike], drawing, controls, moves):
                     job, single = places[i]
                     uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
-                    yield done + i, _Sampled(picture, job, single, uses)
+                    yield done + i, Sampled(picture, job, single, uses)
                 done += len(places)
 
     def _note_files(self, base: Base) -> None:
@@ -170,7 +170,7 @@ class _Reading:
                 self.note(f"{word!r} is a word of the base, too: prompts read it as the embedding {path.name}")
 
 
-class _Writer:
+class Writer:
     """Writes pictures with their recipes."""
 
     def __init__(self, base: Base, place: Place, request: SampleRequest) -> None:
@@ -180,7 +180,7 @@ class _Writer:
         self.vae = ModelFile.of(Path(place.vae)) if place.vae else None
         self.start, self.mask = (ModelFile.of(path) if path else None for path in (request.start, request.mask))
 
-    def write(self, path: Path, sampled: _Sampled) -> None:
+    def write(self, path: Path, sampled: Sampled) -> None:
         job, single = sampled.job, sampled.single
         recipe = Recipe.of(
             self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
@@ -203,7 +203,7 @@ def _is_ours(path: Path) -> bool:
     return path.stem.isdecimal() and path.suffix in SUFFIXES.values()
 
 
-def _named(place: Place, library: Path | None) -> Place:
+def named(place: Place, library: Path | None) -> Place:
     """The place of a base, with names of checkpoints and autoencoders in the library resolved to paths."""
     if library is None:
         return place

@@ -16,6 +16,7 @@ from ..cancel import Cancelled
 from ..errors import TriptychError
 from .command import Command
 from .files import convert, inspect
+from .grids import grid
 from .mixing import dilution, merge
 from .pictures import generate
 from .remedies import worded
@@ -41,7 +42,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 
 app.command("try", cls=Command)(try_)
-for command in (train, sweep, generate, inspect, convert, merge, dilution, report, tune, methods):
+for command in (train, sweep, generate, grid, inspect, convert, merge, dilution, report, tune, methods):
     app.command(cls=Command)(command)
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError, did_you_mean
-from ..options import BaseOptions
+from ..options import PictureOptions
 from .options import AsJson, with_options
 
 
-@with_options(BaseOptions)
+@with_options(PictureOptions)
 def generate(
     *,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
@@ -38,23 +38,6 @@ def generate(
     sampler: Annotated[
         str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ..., by any usual name")
     ] = None,
-    emphasis: Annotated[
-        str, typer.Option(help="how weights are written and applied: a1111, no-norm, comfy, compel, none")
-    ] = "a1111",
-    late_steps: Annotated[
-        bool, typer.Option("--late-steps", help="texts of a schedule go on for a step more, as in A1111")
-    ] = False,
-    width: Annotated[int, typer.Option(help="pixels; 0: the base's resolution", min=0)] = 0,
-    height: Annotated[int, typer.Option(help="pixels; 0: the base's resolution", min=0)] = 0,
-    original_size: Annotated[str, typer.Option(metavar="WxH", help="that SDXL is told")] = "",
-    crop: Annotated[str, typer.Option(metavar="X,Y", help="that SDXL is told")] = "",
-    variation_seed: Annotated[int, typer.Option(help="of the noise that is mixed in", min=0)] = 0,
-    variation_strength: Annotated[float, typer.Option(help="how much of it, 0 to 1", min=0, max=1)] = 0.0,
-    seed_resize: Annotated[str, typer.Option(metavar="WxH", help="the size at which noise is drawn")] = "",
-    clip_skip: Annotated[int, typer.Option(help="the text encoder's layer from the last, as in A1111", min=1)] = 1,
-    cfg_rescale: Annotated[float, typer.Option(help="keep the contrast of the prompt, 0 to 1", min=0, max=1)] = 0.0,
-    freeu: Annotated[str, typer.Option(metavar="B1,B2,S1,S2", help="FreeU's scales")] = "",
-    pag: Annotated[float, typer.Option(help="scale of perturbed-attention guidance", min=0, max=100)] = 0.0,
     start: Annotated[
         Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
     ] = None,
@@ -62,14 +45,7 @@ def generate(
         list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
-    mask_blur: Annotated[int, typer.Option(help="of the edge, in pixels", min=0)] = 4,
-    fill: Annotated[str, typer.Option(help="under the mask first: original, blur, noise, nothing")] = "original",
-    only_masked: Annotated[bool, typer.Option("--only-masked", help="sample the masked part alone")] = False,
-    mask_padding: Annotated[int, typer.Option(help="pixels around it, with --only-masked", min=0)] = 32,
-    hires: Annotated[float, typer.Option(help="a second pass, so many times larger", min=0, max=8)] = 0.0,
-    hires_denoise: Annotated[float, typer.Option(help="how much it samples anew", min=0, max=1)] = 0.5,
-    hires_by: Annotated[str, typer.Option(help="enlarge latent or pixel")] = "latent",
-    options: BaseOptions,
+    options: PictureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
@@ -92,16 +68,12 @@ def generate(
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    controls = Controls(
-        emphasis, late_steps, width, height, original_size, crop, variation_seed, variation_strength, seed_resize,
-        clip_skip, cfg_rescale, freeu, pag, mask_blur=mask_blur, fill=fill, only_masked=only_masked,
-        mask_padding=mask_padding, hires=hires, hires_denoise=hires_denoise, hires_by=hires_by,
-    )  # fmt: skip
+    controls = Controls.of(options.controls)
     request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes, form,
         start=start, mask=mask, denoises=denoise or (),
     )  # fmt: skip
     with Console() as console:
-        place = Place.of(options)
+        place = Place.of(options.place)
         if again:
             request, place = again_request(again, request, place)
         written = Session().sample(request, place, out, console)

@@ -6,43 +6,30 @@ from dataclasses import dataclass, fields
 
 from ..base import Base, Framing
 from ..errors import TriptychError, did_you_mean, shown
+from ..options import ControlOptions
 from ..settings import setting
-from .image_to_image import FILLS
-from .prompts import EMPHASIS
 
 MOST = {"variation_strength": 1, "cfg_rescale": 1, "pag": 100, "denoise": 1, "hires_denoise": 1, "hires": 8}
 LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
 
 
 @dataclass(frozen=True)
-class Controls:
+class Controls(ControlOptions):
     """The controls of pictures that are sampled alike. Sizes are in pixels, width before height.
 
     Raises:
         TriptychError: a value is out of range.
     """
 
-    emphasis: str = setting("a1111", "how weights in prompts are written and applied", choices=EMPHASIS)
-    late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
-    width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
-    height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
-    original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
-    crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
-    variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
-    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0)
-    seed_resize: str = setting("", "WxH, at which the noise is drawn, so that another size looks alike")
-    clip_skip: int = setting(1, "the layer of the text encoder that is read, from the last, as in A1111", least=1)
-    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
-    freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
-    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
     denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
-    mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
-    fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
-    only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
-    mask_padding: int = setting(32, "pixels around the masked part, if it is sampled alone", least=0)
-    hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
-    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
-    hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+
+    @classmethod
+    def of(cls, options: ControlOptions) -> Controls:
+        """
+        Raises:
+            TriptychError: a value is out of range.
+        """
+        return cls(**vars(options))
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
