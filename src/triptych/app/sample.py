@@ -48,19 +48,28 @@ def sample_files(
     note = Notes(progress)
     reading = Reading.of(request, note)
     make_folder(out)
-    first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     progress.stage("opening", 1)
     place = named(place, request.library)
     base = opened(place)
+    written = write_pictures(reading, base, place, out, progress)
+    note.count()
+    return [path for path, _ in written]
+
+
+def write_pictures(
+    reading: Reading, base: Base, place: Place, out: Path, progress: Progress
+) -> list[tuple[Path, Sampled]]:
+    """Sample pictures and write each with its recipe as it is ready. They are returned in their order."""
+    request = reading.request
+    first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     writer = Writer(base, place, request)
-    written: list[Path] = []
+    written: dict[int, tuple[Path, Sampled]] = {}
     for number, sampled in reading.sampled(base, progress):
         path = out / f"{first + number:05}{SUFFIXES[request.form]}"
         writer.write(path, sampled)
-        written.append(path)
+        written[number] = (path, sampled)
         progress.advance()
-    note.count()
-    return sorted(written, key=lambda path: int(path.stem))
+    return [found for _, found in sorted(written.items())]
 
 
 def generate(
@@ -123,6 +132,17 @@ class Reading:
         own = [negative if line.negative is None else line.negative for line in request.prompts]
         read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
         return cls(request, note, attached, reader, read)
+
+    @property
+    def files(self) -> list[Used]:
+        """The files that are attached to all pictures or to some of them, each once."""
+        return list(dict.fromkeys(file.used for file in (*self.attached, *self.reader.attached)))
+
+    def without(self, files: Sequence[Used]) -> Reading:
+        """The same without some files."""
+        owned = {owner: [file for file in own if file.used not in files] for owner, own in self.reader.owned.items()}
+        attached = [file for file in self.attached if file.used not in files]
+        return replace(self, attached=attached, reader=replace(self.reader, owned=owned))
 
     def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, Sampled]]:
         """Sample the pictures, each with its number among all, as they are ready."""

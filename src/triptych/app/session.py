@@ -21,6 +21,7 @@ from .asked import SampleRequest
 from .axes import Axis
 from .bases import Bases
 from .compare import GridResult, compare
+from .explain import Explained, Judges, explain
 from .sample import sample_files
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
@@ -78,6 +79,24 @@ class Session:
         """
         with self._call(cancel) as opened:
             return sample_files(request, place, out, progress or Silent(), opened=opened)
+
+    def explain(
+        self,
+        request: SampleRequest,
+        place: Place,
+        out: Path,
+        judges: Judges | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Explained]:
+        """Sample pictures, and each without each of its files in turn, as `explain.explain`.
+
+        Raises:
+            TriptychError: as `explain.explain`.
+            Cancelled: the token is set. Pictures that were ready are written, without the report.
+        """
+        with self._call(cancel) as opened:
+            return explain(request, place, out, progress or Silent(), judges or Judges(), opened)
 
     def grid(
         self,

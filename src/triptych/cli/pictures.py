@@ -45,14 +45,22 @@ def generate(
         list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="show what each file adds: sheet, page, JSON")] = False,
+    concept: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="with --explain: the pictures that the files were trained on")
+    ] = None,
+    image_encoder: Annotated[str, typer.Option(help="with --explain: what judges pictures")] = "",
+    text_encoder: Annotated[str, typer.Option(help="with --explain: what judges prompts")] = "",
     options: PictureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
+    from ..app.explain import Judges
     from ..app.session import Session
     from ..base import Place
+    from ..data.concept import Concept
     from ..data.prompts import Line, PromptFile, read_prompts
     from ..sampling.controls import Controls
     from ..sampling.pictures import SUFFIXES
@@ -62,6 +70,8 @@ def generate(
         raise TriptychError("give one of a prompt, --prompts FILE, and --again PICTURE")
     if start is None and (mask or denoise) and not again:
         raise TriptychError("--mask and --denoise are for a picture: name it with --from")
+    if not explain and (concept or image_encoder or text_encoder):
+        raise TriptychError("--concept, --image-encoder and --text-encoder are for --explain")
     if form not in SUFFIXES:
         raise TriptychError(f"there is no format {form!r}{did_you_mean(form, SUFFIXES)}")
     asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),))
@@ -76,5 +86,11 @@ def generate(
         place = Place.of(options.place)
         if again:
             request, place = again_request(again, request, place)
-        written = Session().sample(request, place, out, console)
+        if explain:
+            judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
+            explained = Session().explain(request, place, out, judges, console)
+            written = [out / name for name in ("explain.png", "explain.html", "explain.json")]
+            written += [one.picture for one in explained]
+        else:
+            written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

@@ -22,12 +22,16 @@ MOST_SIDE = 16_000  # pixels of a sheet, beyond which its tiles are made smaller
 
 @dataclass(frozen=True)
 class Block:
-    """Cells [row][column]: a picture's path, or why there is none."""
+    """Cells [row][column]: a picture's path, or why there is none. `captions` [row][column] stand beneath them."""
 
     label: str
     columns: Sequence[str]
     rows: Sequence[str]
     cells: Sequence[Sequence[Path | str]]
+    captions: Sequence[Sequence[str]] = ()
+
+    def caption(self, row: int, column: int) -> str:
+        return self.captions[row][column] if self.captions else ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ def write_sheet(compared: Compared, path: Path) -> Path:
     head = LINE * max(map(len, heads)) + GAP
     title = LINE + GAP if any(block.label for block in compared.blocks) else 0
     wide = side + len(columns) * (width + GAP) + GAP
-    high = len(compared.blocks) * (title + head + len(rows) * (height + GAP)) + GAP
+    said = [folded(text, width, font) for block in compared.blocks for row in block.captions for text in row]
+    foot = LINE * max(map(len, said), default=0)
+    high = len(compared.blocks) * (title + head + len(rows) * (height + foot + GAP)) + GAP
     whole = Image.new("RGB", (wide, high), "white")
     pen, y = ImageDraw.Draw(whole), GAP
     for block in compared.blocks:
@@ -59,11 +65,13 @@ def write_sheet(compared: Compared, path: Path) -> Path:
         for i, lines in enumerate(heads):
             _write(pen, (side + GAP + i * (width + GAP), y), lines, font)
         y += head
-        for label, cells in zip(block.rows, block.cells, strict=True):
+        for row, (label, cells) in enumerate(zip(block.rows, block.cells, strict=True)):
             _write(pen, (GAP, y + GAP), folded(label, SIDE - 2 * GAP, font), font)
             for i, cell in enumerate(cells):
-                whole.paste(_drawn(cell, (width, height), font), (side + GAP + i * (width + GAP), y))
-            y += height + GAP
+                x = side + GAP + i * (width + GAP)
+                whole.paste(_drawn(cell, (width, height), font), (x, y))
+                _write(pen, (x, y + height), folded(block.caption(row, i), width, font), font)
+            y += height + foot + GAP
     buffer = io.BytesIO()
     whole.save(buffer, "png", optimize=True)
     write_bytes(path, buffer.getvalue())
