@@ -60,6 +60,11 @@ class ControlOptions:
     hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    edit: str = setting("", "a prompt that the picture is changed to, where it keeps what both prompts say")
+    edit_keep: float = setting(0.8, "the share of the steps in which words keep their places, 0 to 1", least=0)
+    edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept, 0 to 1", least=0)
+    edit_weights: str = setting("", "WORD:FACTOR,... on the attention to words of the edited prompt")
+    edit_only: str = setting("", "WORD,... of either prompt, where alone the picture may change")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,11 +14,12 @@ from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
 from ..data.prompts import Line
 from ..exchange.artifact import compose
-from ..files.atomic import make_folder
+from ..files.atomic import make_folder, shortened
 from ..files.library import Library
 from ..prompt.words import whole_word
-from ..sampling.controls import Controls
+from ..sampling.controls import Controls, region_of
 from ..sampling.generate import stream
+from ..sampling.heat import save_heat
 from ..sampling.moves import Move
 from ..sampling.pictures import SUFFIXES, save_picture
 from ..sampling.recipe import ModelFile, Recipe, Used
@@ -29,6 +31,7 @@ from .jobs import Job, Notes, jobs_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 def sample_files(
@@ -67,6 +70,8 @@ def write_pictures(
     for number, sampled in reading.sampled(base, progress):
         path = out / f"{first + number:05}{SUFFIXES[request.form]}"
         writer.write(path, sampled)
+        for word, found in sampled.heat.items():
+            save_heat(path.with_name(f"{path.stem}-{shortened(_plain(word), 60)}.png"), sampled.picture, found)
         written[number] = (path, sampled)
         progress.advance()
     return [found for _, found in sorted(written.items())]
@@ -105,6 +110,7 @@ class Sampled:
     job: Job
     single: Request
     uses: tuple[Used, ...]
+    heat: Mapping[str, Tensor]  # word -> its map of attention [height, width of the latents]
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,11 @@ class Reading:
         negative = str(request.changes.get("negative") or "")
         own = [negative if line.negative is None else line.negative for line in request.prompts]
         read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
+        texts = [region_of(region)[1] for region in request.controls.regions]
+        if texts:
+            read = [
+                replace(prompt, regions=tuple(reader.read(text, prompt.negative) for text in texts)) for prompt in read
+            ]
         return cls(request, note, attached, reader, read)
 
     @property
@@ -165,10 +176,12 @@ class Reading:
             for (drawing, controls), group in groupby(jobs, lambda job: job.alike):
                 alike = list(group)
                 places = [(job, single) for job in alike for single in job.request.singles]
-                for i, picture in stream(base, [job.request for job in alike], drawing, controls, moves):
+                heat: dict[int, dict[str, Tensor]] = {}
+                requests = [job.request for job in alike]
+                for i, picture in stream(base, requests, drawing, controls, moves, heat.__setitem__):
                     job, single = places[i]
                     uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
-                    yield done + i, Sampled(picture, job, single, uses)
+                    yield done + i, Sampled(picture, job, single, uses, heat.get(i, {}))
                 done += len(places)
 
     def _note_files(self, base: Base) -> None:
@@ -216,6 +229,11 @@ def _used(file: Attached, job: Job) -> Used:
     tokens = [part.artifact.settings.token for part in file.parts]
     spelled = any(whole_word(token).search(f"{job.prompt.text}\n{job.drawing.negative}") for token in tokens)
     return replace(file.used, called=spelled)
+
+
+def _plain(word: str) -> str:
+    """A word as a part of a file's name."""
+    return re.sub(r"\W+", "-", word).strip("-") or "word"
 
 
 def _is_ours(path: Path) -> bool:

@@ -45,6 +45,13 @@ def generate(
         list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="L,T,R,B: PROMPT", help="a part with a prompt, in shares; or MASK: PROMPT"),
+    ] = None,
+    heat: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="write where in the picture a word of the prompt acts")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="show what each file adds: sheet, page, JSON")] = False,
     concept: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="with --explain: the pictures that the files were trained on")
@@ -78,9 +85,9 @@ def generate(
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    controls = Controls.of(options.controls)
+    controls = Controls.of(options.controls, region or ())
     request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes, form,
-        start=start, mask=mask, denoises=denoise or (),
+        start=start, mask=mask, denoises=denoise or (), heat=heat or (),
     )  # fmt: skip
     with Console() as console:
         place = Place.of(options.place)
