@@ -68,7 +68,7 @@ class ControlOptions:
 
 
 @dataclass(frozen=True)
-class PictureOptions:
+class SamplingOptions:
     """What every command that samples pictures takes: a base, and the controls of its pictures."""
 
     place: BaseOptions = field(default_factory=BaseOptions)

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError, did_you_mean
-from ..options import PictureOptions
+from ..options import SamplingOptions
 from .options import AsJson, with_options
 
 
-@with_options(PictureOptions)
+@with_options(SamplingOptions)
 def grid(
     *,
     prompt: Annotated[str, typer.Argument(help="what to sample")],
@@ -40,7 +40,7 @@ def grid(
         Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
-    options: PictureOptions,
+    options: SamplingOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT once for each combination of values, into one labelled sheet and one page."""

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError, did_you_mean
-from ..options import PictureOptions
+from ..options import SamplingOptions
 from .options import AsJson, with_options
 
 
-@with_options(PictureOptions)
+@with_options(SamplingOptions)
 def generate(
     *,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
@@ -58,7 +58,7 @@ def generate(
     ] = None,
     image_encoder: Annotated[str, typer.Option(help="with --explain: what judges pictures")] = "",
     text_encoder: Annotated[str, typer.Option(help="with --explain: what judges prompts")] = "",
-    options: PictureOptions,
+    options: SamplingOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
