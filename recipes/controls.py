@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from triptych.app.sample import generate
 from triptych.base import Base, open_base
+from triptych.options import FILLS
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw
-from triptych.sampling.image_to_image import FILLS, Start
+from triptych.sampling.image_to_image import Start
 from triptych.sampling.request import Request
 
 OUT = Path("docs/controls")
@@ -87,6 +88,25 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
     "pag": over("pag", (0.0, 12.0, 40.0), "pag"),
     "freeu": over("freeu", ("", "1.4,1.6,0.9,0.2", "2,2,0.2,0.2"), "freeu"),
     "clip-skip": over("clip skip", (1, 2, 3), "clip_skip"),
+    "edit": [
+        Cell("a lion on a green background", "a lion on a green background"),
+        *(
+            Cell(f"edit to owl, keep {keep}, layout {layout}", "a lion on a green background", controls={
+                "edit": "a owl on a green background", "edit_keep": keep, "edit_layout": layout, "edit_only": only,
+            })
+            for keep, layout, only in ((0.0, 0.0, ""), (0.4, 0.2, ""), (0.8, 0.4, ""))
+        ),
+    ],
+    "regions": [
+        Cell(f"cat on the left half, owl on the right half, seed {seed}", "a green background", seed, {
+            "width": 128,
+            "regions": (
+                "0,0,0.5,1: a cat on the left on a green background",
+                "0.5,0,1,1: a owl on the right on a blue background",
+            ),
+        })
+        for seed in (1, 2)
+    ],
     "hires": [
         Cell("64 x 64"),
         *(

@@ -16,8 +16,9 @@ from tests.worlds import learned, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
+from triptych.options import EMPHASIS
 from triptych.sampling.generate import draw, sample, settings_for
-from triptych.sampling.prompts import EMPHASIS, Markup
+from triptych.sampling.prompts import Markup
 from triptych.sampling.request import Request, Schedule
 from triptych.study.progress import Silent
 

@@ -14,9 +14,10 @@ from tests.plain import first_fast
 from tests.worlds import call, pictures, typed
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
+from triptych.options import FILLS
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw, sample, settings_for
-from triptych.sampling.image_to_image import FILLS, Start
+from triptych.sampling.image_to_image import Start
 from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 

@@ -19,6 +19,8 @@ T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Framing = Literal["square", "bucket"]
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
+EMPHASIS = ("a1111", "no-norm", "comfy", "compel", "none")  # how weights in prompts are written and applied
+FILLS = ("original", "blur", "noise", "nothing")  # what lies under a mask at the beginning
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
 
 
@@ -64,6 +66,45 @@ class PictureOptions:
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in self.stated.items())
+
+
+@dataclass(frozen=True)
+class ControlOptions:
+    """What can be set of a picture besides its prompt, its seed, and the sampler with its steps and guidance."""
+
+    emphasis: str = setting("a1111", "how weights in prompts are written and applied", choices=EMPHASIS)
+    late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
+    width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
+    crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
+    variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
+    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0)
+    seed_resize: str = setting("", "WxH, at which the noise is drawn, so that another size looks alike")
+    clip_skip: int = setting(1, "the layer of the text encoder that is read, from the last, as in A1111", least=1)
+    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
+    freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
+    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
+    mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
+    fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
+    only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
+    mask_padding: int = setting(32, "pixels around the masked part, if it is sampled alone", least=0)
+    hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
+    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
+    hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    edit: str = setting("", "a prompt that the picture is changed to, where it keeps what both prompts say")
+    edit_keep: float = setting(0.8, "the share of the steps in which words keep their places, 0 to 1", least=0)
+    edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept, 0 to 1", least=0)
+    edit_weights: str = setting("", "WORD:FACTOR,... on the attention to words of the edited prompt")
+    edit_only: str = setting("", "WORD,... of either prompt, where alone the picture may change")
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What every command that samples pictures takes: a base, and the controls of its pictures."""
+
+    place: BaseOptions = field(default_factory=BaseOptions)
+    controls: ControlOptions = field(default_factory=ControlOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

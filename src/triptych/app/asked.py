@@ -35,6 +35,7 @@ class SampleRequest:
         made: what the picture was made with that is made again.
         start: a picture to begin with, and `mask`: white where it changes.
         denoises: how much of it is sampled anew, a picture for each; empty: as `controls` say.
+        heat: words of the prompts whose maps of attention are written beside the pictures.
         notes: one sentence for each part of the user's input that is already known not to be used.
     """
 
@@ -51,3 +52,4 @@ class SampleRequest:
     start: Path | None = None
     mask: Path | None = None
     denoises: Sequence[float] = ()
+    heat: Sequence[str] = ()

@@ -46,10 +46,11 @@ class Prompt:
     negative: str
     owner: Owner = None
     attached: tuple[Attached, ...] = ()
+    regions: tuple[Prompt, ...] = ()  # of the parts of the picture
 
     @property
     def uses(self) -> tuple[Used, ...]:
-        return tuple(file.used for file in self.attached)
+        return tuple(dict.fromkeys(file.used for one in (self, *self.regions) for file in one.attached))
 
 
 @dataclass

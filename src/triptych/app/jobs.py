@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..base import Base, Drawing
@@ -11,11 +12,11 @@ from ..data.notes import total
 from ..data.pictures import read_picture
 from ..data.prompts import Line
 from ..errors import TriptychError, shown
-from ..sampling.controls import Controls
+from ..sampling.controls import Controls, region_of
 from ..sampling.generate import settings_for
 from ..sampling.image_to_image import Start
 from ..sampling.prompts import Markup, Read
-from ..sampling.request import Guide, Request
+from ..sampling.request import Edit, Guide, Region, Request
 from ..study.progress import Progress
 from .asked import RANDOM, SampleRequest
 from .calling import Prompt
@@ -58,6 +59,9 @@ class Job:
     negative: Guide
     controls: Controls
     start: Start | None = None
+    regions: tuple[Region, ...] = ()
+    edit: Edit | None = None
+    heat: tuple[str, ...] = ()
 
     @property
     def request(self) -> Request:
@@ -66,7 +70,10 @@ class Job:
         if self.controls.variation_strength:
             variations = tuple(self.controls.variation_seed + i for i in range(len(seeds)))
             seeds = (seeds[0],) * len(seeds)
-        return Request(self.guides, seeds, self.prompt.owner, self.negative.prompt, variations, self.start)
+        return Request(
+            self.guides, seeds, self.prompt.owner, self.negative.prompt, variations, self.start, self.regions,
+            self.edit, self.heat,
+        )  # fmt: skip
 
     @property
     def alike(self) -> tuple[Drawing, Controls]:
@@ -111,7 +118,36 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     for said, text in ((read, line.prompt), (negative, prompt.negative)):
         _note_remarks(base, said, text, note)
     seeds = tuple(range(seed, seed + request.count))
-    return Job(line, prompt, drawing, seeds, read.guides, negative.guides[0], controls)
+    regions = _regions(controls, prompt, markup, drawing.steps)
+    edit = _edit(controls, markup, drawing.steps)
+    return Job(
+        line, prompt, drawing, seeds, read.guides, negative.guides[0], controls, None, regions, edit,
+        tuple(request.heat),
+    )  # fmt: skip
+
+
+def _regions(controls: Controls, prompt: Prompt, markup: Markup, steps: int) -> tuple[Region, ...]:
+    """The parts of a picture with prompts of their own.
+
+    Raises:
+        TriptychError: the mask of one of them cannot be read.
+    """
+    found = []
+    for text, own in zip(controls.regions, prompt.regions, strict=True):
+        area, _ = region_of(text)
+        read = markup.prompt(own.text, steps).guides
+        negative = markup.negative(own.negative, steps).guides[0].prompt
+        found.append(Region(read, read_picture(area) if isinstance(area, Path) else area, own.owner, negative))
+    return tuple(found)
+
+
+def _edit(controls: Controls, markup: Markup, steps: int) -> Edit | None:
+    if not controls.edit:
+        return None
+    (guide, *others) = markup.prompt(controls.edit, steps).guides
+    if others:
+        raise TriptychError("AND does not go with an edit: give it one prompt")
+    return Edit(guide.prompt, controls.edit_keep, controls.edit_layout, controls.weighted_words, controls.edit_words)
 
 
 def _begun(request: SampleRequest, job: Job, base: Base) -> list[Job]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,11 +14,12 @@ from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
 from ..data.prompts import Line
 from ..exchange.artifact import compose
-from ..files.atomic import make_folder
+from ..files.atomic import make_folder, shortened
 from ..files.library import Library
 from ..prompt.words import whole_word
-from ..sampling.controls import Controls
+from ..sampling.controls import Controls, region_of
 from ..sampling.generate import stream
+from ..sampling.heat import save_heat
 from ..sampling.moves import Move
 from ..sampling.pictures import SUFFIXES, save_picture
 from ..sampling.recipe import ModelFile, Recipe, Used
@@ -29,6 +31,7 @@ from .jobs import Job, Notes, jobs_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 def sample_files(
@@ -46,21 +49,32 @@ def sample_files(
         TriptychError: bad input, or the folder cannot be written.
     """
     note = Notes(progress)
-    reading = _Reading.of(request, note)
+    reading = Reading.of(request, note)
     make_folder(out)
-    first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     progress.stage("opening", 1)
-    place = _named(place, request.library)
+    place = named(place, request.library)
     base = opened(place)
-    writer = _Writer(base, place, request)
-    written: list[Path] = []
+    written = write_pictures(reading, base, place, out, progress)
+    note.count()
+    return [path for path, _ in written]
+
+
+def write_pictures(
+    reading: Reading, base: Base, place: Place, out: Path, progress: Progress
+) -> list[tuple[Path, Sampled]]:
+    """Sample pictures and write each with its recipe as it is ready. They are returned in their order."""
+    request = reading.request
+    first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
+    writer = Writer(base, place, request)
+    written: dict[int, tuple[Path, Sampled]] = {}
     for number, sampled in reading.sampled(base, progress):
         path = out / f"{first + number:05}{SUFFIXES[request.form]}"
         writer.write(path, sampled)
-        written.append(path)
+        for word, found in sampled.heat.items():
+            save_heat(path.with_name(f"{path.stem}-{shortened(_plain(word), 60)}.png"), sampled.picture, found)
+        written[number] = (path, sampled)
         progress.advance()
-    note.count()
-    return sorted(written, key=lambda path: int(path.stem))
+    return [found for _, found in sorted(written.items())]
 
 
 def generate(
@@ -84,22 +98,23 @@ def generate(
     lines = [Line(prompt, negative, seed) for seed in seeds]
     request = SampleRequest(lines, uses=uses, changes=changes, controls=controls or Controls(), library=library)
     progress = progress or Silent()
-    found = dict(_Reading.of(request, Notes(progress)).sampled(base, progress))
+    found = dict(Reading.of(request, Notes(progress)).sampled(base, progress))
     return [found[number].picture for number in range(len(lines))]
 
 
 @dataclass(frozen=True)
-class _Sampled:
+class Sampled:
     """A picture, with the job that it is of, and the request of it alone."""
 
     picture: Image
     job: Job
     single: Request
     uses: tuple[Used, ...]
+    heat: Mapping[str, Tensor]  # word -> its map of attention [height, width of the latents]
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """Prompts that are read, with the files that are attached to them."""
 
     request: SampleRequest
@@ -109,7 +124,7 @@ class _Reading:
     prompts: Sequence[Prompt]
 
     @classmethod
-    def of(cls, request: SampleRequest, note: Notes) -> _Reading:
+    def of(cls, request: SampleRequest, note: Notes) -> Reading:
         """
         Raises:
             TriptychError: a file is missing or damaged, or a prompt is wrong.
@@ -122,9 +137,25 @@ class _Reading:
         negative = str(request.changes.get("negative") or "")
         own = [negative if line.negative is None else line.negative for line in request.prompts]
         read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
+        texts = [region_of(region)[1] for region in request.controls.regions]
+        if texts:
+            read = [
+                replace(prompt, regions=tuple(reader.read(text, prompt.negative) for text in texts)) for prompt in read
+            ]
         return cls(request, note, attached, reader, read)
 
-    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, _Sampled]]:
+    @property
+    def files(self) -> list[Used]:
+        """The files that are attached to all pictures or to some of them, each once."""
+        return list(dict.fromkeys(file.used for file in (*self.attached, *self.reader.attached)))
+
+    def without(self, files: Sequence[Used]) -> Reading:
+        """The same without some files."""
+        owned = {owner: [file for file in own if file.used not in files] for owner, own in self.reader.owned.items()}
+        attached = [file for file in self.attached if file.used not in files]
+        return replace(self, attached=attached, reader=replace(self.reader, owned=owned))
+
+    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, Sampled]]:
         """Sample the pictures, each with its number among all, as they are ready."""
         self._note_files(base)
         lines = zip(self.request.prompts, self.prompts, strict=True)
@@ -145,10 +176,12 @@ class _Reading:
             for (drawing, controls), group in groupby(jobs, lambda job: job.alike):
                 alike = list(group)
                 places = [(job, single) for job in alike for single in job.request.singles]
-                for i, picture in stream(base, [job.request for job in alike], drawing, controls, moves):
+                heat: dict[int, dict[str, Tensor]] = {}
+                requests = [job.request for job in alike]
+                for i, picture in stream(base, requests, drawing, controls, moves, heat.__setitem__):
                     job, single = places[i]
                     uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
-                    yield done + i, _Sampled(picture, job, single, uses)
+                    yield done + i, Sampled(picture, job, single, uses, heat.get(i, {}))
                 done += len(places)
 
     def _note_files(self, base: Base) -> None:
@@ -170,7 +203,7 @@ class _Reading:
                 self.note(f"{word!r} is a word of the base, too: prompts read it as the embedding {path.name}")
 
 
-class _Writer:
+class Writer:
     """Writes pictures with their recipes."""
 
     def __init__(self, base: Base, place: Place, request: SampleRequest) -> None:
@@ -180,7 +213,7 @@ class _Writer:
         self.vae = ModelFile.of(Path(place.vae)) if place.vae else None
         self.start, self.mask = (ModelFile.of(path) if path else None for path in (request.start, request.mask))
 
-    def write(self, path: Path, sampled: _Sampled) -> None:
+    def write(self, path: Path, sampled: Sampled) -> None:
         job, single = sampled.job, sampled.single
         recipe = Recipe.of(
             self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
@@ -198,12 +231,17 @@ def _used(file: Attached, job: Job) -> Used:
     return replace(file.used, called=spelled)
 
 
+def _plain(word: str) -> str:
+    """A word as a part of a file's name."""
+    return re.sub(r"\W+", "-", word).strip("-") or "word"
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a file may be one of the numbered pictures of a folder."""
     return path.stem.isdecimal() and path.suffix in SUFFIXES.values()
 
 
-def _named(place: Place, library: Path | None) -> Place:
+def named(place: Place, library: Path | None) -> Place:
     """The place of a base, with names of checkpoints and autoencoders in the library resolved to paths."""
     if library is None:
         return place

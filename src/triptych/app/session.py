@@ -19,8 +19,11 @@ from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
 from .asked import SampleRequest
+from .axes import Axis
 from .bases import Bases
 from .check import Checked, CheckRequest, check_folder
+from .compare import GridResult, compare
+from .explain import Explained, Judges, explain
 from .sample import sample_files
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
@@ -78,6 +81,47 @@ class Session:
         """
         with self._call(cancel) as opened:
             return sample_files(request, place, out, progress or Silent(), opened=opened)
+
+    def explain(
+        self,
+        request: SampleRequest,
+        place: Place,
+        out: Path,
+        judges: Judges | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Explained]:
+        """Sample pictures, and each without each of its files in turn, as `explain.explain`.
+
+        Raises:
+            TriptychError: as `explain.explain`.
+            Cancelled: the token is set. Pictures that were ready are written, without the report.
+        """
+        with self._call(cancel) as opened:
+            return explain(request, place, out, progress or Silent(), judges or Judges(), opened)
+
+    def grid(
+        self,
+        axes: Sequence[Axis],
+        request: SampleRequest,
+        place: Place,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> GridResult:
+        """Sample a grid of pictures that differ in what varies, as `compare`. Its bases are lent one after the other.
+
+        Raises:
+            TriptychError: as `compare`.
+            Cancelled: the token is set. Pictures that were ready are written, without the sheet and the page.
+        """
+
+        @contextmanager
+        def lent(place: Place) -> Iterator[Base]:
+            with self._call(cancel) as opened:
+                yield opened(place)
+
+        return compare(axes, request, place, out, progress or Silent(), lent)
 
     def study(self, plan: Plan, out: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Verdict:
         """Run what is missing of a study, as `study.run`. The plan's other base, if any, is opened for this call alone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,16 @@ from .opening.names import family_of_config
 from .text import Encoded, Text
 
 LENGTH = 1000  # the time of pure noise in rectified flows
+
+
+class Attending(Protocol):
+    """Sees the attention of a denoiser's layers, and may change it."""
+
+    def wants(self, cross: bool, queries: int) -> bool:
+        """Whether it is to see a layer of cross-attention, or of self-attention, with so many queries."""
+
+    def __call__(self, cross: bool, probabilities: Tensor) -> Mapping[int, Tensor]:
+        """Rows with new probabilities [heads, queries, keys], from those of all rows [rows, heads, queries, keys]."""
 
 
 class Denoiser(ABC):
@@ -79,6 +89,16 @@ class Denoiser(ABC):
         raise TriptychError(
             f"perturbed-attention guidance needs a middle block with self-attention, and the denoiser of "
             f"{self.family.title} has none"
+        )
+
+    def attending(self, seen: Attending) -> AbstractContextManager[None]:
+        """Show the attention of the next calls to `seen`, and use what it changes, inside the `with` block.
+
+        Raises:
+            TriptychError: the network has no cross-attention.
+        """
+        raise TriptychError(
+            f"maps and edits of attention need cross-attention, and the denoiser of {self.family.title} has none"
         )
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -153,6 +173,36 @@ class UNet(Denoiser):
             return changed
 
         hooks = [layer.register_forward_hook(after) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def attending(self, seen: Attending) -> Iterator[None]:
+        def after(layer: Any, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> Tensor:
+            context = given.get("encoder_hidden_states")
+            cross, hidden = context is not None, inputs[0]
+            if not seen.wants(cross, hidden.shape[1]):
+                return output
+            context = context if cross else hidden
+            query, key = (layer.head_to_batch_dim(part) for part in (layer.to_q(hidden), layer.to_k(context)))
+            mask = layer.prepare_attention_mask(given.get("attention_mask"), key.shape[1], len(hidden))
+            scores = layer.get_attention_scores(query, key, mask).unflatten(0, (len(hidden), -1))
+            changed = seen(cross, scores)
+            if not changed:
+                return output
+            rows = list(changed)
+            scores[rows] = torch.stack([changed[row] for row in rows]).to(scores.dtype)
+            value = layer.head_to_batch_dim(layer.to_v(context))
+            new = layer.to_out[0](layer.batch_to_head_dim(scores.flatten(0, 1) @ value)) / layer.rescale_output_factor
+            output = output.clone()
+            output[rows] = new[rows]
+            return output
+
+        layers = [layer for path, layer in self.module.named_modules() if path.endswith(("attn1", "attn2"))]
+        hooks = [layer.register_forward_hook(after, with_kwargs=True) for layer in layers]
         try:
             yield
         finally:

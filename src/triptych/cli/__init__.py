@@ -19,6 +19,7 @@ from .captioning import caption
 from .checking import check
 from .command import Command
 from .files import convert, inspect
+from .grids import grid
 from .judging import judge
 from .mixing import dilution, merge
 from .pictures import generate
@@ -46,7 +47,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 app.command("try", cls=Command)(try_)
 COMMANDS = (
-    check, caption, train, sweep, generate, inspect, convert, merge, dilution, report, judge, tune, methods, cache,
+    check, caption, train, sweep, generate, grid, inspect, convert, merge, dilution, report, judge, tune, methods,
+    cache,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(cls=Command)(command)

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ..errors import TriptychError, did_you_mean
-from ..options import BaseOptions
+from ..options import SamplingOptions
 from .options import AsJson, with_options
 
 
-@with_options(BaseOptions)
+@with_options(SamplingOptions)
 def generate(
     *,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
@@ -38,23 +38,6 @@ def generate(
     sampler: Annotated[
         str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ..., by any usual name")
     ] = None,
-    emphasis: Annotated[
-        str, typer.Option(help="how weights are written and applied: a1111, no-norm, comfy, compel, none")
-    ] = "a1111",
-    late_steps: Annotated[
-        bool, typer.Option("--late-steps", help="texts of a schedule go on for a step more, as in A1111")
-    ] = False,
-    width: Annotated[int, typer.Option(help="pixels; 0: the base's resolution", min=0)] = 0,
-    height: Annotated[int, typer.Option(help="pixels; 0: the base's resolution", min=0)] = 0,
-    original_size: Annotated[str, typer.Option(metavar="WxH", help="that SDXL is told")] = "",
-    crop: Annotated[str, typer.Option(metavar="X,Y", help="that SDXL is told")] = "",
-    variation_seed: Annotated[int, typer.Option(help="of the noise that is mixed in", min=0)] = 0,
-    variation_strength: Annotated[float, typer.Option(help="how much of it, 0 to 1", min=0, max=1)] = 0.0,
-    seed_resize: Annotated[str, typer.Option(metavar="WxH", help="the size at which noise is drawn")] = "",
-    clip_skip: Annotated[int, typer.Option(help="the text encoder's layer from the last, as in A1111", min=1)] = 1,
-    cfg_rescale: Annotated[float, typer.Option(help="keep the contrast of the prompt, 0 to 1", min=0, max=1)] = 0.0,
-    freeu: Annotated[str, typer.Option(metavar="B1,B2,S1,S2", help="FreeU's scales")] = "",
-    pag: Annotated[float, typer.Option(help="scale of perturbed-attention guidance", min=0, max=100)] = 0.0,
     start: Annotated[
         Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
     ] = None,
@@ -62,21 +45,29 @@ def generate(
         list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
-    mask_blur: Annotated[int, typer.Option(help="of the edge, in pixels", min=0)] = 4,
-    fill: Annotated[str, typer.Option(help="under the mask first: original, blur, noise, nothing")] = "original",
-    only_masked: Annotated[bool, typer.Option("--only-masked", help="sample the masked part alone")] = False,
-    mask_padding: Annotated[int, typer.Option(help="pixels around it, with --only-masked", min=0)] = 32,
-    hires: Annotated[float, typer.Option(help="a second pass, so many times larger", min=0, max=8)] = 0.0,
-    hires_denoise: Annotated[float, typer.Option(help="how much it samples anew", min=0, max=1)] = 0.5,
-    hires_by: Annotated[str, typer.Option(help="enlarge latent or pixel")] = "latent",
-    options: BaseOptions,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="L,T,R,B: PROMPT", help="a part with a prompt, in shares; or MASK: PROMPT"),
+    ] = None,
+    heat: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="write where in the picture a word of the prompt acts")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="show what each file adds: sheet, page, JSON")] = False,
+    concept: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="with --explain: the pictures that the files were trained on")
+    ] = None,
+    image_encoder: Annotated[str, typer.Option(help="with --explain: what judges pictures")] = "",
+    text_encoder: Annotated[str, typer.Option(help="with --explain: what judges prompts")] = "",
+    options: SamplingOptions,
     as_json: AsJson = False,
 ) -> None:
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
+    from ..app.explain import Judges
     from ..app.session import Session
     from ..base import Place
+    from ..data.concept import Concept
     from ..data.prompts import Line, PromptFile, read_prompts
     from ..sampling.controls import Controls
     from ..sampling.pictures import SUFFIXES
@@ -86,23 +77,27 @@ def generate(
         raise TriptychError("give one of a prompt, --prompts FILE, and --again PICTURE")
     if start is None and (mask or denoise) and not again:
         raise TriptychError("--mask and --denoise are for a picture: name it with --from")
+    if not explain and (concept or image_encoder or text_encoder):
+        raise TriptychError("--concept, --image-encoder and --text-encoder are for --explain")
     if form not in SUFFIXES:
         raise TriptychError(f"there is no format {form!r}{did_you_mean(form, SUFFIXES)}")
     asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),))
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
-    controls = Controls(
-        emphasis, late_steps, width, height, original_size, crop, variation_seed, variation_strength, seed_resize,
-        clip_skip, cfg_rescale, freeu, pag, mask_blur=mask_blur, fill=fill, only_masked=only_masked,
-        mask_padding=mask_padding, hires=hires, hires_denoise=hires_denoise, hires_by=hires_by,
-    )  # fmt: skip
+    controls = Controls.of(options.controls, region or ())
     request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes, form,
-        start=start, mask=mask, denoises=denoise or (),
+        start=start, mask=mask, denoises=denoise or (), heat=heat or (),
     )  # fmt: skip
     with Console() as console:
-        place = Place.of(options)
+        place = Place.of(options.place)
         if again:
             request, place = again_request(again, request, place)
-        written = Session().sample(request, place, out, console)
+        if explain:
+            judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
+            explained = Session().explain(request, place, out, judges, console)
+            written = [out / name for name in ("explain.png", "explain.html", "explain.json")]
+            written += [one.picture for one in explained]
+        else:
+            written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

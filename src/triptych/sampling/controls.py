@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from ..base import Base, Framing
 from ..errors import TriptychError, did_you_mean, shown
+from ..options import ControlOptions
 from ..settings import setting
-from .image_to_image import FILLS
-from .prompts import EMPHASIS
 
-MOST = {"variation_strength": 1, "cfg_rescale": 1, "pag": 100, "denoise": 1, "hires_denoise": 1, "hires": 8}
+MOST = {
+    "edit_keep": 1,
+    "edit_layout": 1,
+    "variation_strength": 1,
+    "cfg_rescale": 1,
+    "pag": 100,
+    "denoise": 1,
+    "hires_denoise": 1,
+    "hires": 8,
+}
 LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
 
 
 @dataclass(frozen=True)
-class Controls:
+class Controls(ControlOptions):
     """The controls of pictures that are sampled alike. Sizes are in pixels, width before height.
 
     Raises:
         TriptychError: a value is out of range.
     """
 
-    emphasis: str = setting("a1111", "how weights in prompts are written and applied", choices=EMPHASIS)
-    late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
-    width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
-    height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
-    original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
-    crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
-    variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
-    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0)
-    seed_resize: str = setting("", "WxH, at which the noise is drawn, so that another size looks alike")
-    clip_skip: int = setting(1, "the layer of the text encoder that is read, from the last, as in A1111", least=1)
-    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
-    freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
-    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
     denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
-    mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
-    fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
-    only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
-    mask_padding: int = setting(32, "pixels around the masked part, if it is sampled alone", least=0)
-    hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
-    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
-    hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+
+    regions: tuple[str, ...] = setting((), "AREA: PROMPT of parts of the picture")
+
+    @classmethod
+    def of(cls, options: ControlOptions, regions: Sequence[str] = ()) -> Controls:
+        """
+        Raises:
+            TriptychError: a value is out of range.
+        """
+        return cls(**vars(options), regions=tuple(regions))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", tuple(self.regions))  # a list, where it comes from a recipe
         for name, most in MOST.items():
             if not 0 <= getattr(self, name) <= most:
                 raise TriptychError(f"{_words(name)} is a number from 0 to {most}, not {getattr(self, name)}")
@@ -60,6 +61,13 @@ class Controls:
                 size_of(getattr(self, name), _words(name))
         if self.crop:
             pair_of(self.crop, ",", "crop", "0,64")
+        self.weighted_words  # noqa: B018  # raises where they are none
+        for region in self.regions:
+            region_of(region)
+        if not self.edit and (self.edit_weights or self.edit_only):
+            raise TriptychError("weights of words and words that may change belong to an edit, and there is none")
+        if self.edit and self.regions:
+            raise TriptychError("regions do not go with an edit: leave one of them away")
         if self.freeu:
             self.freeu_scales  # noqa: B018  # raises where it is none
 
@@ -73,6 +81,25 @@ class Controls:
         if len(scales) != 4 or not all(0 <= scale <= 10 for scale in scales):
             raise TriptychError(f"freeu is four numbers from 0 to 10, such as 1.5,1.6,0.9,0.2, not {shown(self.freeu)}")
         return scales
+
+    @property
+    def weighted_words(self) -> tuple[tuple[str, float], ...]:
+        """The words of an edit with the factors on their attention."""
+        found = []
+        for text in filter(None, (part.strip() for part in self.edit_weights.split(","))):
+            word, _, factor = text.rpartition(":")
+            try:
+                found.append((word.strip(), float(factor)))
+            except ValueError:
+                word = ""
+            if not word:
+                raise TriptychError(f"weights of words are given as red:2,cat:0.5, not {shown(self.edit_weights)!r}")
+        return tuple(found)
+
+    @property
+    def edit_words(self) -> tuple[str, ...]:
+        """The words where alone an edit may change the picture."""
+        return tuple(word.strip() for word in self.edit_only.split(",") if word.strip())
 
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the picture.
@@ -132,6 +159,29 @@ class Controls:
         if self.clip_skip > 1 and not all(text.skips for text in base.texts):
             found.append(f"clip skip {self.clip_skip} is not used: {base.family.title} always reads the same layer")
         return found
+
+
+def region_of(text: str) -> tuple[tuple[float, float, float, float] | Path, str]:
+    """The area and the prompt of a region: "0,0,0.5,1: a dog", in shares of the sides; or "mask.png: a dog".
+
+    Raises:
+        TriptychError: it is of another form.
+    """
+    area, colon, prompt = text.partition(":")
+    parts = area.split(",")
+    if not colon or not prompt.strip():
+        raise TriptychError(
+            f"a region is given as LEFT,TOP,RIGHT,BOTTOM: PROMPT, or PICTURE: PROMPT, not {shown(text)!r}"
+        )
+    if len(parts) == 1:
+        return Path(area.strip()), prompt.strip()
+    try:
+        left, top, right, bottom = (float(part) for part in parts)
+    except ValueError:
+        raise TriptychError(f"the area of a region is four numbers, such as 0,0,0.5,1, not {shown(area)!r}") from None
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise TriptychError(f"the area of a region is left,top,right,bottom in shares from 0 to 1, not {shown(area)!r}")
+    return (left, top, right, bottom), prompt.strip()
 
 
 def size_of(text: str, what: str) -> tuple[int, int]:

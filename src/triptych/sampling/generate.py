@@ -14,10 +14,12 @@ from ..base import Base, Drawing, generator
 from ..base.text import skipping
 from ..errors import TriptychError
 from .controls import Controls
+from .edits import attending_to, with_sources
 from .guidance import Guidance
 from .moves import Move, moving
 from .noise import noise_of
 from .passes import Pass, enlarged
+from .regions import Regional
 from .request import Request
 from .samplers import sampler_named
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 GREATEST_GUIDANCE = 100.0
 PLAIN = Controls()
+Heated = Callable[[int, dict[str, Tensor]], None]
 
 
 def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
@@ -60,18 +63,20 @@ def draw(
 
 def stream(
     base: Base, requests: Sequence[Request], drawing: Drawing | None = None, controls: Controls = PLAIN,
-    moves: Sequence[Move] = (),
+    moves: Sequence[Move] = (), heated: Heated | None = None,
 ) -> Iterator[tuple[int, Image]]:  # fmt: skip
     """Sample pictures and yield each with its index among all pictures requested, as its batch ends.
 
-    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch.
+    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch. `heated` is called
+    with the index of a picture and the maps of its words, before it is yielded.
     """
     drawing = drawing or base.description.drawing
     singles = [single for request in requests for single in request.singles]
     order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows must be adjacent
     for first in range(0, len(order), drawing.batch):
         batch = order[first : first + drawing.batch]
-        latents = sample(base, [singles[i] for i in batch], drawing, controls, moves)
+        hot = (lambda k, maps, batch=batch: heated(batch[k], maps)) if heated else None
+        latents = sample(base, [singles[i] for i in batch], drawing, controls, moves, hot)
         for i, picture in zip(batch, base.decode(latents), strict=True):
             start = singles[i].start
             yield i, start.finished(picture) if start else picture
@@ -79,13 +84,17 @@ def stream(
 
 @torch.no_grad()
 def sample(
-    base: Base, singles: Sequence[Request], drawing: Drawing, controls: Controls = PLAIN, moves: Sequence[Move] = ()
-) -> Tensor:
+    base: Base, singles: Sequence[Request], drawing: Drawing, controls: Controls = PLAIN, moves: Sequence[Move] = (),
+    heated: Heated | None = None,
+) -> Tensor:  # fmt: skip
     """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner.
 
     Args:
         moves: open patches whose strength changes over the steps.
+        heated: is called with the index of a picture and the maps of its words [height, width of the latents].
     """
+    asked = singles
+    singles, edited, wanted = with_sources(singles)
     randoms = [generator("draw", request.seeds[0]) for request in singles]
     shape, resized = controls.latent_shape(base), controls.resized_shape(base)
     share = controls.variation_strength
@@ -99,11 +108,22 @@ def sample(
             open_.enter_context(base.denoiser.freeu(controls.freeu_scales))
         open_.enter_context(skipping(base.texts, controls.clip_skip - 1))
         strengths = open_.enter_context(moving(moves, drawing.steps))
-        guide = Guidance(base, singles, drawing.guidance, controls)
-        one = Pass(base, drawing, guide, strengths, randoms)
+        attending = attending_to(base, singles, edited)
+        if attending:
+            open_.enter_context(base.denoiser.attending(attending))
+        guide: Guidance | Regional
+        if any(single.regions for single in singles):
+            guide = Regional(base, singles, drawing.guidance, controls)
+        else:
+            guide = Guidance(base, singles, drawing.guidance, controls, attending)
+        one = Pass(base, drawing, guide, strengths, randoms, attending)
         latents = one(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
             larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by)
             again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
             latents = one.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
-    return latents
+    if attending and heated:
+        for i in range(len(asked)):
+            if asked[i].heat:
+                heated(i, attending.maps(wanted[i], asked[i].heat))
+    return latents[wanted]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base import Base, Conditioning, Owner, spans
+from .attention import Attending
 from .controls import Controls
 from .request import Guide, Request, said_at
 
@@ -28,7 +29,11 @@ class Guidance:
 
     state: Hashable = ()
 
-    def __init__(self, base: Base, singles: Sequence[Request], scale: float, controls: Controls) -> None:
+    def __init__(
+        self, base: Base, singles: Sequence[Request], scale: float, controls: Controls,
+        attending: Attending | None = None,
+    ) -> None:  # fmt: skip
+        self.attending = attending
         self.base, self.singles, self.scale, self.controls = base, singles, scale, controls
         self.guides = [request.guides for request in singles]
         owners = dict.fromkeys(request.owner for request in singles)
@@ -38,7 +43,12 @@ class Guidance:
         self.source: list[int] = []  # of each row: the picture that it is of
         self.perturbed: list[int] = []  # rows whose self-attention is perturbed
         counts: list[tuple[Owner, int]] = []
+        self.prompted: dict[int, int] = {}  # a picture -> the row of its first prompt
         for owner, places in self.groups.items():
+            first = len(self.source) + (len(places) if self.guided else 0)
+            for i in places:
+                self.prompted[i] = first
+                first += len(self.guides[i])
             rows = [*(places if self.guided else ()), *(i for i in places for _ in self.guides[i])]
             if controls.pag:
                 first = len(self.source) + len(rows)
@@ -68,6 +78,8 @@ class Guidance:
         """The guided prediction [pictures, channels, height, width] for latents of that shape, in one of the calls."""
         rows = latents[self.source]
         conditioning = self.conditioning(call, calls)
+        if self.attending:
+            self.attending.begin([self.prompted[i] for i in range(len(latents))], call, calls, latents.shape)
         perturbed = self.base.denoiser.perturbed(self.perturbed) if self.perturbed else nullcontext()
         with self.base.rows(self.stated), perturbed:
             times = t.expand(len(rows)).to(self.base.device)

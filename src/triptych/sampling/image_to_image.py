@@ -17,7 +17,6 @@ from ..errors import TriptychError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FILLS = ("original", "blur", "noise", "nothing")
 CHANGED = 128  # grey of a mask from which on a pixel is changed
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 

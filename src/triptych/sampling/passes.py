@@ -12,9 +12,11 @@ from torch import Tensor
 from ..base import Base, Drawing
 from ..base.sampler import Sampler
 from ..cancel import check
+from .attention import Attending
 from .guidance import Guidance
 from .image_to_image import Start
 from .moves import Moving
+from .regions import Regional
 from .samplers import SAMPLERS, sampler_named
 
 
@@ -36,13 +38,15 @@ class Pass:
         guide: predicts, guided by the prompts.
         strengths: of the patches that come and go.
         randoms: a generator for each picture.
+        attending: watches and steers attention.
     """
 
     base: Base
     drawing: Drawing
-    guide: Guidance
+    guide: Guidance | Regional
     strengths: Moving
     randoms: Sequence[torch.Generator]
+    attending: Attending | None = None
 
     def __call__(self, noise: Tensor, starts: Sequence[Start | None], denoise: float) -> Tensor:
         """The latents that are sampled from standard normal noise; or from pictures, of which the share `denoise` of
@@ -81,6 +85,8 @@ class Pass:
             self.guide.state = self.strengths.at(at, calls)
             predicted = self.guide(sampler.scaled(x, t), t, at, calls)
             x = sampler.step(predicted, t, x, self.randoms)
+            if self.attending:
+                x = self.attending.after(x)
             if keep is not None:
                 original, kept = keep
                 x = torch.where(kept, sampler.noised(original, noise, call + 1), x)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..errors import TriptychError, did_you_mean
+from ..options import EMPHASIS
 from ..prompt.conjunctions import read_conjunction
 from ..prompt.grammar import Remark
 from ..prompt.runs import Weighted
@@ -14,7 +15,6 @@ from ..prompt.weights import read_emphasis
 from .request import Guide, Prompt, Schedule
 
 DIALECTS = {"a1111": "a1111", "no-norm": "a1111", "comfy": "comfy", "compel": "compel"}
-EMPHASIS = (*DIALECTS, "none")
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,10 @@ class Recipe:
             "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
             "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
             "Original size": controls.original_size, "Crop": controls.crop,
+            "Regions": "; ".join(controls.regions), "Edit": controls.edit,
+            "Edit keep": controls.edit_keep if controls.edit else "",
+            "Edit layout": controls.edit_layout if controls.edit else "",
+            "Edit weights": controls.edit_weights, "Edit only": controls.edit_only,
             "Late steps": controls.late_steps or "",
             "Strength courses": ", ".join(f"{use.file.stem}: {use.course}" for use in self.uses if use.course),
         }  # fmt: skip

@@ -5,10 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..base import Owner
 from ..prompt.runs import Said, Weighted
 from .image_to_image import Start
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Prompt = Said | Callable[[int, int], Said]  # one for all calls of the denoiser, or a function of call and calls
 
@@ -51,6 +55,40 @@ def said_at(prompt: Prompt, call: int, calls: int) -> Said:
     return prompt(call, calls) if callable(prompt) else prompt
 
 
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of the picture with a prompt of its own.
+
+    Attributes:
+        owner: whose artifacts act on it.
+        area: left, top, right, bottom as shares of the sides; or a picture that is white where the region is.
+    """
+
+    prompt: Prompt | tuple[Guide, ...]
+    area: tuple[float, float, float, float] | Image
+    owner: Owner = None
+    negative: Prompt = ""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A picture becomes that of another prompt, and keeps what both prompts say (arXiv:2208.01626).
+
+    Attributes:
+        prompt: of the edited picture.
+        keep: the share of the steps in which words keep their places.
+        keep_layout: the share of the steps in which the self-attention is kept.
+        weights: pairs of a word of the edited prompt and the factor on its map.
+        only: words of either prompt; what is elsewhere stays. Empty: everything may change.
+    """
+
+    prompt: Prompt
+    keep: float = 0.8
+    keep_layout: float = 0.4
+    weights: tuple[tuple[str, float], ...] = ()
+    only: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Request:
     """One prompt and the seeds of its pictures, for one owner.
@@ -59,6 +97,9 @@ class Request:
         prompt: of the whole picture; or several that guide it together.
         start: the picture that its pictures begin with; None: noise alone.
         variations: for each picture the seed of the noise that is mixed in; empty for none.
+        regions: parts of the picture with prompts of their own; the request's prompt is of the rest.
+        edit: makes the edited picture of the one that the request's prompt gives.
+        heat: words whose maps of attention are asked for.
     """
 
     prompt: Prompt | tuple[Guide, ...]
@@ -67,6 +108,9 @@ class Request:
     negative: Prompt = ""
     variations: tuple[int, ...] = ()
     start: Start | None = None
+    regions: tuple[Region, ...] = ()
+    edit: Edit | None = None
+    heat: tuple[str, ...] = ()
 
     @property
     def guides(self) -> tuple[Guide, ...]:

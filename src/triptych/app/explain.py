@@ -1,0 +1,224 @@
+"""What each file adds to a picture: the same picture without each of them in turn, and without all."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..base import Base, Place
+from ..data.concept import Concept
+from ..errors import TriptychError
+from ..files.atomic import make_folder, write_bytes, write_text
+from ..metrics import Drawn, Evidence
+from ..metrics.encoders import ImageEncoder, open_encoder
+from ..metrics.prompt_fidelity import PromptFidelity
+from ..metrics.subject_fidelity import SubjectFidelity
+from ..metrics.world import World
+from ..prompt.words import whole_word
+from ..report.compared import Block, Compared, write_compared, write_sheet
+from ..sampling.recipe import Used
+from ..scores import BASE
+from ..study.progress import Progress, Silent
+from .asked import RANDOM, SampleRequest
+from .calling import WORD
+from .jobs import SEEDS, Notes
+from .sample import Reading, Sampled, named, write_pictures
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FIDELITIES = (SubjectFidelity(), PromptFidelity())
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What pictures are measured with. Names that are empty stand for the base's own.
+
+    Attributes:
+        concept: what the files were trained on; None: fidelity is not measured.
+        image_encoder: a name, a folder or a hub id; sees how far pictures are from each other.
+        text_encoder: the same, of an encoder that reads texts, too.
+    """
+
+    concept: Concept | None = None
+    image_encoder: str = ""
+    text_encoder: str = ""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a file adds to a picture, or several files together.
+
+    Attributes:
+        without: the picture without it.
+        distance: 1 - cosine of the features of the pictures with and without it, 0 to 2.
+        fidelity: name of a criterion -> its value without the file.
+    """
+
+    name: str
+    without: Path
+    distance: float
+    fidelity: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A picture with everything, and what each file adds to it. `fidelity`: name of a criterion -> its value."""
+
+    picture: Path
+    prompt: str
+    seed: int
+    fidelity: dict[str, float]
+    files: tuple[Added, ...]
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A picture that was sampled without some files: its number, and the name of what is left out."""
+
+    number: int
+    left_out: str
+    path: Path
+    sampled: Sampled
+
+
+def explain(
+    request: SampleRequest, place: Place, out: Path, progress: Progress, judges: Judges, opened: Callable[[Place], Base]
+) -> list[Explained]:
+    """Sample pictures, and each again without each of its files; write a sheet, a page and explain.json.
+
+    An embedding that is left out leaves its word as the base reads it.
+
+    Raises:
+        TriptychError: bad input, or nothing is attached.
+    """
+    lines = [
+        replace(line, seed=secrets.randbelow(SEEDS)) if seed == RANDOM else line
+        for line in request.prompts
+        for seed in [request.seed if line.seed is None else line.seed]
+    ]
+    request, note = replace(request, prompts=lines), Notes(progress)
+    reading = Reading.of(request, note)
+    files = reading.files
+    if not files:
+        raise TriptychError("nothing is attached to the pictures, so that there is nothing to explain")
+    make_folder(out)
+    place = named(place, request.library)
+    base = opened(place)
+    encoder = open_encoder(judges.image_encoder or base.description.image_encoder, "image", str(base.device))
+    names = _names(files)
+    progress.stage("sampling", (1 + len(files) + (len(files) > 1)) * len(lines) * request.count)
+    with_all = write_pictures(reading, base, place, out, progress)
+    shots = [_Shot(number, "", path, sampled) for number, (path, sampled) in enumerate(with_all)]
+    left_out = [(names[used], reading.without([used])) for used in files]
+    left_out += [("any file", reading.without(files))] if len(files) > 1 else []
+    for k, (name, less) in enumerate(left_out):
+        for number, sampled in less.sampled(base, Silent()):
+            path = out / f"{shots[number].path.stem}-without-{k + 1}.png"
+            _write(path, sampled.picture)
+            shots.append(_Shot(number, name, path, sampled))
+            progress.advance()
+    note.count()
+    explained = _measured(shots, [name for name, _ in left_out], base, encoder, judges, _words(reading))
+    _write_report(explained, encoder.name, out)
+    return explained
+
+
+def _names(files: Sequence[Used]) -> dict[Used, str]:
+    """The name of each file, with its strength where two have the same."""
+    stems = [used.file.stem for used in files]
+    return {
+        used: used.file.stem if stems.count(used.file.stem) == 1 else f"{used.file.stem}:{used.text:g}"
+        for used in files
+    }
+
+
+def _words(reading: Reading) -> list[str]:
+    """The learned words of the files."""
+    files = [*reading.attached, *reading.reader.attached]
+    parts = [part for file in files for part in file.parts if part.artifact.method == WORD]
+    return [part.artifact.settings.token for part in parts]
+
+
+def _measured(
+    shots: Sequence[_Shot], names: Sequence[str], base: Base, encoder: ImageEncoder, judges: Judges,
+    words: Sequence[str],
+) -> list[Explained]:  # fmt: skip
+    pictures = [shot.sampled.picture for shot in shots]
+    features = encoder.images(pictures).numpy()
+    fidelity = _fidelity(shots, names[-1], base, encoder, judges, words) if judges.concept else {}
+    place = {(shot.number, shot.left_out): i for i, shot in enumerate(shots)}
+    found = []
+    for i, shot in enumerate(shot for shot in shots if not shot.left_out):
+        added = []
+        for name in names:
+            k = place[shot.number, name]
+            distance = max(1 - float(features[i] @ features[k]), 0.0)
+            added.append(Added(name, shots[k].path, distance, fidelity.get(shots[k].path, {})))
+        text, seed = shot.sampled.job.prompt.text, shot.sampled.single.seeds[0]
+        found.append(Explained(shot.path, text, seed, fidelity.get(shot.path, {}), tuple(added)))
+    return found
+
+
+def _fidelity(
+    shots: Sequence[_Shot], bare: str, base: Base, encoder: ImageEncoder, judges: Judges, words: Sequence[str]
+) -> dict[Path, dict[str, float]]:
+    """Of each picture its likeness to the concept's pictures, and how much of its prompt is in it."""
+    concept = judges.concept
+    assert concept is not None
+    drawn = []
+    for shot in shots:
+        prompt = shot.sampled.job.prompt.text
+        for word in (*words, concept.token):
+            prompt = whole_word(word).sub(lambda _: concept.class_word, prompt)
+        method = BASE if shot.left_out == bare else shot.left_out or "everything"
+        drawn.append(Drawn(method, 0, "concept", prompt, shot.sampled.single.seeds[0], shot.path, str(shot.path)))
+    text = judges.text_encoder or base.description.text_encoder
+    reads = open_encoder(text, "text", str(base.device)) if text else None
+    world = World.open(base.folder) if base.folder and not reads else None
+    known = {name: tuple(values) for name, values in base.description.population.words.items()}
+    evidence = Evidence(
+        concept, drawn, encoder, base.resolution, reads, world, None, {**(world.words if world else {}), **known}
+    )
+    found: dict[Path, dict[str, float]] = {}
+    for criterion in FIDELITIES:
+        for score in criterion.measure(evidence):
+            if score.metric == criterion.name and score.picture:
+                found.setdefault(Path(score.picture), {})[score.metric] = score.value
+    return found
+
+
+def _write_report(explained: Sequence[Explained], encoder: str, out: Path) -> None:
+    columns = ["everything", *(f"without {added.name}" for added in explained[0].files)]
+    cells = [[one.picture, *(added.without for added in one.files)] for one in explained]
+    captions = [
+        [_said(one.fidelity), *(_said({"distance": added.distance, **added.fidelity}) for added in one.files)]
+        for one in explained
+    ]
+    rows = [f"{one.prompt}, seed {one.seed}" for one in explained]
+    compared = Compared("What each file adds", ["the files attached"], [Block("", columns, rows, cells, captions)])
+    write_sheet(compared, out / "explain.png")
+    write_compared(compared, out / "explain.html")
+    told = {"encoder": encoder, "pictures": [asdict(one) for one in explained], "mean": _means(explained)}
+    write_text(out / "explain.json", json.dumps(told, indent=1, default=lambda path: path.name))
+
+
+def _means(explained: Sequence[Explained]) -> dict[str, float]:
+    """Name of what was left out -> mean distance over the pictures."""
+    names = [added.name for added in explained[0].files]
+    return {name: sum(one.files[i].distance for one in explained) / len(explained) for i, name in enumerate(names)}
+
+
+def _said(values: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items())
+
+
+def _write(path: Path, picture: Image) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    write_bytes(path, buffer.getvalue())

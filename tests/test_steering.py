@@ -1,0 +1,158 @@
+"""Edits by attention, maps of words, and regions: on the tiny base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tests.worlds import call, learned, trial, typed
+from triptych.base import Base, tiny_base
+from triptych.errors import TriptychError
+from triptych.exchange.artifact import Part, compose
+from triptych.sampling import attention
+from triptych.sampling.attention import aligned
+from triptych.sampling.controls import Controls, region_of
+from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.regions import Regional
+from triptych.sampling.request import Edit, Region, Request
+
+
+def latents(base: Base, *requests: Request, **changes: float) -> Tensor:
+    return sample(base, requests, settings_for(base, steps=4, guidance=3.0, **changes))
+
+
+def gap(one: Tensor, other: Tensor) -> float:
+    """The greatest difference, relative to the greatest value."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def test_an_edit_lies_between_its_two_prompts(base: Base) -> None:
+    before, after = latents(base, Request("a dog", (1,)), Request("a cat", (1,)))
+
+    def edited(keep: float, layout: float) -> Tensor:
+        return latents(base, Request("a dog", (1,), edit=Edit("a cat", keep, layout)))[0]
+
+    assert gap(edited(0, 0), after) < 1e-4
+    assert gap(edited(1, 1), after) > 1e-4
+    same = latents(base, Request("a dog", (1,), edit=Edit("a dog", 1, 1)))[0]
+    assert gap(same, before) < 1e-4
+    weighed = latents(base, Request("a dog", (1,), edit=Edit("a dog", 1, 1, weights=(("dog", 3.0),))))[0]
+    assert gap(weighed, before) > 1e-4
+
+
+def test_an_edit_changes_nothing_outside_of_its_words(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "THRESHOLD", 0.999)  # an untrained base attends to everything nearly alike
+    source = latents(base, Request("a dog", (1,)))[0]
+    edited = latents(base, Request("a dog", (1,), edit=Edit("a cat", 0, 0, only=("dog", "cat"))))[0]
+    kept = (edited - source).abs().amax(0) < 1e-4 * source.abs().max()
+    assert kept.any()
+    assert not kept.all()
+
+
+def test_edits_and_maps_go_with_artifacts_and_leave_no_trace(base: Base) -> None:
+    plain = latents(base, Request("a dog", (1,)))
+    artifacts = [learned(base, trial(name)) for name in ("lora", "hypernetwork")]
+    with compose(base, *(Part(artifact) for artifact in artifacts)):
+        alone = latents(base, Request("a dog", (1,)))
+        same = latents(base, Request("a dog", (1,), edit=Edit("a dog", 1, 1)))
+        assert gap(alone, same) < 1e-4
+        assert gap(alone, plain) > 1e-4
+    assert torch.equal(latents(base, Request("a dog", (1,))), plain)
+
+
+def test_maps_of_words_leave_the_picture_as_it_is(base: Base) -> None:
+    found: dict[int, dict[str, Tensor]] = {}
+    drawing = settings_for(base, steps=4)
+    watched = sample(base, [Request("a dog", (1,), heat=("dog", "a"))], drawing, heated=found.__setitem__)
+    assert torch.equal(watched, sample(base, [Request("a dog", (1,))], drawing))
+    assert list(found[0]) == ["dog", "a"]
+    assert found[0]["dog"].shape == watched.shape[-2:]
+    assert 0 < float(found[0]["dog"].sum() + found[0]["a"].sum()) < watched.shape[-1] * watched.shape[-2]
+    with pytest.raises(TriptychError, match="does not have the word 'owl'"):
+        sample(base, [Request("a dog", (1,), heat=("owl",))], drawing)
+
+
+def test_words_are_aligned() -> None:
+    source = [(7, 1), (8, 2), (9, 3)]
+    columns, taken = aligned(source, [(7, 1), (5, 2), (9, 3), (4, 4)], 6)
+    assert taken.tolist() == [1, 1, 1, 1, 0, 1]  # the fourth word is new
+    assert columns[:, 2].tolist() == [0, 0, 1, 0, 0, 0]  # a word in the place of another has its map
+    columns, taken = aligned(source, [(7, 1), (5, 2), (6, 3), (9, 4)], 6)
+    assert columns[2, 2:4].tolist() == [0.5, 0.5]  # two in the place of one share it
+    assert columns[3, 4] == 1
+
+
+def test_regions_act_in_their_areas(base: Base) -> None:
+    whole = latents(base, Request("a cat", (1,)))[0]
+    everywhere = Request("a dog", (1,), regions=(Region("a cat", (0, 0, 1, 1)),))
+    assert gap(latents(base, everywhere)[0], whole) < 1e-4
+    painted = Request("a dog", (1,), regions=(Region("a cat", Image.new("L", (40, 30), "white")),))
+    assert gap(latents(base, painted)[0], whole) < 1e-4
+    left = latents(base, Request("a dog", (1,), regions=(Region("a cat", (0, 0, 0.5, 1)),)))[0]
+    assert gap(left, whole) > 1e-4
+    together = latents(base, everywhere, Request("a dog", (1,)))
+    assert gap(together[0], whole) < 1e-4
+    assert gap(together[1], latents(base, Request("a dog", (1,)))[0]) < 1e-4
+
+
+def test_shares_of_regions_sum_to_1(base: Base) -> None:
+    regions = (Region("a cat", (0, 0, 0.7, 1)), Region("a dog", (0.3, 0, 1, 0.6)))
+    shares = Regional(base, [Request("a dog", (1,), regions=regions)], 3.0, Controls()).shares_of(8, 8)
+    assert torch.allclose(shares.sum(0), torch.ones(1, 8, 8))
+    assert float(shares.min()) >= 0
+
+
+def test_an_artifact_is_kept_to_its_region(base: Base) -> None:
+    artifact = learned(base, trial("lora"))
+    inside = Request("a dog", (1,), "out", regions=(Region("a dog", (0, 0, 0.5, 1), owner="in"),))
+    drawing = settings_for(base, steps=1, sampler="ddim")
+    plain = sample(base, [inside], drawing)[0]
+    with compose(base, Part(artifact, owner="in")):
+        changed = (sample(base, [inside], drawing)[0] - plain).abs().amax((0, 1))
+    assert (changed[:4] > 1e-6).all()
+    assert (changed[4:] < 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["0,0,1: a dog", "0,0,2,1: a dog", "0.5,0,0.5,1: a dog", "0,0,1,1:", "a dog", "a,b,c,d: x"]
+)
+def test_bad_regions_are_refused(text: str) -> None:
+    with pytest.raises(TriptychError, match="region"):
+        region_of(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"edit_only": "dog"}, "there is none"), ({"edit": "x", "edit_weights": "red"}, "red:2"),
+        ({"edit": "x", "edit_keep": 2.0}, "from 0 to 1"), ({"edit": "x", "regions": ("0,0,1,1: a",)}, "leave one"),
+    ],
+)  # fmt: skip
+def test_bad_edits_are_refused(given: dict[str, object], why: str) -> None:
+    with pytest.raises(TriptychError, match=why):
+        Controls(**given)  # type: ignore[arg-type]
+
+
+def test_a_base_without_cross_attention_says_so() -> None:
+    base = tiny_base(kind="zimage")
+    with pytest.raises(TriptychError, match="need cross-attention"):
+        sample(base, [Request("a dog", (1,), heat=("dog",))], settings_for(base, steps=1))
+
+
+@pytest.mark.slow
+def test_the_command_edits_heats_and_makes_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, random_base: Path
+) -> None:
+    words = ["generate", "a dog", "--edit", "a cat", "--edit-keep", "0.5", "--heat", "cat", "--steps", "4"]
+    assert call(monkeypatch, *typed(random_base, *words, "--out", tmp_path / "a")) == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["00000-cat.png", "00000.png"]
+    again = ["generate", "--again", tmp_path / "a" / "00000.png", "--out", tmp_path / "b"]
+    assert call(monkeypatch, *typed(random_base, *again)) == 0
+    first, second = (Image.open(tmp_path / name / "00000.png") for name in "ab")
+    assert first.tobytes() == second.tobytes()
+    words = ["generate", "a dog", "--region", "0,0,0.5,1: a cat", "--steps", "4", "--out", tmp_path / "c"]
+    assert call(monkeypatch, *typed(random_base, *words)) == 0
