@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class EfficientNetLite0(Encoder):
         self.name = EFFICIENTNET
 
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> EfficientNetLite0:
+    def open(cls, path: str, device: str | torch.device) -> Self:
         return cls(device)
 
     @cached_property
@@ -96,3 +96,24 @@ class EfficientNetLite0(Encoder):
         """Mean [2662] and directions [2662, 639]."""
         found = TensorFile.open(DISCRIMINANTS).tensors()
         return found["mean"].to(self._device), found["directions"].float().to(self._device)
+
+
+class PlainEfficientNetLite0(EfficientNetLite0):
+    """The network alone: its channels at seven depths, without colours, places and discriminants.
+
+    It is a second eye for drawings. Nothing of it was fitted to them, and it hardly notices colours.
+    """
+
+    known_as = "efficientnet-lite0-plain"
+    CHANNELS = 1744
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device)
+        self.name = self.known_as
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self._network, f"{self.known_as} {self.DEPTHS} {self.SIDE}")
+
+    def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return self.channels(pictures)[:, : self.CHANNELS]
