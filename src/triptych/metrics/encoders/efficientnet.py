@@ -21,6 +21,8 @@ from .shared import digest_of, in_batches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 DISCRIMINANTS = Path(__file__).with_name("drawings.safetensors")  # the projection of all channels to features
 
 
@@ -75,14 +77,22 @@ class EfficientNetLite0(Encoder):
     @torch.inference_mode()
     def channels(self, pictures: Sequence[Image.Image]) -> Tensor:
         """All channels of one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture itself."""
-        size = (self.SIDE, self.SIDE)
-        pixels = np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
+        pixels = self._pixels(pictures)
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
-        last: Tensor = self._network.extract_features((x - 127) / 128)
-        depths = [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
+        depths = self._depths(x)
         colours = torch.from_numpy(colour_histogram(pixels[:, ::2, ::2])).to(x)
         itself = F.adaptive_avg_pool2d(x / 255, self.CELLS).flatten(1)
         return torch.cat([*depths, colours, itself], dim=-1)
+
+    def _pixels(self, pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
+        """[pictures, SIDE, SIDE, 3]"""
+        size = (self.SIDE, self.SIDE)
+        return np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
+
+    def _depths(self, x: Tensor) -> list[Tensor]:
+        """The mean of every channel at each depth, [pictures, channels]; `x`: [pictures, 3, SIDE, SIDE], 0..255."""
+        last: Tensor = self._network.extract_features((x - 127) / 128)
+        return [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
 
     def _note(self, depth: int, _module: torch.nn.Module, _given: object, out: Tensor) -> None:
         self._seen[depth] = out.mean(dim=(2, 3))
@@ -99,13 +109,13 @@ class EfficientNetLite0(Encoder):
 
 
 class PlainEfficientNetLite0(EfficientNetLite0):
-    """The network alone: its channels at seven depths, without colours, places and discriminants.
+    """The network alone, without colours, places and discriminants: nothing of it was fitted to drawings.
 
-    It is a second eye for drawings. Nothing of it was fitted to them, and it hardly notices colours.
+    It is a second eye beside the other. The means of the channels at each of the seven depths have length 1, so that
+    every depth weighs the same, as in perceptual distances (arXiv:1801.03924).
     """
 
     known_as = "efficientnet-lite0-plain"
-    CHANNELS = 1744
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         super().__init__(device)
@@ -116,4 +126,5 @@ class PlainEfficientNetLite0(EfficientNetLite0):
         return digest_of(self._network, f"{self.known_as} {self.DEPTHS} {self.SIDE}")
 
     def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return self.channels(pictures)[:, : self.CHANNELS]
+        x = torch.from_numpy(self._pixels(pictures)).permute(0, 3, 1, 2).to(self._device).float()
+        return torch.cat([F.normalize(depth, dim=-1) for depth in self._depths(x)], dim=-1)
