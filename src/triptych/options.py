@@ -137,7 +137,7 @@ class StudyOptions(LearningOptions):
     points: bool = setting(True, "choose each method's strength and moment of training")
     tuned: Path | None = setting(None, "settings from a tuned.toml of `triptych tune`")
     settings: Mapping[str, Mapping[str, Value]] = setting(dict, "a setting; may be repeated", name="set")
-    image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2")
+    image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2; a,b: claims need both")
     text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
     other_base: str = setting("", "another base of the family, to see what carries over to it")
     until_decided: bool = setting(False, "sample more prompts until the answers are decided")

@@ -160,16 +160,17 @@ def _warnings(preferences: Sequence[Preference], verdict: Verdict) -> list[str]:
             better, worse, share = (
                 (one.other, one.method, less) if less.count > one.share.count else (one.method, one.other, one.share)
             )
+            told = inside(worse)
+            verdict_says = f"finds {told} better" if one.decision in ("better", "worse") else f"recommends {told}"
             found.append(
-                f"By eye, {inside(better)} was taken rather than {inside(worse)} in {share}; the verdict"
-                f" {'recommends' if one.decision not in ('better', 'worse') else 'finds better'} {inside(worse)}."
+                f"By eye, {inside(better)} was taken rather than {told} in {share}; the verdict {verdict_says}."
                 f" {_chance(doubts[one.method, one.other])}"
             )
     return found
 
 
 def _chance(p: float) -> str:
-    return f"That is no chance (sign test, p = {p:.2g})." if sure(p) else "So few votes may be chance."
+    return f"Chance alone hardly does this (sign test, p = {p:.2g})." if sure(p) else "So few votes may be chance."
 
 
 def _levels(reading: Reading, folder: Path, known: Shown) -> Levels:

@@ -10,7 +10,7 @@ from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice, Further, further
 from ..verdict.reinforce import question
-from ..verdict.summary import QUESTIONS, graded
+from ..verdict.summary import QUESTIONS, graded, other_eye
 from ..verdict.values import PROBABLY
 from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, percent, span, title
@@ -164,6 +164,8 @@ def _file(path: Path, reading: Reading) -> File:
 FILTERS = {
     "ballot_json": in_words,
     "graded": graded,
+    "other_eye": other_eye,
+    "sentence": lambda text: text[:1].upper() + text[1:],
     "percent": percent,
     "command_line": command_line,
     "title": title,

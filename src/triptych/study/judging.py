@@ -26,10 +26,11 @@ from ..verdict.words import titled
 from .drawing import Sheet, draw_on, missing_of, pending, reseeded, sheets_of
 from .judged import File, open_files
 from .layout import Layout
+from .measuring import by_all_eyes, measured
 from .plan import FILE, Plan, described, save
 from .point import Use
 from .progress import Progress
-from .run import measured, thumbs
+from .run import thumbs
 from .work import Work
 
 SEEN = (
@@ -92,7 +93,7 @@ def judge_files(
         _check_place(out)
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        _ = work.judges
+        _ = work.judges, work.others
         files = open_files(request.files, request.strengths, request.says, work.base, concept, note)
         for line in (*summary(concept), *plan.unused_prompts(work.base)):
             progress.note(line)
@@ -102,7 +103,7 @@ def judge_files(
         scores = measured(work, drawn)
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
         with titled(titles):
-            judgement = _judgement(work, files, scores, notes)
+            judgement = _judgement(work, files, drawn, scores, notes)
         save(out / FILE, described(plan, work.base, concept, command_of(request, out), titles))
         write_text(layout.verdict, judgement.verdict.to_json())
         judgement.record.write(out)
@@ -146,11 +147,17 @@ def _use(file: File, strength: float) -> Use:
     return Use(file.path, file.digest, strength)
 
 
-def _judgement(work: Work, files: Sequence[File], scores: Sequence[Score], notes: Sequence[str]) -> Judgement:
+def _judgement(
+    work: Work, files: Sequence[File], drawn: Sequence[Sheet], scores: Sequence[Score], notes: Sequence[str]
+) -> Judgement:
     costs = [file.cost(strength) for file in files for strength in file.strengths]
     plan = work.plan
-    verdict = judge(scores, costs, need=plan.need, seed=plan.seed, strata=work.strata)
-    verdict = _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
+
+    def judged(by_eye: Sequence[Score]) -> Verdict:
+        verdict = judge(by_eye, costs, need=plan.need, seed=plan.seed, strata=work.strata)
+        return _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
+
+    verdict = by_all_eyes(work, drawn, scores, judged)
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
     found = tuple(_judged(each, *rows[each.method]) for each in kept)

@@ -53,6 +53,8 @@ class Plan(StudyOptions):
             raise TriptychError("a limit of pictures or minutes is for a study that goes on", Remedy.UNTIL_DECIDED)
         if min(self.at_most_pictures, self.at_most_minutes) < 0:
             raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
+        if self.image_encoder:
+            eyes_named(self.image_encoder)
         _ = self.tuning  # reports a bad file before any work
         if self.together is not None:
             object.__setattr__(self, "together", combinations_of(",".join(self.together)))
@@ -152,6 +154,18 @@ class Plan(StudyOptions):
         return command_line(words + [word for name, value in beside.items() for word in (f"--{name}", str(value))])
 
 
+def eyes_named(text: str) -> tuple[str, ...]:
+    """The image encoders in `first,second`.
+
+    Raises:
+        TriptychError: a name is empty, or stands twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise TriptychError(f"{text!r} does not name image encoders; name each once, as in first,second")
+    return names
+
+
 def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "") -> None:
     """Write study.toml: the plan, and its values for this base and folder.
 
@@ -188,7 +202,7 @@ def described(
         },
         "drawing": asdict(base.description.drawing),
         "encoders": {
-            "image": plan.image_encoder or base.description.image_encoder,
+            "image": list(eyes_named(plan.image_encoder or base.description.image_encoder)),
             "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
         },
     }  # fmt: skip

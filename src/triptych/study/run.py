@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
 
@@ -21,10 +20,9 @@ from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
 from ..files.library import write_sidecar
 from ..methods import Training, method_named
-from ..metrics import measure, metrics
 from ..records import PointsRecord
 from ..sampling.recipe import TAGS
-from ..scores import Cost, Score, read_scores, write_scores
+from ..scores import Cost, Score
 from ..settings import line as settings_line
 from ..training.reading import reading_of
 from ..verdict import Look, Prior, Verdict, further, judge
@@ -33,15 +31,16 @@ from . import plan as plans
 from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
-from .drawing import Sheet, draw_all, pictures, sheets
-from .layout import Layout, key
+from .drawing import draw_all, sheets
+from .layout import Layout
+from .measuring import by_all_eyes, measured
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .progress import Progress
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
-from .work import MEASURING, Work
+from .work import Work
 
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
@@ -57,7 +56,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     with layout.locked():
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
+        _ = work.judges, work.others  # opened first, so that a missing encoder stops the study at once
         if work.other:
             progress.note(f"what carries over is drawn on {work.other.name}")
         plans.write(plan, out, work.base, concept)
@@ -133,11 +132,15 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     work.progress.advance()
     drawing = {sheet.method: seconds for sheet in drawn if (seconds := sheet.seconds_a_picture) is not None}
     costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
-    with titled({name: method_named(name).title for name in plan.chosen}):
+
+    def judged(scores: Sequence[Score]) -> Verdict:
         return judge(
             scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata,
             prior=Prior(known.freedom, known.spread**2, stated=True), looks=looks,
         )  # fmt: skip
+
+    with titled({name: method_named(name).title for name in plan.chosen}):
+        return by_all_eyes(work, drawn, scores, judged)
 
 
 def _settings(work: Work) -> list[str]:
@@ -153,21 +156,6 @@ def _settings(work: Work) -> list[str]:
     longest = max(readings, key=lambda reading: sum(cut.tokens for cut in reading.cut), default=None)
     cut = str(longest) if longest else ""
     return [*([cut] if cut else []), *(settings_line(name, chosen) for name, chosen in settings.items())]
-
-
-def measured(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
-    """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
-    shown = pictures(work, drawn)
-    seen = sha256(b"".join(sha256(picture.path.read_bytes()).digest() for picture in shown)).hexdigest()
-    judges = [judge.digest if judge else "" for judge in work.judges]
-    made_from = key(MEASURING, seen, work.concept.digest, judges, sorted(metrics()))
-    record = work.layout.scores.with_suffix(".key")
-    if work.layout.scores.is_file() and record.is_file() and record.read_text() == made_from:
-        return read_scores(work.layout.scores)
-    scores = measure(work.evidence(shown))
-    write_scores(work.layout.scores, scores)
-    write_text(record, made_from)
-    return scores
 
 
 def _costs(work: Work, trained: Sequence[Run]) -> list[Cost]:

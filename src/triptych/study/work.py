@@ -16,7 +16,7 @@ from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
 from ..options import PictureOptions
 from .layout import Layout
-from .plan import Plan
+from .plan import Plan, eyes_named
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
 
@@ -80,17 +80,37 @@ class Work:
         """
         description, device = self.base.description, str(self.base.device)
         text = self.plan.text_encoder or description.text_encoder
-        image = self.plan.image_encoder or description.image_encoder
-        return open_encoder(image, "image", device), open_encoder(text, "text", device) if text else None
+        image = open_encoder(self.eyes[0], "image", device)
+        return image, open_encoder(text, "text", device) if text else None
+
+    @property
+    def eyes(self) -> tuple[str, ...]:
+        """The names of the image encoders. The first judges; a claim needs the others to agree."""
+        return eyes_named(self.plan.image_encoder or self.base.description.image_encoder)
+
+    @cached_property
+    def others(self) -> tuple[ImageEncoder, ...]:
+        """The image encoders besides the first.
+
+        Raises:
+            TriptychError: one of them cannot be opened.
+        """
+        return tuple(open_encoder(name, "image", str(self.base.device)) for name in self.eyes[1:])
+
+    def note_one_eye(self) -> None:
+        """Say that only the first image encoder judges, where several are named for what has no verdict."""
+        if self.eyes[1:]:
+            self.progress.note(f"only the first image encoder judges here: {self.eyes[0]}")
 
     @cached_property
     def redrawn(self) -> list[Image.Image]:
         """The real pictures, encoded and decoded by the base's autoencoder."""
         return self.base.redraw(self.concept.images(self.base.resolution))
 
-    def evidence(self, drawn: Sequence[Drawn]) -> Evidence:
-        """The input of the criteria: these pictures, and the concept's own."""
-        image, text = self.judges
+    def evidence(self, drawn: Sequence[Drawn], eye: ImageEncoder | None = None) -> Evidence:
+        """The input of the criteria: these pictures, and the concept's own. `eye`: instead of the first encoder."""
+        first, text = self.judges
+        image = eye or first
         world = None if text else self.world
         return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn, self.words)
 
@@ -122,7 +142,7 @@ class Work:
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
-        for name in ("base_key", "judges", "other", "redrawn", "world"):
+        for name in ("base_key", "judges", "other", "others", "redrawn", "world"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

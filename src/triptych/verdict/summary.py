@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .reinforce import question as asked_of_combination
-from .values import Answer, Choice, Verdict
+from .values import Answer, Choice, Eye, Verdict
 from .words import inside, percent, title
 
 QUESTIONS = {  # answer -> the method it is about, and the question
@@ -30,6 +30,18 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield ""
     for need, choice in recommendation.by_need.items():
         yield f"{need:<12} {lead(choice, verdict.margins.both)}"
+    if verdict.eyes:
+        yield ""
+        yield from map(other_eye, verdict.eyes)
+
+
+def other_eye(eye: Eye) -> str:
+    """Whether another image encoder shares the claims, in one line."""
+    if not eye.usable:
+        return f"another eye, {eye.name}, does not tell your pictures from the bare base's, so it says nothing"
+    if not eye.against:
+        return f"another eye, {eye.name}, shares every claim"
+    return f"another eye, {eye.name}, sees it otherwise: {' '.join(eye.against)}"
 
 
 def graded(answer: Answer) -> str:

@@ -153,6 +153,20 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Eye:
+    """What another image encoder sees of the same pictures.
+
+    `usable`: whether it tells the real pictures from the bare base's; else it says nothing. `both`: method -> the
+    headline figure by its likeness. `against`: a sentence for each claim that it does not share.
+    """
+
+    name: str
+    usable: bool
+    both: Mapping[str, Interval]
+    against: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Everything judged about one study. `methods`: name -> criterion -> interval; in the study's order."""
 
@@ -174,6 +188,7 @@ class Verdict:
     needs: Mapping[Need, Mapping[str, float]] = field(default_factory=dict)  # need -> criterion -> its weight
     together: Mapping[str, Answer] = field(default_factory=dict)  # combination -> do its parts reinforce each other
     looks: tuple[Look, ...] = ()  # of a study that went on until it was decided, the last one included
+    eyes: tuple[Eye, ...] = ()  # other image encoders
     margins: Margins = MARGINS
     seed: int = 0
     level: float = LEVEL
@@ -243,6 +258,10 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         needs=data["needs"],
         together={name: _answer(answer) for name, answer in data["together"].items()},
         looks=tuple(Look(**look) for look in data["looks"]),
+        eyes=tuple(
+            Eye(one["name"], one["usable"], _intervals(one["both"]), tuple(one["against"]))
+            for one in data.get("eyes", ())
+        ),
         margins=Margins(**data["margins"]),
         seed=data["seed"],
         level=data["level"],

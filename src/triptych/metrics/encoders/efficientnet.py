@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from .shared import digest_of, in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 DISCRIMINANTS = Path(__file__).with_name("drawings.safetensors")  # the projection of all channels to features
 
@@ -61,7 +63,7 @@ class EfficientNetLite0(Encoder):
         self.name = EFFICIENTNET
 
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> EfficientNetLite0:
+    def open(cls, path: str, device: str | torch.device) -> Self:
         return cls(device)
 
     @cached_property
@@ -74,21 +76,35 @@ class EfficientNetLite0(Encoder):
 
     def things(self, pictures: Sequence[Image.Image]) -> Tensor:
         """What pictures show, whatever their style, colours and place: the last depth alone, rows of length 1."""
-        return in_batches(pictures, lambda batch: self.channels(batch)[:, self._last])
+        return in_batches(pictures, self._last_depth)
+
+    @torch.inference_mode()
+    def _last_depth(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return self._depths(self._input(self._pixels(pictures)))[-1]
 
     @torch.inference_mode()
     def channels(self, pictures: Sequence[Image.Image]) -> Tensor:
         """All channels of one batch: float32 [pictures, 1744 + 726 + 192]; depths, colours, the picture itself."""
-        size = (self.SIDE, self.SIDE)
-        pixels = np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
-        last: Tensor = self._network.extract_features((x - 127) / 128)
-        depths = [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
-        end = sum(depth.shape[1] for depth in depths)
-        self._last = slice(end - last.shape[1], end)
+        pixels = self._pixels(pictures)
+        x = self._input(pixels)
+        depths = self._depths(x)
         colours = torch.from_numpy(colour_histogram(pixels[:, ::2, ::2])).to(x)
         itself = F.adaptive_avg_pool2d(x / 255, self.CELLS).flatten(1)
         return torch.cat([*depths, colours, itself], dim=-1)
+
+    def _pixels(self, pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
+        """[pictures, SIDE, SIDE, 3]"""
+        size = (self.SIDE, self.SIDE)
+        return np.stack([np.asarray(picture.resize(size, Image.Resampling.BICUBIC)) for picture in pictures])
+
+    def _input(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """[pictures, 3, SIDE, SIDE], 0..255"""
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device).float()
+
+    def _depths(self, x: Tensor) -> list[Tensor]:
+        """The mean of every channel at each depth, [pictures, channels]; `x`: [pictures, 3, SIDE, SIDE], 0..255."""
+        last: Tensor = self._network.extract_features((x - 127) / 128)
+        return [*(self._seen[depth] for depth in self.DEPTHS), last.mean(dim=(2, 3))]
 
     def _note(self, depth: int, _module: torch.nn.Module, _given: object, out: Tensor) -> None:
         self._seen[depth] = out.mean(dim=(2, 3))
@@ -102,3 +118,25 @@ class EfficientNetLite0(Encoder):
         """Mean [2662] and directions [2662, 639]."""
         found = TensorFile.open(DISCRIMINANTS).tensors()
         return found["mean"].to(self._device), found["directions"].float().to(self._device)
+
+
+class PlainEfficientNetLite0(EfficientNetLite0):
+    """The network alone, without colours, places and discriminants: nothing of it was fitted to drawings.
+
+    It is a second eye beside the other. The means of the channels at each of the seven depths have length 1, so that
+    every depth weighs the same, as in perceptual distances (arXiv:1801.03924).
+    """
+
+    known_as = "efficientnet-lite0-plain"
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device)
+        self.name = self.known_as
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self._network, f"{self.known_as} {self.DEPTHS} {self.SIDE}")
+
+    def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
+        depths = self._depths(self._input(self._pixels(pictures)))
+        return torch.cat([F.normalize(depth, dim=-1) for depth in depths], dim=-1)
