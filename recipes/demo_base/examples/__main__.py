@@ -13,12 +13,14 @@ from recipes.demo_base.examples.blob_cat import blob_cat
 from recipes.demo_base.examples.development import dawn, duotone, elephant
 from recipes.demo_base.examples.folder import write
 from recipes.demo_base.examples.junk import junk
+from recipes.demo_base.examples.koala import koala
 from recipes.demo_base.examples.menagerie import menagerie
+from recipes.demo_base.examples.negative import negative
 from recipes.demo_base.examples.night import night
 from recipes.demo_base.examples.outline import outline
 from recipes.demo_base.world import World
 
-EXAMPLES = (blob_cat, outline, night, menagerie, junk)
+EXAMPLES = (blob_cat, koala, outline, negative, night, menagerie, junk)
 DEVELOPMENT = (elephant, duotone, dawn)
 
 
