@@ -38,10 +38,13 @@ from triptych.verdict.words import figure, span, title
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "first-results.md"
 COMMON = "all,word+lora,dreambooth+lora"
-CONCEPTS = {  # with the combinations that are drawn
-    "blob-cat": "leave-one-out,dreambooth+lora",
+CONCEPTS = {  # with the combinations that are sampled
     "outline": COMMON,
+    "negative": "none",
+    "blob-cat": "leave-one-out,dreambooth+lora",
+    "koala": "none",
     "night": COMMON,
+    "menagerie": "none",
 }
 SHOWN = ("both", "fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
 COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
@@ -82,7 +85,7 @@ def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
         "--seed",
         str(seed),
     ]
-    words += ["--together", CONCEPTS.get(concept, "none")]
+    words += ["--together", CONCEPTS[concept]]
     words += ["--other-base", given.other_base] if given.other_base else []
     return words
 
@@ -130,6 +133,8 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
         f"training seeds of one, so its 95 % intervals include the spread between trainings.{shared}",
         "",
     ]
+    if (looked := given.page.with_suffix("") / "looked-at.md").is_file():
+        lines += ["## Looked at", "", *looked.read_text(encoding="utf-8").splitlines(), ""]
     for one in found:
         lines += concept_lines(one)
     lines += ["## All concepts together", "", *over_all(found)]
@@ -146,7 +151,7 @@ def concept_lines(one: Found) -> list[str]:
     lines = [f"## {one.concept}", "", f"A {kind}.", "", f"![{one.concept}](first-results/{one.concept}.png)", ""]
     lines += [
         "*Rows: some of the pictures; the bare base; then the methods in the order of the table, with the same prompts",
-        "and seed.*",
+        "and seeds.*",
         "",
         f"Floor {_mean([each.floor.value for each in floors if each.floor])}, ceiling"
         f" {_mean([each.ceiling.value for each in floors if each.ceiling])} (cosine).",
@@ -232,13 +237,14 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def sheet(folder: Path) -> Image.Image:
-    """Some of the pictures, the bare base, and each single method and combination, by the same prompts and one seed."""
+    """Some of the pictures, the bare base, and each single method and combination, one picture of each prompt."""
     reading = read(folder)
     drawn = {one.method: one for one in reading.sheets if one.role == "concept" and one.replicate == 0}
     rows = [[Image.open(path) for path in reading.thumbs[:COLUMNS]]]
+    shown = list(dict.fromkeys(picture.prompt for picture in drawn["base"].pictures))[:COLUMNS]
     for name in ("base", *reading.verdict.methods):
-        first = drawn[name].pictures[0].seed
-        rows.append([Image.open(one.path) for one in drawn[name].pictures if one.seed == first][:COLUMNS])
+        first = {picture.prompt: picture for picture in reversed(drawn[name].pictures)}
+        rows.append([Image.open(first[prompt].path) for prompt in shown])
     tiles = [
         [np.asarray(one.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)) for one in row] for row in rows
     ]
@@ -251,7 +257,9 @@ def sheet(folder: Path) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the studies")
-    parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS), help="folders of examples/")
+    parser.add_argument(
+        "--concepts", nargs="+", default=list(CONCEPTS), choices=list(CONCEPTS), help="folders of examples/"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="studies of each concept")
     parser.add_argument("--budget", default="quick")
     parser.add_argument("--other-base", default="demo-b", help="a second base of the family, for portability")
