@@ -38,14 +38,18 @@ def test_studies_are_judged_as_training_seeds_of_one(found: Found) -> None:
     assert whole.value == pytest.approx(sum(one.value for one in each) / 2)
 
 
-def test_the_page_counts_what_was_said(found: Found) -> None:
-    told = page(argparse.Namespace(seeds=2, budget="quick", other_base="", at_once=2), [found])
+def test_the_page_counts_what_was_said(found: Found, tmp_path: Path) -> None:
+    place = tmp_path / "page.md"
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "looked-at.md").write_text("The rows agree with the eye.")
+    told = page(argparse.Namespace(seeds=2, budget="quick", other_base="", at_once=2, page=place), [found])
+    assert "## Looked at\n\nThe rows agree with the eye.\n" in told
     rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
-    assert rows == ["| Is DreamBooth excessive? | undecided 2 | 0 of 2 | **undecided** |"]
+    assert rows == ["| Is DreamBooth excessive? | cannot tell 2 | 0 of 2 | **cannot tell** |"]
     for name in ("textual-inversion", "lora", PAIR):
         assert f"\n| {title(name)} | " in told
     assert "    python -m recipes.first_results --out OUT --seeds 2 --budget quick --at-once 2\n" in told
-    assert flips(["yes", "no", "yes", "undecided", "yes"]) == "yes 3, no 1, undecided 1 | 2 of 5"
+    assert flips(["yes", "no", "yes", "cannot tell", "yes"]) == "yes 3, no 1, cannot tell 1 | 2 of 5"
 
 
 def test_the_sheet_has_a_row_for_yours_the_base_and_every_method(found: Found) -> None:

@@ -21,6 +21,8 @@ PROCESSES: dict[str, Process] = {
 }
 CPU = torch.device("cpu")
 
+FLOW_SAMPLERS = ["euler", "heun", "dpm++", "dpm++-2m-sde", "dpm++-3m-sde", "unipc"]
+
 
 @pytest.fixture(params=PROCESSES)
 def process(request: pytest.FixtureRequest) -> Process:
@@ -73,7 +75,7 @@ def test_sigmas_are_those_of_diffusers_samplers(steps: int) -> None:
 
 
 def able(process: Process) -> list[str]:
-    return [*SAMPLERS] if isinstance(process, Ddpm) else ["euler", "heun", "dpm++", "unipc"]
+    return [*SAMPLERS] if isinstance(process, Ddpm) else FLOW_SAMPLERS
 
 
 def test_every_sampler_finds_a_picture_that_is_known(process: Process) -> None:
@@ -96,7 +98,7 @@ def known(process: Process, picture: torch.Tensor, noisy: torch.Tensor, times: t
     return process.target(picture, (noisy - process.noised(picture, zero, times)) / of_noise, times)
 
 
-@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"euler", "heun", "dpm++", "unipc"}))
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - set(FLOW_SAMPLERS)))
 def test_samplers_that_cannot_sample_a_flow_are_refused(name: str) -> None:
     with pytest.raises(TriptychError, match="does not sample a rectified flow"):
         PROCESSES["flow"].sampler(SAMPLERS[name].scheduler, SAMPLERS[name].options, 8, CPU)

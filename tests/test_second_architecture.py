@@ -27,7 +27,7 @@ from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
 
-FIT = ["dreambooth", "lora", "textual-inversion"]
+FIT = ["dreambooth", "dreambooth-lora", "lora", "textual-inversion"]
 REFUSED = ["aesthetic-gradients", "hypernetwork"]
 
 
