@@ -60,7 +60,10 @@ def _made_from(work: Work, trained: Sequence[Run]) -> str:
     judges = [judge.digest if judge else "" for judge in work.judges]
     asked = [asked_for(work, prompt, work.concept.class_word) for prompt in work.choosing]
     rows = [
-        [row.name, [use.label for one in row.members for point in row.points for use in one.uses({row.name: point})]]
+        [
+            row.name,
+            [use.label for member in row.members for point in row.points for use in member.uses({row.name: point})],
+        ]
         for row in (*_singles(work, trained), *_combinations(work, trained))
     ]
     drawing, concept = work.base.description.drawing.decides, work.concept.digest
@@ -80,8 +83,8 @@ def _moments(work: Work, runs: Sequence[Run]) -> list[float]:
 
 def _combinations(work: Work, trained: Sequence[Run]) -> list[Row]:
     rows: dict[str, list[Together]] = {}
-    for one in together(work.plan.together_on(work.base), trained):
-        rows.setdefault(one.method, []).append(one)
+    for combination in together(work.plan.together_on(work.base), trained):
+        rows.setdefault(combination.method, []).append(combination)
     return [Row(name, tuple(own), tuple(_points(work, [1.0]))) for name, own in rows.items()]
 
 
@@ -139,12 +142,12 @@ class Chooser:
     def _sheets(self, row: Row, point: Point, prompts: Sequence[Prompt], parts: Mapping[str, Point]) -> list[Sheet]:
         """The prompts at one point, dealt out to the row's trainings."""
         found = []
-        for i, one in enumerate(row.members):
-            phrase = one.phrase(self.work.concept)
+        for i, member in enumerate(row.members):
+            phrase = member.phrase(self.work.concept)
             asked = [asked_for(self.work, prompt, phrase) for prompt in prompts[i :: len(row.members)]]
             if asked:
-                uses = one.uses({**parts, row.name: point})
-                found.append(sheet_of(self.work, one.method, one.replicate, "choose", asked, uses))
+                uses = member.uses({**parts, row.name: point})
+                found.append(sheet_of(self.work, member.method, member.replicate, "choose", asked, uses))
         return found
 
     def _measured(self, drawn: Sequence[Drawn]) -> dict[str, dict[Asked, Seen]]:
@@ -156,11 +159,11 @@ class Chooser:
         if not anchors.usable or anchors.floor is None:
             return {}
         floor, gap = anchors.floor.value, anchors.gap
-        prompts = {(one.method, one.prompt, one.seed): one.value for one in scores[PROMPT]}
-        likeness = {(one.method, one.prompt, one.seed): one.value for one in scores[SUBJECT]}
+        prompts = {(score.method, score.prompt, score.seed): score.value for score in scores[PROMPT]}
+        likeness = {(score.method, score.prompt, score.seed): score.value for score in scores[SUBJECT]}
         found: dict[str, dict[Asked, Seen]] = {}
-        for one in headline(scores[SUBJECT], scores[PROMPT], floor, gap):
-            place = (one.method, one.prompt, one.seed)
-            seen = Seen(one.value, (likeness[place] - floor) / gap, prompts.get(place))
-            found.setdefault(one.method, {})[one.prompt, one.seed or 0] = seen
+        for score in headline(scores[SUBJECT], scores[PROMPT], floor, gap):
+            place = (score.method, score.prompt, score.seed)
+            seen = Seen(score.value, (likeness[place] - floor) / gap, prompts.get(place))
+            found.setdefault(score.method, {})[score.prompt, score.seed or 0] = seen
         return found

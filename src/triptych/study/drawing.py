@@ -181,16 +181,16 @@ def _keep(work: Work, sheet: Sheet) -> None:
     A sheet's folder is named by all that its pictures depend on. So another one was sampled alike if its own pictures,
     asked for in this way, have its name.
     """
-    places = {one: place for place, one in enumerate(sheet.asked)}
+    places = {request: place for place, request in enumerate(sheet.asked)}
     for path in sorted(work.layout.sheets.glob(f"{sheet.method}-{sheet.replicate}-{sheet.role}-*/{SheetRecord.NAME}")):
         record = SheetRecord.read(path.parent)
-        asked = [(one.prompt, one.asked, one.seed) for one in record.pictures]
+        asked = [(picture.prompt, picture.asked, picture.seed) for picture in record.pictures]
         again = sheet_of(work, sheet.method, sheet.replicate, sheet.role, asked, sheet.uses)
         if again.folder != path.parent:
             continue
-        for one, picture in zip(asked, record.pictures, strict=True):
-            if one in places and (path.parent / picture.file).is_file():
-                with replacing(sheet.folder / _file(places[one])) as temporary:
+        for request, picture in zip(asked, record.pictures, strict=True):
+            if request in places and (path.parent / picture.file).is_file():
+                with replacing(sheet.folder / _file(places[request])) as temporary:
                     shutil.copyfile(path.parent / picture.file, temporary)
 
 
@@ -228,7 +228,7 @@ def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
         if not _shares_rows(sheet):
             yield [sheet]
             continue
-        if group and sum(len(one.asked) for one in [*group, sheet]) > most:
+        if group and sum(len(member.asked) for member in [*group, sheet]) > most:
             yield group
             group = []
         group.append(sheet)

@@ -197,7 +197,7 @@ def described(
             "seed": plan.seed, "version": __version__, "command": command, "resolution": base.resolution,
             "pictures": len(concept.pictures),
             "held_out": [concept.pictures[i].name for i in concept.split(0).held_out],
-            "broken": [{"file": one.path.name, "reason": one.reason} for one in concept.broken],
+            "broken": [{"file": note.path.name, "reason": note.reason} for note in concept.broken],
             "notes": lines(concept.notes), "titles": dict(titles),
         },
         "drawing": asdict(base.description.drawing),

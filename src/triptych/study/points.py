@@ -39,8 +39,8 @@ class Row:
 
     def step_at(self, moment: float) -> int:
         """The steps done at a moment; 0 for what has no steps of its own."""
-        one = self.members[0]
-        return one.step_at(moment) if isinstance(one, Run) and one.steps else 0
+        member = self.members[0]
+        return member.step_at(moment) if isinstance(member, Run) and member.steps else 0
 
 
 @dataclass
@@ -63,20 +63,22 @@ class Tried:
         """The best of the points that were tried on all prompts."""
         most = max(map(len, self.seen.values()))
         finalists = {point: pictures for point, pictures in self.seen.items() if len(pictures) == most}
-        return best_of({point: [one.both for one in pictures.values()] for point, pictures in finalists.items()})
+        return best_of(
+            {point: [picture.both for picture in pictures.values()] for point, pictures in finalists.items()}
+        )
 
     def records(self) -> Iterator[PointRecord]:
         chosen = self.chosen
         for point, pictures in self.seen.items():
-            prompts = [one.prompt for one in pictures.values() if one.prompt is not None]
+            prompts = [picture.prompt for picture in pictures.values() if picture.prompt is not None]
             yield PointRecord(
                 self.row.name, point.strength, point.moment, self.row.step_at(point.moment), self._mean(point),
-                fmean(one.fidelity for one in pictures.values()), fmean(prompts) if prompts else None,
+                fmean(picture.fidelity for picture in pictures.values()), fmean(prompts) if prompts else None,
                 len(pictures), point == chosen,
             )  # fmt: skip
 
     def _mean(self, point: Point) -> float:
-        return fmean(one.both for one in self.seen[point].values())
+        return fmean(picture.both for picture in self.seen[point].values())
 
 
 def best_of(values: Mapping[Point, Sequence[float]]) -> Point:
@@ -100,4 +102,4 @@ def _rank(point: Point) -> tuple[float, float, float]:
 
 def points_of(records: Sequence[PointRecord]) -> dict[str, Point]:
     """Method -> its chosen point."""
-    return {one.method: Point(one.strength, one.moment) for one in records if one.chosen}
+    return {record.method: Point(record.strength, record.moment) for record in records if record.chosen}

@@ -188,10 +188,10 @@ def domination(evidence: Evidence, method: str, other: str) -> float:
 
 def lightness(evidence: Evidence, method: str, rival: str) -> int | None:
     """1 where the rival's file is smaller, 0 where it is as large, -1 where it is larger; None where not known."""
-    one, two = evidence.costs.get(rival), evidence.costs.get(method)
-    if one is None or two is None:
+    its, mine = evidence.costs.get(rival), evidence.costs.get(method)
+    if its is None or mine is None:
         return None
-    return (one.file_bytes < two.file_bytes) - (one.file_bytes > two.file_bytes)
+    return (its.file_bytes < mine.file_bytes) - (its.file_bytes > mine.file_bytes)
 
 
 def _ahead_somewhere(evidence: Evidence, method: str, other: str) -> bool:
@@ -202,10 +202,10 @@ def _ahead_somewhere(evidence: Evidence, method: str, other: str) -> bool:
 
 def lighter_than(evidence: Evidence, method: str, other: str) -> bool:
     """It attaches to any base where the other moves the base's own weights, or its file is smaller."""
-    one, two = evidence.costs.get(method), evidence.costs.get(other)
-    if one is None or two is None:
+    mine, its = evidence.costs.get(method), evidence.costs.get(other)
+    if mine is None or its is None:
         return False
-    return (one.attaches and not two.attaches) or one.file_bytes < two.file_bytes
+    return (mine.attaches and not its.attaches) or mine.file_bytes < its.file_bytes
 
 
 def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:

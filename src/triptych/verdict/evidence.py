@@ -206,18 +206,18 @@ def headline(likeness: Sequence[Score], prompts: Sequence[Score], floor: float, 
     A picture whose prompt asks for nothing that can be read is left out; where no prompt could be read at all, fidelity
     stands alone.
     """
-    kept = {(one.method, one.replicate, one.prompt, one.seed): one.value for one in prompts}
-    for one in likeness:
-        follows = kept.get((one.method, one.replicate, one.prompt, one.seed)) if kept else 1.0
+    kept = {(score.method, score.replicate, score.prompt, score.seed): score.value for score in prompts}
+    for score in likeness:
+        follows = kept.get((score.method, score.replicate, score.prompt, score.seed)) if kept else 1.0
         if follows is not None:
-            yield replace(one, metric=BOTH, value=min(1.0, (one.value - floor) / gap) * follows)
+            yield replace(score, metric=BOTH, value=min(1.0, (score.value - floor) / gap) * follows)
 
 
 def _anchors(scores: Sequence[Score], subject: Table | None, gap: float) -> Anchors:
     real = [score for score in scores if (score.metric, score.method) == (CEILING, REAL)]
     floor = found.interval() if subject and BASE in subject.cells and (found := subject.mean(BASE)) else None
     pictures = len({score.prompt for score in real}) if any(score.prompt for score in real) else len(real)
-    ceiling = Interval(fmean(one.value for one in real), -np.inf, np.inf, pictures) if real else None
+    ceiling = Interval(fmean(score.value for score in real), -np.inf, np.inf, pictures) if real else None
     usable = bool(floor and ceiling and ceiling.value - floor.value >= gap)
     return Anchors(floor, ceiling, usable, _mean(scores, PROMPT, REAL), _mean(scores, PRESERVATION, RESEEDED))
 

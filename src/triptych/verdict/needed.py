@@ -35,7 +35,7 @@ def needed(evidence: Evidence, difference: Estimate | None, *distances: float, a
     ]
     if not fitting:
         return None
-    return min(fitting, key=lambda one: (one.seconds or 0.0, one.prompts * one.trainings))
+    return min(fitting, key=lambda study: (study.seconds or 0.0, study.prompts * study.trainings))
 
 
 def _sizes(prompts: int, trainings: int) -> Iterator[tuple[int, int]]:
@@ -71,7 +71,7 @@ def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
         taken = cost.seconds_shared if cost.seconds_shared is not None else cost.seconds_alone
         if len(parts_of(cost.method)) == 1 and taken is not None:
             passes[frozenset((cost.method, *cost.trained_with))] = taken
-    per_picture = sum(one for one in drawn if one is not None)
+    per_picture = sum(spent for spent in drawn if spent is not None)
     bare = per_picture / len(drawn)
     pictures = evidence.pictures * (per_picture * (times * trainings - before) + bare * (times - 1))
     return sum(passes.values()) * (trainings - before) / before + pictures

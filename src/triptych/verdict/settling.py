@@ -10,10 +10,10 @@ def settled(verdict: Verdict) -> bool:
 
 def further(verdict: Verdict) -> Further | None:
     """What would decide all that is open of the three questions and the recommendation; None where nothing would."""
-    answers = [one.further for one in verdict.answers.values() if not answer_settled(one)]
+    answers = [answer.further for answer in verdict.answers.values() if not answer_settled(answer)]
     choice = verdict.recommendation.choice
-    wanted = [one for one in (*answers, None if choice_settled(choice) else choice.further) if one]
-    return max(wanted, key=lambda one: (one.prompts * one.trainings, one.trainings)) if wanted else None
+    wanted = [study for study in (*answers, None if choice_settled(choice) else choice.further) if study]
+    return max(wanted, key=lambda study: (study.prompts * study.trainings, study.trainings)) if wanted else None
 
 
 def answer_settled(answer: Answer) -> bool:

@@ -51,9 +51,9 @@ class Table:
         widest = max(map(len, slots.values()))
         seeds = np.full((len(prompts), widest), -1, np.int64)
         for prompt in prompts:
-            for slot, one in enumerate(sorted(slots[prompt])):
-                slots[prompt][one] = slot
-                seeds[row[prompt], slot] = one
+            for slot, seed in enumerate(sorted(slots[prompt])):
+                slots[prompt][seed] = slot
+                seeds[row[prompt], slot] = seed
         cells: dict[str, Floats] = {}
         shown: dict[str, set[str]] = {}
         for score in scores:

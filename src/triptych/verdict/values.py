@@ -259,8 +259,8 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         together={name: _answer(answer) for name, answer in data["together"].items()},
         looks=tuple(Look(**look) for look in data["looks"]),
         eyes=tuple(
-            Eye(one["name"], one["usable"], _intervals(one["both"]), tuple(one["against"]))
-            for one in data.get("eyes", ())
+            Eye(eye["name"], eye["usable"], _intervals(eye["both"]), tuple(eye["against"]))
+            for eye in data.get("eyes", ())
         ),
         margins=Margins(**data["margins"]),
         seed=data["seed"],

@@ -38,7 +38,7 @@ class Weights:
 
     @staticmethod
     def of(weights: list[float]) -> "Weights":
-        return Weights(sum(one**2 for one in weights), sum(weights) ** 2)
+        return Weights(sum(weight**2 for weight in weights), sum(weights) ** 2)
 
 
 def parts(cells: Floats, seeds: Seeds | None, weights: Weights, priors: Priors) -> tuple[Part, ...]:
@@ -142,7 +142,7 @@ def joint(cells: Floats, seeds: Seeds | None, trained: Floats, priors: Priors) -
         found.append(_joined(_covariance(by_run), runs, trained, priors.trainings, noise))
     doubled = noise / runs
     if seeds is not None and table.shape[2] > 1 and len(np.unique(seeds[seeds >= 0])) > 1:
-        means = np.stack([by_seed_means(mean(one, 0), seeds) for one in cells])
+        means = np.stack([by_seed_means(mean(own, 0), seeds) for own in cells])
         found.append(_joined(_covariance(means), means.shape[1], trained, priors.seeds, np.zeros_like(noise)))
     if units > 1:
         found.append((_positive(_covariance(by_unit) / units - doubled), units - 1))

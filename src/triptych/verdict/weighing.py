@@ -53,8 +53,8 @@ def weights_of(evidence: Evidence, need: Need) -> Mapping[str, float]:
 
 def value(evidence: Evidence, need: Need, method: str) -> float | None:
     """What a method is worth for a need, where 1 is as good as can be; None where something was not measured."""
-    one, both = worth(evidence, need, method), evidence.mean(BOTH, method)
-    return one * both.value if one is not None and both else None
+    scale, both = worth(evidence, need, method), evidence.mean(BOTH, method)
+    return scale * both.value if scale is not None and both else None
 
 
 def lead(evidence: Evidence, need: Need, method: str, other: str) -> Estimate | None:
