@@ -55,7 +55,7 @@ class Print:
         from imagehash import phash
 
         both = (picture, ImageOps.mirror(picture))
-        small = [np.asarray(one.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) for one in both]
+        small = [np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) for image in both]
         return cls((phash(both[0], HASH), phash(both[1], HASH)), (small[0], small[1]))
 
     def apart(self, other: Print) -> tuple[int, float, bool]:

@@ -66,8 +66,8 @@ def _check(concept: Concept, resolution: int, known: Iterable[str]) -> Iterator[
     yield from quality.blurred(blurs)
     copies = list(near_copies(names, pictures, [each.caption for each in concept.pictures]))
     yield from copies
-    gone = {one.file for one in copies}
-    yield from overlay.look([one for one, name in zip(pictures, names, strict=True) if name not in gone])
+    gone = {copy.file for copy in copies}
+    yield from overlay.look([image for image, name in zip(pictures, names, strict=True) if name not in gone])
     yield from wording.look(concept, known)
     yield from _number(concept, len(names) - len(copies))
 

@@ -85,7 +85,7 @@ class Examples:
             TriptychError: a picture or a mask cannot be used.
         """
         made, notes = prepared(base, concept, chosen, pictures, seed)
-        return cls(tuple(Example(**vars(one)) for one in made), notes=tuple(notes))
+        return cls(tuple(Example(**vars(example)) for example in made), notes=tuple(notes))
 
     @classmethod
     def made(

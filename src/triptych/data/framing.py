@@ -73,7 +73,7 @@ def bucket_of(size: Size, resolution: int, step: int) -> Size:
     """
     ratio = math.log(size[0] / size[1])
     known = buckets(resolution, step)
-    chosen = min(known, key=lambda one: (abs(math.log(one[0] / one[1]) - ratio), -one[0] * one[1]))
+    chosen = min(known, key=lambda bucket: (abs(math.log(bucket[0] / bucket[1]) - ratio), -bucket[0] * bucket[1]))
     if size[0] >= chosen[0] and size[1] >= chosen[1]:
         return chosen
     own = [max(step, min(side, most) // step * step) for side, most in zip(size, chosen, strict=True)]
@@ -100,18 +100,18 @@ def told(names: Sequence[str], framed: Sequence[Framed], resolution: int) -> lis
     """Lines on what is cut away, on pictures that stay small, and on the buckets."""
     lines = []
     sizes: dict[Size, int] = {}
-    for one in framed:
-        sizes[one.picture.size] = sizes.get(one.picture.size, 0) + 1
-    if any(one.framing for one in framed):
+    for frame in framed:
+        sizes[frame.picture.size] = sizes.get(frame.picture.size, 0) + 1
+    if any(frame.framing for frame in framed):
         listed = ", ".join(f"{w} x {h}: {count}" for (w, h), count in sorted(sizes.items()))
         lines.append(f"buckets (width x height: pictures): {listed}")
-    cut = [(name, one.cut) for name, one in zip(names, framed, strict=True) if one.cut > TOLD]
+    cut = [(name, frame.cut) for name, frame in zip(names, framed, strict=True) if frame.cut > TOLD]
     if cut:
         worst = sorted(cut, key=lambda pair: -pair[1])
         named = ", ".join(f"{name} {part:.0%}" for name, part in worst[:4])
         more = f" and {len(worst) - 4} more" if len(worst) > 4 else ""
         lines.append(f"cut away of pictures: {named}{more}")
-    enlarged = [name for name, one in zip(names, framed, strict=True) if one.scale > 1]
+    enlarged = [name for name, frame in zip(names, framed, strict=True) if frame.scale > 1]
     if enlarged:
         lines.append(f"enlarged to {resolution} pixels: {len(enlarged)} of {len(framed)} pictures")
     return lines

@@ -109,7 +109,7 @@ def _of(place: Path, entries: Sequence[Listed], notes: Sequence[Note], of_class:
     if not own:
         raise TriptychError(f"{place} names no folder of pictures to learn")
     weights = [entry.repeats.limit_denominator(FINEST) or Fraction(1, FINEST) for entry in own]
-    whole = [int(weight * lcm(*(one.denominator for one in weights))) for weight in weights]
+    whole = [int(weight * lcm(*(fraction.denominator for fraction in weights))) for weight in weights]
     common = gcd(*whole)
     parts = tuple(Part(entry.folder, count // common) for entry, count in zip(own, whole, strict=True))
     more = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in silent]

@@ -81,7 +81,7 @@ def _parsed(path: Path) -> Any:
 
 def _tables(path: Path, said: Any) -> tuple[str, list[Mapping[str, Any]]]:
     """Whose list it is, and its entries."""
-    if isinstance(said, list) and all(isinstance(one, Mapping) and "path" in one for one in said) and said:
+    if isinstance(said, list) and all(isinstance(entry, Mapping) and "path" in entry for entry in said) and said:
         return "onetrainer", said
     if isinstance(said, Mapping):
         general = said.get("datasets")
@@ -90,8 +90,8 @@ def _tables(path: Path, said: Any) -> tuple[str, list[Mapping[str, Any]]]:
             return "kohya", subsets
         config = said.get("config")
         processes = _mappings(config.get("process")) if isinstance(config, Mapping) else []
-        datasets = [one for process in processes for one in _mappings(process.get("datasets"))]
-        datasets = datasets or [one for one in _mappings(general) if "folder_path" in one]
+        datasets = [dataset for process in processes for dataset in _mappings(process.get("datasets"))]
+        datasets = datasets or [dataset for dataset in _mappings(general) if "folder_path" in dataset]
         if datasets:
             return "ai-toolkit", datasets
     raise TriptychError(
@@ -101,7 +101,7 @@ def _tables(path: Path, said: Any) -> tuple[str, list[Mapping[str, Any]]]:
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
 def _entry(path: Path, name: str, table: Mapping[str, Any]) -> Listed | None:

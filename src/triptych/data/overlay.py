@@ -27,8 +27,8 @@ def look(pictures: Sequence[Image.Image]) -> Iterator[Finding]:
     """At most one finding, about the whole folder. Marks in the middle are not told, since things often lie there."""
     if len(pictures) < FEWEST:
         return
-    small = [one.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS) for one in pictures]
-    slopes = np.array([np.gradient(np.asarray(one, np.float64) / 255) for one in small])
+    small = [picture.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS) for picture in pictures]
+    slopes = np.array([np.gradient(np.asarray(picture, np.float64) / 255) for picture in small])
     marked = np.hypot(*np.median(slopes, axis=0)) > STEP
     parts, _ = ndimage.label(ndimage.binary_dilation(marked, iterations=NEAR // 2 + 1))
     for number, box in enumerate(ndimage.find_objects(parts), 1):

@@ -52,18 +52,18 @@ def prepared(
         pixels = read_picture(picture.path)
         framed = [_framed(base, way.coloured(way.framed(pixels)), options) for way in ways]
         whole.append(framed[0])
-        shown += [(picture, way, one) for way, one in zip(ways, framed, strict=True)]
-    latents = latents_of(base, [one.picture for *_, one in shown], alone=bool(options.stated))
+        shown += [(picture, way, frame) for way, frame in zip(ways, framed, strict=True)]
+    latents = latents_of(base, [frame.picture for *_, frame in shown], alone=bool(options.stated))
     examples = [
-        Prepared(latent, way.caption, one.picture, picture.name, one.framing, _weights(base, picture, way, options))
-        for (picture, way, one), latent in zip(shown, latents, strict=True)
+        Prepared(latent, way.caption, frame.picture, picture.name, frame.framing, _weights(base, picture, way, options))
+        for (picture, way, frame), latent in zip(shown, latents, strict=True)
     ]
     lines = [*told([picture.name for picture in own], whole, base.resolution), counted(variations)]
     if options.masks:
-        weighed = len({one.name for one in examples if one.weights is not None})
+        weighed = len({example.name for example in examples if example.weights is not None})
         lines.append(f"masks: the loss of {weighed} of {len(own)} pictures is weighed by theirs")
     repeats = {picture.name: picture.repeats for picture in own}
-    return [one for one in examples for _ in range(repeats[one.name])], [line for line in lines if line]
+    return [example for example in examples for _ in range(repeats[example.name])], [line for line in lines if line]
 
 
 def _framed(base: Base, picture: Image, options: PictureOptions) -> Framed:

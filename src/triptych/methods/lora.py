@@ -97,7 +97,9 @@ class Lora(Method[Settings]):
             config["target_modules"] = sorted(inside)
             ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in inside.items()}
             config["rank_pattern"] = {path: rank for path, rank in ranks.items() if rank != settings.rank}
-            config["alpha_pattern"] = {path: float(one["alpha"]) for path, one in inside.items() if "alpha" in one}
+            config["alpha_pattern"] = {
+                path: float(layer["alpha"]) for path, layer in inside.items() if "alpha" in layer
+            }
             adapter |= {f"{component}.{name}": value for name, value in config.items() if value not in ({}, None)}
         return {"lora_adapter_metadata": json.dumps(adapter)}
 

@@ -191,11 +191,11 @@ class _Mixer:
 
     def _bias(self, path: str, weights: Sequence[float]) -> dict[str, Tensor]:
         found = [file.bias(path) for file in self.files]
-        first = next((one for one in found if one), None)
+        first = next((bias for bias in found if bias), None)
         if first is None:
             return {}
         leaf, shape = first[0], first[1].shape
-        return {leaf: self._mixed(f"{path}.{leaf}", [_or_zero(one and one[1], shape) for one in found], weights)}
+        return {leaf: self._mixed(f"{path}.{leaf}", [_or_zero(bias and bias[1], shape) for bias in found], weights)}
 
     def _mixed(self, name: str, changes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         settings = self.mix.parsed

@@ -116,7 +116,7 @@ class _Plan:
         return [key for key in self.files[0].names if not key.startswith(EMA)]
 
     def everywhere(self, key: str) -> bool:
-        return all(key in one.names for one in self.all)
+        return all(key in file.names for file in self.all)
 
     def check(self, key: str) -> None:
         """
@@ -146,8 +146,8 @@ class _Plan:
 
         def make() -> Tensor:
             kept = self.files[0].read(key)
-            others = [one for one in self.files[1:] if key in one.names]
-            different = [one.title for one in others if not torch.equal(one.read(key), kept)]
+            others = [file for file in self.files[1:] if key in file.names]
+            different = [file.title for file in others if not torch.equal(file.read(key), kept)]
             if different:
                 notes.append(f"{shown(key)} holds whole numbers, which differ in {listed(different)}: the first's stay")
             return kept
@@ -159,7 +159,7 @@ class _Plan:
 
         def make() -> Tensor:
             base = self.base.read(key) if self.base else None
-            tensors = [one.read(key) for one in self.files]
+            tensors = [file.read(key) for file in self.files]
             return self.formula.mix(
                 Given(tensors, weights, base, self.settings, partial(generator, "mix", self.settings.seed, key))
             )
@@ -193,13 +193,13 @@ def check_same_kind(files: Sequence[Checkpoint]) -> None:
         for what, ours, theirs in (
             ("family", first.contents.family, other.contents.family),
             ("kind", first.contents.variant or "plain", other.contents.variant or "plain"),
-            ("layout", *("diffusers" if one.contents.diffusers else "original" for one in (first, other))),
+            ("layout", *("diffusers" if file.contents.diffusers else "original" for file in (first, other))),
         ):
             if ours != theirs:
                 raise TriptychError(
                     f"{other.title} does not match {first.title}: its {what} is {theirs}, and the first's is {ours}"
                 )
-        said = {one.contents.prediction for one in (first, other)} - {None}
+        said = {file.contents.prediction for file in (first, other)} - {None}
         if len(said) > 1:
             raise TriptychError(
                 f"{other.title} does not match {first.title}: it predicts {other.contents.prediction}, and the first"

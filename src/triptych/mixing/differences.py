@@ -25,7 +25,7 @@ def mix_differences(mix: Mix, artifacts: Sequence[Artifact]) -> tuple[Artifact, 
     if not formula.changes:
         raise TriptychError(f"{mix.method} mixes whole weights: it has no meaning for differences")
     for artifact, name in zip(artifacts[1:], mix.names[1:], strict=True):
-        shapes = [{key: tensor.shape for key, tensor in one.tensors.items()} for one in (first, artifact)]
+        shapes = [{key: tensor.shape for key, tensor in difference.tensors.items()} for difference in (first, artifact)]
         wrong = [key for key in shapes[0] | shapes[1] if shapes[0].get(key) != shapes[1].get(key)]
         if wrong:
             raise TriptychError(f"{name} does not match {mix.names[0]}: they differ in the shape of {wrong[0]}")

@@ -22,7 +22,7 @@ def overlaps(mix: Mix) -> dict[tuple[str, str], Overlap]:
     Raises:
         TriptychError: a file is no change of weights, or is a checkpoint and no base is given.
     """
-    known = {one.path.name: _layers(mix, i) for i, one in enumerate(mix.ingredients)}
+    known = {ingredient.path.name: _layers(mix, i) for i, ingredient in enumerate(mix.ingredients)}
     if len(known) < 2:
         raise TriptychError("an overlap is of two or more files of different names")
     return {(a, b): overlap(known[a], known[b]) for a in known for b in known if a != b}

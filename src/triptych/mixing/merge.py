@@ -70,12 +70,14 @@ class _Opened:
         Raises:
             TriptychError: the kinds do not go together.
         """
-        kinds = [one.kind for one in self.found]
+        kinds = [found.kind for found in self.found]
         if len(set(kinds)) == 1 and kinds[0] in WAYS:
             return kinds[0]
         if kinds[0] == "checkpoint" and set(kinds[1:]) <= {"lora", "dreambooth"}:
             return "baking"
-        names = " and ".join(f"{file.path.name} ({one.kind})" for file, one in zip(self.files, self.found, strict=True))
+        names = " and ".join(
+            f"{file.path.name} ({found.kind})" for file, found in zip(self.files, self.found, strict=True)
+        )
         why = "give files of one kind, or a checkpoint first and LoRAs and differences after it"
         raise TriptychError(f"{names} cannot be mixed: {why}")
 
@@ -114,10 +116,10 @@ def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
 
 def _open(mix: Mix) -> _Opened:
     files = []
-    for one in mix.ingredients:
-        if one.path.is_dir():
-            raise TriptychError(f"{one.path} is a folder: convert it to a checkpoint of one file first")
-        files.append(TensorFile.open(one.path))
+    for ingredient in mix.ingredients:
+        if ingredient.path.is_dir():
+            raise TriptychError(f"{ingredient.path} is a folder: convert it to a checkpoint of one file first")
+        files.append(TensorFile.open(ingredient.path))
     return _Opened(files, [recognise(file) for file in files])
 
 
@@ -205,7 +207,9 @@ def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
         )
     base = _base_of(opened.files[0], mix)
     artifacts = [artifact_in(*pair) for pair in zip(opened.files[1:], opened.found[1:], strict=True)]
-    change, notes = baked(base, artifacts, [1.0 if one.weight is None else one.weight for one in others])
+    change, notes = baked(
+        base, artifacts, [1.0 if ingredient.weight is None else ingredient.weight for ingredient in others]
+    )
     mix = with_hashes(mix)
     spec = architecture(base.description.family, base.process.prediction, original=True)
     metadata = {**spec, "modelspec.title": out.stem, **_stated(mix, opened.files)}
@@ -214,7 +218,7 @@ def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
         metadata=metadata,
     )  # fmt: skip
     return [
-        *(note for one in artifacts for note in one.notes),
+        *(note for artifact in artifacts for note in artifact.notes),
         *notes,
         *mix.unread(()),
         *([rounded] if rounded else []),
@@ -223,7 +227,7 @@ def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
 
 def _artifacts(mix: Mix, opened: _Opened, out: Path, kind: str) -> list[str]:
     artifacts = [artifact_in(*pair) for pair in zip(opened.files, opened.found, strict=True)]
-    notes = [note for one in artifacts for note in one.notes]
+    notes = [note for artifact in artifacts for note in artifact.notes]
     if kind == "lora":
         weights = layer_weights(_cpu(mix.base), artifacts) if mix.base else None
         made, more = mix_adapters(mix, artifacts, weights)
@@ -245,21 +249,21 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
     if len(mix.ingredients) != 1:
         raise TriptychError(f"{EXTRACT} takes a LoRA out of one file, and {len(mix.ingredients)} are given")
     mix, unused = _used(mix, "lora")
-    one, settings = mix.ingredients[0], mix.parsed
+    ingredient, settings = mix.ingredients[0], mix.parsed
     _check_suffix(out, "lora")
     if not (mix.rank or settings.energy or settings.ratio):
         mix = replace(mix, rank=32)
     ranks, sources = Ranks(mix.rank, settings.energy, settings.ratio), list[Artifact]()
     if opened and opened.kind == "dreambooth":
         sources = [artifact_in(opened.files[0], opened.found[0])]
-        made, notes = extracted(sources[0].tensors, ranks, one.path.name)
+        made, notes = extracted(sources[0].tensors, ranks, ingredient.path.name)
     else:
         if not mix.base:
             raise TriptychError(
-                f"a LoRA is taken from the difference of {one.path.name} and another base", Remedy.NAME_BASE
+                f"a LoRA is taken from the difference of {ingredient.path.name} and another base", Remedy.NAME_BASE
             )
-        after, before = _cpu(str(one.path)), _cpu(mix.base)
-        made, notes = extracted(difference(after, before), ranks, f"the difference of {one.path.name}")
+        after, before = _cpu(str(ingredient.path)), _cpu(mix.base)
+        made, notes = extracted(difference(after, before), ranks, f"the difference of {ingredient.path.name}")
         origin = {"family": before.description.family, "base": before.name, "prediction": before.process.prediction}
         made = replace(made, provenance=origin)
         sources = [made]
@@ -270,7 +274,7 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
 
 def _save(mix: Mix, made: Artifact, artifacts: Sequence[Artifact], files: Sequence[TensorFile], out: Path) -> list[str]:
     """Write a mixed artifact in the layout that most programs read, with its recipe and its origin."""
-    hashed = with_hashes(mix) if all(one.path.is_file() for one in mix.ingredients) else mix
+    hashed = with_hashes(mix) if all(ingredient.path.is_file() for ingredient in mix.ingredients) else mix
     says = dict.fromkeys(a.provenance["says"] for a in artifacts if a.provenance.get("says"))
     first = artifacts[0].provenance
     provenance = {

@@ -42,7 +42,7 @@ def mix_nets(mix: Mix, artifacts: Sequence[Artifact]) -> tuple[Artifact, list[st
                 f"{name} does not match {mix.names[0]}: it has nets of the widths {_widths(found)}, and the first of"
                 f" {_widths(nets[0])}"
             )
-    strengths = [1.0 if one.weight is None else one.weight for one in mix.ingredients]
+    strengths = [1.0 if ingredient.weight is None else ingredient.weight for ingredient in mix.ingredients]
     tensors = dict[str, Tensor]()
     for net in nets[0]:
         parts = [(s * found[net][0], s * found[net][1]) for s, found in zip(strengths, nets, strict=True)]

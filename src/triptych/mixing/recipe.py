@@ -46,8 +46,14 @@ def with_hashes(mix: Mix) -> Mix:
         return found
 
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(hashed, [one.path for one in mix.ingredients], [one.sha256 for one in mix.ingredients])
-        ingredients = tuple(replace(one, sha256=sha) for one, sha in zip(mix.ingredients, found, strict=True))
+        found = pool.map(
+            hashed,
+            [ingredient.path for ingredient in mix.ingredients],
+            [ingredient.sha256 for ingredient in mix.ingredients],
+        )
+        ingredients = tuple(
+            replace(ingredient, sha256=sha) for ingredient, sha in zip(mix.ingredients, found, strict=True)
+        )
     base = hashed(Path(mix.base), mix.base_sha256) if Path(mix.base).is_file() else ""
     vae = hashed(Path(mix.vae), mix.vae_sha256) if mix.vae else ""
     return replace(mix, ingredients=ingredients, base_sha256=base, vae_sha256=vae)
@@ -55,7 +61,7 @@ def with_hashes(mix: Mix) -> Mix:
 
 def recipe_text(mix: Mix) -> str:
     """The recipe as TOML, with every file by its name alone."""
-    usual = {one.name: one.default for one in describe(Settings)}
+    usual = {setting.name: setting.default for setting in describe(Settings)}
     settings = {name: value for name, value in vars(mix.parsed).items() if value != usual[name]}
     table: dict[str, Any] = {
         "schema": SCHEMA, "method": mix.method, "base": _bare(mix.base), "base_sha256": mix.base_sha256,
@@ -65,7 +71,7 @@ def recipe_text(mix: Mix) -> str:
     table = {name: value for name, value in table.items() if value}
     if settings:
         table["settings"] = settings
-    table["ingredient"] = [_row(one) for one in mix.ingredients]
+    table["ingredient"] = [_row(ingredient) for ingredient in mix.ingredients]
     return tomli_w.dumps(table)
 
 
@@ -74,9 +80,13 @@ def _bare(base: str) -> str:
     return Path(base).name if Path(base).exists() else base
 
 
-def _row(one: Ingredient) -> dict[str, Any]:
-    weight = {} if one.weight is None else {"weight": one.weight}
-    return {"file": writable(one.path.name), **weight, **({"sha256": one.sha256} if one.sha256 else {})}
+def _row(ingredient: Ingredient) -> dict[str, Any]:
+    weight = {} if ingredient.weight is None else {"weight": ingredient.weight}
+    return {
+        "file": writable(ingredient.path.name),
+        **weight,
+        **({"sha256": ingredient.sha256} if ingredient.sha256 else {}),
+    }
 
 
 def read_recipe(path: Path) -> Mix:

@@ -70,11 +70,11 @@ class Mix:
 
     @property
     def names(self) -> list[str]:
-        return [one.path.name for one in self.ingredients]
+        return [ingredient.path.name for ingredient in self.ingredients]
 
     def unread(self, reads: tuple[str, ...]) -> list[str]:
         """One sentence for each setting that the user gives and this way to mix does not read."""
-        usual = {one.name: one.default for one in describe(Settings)}
+        usual = {setting.name: setting.default for setting in describe(Settings)}
         parsed = self.parsed
         given = [name for name in self.settings if getattr(parsed, name) != usual[name]]
         return [f"{name} is not used by {self.method}" for name in given if name not in reads]

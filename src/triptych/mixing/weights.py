@@ -21,7 +21,7 @@ def weights_of(mix: Mix, whole: bool) -> tuple[list[float], list[str]]:
     Raises:
         TriptychError: too few or too many files, or weights with which nothing can be mixed.
     """
-    given = [one.weight for one in mix.ingredients]
+    given = [ingredient.weight for ingredient in mix.ingredients]
     formula = FORMULAS[mix.method]
     if formula.two and len(given) != 2:
         raise TriptychError(f"{mix.method} mixes two files, and {len(given)} are given")
@@ -79,5 +79,5 @@ def check_blocks(mix: Mix) -> None:
         return
     if len(mix.ingredients) != 2:
         raise TriptychError(f"weights by block are for two files, and {len(mix.ingredients)} are given")
-    if any(one.weight is not None for one in mix.ingredients):
+    if any(ingredient.weight is not None for ingredient in mix.ingredients):
         raise TriptychError("give a weight for each file, or one for each block, and not both")

@@ -35,7 +35,7 @@ def mix_words(mix: Mix, artifacts: Sequence[Artifact], token: str) -> tuple[Arti
     counts = [len(next(iter(artifact.tensors.values()))) for artifact in artifacts]
     notes: list[str] = []
     if mix.method == CONCATENATE:
-        if any(one.weight is not None for one in mix.ingredients):
+        if any(ingredient.weight is not None for ingredient in mix.ingredients):
             notes.append("vectors after each other take no weights: those given are not used")
         tensors = {side: torch.cat([a.tensors[side].float() for a in artifacts]) for side in first.tensors}
     else:

@@ -65,11 +65,11 @@ class Shown:
 class Both:
     """The product of two courses."""
 
-    one: Course
+    first: Course
     other: Course
 
     def __call__(self, step: int, steps: int) -> float:
-        return self.one(step, steps) * self.other(step, steps)
+        return self.first(step, steps) * self.other(step, steps)
 
 
 @lru_cache(maxsize=4096)
@@ -79,9 +79,9 @@ def _text_at(text: str, step: int, steps: int, late: bool) -> str:
     return read_schedule(text, steps, late=late).text(step + 1)
 
 
-def product(one: Course | None, other: Course | None) -> Course | None:
+def product(first: Course | None, other: Course | None) -> Course | None:
     """Both at once; None where there is neither."""
-    return Both(one, other) if one and other else one or other
+    return Both(first, other) if first and other else first or other
 
 
 def read_course(text: str, where: str) -> tuple[float, Course | None]:
@@ -105,7 +105,7 @@ def read_course(text: str, where: str) -> tuple[float, Course | None]:
             raise TriptychError(f"{shown(text)!r} in {shown(where)} ends before it begins")
         return number(strength, where), window
     points = tuple((_share(when, where), number(strength, where)) for strength, _, when in pieces)
-    if any(one[0] >= other[0] for one, other in pairwise(points)):
+    if any(point[0] >= other[0] for point, other in pairwise(points)):
         raise TriptychError(f"the shares of the steps in {shown(text)!r} in {shown(where)} do not rise")
     return 1.0, Ramp(points)
 
