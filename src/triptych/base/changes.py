@@ -105,8 +105,8 @@ class Changes:
     def tensors_in(self, *modules: nn.Module) -> set[int]:
         """The ids of the tensors of the changes on layers inside these modules."""
         inside = {layer for module in modules for layer in module.modules()}
-        found = [one for (layer, _), one in self._layers.items() if layer in inside]
-        return {id(tensor) for one in found for change in one.changes for tensor in change.tensors}
+        found = [changed for (layer, _), changed in self._layers.items() if layer in inside]
+        return {id(tensor) for changed in found for change in changed.changes for tensor in change.tensors}
 
     def _hooked(self, layer: nn.Module, side: Side) -> _Layer:
         changes: list[Change] = []

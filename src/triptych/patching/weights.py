@@ -78,10 +78,14 @@ class Moved:
 def _beside(base: Base, weights: Mapping[str, nn.Parameter]) -> list[nn.Parameter]:
     """The weights at rest of the norms some of whose weights move: torch wants those of one norm in one type."""
     moving = {id(weight) for weight in weights.values()}
-    norms = [part for one in base.modules().values() for part in one.modules() if isinstance(part, NORMS)]
+    norms = [part for module in base.modules().values() for part in module.modules() if isinstance(part, NORMS)]
     owned = [list(norm.parameters(recurse=False)) for norm in norms]
     return [
-        weight for own in owned if any(id(one) in moving for one in own) for weight in own if id(weight) not in moving
+        weight
+        for own in owned
+        if any(id(tensor) in moving for tensor in own)
+        for weight in own
+        if id(weight) not in moving
     ]
 
 

@@ -58,14 +58,14 @@ def attending_to(base: Base, singles: Sequence[Request], edited: dict[int, tuple
 
 def _steered(base: Base, before: Request, after: Request, source: int, edit: Edit) -> Steered:
     said = [_said(before), _said(after)]
-    tokens = [tokens_of(base, one, before.owner) for one in said]
+    tokens = [tokens_of(base, text, before.owner) for text in said]
     room = base.texts[0].room + 2
     keys = room * max(1 + max((at for _, at in own), default=0) // room for own in tokens)
     columns, taken = aligned(tokens[0], tokens[1], keys)
     weights = torch.ones(keys)
     for word, factor in edit.weights:
         weights[list(positions_of(base, said[1], word, after.owner))] = factor
-    only = tuple(_among(base, one, edit.only, before) for one in said)
+    only = tuple(_among(base, text, edit.only, before) for text in said)
     if edit.only and not any(only):
         raise TriptychError(f"neither of the prompts has the words {', '.join(edit.only)}")
     return Steered(source, edit.keep, edit.keep_layout, columns, taken, weights, (only[0], only[1]))

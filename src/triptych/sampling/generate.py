@@ -116,12 +116,12 @@ def sample(
             guide = Regional(base, singles, drawing.guidance, controls)
         else:
             guide = Guidance(base, singles, drawing.guidance, controls, attending)
-        one = Pass(base, drawing, guide, strengths, randoms, attending)
-        latents = one(noise, [request.start for request in singles], controls.denoise)
+        pass_ = Pass(base, drawing, guide, strengths, randoms, attending)
+        latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
             larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by)
             again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
-            latents = one.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
+            latents = pass_.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
     if attending and heated:
         for i in range(len(asked)):
             if asked[i].heat:

@@ -71,10 +71,10 @@ class Start:
         if fill == "blur":
             picture = _blurred(picture, mask)
         if padding is None:
-            fitted, fitted_mask = (ImageOps.fit(one, size, Resampling.LANCZOS) for one in (picture, soft))
+            fitted, fitted_mask = (ImageOps.fit(image, size, Resampling.LANCZOS) for image in (picture, soft))
             return cls(fitted, fitted_mask, fill)
         box = _around(edge, padding, picture.size, size)
-        cut, cut_mask = (one.crop(box).resize(size, Resampling.LANCZOS) for one in (picture, soft))
+        cut, cut_mask = (image.crop(box).resize(size, Resampling.LANCZOS) for image in (picture, soft))
         return cls(cut, cut_mask, fill, picture, box)
 
     def filled(self, clean: Tensor, noise: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Start:
         from PIL.Image import Resampling
 
         if self.whole is None:
-            old, mask = (one.resize(drawn.size, Resampling.LANCZOS) for one in (self.picture, self.mask))
+            old, mask = (image.resize(drawn.size, Resampling.LANCZOS) for image in (self.picture, self.mask))
             return Image.composite(drawn, old, mask)
         left, top, right, bottom = self.box
         size = (right - left, bottom - top)

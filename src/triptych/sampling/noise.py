@@ -45,15 +45,15 @@ def _middle(side: int, other: int) -> tuple[int, int, int]:
     return max(side - other, 0) // 2, max(other - side, 0) // 2, min(side, other)
 
 
-def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
+def slerp(first: Tensor, other: Tensor, share: float) -> Tensor:
     """The point at `share` of the great circle from one to the other; both as vectors. At 0 and 1 bit for bit theirs.
 
     (Shoemake 1985, "Animating rotation with quaternion curves".) A straight line would have too little variance.
     """
     if share in (0, 1):
-        return other if share else one
-    cosine = (one * other).sum() / (one.norm() * other.norm())
+        return other if share else first
+    cosine = (first * other).sum() / (first.norm() * other.norm())
     if abs(cosine) > PARALLEL:
-        return torch.lerp(one, other, share)
+        return torch.lerp(first, other, share)
     angle = torch.acos(cosine)
-    return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)
+    return (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * other) / torch.sin(angle)

@@ -47,7 +47,7 @@ class Guide:
     def has_weights(self) -> bool:
         """Whether any of its words has a weight."""
         said = [said for _, said in self.prompt.entries] if isinstance(self.prompt, Schedule) else [self.prompt]
-        return any(weight != 1 for one in said if isinstance(one, Weighted) for _, weight in one.runs)
+        return any(weight != 1 for text in said if isinstance(text, Weighted) for _, weight in text.runs)
 
 
 def said_at(prompt: Prompt, call: int, calls: int) -> Said:

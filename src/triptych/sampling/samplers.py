@@ -62,8 +62,11 @@ SAMPLERS: dict[str, NamedSampler] = {
         "EulerAncestralDiscreteScheduler", {}, "Euler a", EVEN, ("euler_ancestral", "k_euler_a", "k_euler_ancestral")
     ),
     **BY_SIGMAS,
-    **{f"{name}-karras": one.scheduled(KARRAS, "use_karras_sigmas") for name, one in BY_SIGMAS.items()},
-    **{f"{name}-exponential": one.scheduled(EXPONENTIAL, "use_exponential_sigmas") for name, one in BY_SIGMAS.items()},
+    **{f"{name}-karras": sampler.scheduled(KARRAS, "use_karras_sigmas") for name, sampler in BY_SIGMAS.items()},
+    **{
+        f"{name}-exponential": sampler.scheduled(EXPONENTIAL, "use_exponential_sigmas")
+        for name, sampler in BY_SIGMAS.items()
+    },
     "unipc": NamedSampler("UniPCMultistepScheduler", {}, "UniPC", "", ("uni_pc",)),
     "lcm": NamedSampler("LCMScheduler", {"clip_sample": False}, "LCM"),
     "pndm": NamedSampler("PNDMScheduler", {"skip_prk_steps": True}, "PLMS", ""),

@@ -147,7 +147,7 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
     missing = [sheet for sheet in wanted if not sheet.record]
     missing = missing_of(work, wanted)
-    work.progress.stage("drawing", pending(missing))
+    work.progress.stage("sampling", pending(missing))
     for uses in dict.fromkeys(sheet.uses for sheet in missing):
         check()
         wanted_now = [sheet for sheet in missing if sheet.uses == uses]

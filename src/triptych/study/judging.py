@@ -132,7 +132,7 @@ def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
         for strength in file.strengths
     ]
     every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
-    work.progress.stage("drawing", pending(missing_of(work, every)))
+    work.progress.stage("sampling", pending(missing_of(work, every)))
     if missing := missing_of(work, bare):
         draw_on(work, work.base, (), missing)
     for file, strength, sheets in own:

@@ -113,10 +113,10 @@ def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Condition
         conditioning = conditioning.rows(torch.tensor(group.places, device=latents.device))
     framings = [example.framing for example in group.examples]
     counts = {owner: group.owners.count(owner) for owner in dict.fromkeys(group.owners)}
-    noisy = group.by_objective(lambda one, *rows: one.process.noised(*rows), latents, noise, times)
+    noisy = group.by_objective(lambda objective, *rows: objective.process.noised(*rows), latents, noise, times)
     with base.rows(spans(counts.items())):
         predicted = base.denoise(noisy, times, conditioning, framings)
-    target = group.by_objective(lambda one, *rows: one.process.target(*rows), latents, noise, times)
+    target = group.by_objective(lambda objective, *rows: objective.process.target(*rows), latents, noise, times)
     return mean_error(group.by_objective(Objective.error, predicted, target), group.examples)
 
 

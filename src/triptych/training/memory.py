@@ -44,11 +44,11 @@ class Counted(TorchDispatchMode):
         self.seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for one in tree_leaves(result):
-            if isinstance(one, Tensor):
-                self._take(one, given)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._take(tensor, given)
         return result
 
     def _take(self, tensor: Tensor, given: Iterable[int]) -> None:

@@ -24,19 +24,19 @@ T = TypeVar("T", bound=Trained)
 def joint_passes(wanted: Sequence[T], most: int) -> Iterator[list[T]]:
     """Group trainings, in their order, into passes of at most `most` rows. One that cannot share a pass has its own."""
     together: list[T] = []
-    for one in wanted:
-        if _trains_alone(one):
+    for trained in wanted:
+        if _trains_alone(trained):
             continue
-        rows = sum(method_named(other.method).rows(other.settings) for other in [*together, one])
+        rows = sum(method_named(other.method).rows(other.settings) for other in [*together, trained])
         if together and rows > most:
             yield together
             together = []
-        together.append(one)
+        together.append(trained)
     if together:
         yield together
-    yield from ([one] for one in wanted if _trains_alone(one))
+    yield from ([alone] for alone in wanted if _trains_alone(alone))
 
 
-def _trains_alone(one: Trained) -> bool:
+def _trains_alone(trained: Trained) -> bool:
     """Whether it needs its own pass. A method without steps has nothing to share."""
-    return not isinstance(one.settings, Training) or not method_named(one.method).shares_a_pass
+    return not isinstance(trained.settings, Training) or not method_named(trained.method).shares_a_pass

@@ -207,7 +207,7 @@ def _family(folder: Path) -> Family:
     with _reading(folder):
         index = json.loads((folder / "model_index.json").read_text())
         unet = json.loads((folder / "unet" / "config.json").read_text()) if (folder / "unet").is_dir() else {}
-    made = next((one for one in families().values() if one.pipeline == index.get("_class_name")), None)
+    made = next((known for known in families().values() if known.pipeline == index.get("_class_name")), None)
     if made is not None and not made.prefix:
         raise TriptychError(f"{folder} is a {made.title} base, which cannot be opened from files yet")
     if "text_encoder_2" in index and index.get("text_encoder", [None])[0] is None:
