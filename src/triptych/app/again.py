@@ -245,4 +245,8 @@ def again_request(picture: Path, request: SampleRequest, place: Place) -> tuple[
 
 def _given(controls: Controls) -> dict[str, Any]:
     """The controls that are not the default."""
-    return {one.name: value for one in fields(controls) if (value := getattr(controls, one.name)) != one.default}
+    return {
+        control.name: value
+        for control in fields(controls)
+        if (value := getattr(controls, control.name)) != control.default
+    }

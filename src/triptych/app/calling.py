@@ -50,7 +50,7 @@ class Prompt:
 
     @property
     def uses(self) -> tuple[Used, ...]:
-        return tuple(dict.fromkeys(file.used for one in (self, *self.regions) for file in one.attached))
+        return tuple(dict.fromkeys(file.used for prompt in (self, *self.regions) for file in prompt.attached))
 
 
 @dataclass

@@ -83,8 +83,8 @@ class Checked:
         table = {
             "folder": self.concept.name, "pictures": len(self.concept.pictures), "usable": list(self.usable),
             "held_out": list(self.held_out), "enough": self.is_usable, "notes": list(self.notes),
-            "worth": [asdict(one) for one in self.worth],
-            "findings": [{**asdict(one), "action": one.action.value} for one in self.findings],
+            "worth": [asdict(worth) for worth in self.worth],
+            "findings": [{**asdict(finding), "action": finding.action.value} for finding in self.findings],
         }  # fmt: skip
         return json.dumps(table, ensure_ascii=False)
 
@@ -134,7 +134,7 @@ class _Looked:
 
     def __init__(self, concept: Concept, base: Base, request: CheckRequest, before: list[Finding]) -> None:
         self.concept, self.base, self.request = concept, base, request
-        spoiled = {one.file for one in before if one.fault in SPOILED}
+        spoiled = {finding.file for finding in before if finding.fault in SPOILED}
         own = [picture for picture in concept.pictures if picture.name not in spoiled]
         self.names = [picture.name for picture in own]
         self.captions = [picture.caption for picture in own]

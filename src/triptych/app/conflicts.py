@@ -44,7 +44,7 @@ def _apart(pixels: Pixels, colour: tuple[int, int, int]) -> float:
     A large drawing may cover most of the border, but hardly the corners.
     """
     seen = (border_colour(pixels), _corners(pixels))
-    return min(float(np.linalg.norm(lab(np.array(colour)) - lab(one))) for one in seen)
+    return min(float(np.linalg.norm(lab(np.array(colour)) - lab(edge))) for edge in seen)
 
 
 def _corners(pixels: Pixels) -> Floats:

@@ -195,23 +195,25 @@ def _fidelity(
 
 def _write_report(explained: Sequence[Explained], encoder: str, out: Path) -> None:
     columns = ["everything", *(f"without {added.name}" for added in explained[0].files)]
-    cells = [[one.picture, *(added.without for added in one.files)] for one in explained]
+    cells = [[row.picture, *(added.without for added in row.files)] for row in explained]
     captions = [
-        [_said(one.fidelity), *(_said({"distance": added.distance, **added.fidelity}) for added in one.files)]
-        for one in explained
+        [_said(row.fidelity), *(_said({"distance": added.distance, **added.fidelity}) for added in row.files)]
+        for row in explained
     ]
-    rows = [f"{one.prompt}, seed {one.seed}" for one in explained]
+    rows = [f"{row.prompt}, seed {row.seed}" for row in explained]
     compared = Compared("What each file adds", ["the files attached"], [Block("", columns, rows, cells, captions)])
     write_sheet(compared, out / "explain.png")
     write_compared(compared, out / "explain.html")
-    told = {"encoder": encoder, "pictures": [asdict(one) for one in explained], "mean": _means(explained)}
+    told = {"encoder": encoder, "pictures": [asdict(picture) for picture in explained], "mean": _means(explained)}
     write_text(out / "explain.json", json.dumps(told, indent=1, default=lambda path: path.name))
 
 
 def _means(explained: Sequence[Explained]) -> dict[str, float]:
     """Name of what was left out -> mean distance over the pictures."""
     names = [added.name for added in explained[0].files]
-    return {name: sum(one.files[i].distance for one in explained) / len(explained) for i, name in enumerate(names)}
+    return {
+        name: sum(picture.files[i].distance for picture in explained) / len(explained) for i, name in enumerate(names)
+    }
 
 
 def _said(values: dict[str, float]) -> str:

@@ -100,7 +100,7 @@ def _check_names(methods: Mapping[str, Method[Any]], given: Iterable[tuple[str, 
             raise TriptychError(f"the setting {name} is for {of}, which is not swept{did_you_mean(of, methods)}")
         having = [method for method in methods.values() if key in _names(method)]
         if not having:
-            every = {one for method in methods.values() for one in _names(method)}
+            every = {setting for method in methods.values() for setting in _names(method)}
             raise TriptychError(f"no method of the sweep has a setting {key!r}{did_you_mean(key, every)}")
 
 
@@ -128,12 +128,12 @@ def varied(wanted: Sequence[Wanted]) -> list[str]:
     """The settings that differ between the jobs of one method, in the order of their first mention."""
     values: dict[tuple[str, str], set[str]] = {}
     counts: dict[str, int] = {}
-    for one in wanted:
-        counts[one.method] = counts.get(one.method, 0) + 1
-        for key, value in one.settings.items():
-            values.setdefault((key, one.method), set()).add(str(value))
+    for job in wanted:
+        counts[job.method] = counts.get(job.method, 0) + 1
+        for key, value in job.settings.items():
+            values.setdefault((key, job.method), set()).add(str(value))
     having = {
-        (key, method): sum(key in one.settings for one in wanted if one.method == method) for key, method in values
+        (key, method): sum(key in job.settings for job in wanted if job.method == method) for key, method in values
     }
     return list(dict.fromkeys(
         key for (key, method), seen in values.items() if len(seen) > 1 or having[key, method] < counts[method]
@@ -146,12 +146,12 @@ def names(wanted: Sequence[Wanted]) -> list[str]:
     Raises:
         TriptychError: two jobs are the same.
     """
-    differing, folders, seeds = varied(wanted), {one.folder for one in wanted}, {one.seed for one in wanted}
+    differing, folders, seeds = varied(wanted), {job.folder for job in wanted}, {job.seed for job in wanted}
     found = []
-    for one in wanted:
-        parts = [one.folder.resolve().name] if len(folders) > 1 else []
-        parts += [one.method, *(f"{key}={one.settings[key]}" for key in differing if key in one.settings)]
-        parts += [f"seed={one.seed}"] if len(seeds) > 1 else []
+    for job in wanted:
+        parts = [job.folder.resolve().name] if len(folders) > 1 else []
+        parts += [job.method, *(f"{key}={job.settings[key]}" for key in differing if key in job.settings)]
+        parts += [f"seed={job.seed}"] if len(seeds) > 1 else []
         found.append(re.sub(r"[^\w.=+-]+", "_", " ".join(parts)).strip("_."))
     for i, name in enumerate(found):
         if name in found[:i]:

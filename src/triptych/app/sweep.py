@@ -126,7 +126,7 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
     """
     called = names(request.jobs)
     layout = Layout(out)
-    concepts = {one.folder: Concept.open(one.folder, **request.words) for one in request.jobs}
+    concepts = {job.folder: Concept.open(job.folder, **request.words) for job in request.jobs}
     with layout.locked():
         for concept in concepts.values():
             for line in summary(concept):
@@ -154,19 +154,19 @@ def _jobs(
         return examples[folder, which]
 
     found = []
-    for name, one in zip(called, request.jobs, strict=True):
-        method, concept = method_named(one.method), concepts[one.folder]
-        own = base.description.methods.get(one.method, {})
-        settings = method.for_concept(method.configure(own, one.settings), concept)
+    for name, job in zip(called, request.jobs, strict=True):
+        method, concept = method_named(job.method), concepts[job.folder]
+        own = base.description.methods.get(job.method, {})
+        settings = method.for_concept(method.configure(own, job.settings), concept)
         every = tuple(range(len(concept.pictures)))
         split = concept.split(0) if request.hold_out else None
         train = split.train if split else every
-        made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, one.method)
-        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), one.seed)}"
+        made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, job.method)
+        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed)}"
         found.append(
             Job(
-                name, one.method, settings, dict(one.settings), one.seed, concept, chosen(one.folder, train),
-                chosen(one.folder, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
+                name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job.folder, train),
+                chosen(job.folder, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
             )
         )  # fmt: skip
     return found

@@ -97,7 +97,7 @@ def worth_of(
         progress.advance()
     names = [concept.pictures[i].name for i in split.train]
     found = [Worth(name, *three) for name, three in zip(names, effects(members, np.array(values)), strict=True)]
-    return sorted(found, key=lambda one: one.effect)
+    return sorted(found, key=lambda worth: worth.effect)
 
 
 def random_halves(count: int, halves: int, seed: int) -> NDArray[np.bool_]:
@@ -126,7 +126,7 @@ def effects(members: NDArray[np.bool_], values: Floats) -> list[tuple[float, flo
     freedom = max(1, len(values) - int(np.linalg.matrix_rank(design)) - 1)
     spread = np.sqrt(float(rest @ rest) / freedom * inverse.diagonal())
     reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * spread
-    return [(float(one), float(one - far), float(one + far)) for one, far in zip(found, reach, strict=True)]
+    return [(float(effect), float(effect - far), float(effect + far)) for effect, far in zip(found, reach, strict=True)]
 
 
 def _trials(
@@ -152,12 +152,12 @@ def learned(base: Base, passes: Sequence[Sequence[Trial]], progress: Progress) -
     for joint in passes:
         check()
         fitted = fit(base, joint, progress=steps_of(progress))
-        if failures := [one.failure for one in fitted if one.failure]:
+        if failures := [result.failure for result in fitted if result.failure]:
             raise TriptychError(f"a training on half of the pictures failed: {failures[0]}")
         found.append(
             [
-                Part(Artifact(trial.method, trial.settings, one.tensors), owner=trial.owner)
-                for trial, one in zip(joint, fitted, strict=True)
+                Part(Artifact(trial.method, trial.settings, result.tensors), owner=trial.owner)
+                for trial, result in zip(joint, fitted, strict=True)
             ]
         )
     return found
@@ -198,4 +198,4 @@ class Judge:
         requests = [Request(fill(prompt, phrase), seeds, owner) for phrase, owner in asked for prompt in self.prompts]
         seen = self.encoder.images([picture for pictures in draw(base, requests) for picture in pictures])
         seen = seen.view(len(asked), len(self.prompts), SEEDS, -1)
-        return [float(one) for one in (seen * self.real[None, :, None]).sum(-1).mean(dim=(1, 2))]
+        return [float(value) for value in (seen * self.real[None, :, None]).sum(-1).mean(dim=(1, 2))]

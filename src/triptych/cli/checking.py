@@ -51,7 +51,7 @@ def check(
     )
     with Console() as console:
         checked = Session().check(request, console)
-    worth_by_name = {one.name: str(one) for one in checked.worth}
+    worth_by_name = {measured.name: str(measured) for measured in checked.worth}
     page = (out or Path("triptych-out") / f"{folder.resolve().name}-check") / "check.html"
     write_page(concept, checked.findings, checked.held_out, checked.usable, checked.notes, page, worth_by_name)
     if as_json:

@@ -74,7 +74,7 @@ def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path
     for name, parameter in _names(context).items():
         value = known.get(parameter, context.params[parameter])
         if value not in (None, "", False, []):
-            values[name] = [str(one) for one in value] if isinstance(value, list | tuple) else _plain(value)
+            values[name] = [str(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
     values.pop("steps", None)  # it is among the settings
     write_text(path, tomli_w.dumps({**values, SETTINGS: {k: v for k, v in settings.items() if v != ""}}))
 

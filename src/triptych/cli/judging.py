@@ -59,11 +59,11 @@ def judge(
 def _print(judgement: Judgement) -> None:
     from ..verdict.words import figure
 
-    for one in judgement.record.files:
-        row = judgement.verdict.methods[one.row]
+    for judged in judgement.record.files:
+        row = judgement.verdict.methods[judged.row]
         named = (("both", "both"), ("fidelity", "likeness"), ("prompt_fidelity", "prompt"))
         measured = ", ".join(f"{words} {figure(row[name].value)}" for name, words in named if name in row)
-        print(f"{one.decision:<10} {one.file} at {one.strength:g}: {measured}\n           {one.reason}")
+        print(f"{judged.decision:<10} {judged.file} at {judged.strength:g}: {measured}\n           {judged.reason}")
 
 
 def strengths_of(text: str) -> tuple[float, ...]:

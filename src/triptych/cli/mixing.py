@@ -107,17 +107,17 @@ def _foretell(mix: Mix, as_json: bool) -> None:
 
     found = overlaps(mix)
     if as_json:
-        print(json.dumps([{"first": a, "second": b, **vars(one)} for (a, b), one in found.items()]))
+        print(json.dumps([{"first": a, "second": b, **vars(overlap)} for (a, b), overlap in found.items()]))
         return
-    for (a, b), one in found.items():
-        print(printable(one.sentence(a, b)))
+    for (a, b), overlap in found.items():
+        print(printable(overlap.sentence(a, b)))
 
 
 def _plan(mix: Mix, folders: list[Path]) -> DilutionPlan:
     from ..base import Place
     from ..dilution.plan import DilutionPlan, Source
 
-    sources = tuple(Source(one.path, folder) for one, folder in zip(mix.ingredients, folders, strict=True))
+    sources = tuple(Source(file.path, folder) for file, folder in zip(mix.ingredients, folders, strict=True))
     return DilutionPlan(sources, Place(mix.base or "demo"))
 
 
@@ -141,7 +141,7 @@ def _measure(mix: Mix, path: Path, folders: list[Path]) -> None:
     from .console import Console
 
     plan, out = _plan(mix, folders), path.with_name(f"{path.stem}-measured")
-    sources, weights = plan.sources, [1.0 if one.weight is None else one.weight for one in mix.ingredients]
+    sources, weights = plan.sources, [1.0 if file.weight is None else file.weight for file in mix.ingredients]
     with Console() as console:
         result = study(plan, out, console, (only(sources, weights), path))
     print("\n".join(map(printable, result.sentences)))

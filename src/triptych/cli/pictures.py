@@ -97,7 +97,7 @@ def generate(
             judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
             explained = Session().explain(request, place, out, judges, console)
             written = [out / name for name in ("explain.png", "explain.html", "explain.json")]
-            written += [one.picture for one in explained]
+            written += [shot.picture for shot in explained]
         else:
             written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

@@ -36,8 +36,8 @@ class Foretold:
 def features(file: str, weights: Mapping[str, float], overlaps: Overlaps) -> list[float]:
     """What the predictor reads of one file in a mix with these weights."""
     pairs = [(weight, overlaps[file, other]) for other, weight in weights.items() if other != file]
-    interference = [abs(weight) * one.size * one.energy for weight, one in pairs]
-    along = [weight * one.size * one.cosine for weight, one in pairs]
+    interference = [abs(weight) * overlap.size * overlap.energy for weight, overlap in pairs]
+    along = [weight * overlap.size * overlap.cosine for weight, overlap in pairs]
     return [1 - weights[file], sum(interference), sum(along), float(len(pairs))]
 
 
@@ -54,19 +54,19 @@ def foretell(kept: Sequence[Kept], mixes: Mapping[str, Mapping[str, float]], ove
         mixes: arm -> name of each file in it -> its weight.
     """
     found = []
-    for arm in dict.fromkeys(one.arm for one in kept):
-        others = [one for one in kept if mixes[one.arm] != mixes[arm]]
-        if len({one.arm for one in others}) < 2:
+    for arm in dict.fromkeys(row.arm for row in kept):
+        others = [row for row in kept if mixes[row.arm] != mixes[arm]]
+        if len({row.arm for row in others}) < 2:
             return []
         coefficients = fit(
-            [features(one.file, mixes[one.arm], overlaps) for one in others], [one.retention.value for one in others]
+            [features(row.file, mixes[row.arm], overlaps) for row in others], [row.retention.value for row in others]
         )
-        for one in (one for one in kept if one.arm == arm):
-            value = 1 - float(np.asarray(features(one.file, mixes[arm], overlaps)) @ coefficients)
-            found.append(Foretold(arm, one.file, one.retention.value, value))
+        for row in (row for row in kept if row.arm == arm):
+            value = 1 - float(np.asarray(features(row.file, mixes[arm], overlaps)) @ coefficients)
+            found.append(Foretold(arm, row.file, row.retention.value, value))
     return found
 
 
 def share_close(found: Sequence[Foretold]) -> float:
     """The share of retentions that were foretold within 0.10."""
-    return sum(abs(one.measured - one.foretold) <= CLOSE for one in found) / len(found)
+    return sum(abs(row.measured - row.foretold) <= CLOSE for row in found) / len(found)

@@ -129,8 +129,8 @@ def contamination(other: Work, mine: Mapping[str, Sequence[Drawn]], own: Sequenc
 
 def together(kept: Sequence[Interval]) -> Interval:
     """The mean over files, and its interval for these very files: their own intervals, as independent ones."""
-    value = fmean(one.value for one in kept)
-    halves = [(one.high - one.low) / 2 for one in kept]
+    value = fmean(interval.value for interval in kept)
+    halves = [(interval.high - interval.low) / 2 for interval in kept]
     if not all(map(isfinite, halves)):
         return Interval(value, float("-inf"), float("inf"), len(kept))
     half = sum(width**2 for width in halves) ** 0.5 / len(kept)

@@ -50,7 +50,7 @@ def _plots(result: Result) -> list[tuple[str, Markup, list[tuple[int, str]]]]:
     if ratio and result.files:
         lines = []
         for file in result.files[:2]:
-            kept = {one.arm: one.retention for one in result.kept if one.file == file.name}
+            kept = {row.arm: row.retention for row in result.kept if row.file == file.name}
             points = [(arm.value, kept[arm.name]) for arm in ratio if arm.name in kept]
             if points:
                 lines.append((file.name, points))
@@ -63,7 +63,9 @@ def _plots(result: Result) -> list[tuple[str, Markup, list[tuple[int, str]]]]:
 
 def _plot(title: str, across: str, lines: Sequence[tuple[str, Points]]) -> tuple[str, Markup, list[tuple[int, str]]]:
     values = [value for _, points in lines for value, _ in points]
-    seen = [end for _, points in lines for _, one in points for end in (one.value, one.low, one.high) if isfinite(end)]
+    seen = [
+        end for _, points in lines for _, kept in points for end in (kept.value, kept.low, kept.high) if isfinite(end)
+    ]
     low, high = min(0.0, *seen), max(1.0, *seen)
     left, right = min(values), max(values)
     x = Scale(left, right if right > left else left + 1, 44, WIDTH - 14)
@@ -79,7 +81,7 @@ def _plot(title: str, across: str, lines: Sequence[tuple[str, Points]]) -> tuple
     for slot, (_, points) in enumerate(lines):
         parts.append(f'<g class="m{slot}">{_line(points, x, y)}</g>')
     words = "; ".join(
-        f"{name}: {', '.join(f'{label(value)} {one.value:.2f}' for value, one in points)}" for name, points in lines
+        f"{name}: {', '.join(f'{label(value)} {kept.value:.2f}' for value, kept in points)}" for name, points in lines
     )
     head = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{escape(f"{title}. {words}")}"'
     return title, Markup(f"<svg {head}>{''.join(parts)}</svg>"), [(i, name) for i, (name, _) in enumerate(lines)]
@@ -87,10 +89,10 @@ def _plot(title: str, across: str, lines: Sequence[tuple[str, Points]]) -> tuple
 
 def _line(points: Points, x: Scale, y: Scale) -> str:
     ends = "".join(
-        f'<path class="bar" d="M{x(value)},{y(one.low)}V{y(one.high)}"/>'
-        for value, one in points
-        if isfinite(one.low) and isfinite(one.high)
+        f'<path class="bar" d="M{x(value)},{y(kept.low)}V{y(kept.high)}"/>'
+        for value, kept in points
+        if isfinite(kept.low) and isfinite(kept.high)
     )
-    dots = "".join(f'<circle class="dot" cx="{x(value)}" cy="{y(one.value)}" r="3.6"/>' for value, one in points)
-    joined = " ".join(f"{x(value)},{y(one.value)}" for value, one in points)
+    dots = "".join(f'<circle class="dot" cx="{x(value)}" cy="{y(kept.value)}" r="3.6"/>' for value, kept in points)
+    joined = " ".join(f"{x(value)},{y(kept.value)}" for value, kept in points)
     return f'{ends}<polyline class="curve" points="{joined}"/>{dots}'

@@ -55,22 +55,22 @@ class Result:
     ) -> Result:  # fmt: skip
         names = [source.name for source in plan.sources]
         mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if not arm.file}
-        foretold = foretell([one for one in kept if one.arm in mixes], mixes, overlaps)
+        foretold = foretell([row for row in kept if row.arm in mixes], mixes, overlaps)
         return cls(
             tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
             plan.prompts, complete,
         )  # fmt: skip
 
     def of_arm(self, arm: str) -> list[Kept]:
-        return [one for one in self.kept if one.arm == arm]
+        return [row for row in self.kept if row.arm == arm]
 
     def mean(self, arm: str) -> Interval | None:
         """The mean retention over the files of an arm; None where one that learned was not measured yet."""
         rows = self.of_arm(arm)
-        learned = {one.name for one in self.files if one.learned}
-        wanted = next(one for one in self.arms if one.name == arm).weights
+        learned = {file.name for file in self.files if file.learned}
+        wanted = next(mix for mix in self.arms if mix.name == arm).weights
         names = [self.files[i].name for i, weight in wanted if weight and self.files[i].name in learned]
-        return together([one.retention for one in rows]) if rows and len(rows) == len(names) else None
+        return together([row.retention for row in rows]) if rows and len(rows) == len(names) else None
 
     def along(self, axis: str, way: str = "") -> list[tuple[float, Interval]]:
         """Value on the axis, and mean retention."""
@@ -86,16 +86,16 @@ class Result:
             parts = [f"{_lost(mean)} with {_ordinal(int(count))} file" for count, mean in found]
             if parts:
                 said.append(f"{what}, each file loses {', '.join(parts)}.")
-        for arm in (one for one in self.arms if one.axis == "beside"):
+        for arm in (arm for arm in self.arms if arm.axis == "beside"):
             if mean := self.mean(arm.name):
                 said.append(f"In {arm.way}, which is no mix, each loses {_lost(mean)}.")
         if chain := self.along("generation"):
             parts = [f"{_lost(mean)} after {int(value)}" for value, mean in chain]
             said.append(f"Mixed again and again half and half, files lose on average {', '.join(parts)}.")
         if single := self.along("mix"):
-            said += [f"{one.file} keeps {one.retention.value:.2f} ({_span(one.retention)})." for one in self.kept]
+            said += [f"{row.file} keeps {row.retention.value:.2f} ({_span(row.retention)})." for row in self.kept]
             said.append(f"On average each loses {_lost(single[0][1])}.")
-        said += [one.why_not for one in self.files if not one.learned]
+        said += [file.why_not for file in self.files if not file.learned]
         if self.foretold:
             share, count = share_close(self.foretold), len(self.foretold)
             said.append(f"From the files alone, {share:.0%} of {count} retentions were foretold within 0.10.")
@@ -114,11 +114,11 @@ class Result:
                       for arm in self.arms],
             "retention": [{"mix": k.arm, "file": k.file, "weight": k.weight, "both": k.both, **as_numbers(k.retention)}
                           for k in self.kept],
-            "preservation": [{"row": one.row, **as_numbers(one.value)} for one in self.preserved],
-            "contamination": [{"mix": one.arm, "file": one.file, "towards": one.other, **as_numbers(one.value)}
-                              for one in self.nearer],
-            "overlap": [{"first": a, "second": b, **vars(one)} for (a, b), one in self.overlaps.items()],
-            "foretold": [vars(one) for one in self.foretold],
+            "preservation": [{"row": preserved.row, **as_numbers(preserved.value)} for preserved in self.preserved],
+            "contamination": [{"mix": pair.arm, "file": pair.file, "towards": pair.other, **as_numbers(pair.value)}
+                              for pair in self.nearer],
+            "overlap": [{"first": a, "second": b, **vars(overlap)} for (a, b), overlap in self.overlaps.items()],
+            "foretold": [vars(row) for row in self.foretold],
         }, indent=1) + "\n"  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def _draw(
 
 
 def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Drawn]:
-    own = [sheet for one, sheet in sheets if one is member and sheet.record]
+    own = [sheet for owner, sheet in sheets if owner is member and sheet.record]
     return [picture for sheet in own for picture in sheet.drawn(member.work.layout.out)]
 
 
@@ -208,12 +208,12 @@ def _measured(
     for place, member in enumerate(members):
         evidence = judged(member.work, _pictures(member, sheets))
         progress.advance()
-        one = file_alone(member.source.name, evidence)
-        alone.append(one)
-        if one.learned:
+        file = file_alone(member.source.name, evidence)
+        alone.append(file)
+        if file.learned:
             kept += _kept(place, member, arms, evidence)
         else:
-            progress.note(one.why_not)
+            progress.note(file.why_not)
         if place == 0:
             first = [Preserved(row, value) for row, value in preserved(evidence).items()]
     overlaps = all_overlaps((member.source.name, member.artifact) for member in members)

@@ -55,7 +55,8 @@ class Found:
 
     def __str__(self) -> str:
         weights = " and ".join(
-            one.path.name if one.weight is None else f"{one.path.name}:{one.weight:g}" for one in self.mix.ingredients
+            file.path.name if file.weight is None else f"{file.path.name}:{file.weight:g}"
+            for file in self.mix.ingredients
         )
         settings = "".join(f", {name} {value}" for name, value in self.mix.settings.items())
         return (
@@ -136,7 +137,7 @@ class Space:
             TriptychError: numbers are given that are searched, or no way to mix can be searched.
         """
         count = len(mix.ingredients)
-        if any(one.weight is not None for one in mix.ingredients) or mix.parsed.blocks:
+        if any(file.weight is not None for file in mix.ingredients) or mix.parsed.blocks:
             raise TriptychError("weights are searched: give the files without weights")
         if by_block and count != 2:
             raise TriptychError(f"weights by block are for two files, and {count} are given")
@@ -144,7 +145,7 @@ class Space:
         def fits(formula: Formula) -> bool:
             return formula.changes and (not formula.two or count == 2) and (not by_block or "blocks" in formula.reads)
 
-        ways = tuple(name for name, one in FORMULAS.items() if fits(one) and mix.method in ("", name))
+        ways = tuple(name for name, formula in FORMULAS.items() if fits(formula) and mix.method in ("", name))
         if not ways:
             raise TriptychError(f"{mix.method} cannot be searched for {count} LoRAs or differences")
         return cls(mix, ways)
@@ -177,7 +178,7 @@ class Space:
         if names:
             settings["blocks"] = ",".join(f"{number[name]:g}" for name in names)
         files = tuple(
-            Ingredient(one.path, number.get(_weight(i)), one.sha256) for i, one in enumerate(self.mix.ingredients)
+            Ingredient(file.path, number.get(_weight(i)), file.sha256) for i, file in enumerate(self.mix.ingredients)
         )
         return replace(
             self.mix, ingredients=files, method=str(params["method"]), settings={**self.mix.settings, **settings}
@@ -207,12 +208,12 @@ class Judge:
             word = member.work.concept.class_word
             sheets = [sheet_of(member, BASE, word, None), sheet_of(member, ALONE, member.phrase, member.source.file)]
             drawn = [picture for sheet in sheets for picture in _drawn(member, sheet)]
-            one = file_alone(member.source.name, judged(member.work, drawn))
-            if one.learned:
+            file = file_alone(member.source.name, judged(member.work, drawn))
+            if file.learned:
                 able.append(member)
                 alone.append(drawn)
             else:
-                progress.note(one.why_not)
+                progress.note(file.why_not)
         if not able:
             raise TriptychError("none of the files is clearly better than the bare base, so there is nothing to keep")
         return cls(able, alone)
@@ -220,8 +221,13 @@ class Judge:
     @property
     def made_from(self) -> list[object]:
         return [
-            (known_hashes(one.source.file).sha256, one.work.base_key, one.work.concept.digest, one.work.prompts)
-            for one in self.members
+            (
+                known_hashes(member.source.file).sha256,
+                member.work.base_key,
+                member.work.concept.digest,
+                member.work.prompts,
+            )
+            for member in self.members
         ]
 
     def value(self, number: int, mix: Mix, out: Path) -> float | None:
@@ -234,7 +240,7 @@ class Judge:
             drawn = _drawn(member, sheet_of(member, row, member.phrase, path))
             kept.append(retention(judged(member.work, [*alone, *drawn]), row))
         path.unlink()
-        known = [one.value for one in kept if one]
+        known = [interval.value for interval in kept if interval]
         return min(known) if len(known) == len(kept) else None
 
 

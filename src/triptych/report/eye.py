@@ -88,11 +88,15 @@ class Eye:
     def lines(self) -> list[str]:
         """For the console: who voted, the agreement with the headline figure, and the warnings."""
         told = [
-            f"{len(one.votes)} votes by {one.who or 'somebody'}, {one.when}"
-            + ("" if one.before_reading else "; the page was open before the vote, so its figures may have been seen")
-            for one in self.voters
+            f"{len(voter.votes)} votes by {voter.who or 'somebody'}, {voter.when}"
+            + ("" if voter.before_reading else "; the page was open before the vote, so its figures may have been seen")
+            for voter in self.voters
         ]
-        told += [f"{one.title} agrees in {one.share}" for one in self.agreements if one.criterion == BOTH]
+        told += [
+            f"{agreement.title} agrees in {agreement.share}"
+            for agreement in self.agreements
+            if agreement.criterion == BOTH
+        ]
         return told + [f"beware: {sentence}" for sentence in self.warnings]
 
 
@@ -110,7 +114,7 @@ def eye(reading: Reading, folder: Path, files: Sequence[Path]) -> Eye | None:
         if read in voters:
             raise TriptychError(f"the votes in {path} are given twice")
         voters.append(read)
-    votes = [vote for one in voters for vote in one.votes]
+    votes = [vote for voter in voters for vote in voter.votes]
     preferences = _preferences(votes, reading.verdict)
     return Eye(
         tuple(voters), tuple(preferences), tuple(_agreements(votes, _levels(reading, folder, known))),
@@ -136,35 +140,37 @@ def _preferences(votes: Sequence[Vote], verdict: Verdict) -> list[Preference]:
 
 def _decision(verdict: Verdict, method: str, other: str) -> Comparison | None:
     turned: dict[Comparison, Comparison] = {"better": "worse", "worse": "better"}
-    for one in verdict.differences:
-        if one.criterion == BOTH and (one.method, one.other) == (method, other):
-            return one.decision
-        if one.criterion == BOTH and (one.method, one.other) == (other, method):
-            return turned.get(one.decision, one.decision)
+    for difference in verdict.differences:
+        if difference.criterion == BOTH and (difference.method, difference.other) == (method, other):
+            return difference.decision
+        if difference.criterion == BOTH and (difference.method, difference.other) == (other, method):
+            return turned.get(difference.decision, difference.decision)
     return None
 
 
 def _warnings(preferences: Sequence[Preference], verdict: Verdict) -> list[str]:
     """Where people see it otherwise than the verdict, and whether that may be chance."""
     pick, found = verdict.recommendation.choice.method, []
-    of_pick = [one.share for one in preferences if one.method == pick]
-    whole = Share(sum(one.count for one in of_pick), sum(one.of for one in of_pick))
+    of_pick = [pair.share for pair in preferences if pair.method == pick]
+    whole = Share(sum(taken.count for taken in of_pick), sum(taken.of for taken in of_pick))
     if pick and 2 * whole.count < whole.of:
         found.append(
             f"By eye, {inside(pick)}, which is recommended, was taken in only {whole} of its votes. {_chance(whole.p)}"
         )
-    doubts = holm({(one.method, one.other): one.share.p for one in preferences})
-    for one in preferences:
-        if one.otherwise:
-            less = Share(one.share.of - one.share.count, one.share.of)
+    doubts = holm({(pair.method, pair.other): pair.share.p for pair in preferences})
+    for pair in preferences:
+        if pair.otherwise:
+            less = Share(pair.share.of - pair.share.count, pair.share.of)
             better, worse, share = (
-                (one.other, one.method, less) if less.count > one.share.count else (one.method, one.other, one.share)
+                (pair.other, pair.method, less)
+                if less.count > pair.share.count
+                else (pair.method, pair.other, pair.share)
             )
             told = inside(worse)
-            verdict_says = f"finds {told} better" if one.decision in ("better", "worse") else f"recommends {told}"
+            verdict_says = f"finds {told} better" if pair.decision in ("better", "worse") else f"recommends {told}"
             found.append(
                 f"By eye, {inside(better)} was taken rather than {told} in {share}; the verdict {verdict_says}."
-                f" {_chance(doubts[one.method, one.other])}"
+                f" {_chance(doubts[pair.method, pair.other])}"
             )
     return found
 
@@ -180,15 +186,15 @@ def _levels(reading: Reading, folder: Path, known: Shown) -> Levels:
     ]
     anchors, kinds = reading.verdict.anchors, metrics()
     if anchors.usable and anchors.floor:
-        likeness, prompts = ([one for one in scores if one.metric == name] for name in (SUBJECT, PROMPT))
+        likeness, prompts = ([score for score in scores if score.metric == name] for name in (SUBJECT, PROMPT))
         scores = [*headline(likeness, prompts, anchors.floor.value, anchors.gap), *scores]
     found: dict[str, dict[tuple[str, str, int], float]] = {}
-    for one in scores:
-        kind = kinds.get(one.metric)
-        better = "higher" if one.metric == BOTH or one.metric.startswith(PREFIX) else kind and kind.better
-        if better and one.seed is not None:
-            value = one.value if better == "higher" else -one.value
-            found.setdefault(one.metric, {})[one.method, one.prompt, one.seed] = value
+    for score in scores:
+        kind = kinds.get(score.metric)
+        better = "higher" if score.metric == BOTH or score.metric.startswith(PREFIX) else kind and kind.better
+        if better and score.seed is not None:
+            value = score.value if better == "higher" else -score.value
+            found.setdefault(score.metric, {})[score.method, score.prompt, score.seed] = value
     return found
 
 

@@ -56,8 +56,8 @@ def write_page(
     page = environment.get_template("folder.html.j2").render(
         name=printable(concept.name), kind=concept.kind, class_word=concept.class_word,
         found=[row for row in rows if row.findings], others=[row for row in rows if not row.findings],
-        whole=[one for one in findings if not one.file], faults=FAULTS, counts=_counts(findings), notes=notes,
-        pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
+        whole=[finding for finding in findings if not finding.file], faults=FAULTS, counts=_counts(findings),
+        notes=notes, pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
         style=style, script=script,
     )  # fmt: skip
     write_text(path, page)
@@ -66,18 +66,21 @@ def write_page(
 
 def _counts(findings: Sequence[Finding]) -> Mapping[str, int]:
     """Title -> files, in the order of `FAULTS`."""
-    files = {fault: len({one.file for one in findings if one.fault == fault and one.file}) for fault in FAULTS}
+    files = {
+        fault: len({finding.file for finding in findings if finding.fault == fault and finding.file})
+        for fault in FAULTS
+    }
     return {FAULTS[fault].title: count for fault, count in files.items() if count}
 
 
 def _rows(concept: Concept, findings: Sequence[Finding], held_out: Sequence[str]) -> list[_Row]:
     captions = {picture.name: picture.caption for picture in concept.pictures}
-    paths = {one.path.name: one.path for one in concept.broken}
-    paths |= {one.name: one.path for one in concept.pictures}
+    paths = {file.path.name: file.path for file in concept.broken}
+    paths |= {picture.name: picture.path for picture in concept.pictures}
     many = len(paths) > MANY
     rows = []
     for name, path in sorted(paths.items()):
         state = "left out" if name not in captions else "held out" if name in held_out else "used"
-        own = tuple(one for one in findings if one.file == name)
+        own = tuple(finding for finding in findings if finding.file == name)
         rows.append(_Row(printable(name), inline(path, many), captions.get(name, ""), own, state))
     return rows

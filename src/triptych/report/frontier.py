@@ -70,25 +70,25 @@ def _tried(points: Sequence[PointRecord], methods: Sequence[str]) -> Rows:
     for method in methods:
         own = [point for point in points if point.method == method]
         dots = [
-            Dot(one.prompt_fidelity, one.fidelity, one.strength, one.moment, one.chosen,
-                one.pictures == max(each.pictures for each in own))
-            for one in own if one.prompt_fidelity is not None
+            Dot(point.prompt_fidelity, point.fidelity, point.strength, point.moment, point.chosen,
+                point.pictures == max(each.pictures for each in own))
+            for point in own if point.prompt_fidelity is not None
         ]  # fmt: skip
-        best = next((one for one in own if one.chosen), None)
+        best = next((point for point in own if point.chosen), None)
         summary = f"chosen: strength {best.strength:g}, both at once {figure(best.both)}" if best else ""
         yield title(method), slot(method), dots, summary
 
 
 def _judged(files: Sequence[JudgedFile], verdict: Verdict) -> Rows:
-    for name in dict.fromkeys(one.file for one in files):
-        own = sorted((one for one in files if one.file == name), key=lambda one: one.strength)
-        measured = [(one, verdict.methods[one.row]) for one in own]
+    for name in dict.fromkeys(judged.file for judged in files):
+        own = sorted((judged for judged in files if judged.file == name), key=lambda judged: judged.strength)
+        measured = [(judged, verdict.methods[judged.row]) for judged in own]
         dots = [
-            Dot(row["prompt_fidelity"].value, row["fidelity"].value, one.strength, chosen=one.decision == "best")
-            for one, row in measured
+            Dot(row["prompt_fidelity"].value, row["fidelity"].value, judged.strength, chosen=judged.decision == "best")
+            for judged, row in measured
             if {"prompt_fidelity", "fidelity"} <= row.keys()
         ]
-        yield name, slot(own[0].row), dots, "; ".join(f"{one.strength:g}: {one.decision}" for one in own)
+        yield name, slot(own[0].row), dots, "; ".join(f"{judged.strength:g}: {judged.decision}" for judged in own)
 
 
 def _scale(values: Sequence[float], start: float, end: float) -> Scale:

@@ -22,7 +22,7 @@ function beside(shot, by) {
 
 function below(shot, by) {
   const [row, table] = [shot.closest("tr"), shot.closest("table")];
-  const rows = [...table.querySelectorAll("tr")].filter((one) => visible(one).length);
+  const rows = [...table.querySelectorAll("tr")].filter((line) => visible(line).length);
   const next = rows[rows.indexOf(row) + by];
   if (!next) return undefined;
   const there = visible(next);

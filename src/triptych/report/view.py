@@ -112,7 +112,7 @@ def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
         comparisons=tuple(comparisons(verdict)),
         flags=tuple(_flags(reading, methods)),
         trades=tuple(trades(verdict, methods)),
-        points={one.method: words(one, reading) for one in reading.points if one.chosen},
+        points={point.method: words(point, reading) for point in reading.points if point.chosen},
         frontiers=tuple(frontiers(reading, methods)),
         judged=reading.judged.files if reading.judged else (),
         curves=tuple(curves(reading, methods)),
@@ -157,7 +157,7 @@ def _file(path: Path, reading: Reading) -> File:
     named = [trial.method for trial in reading.trials if path.stem.endswith(trial.method)]
     method = max(named, key=len, default="")
     says = next((trial.says for trial in reading.trials if trial.method == method and trial.says), "")
-    strength = next((f"{one.strength:g}" for one in reading.points if one.method == method and one.chosen), "")
+    strength = next((f"{point.strength:g}" for point in reading.points if point.method == method and point.chosen), "")
     return File(path.name, size(path.stat().st_size), method, says, strength)
 
 

@@ -90,7 +90,7 @@ function voting(ballot, box, before) {
   box.addEventListener("close", () => { before &&= over });  // the page can be read from now on
   addEventListener("beforeunload", (event) => saved || event.preventDefault());
 
-  const mine = [...document.querySelectorAll(".shot.yours img")].map((one) => one.cloneNode());
+  const mine = [...document.querySelectorAll(".shot.yours img")].map((image) => image.cloneNode());
   part(".mine").replaceChildren(...mine);
   return () => {
     show();

@@ -46,9 +46,10 @@ def read_votes(path: Path, study: Path, known: Shown) -> Votes:
         if data["votes"] != SCHEMA:
             raise TriptychError(f"{path} holds votes of format {data['votes']!r}, not {SCHEMA}; vote on the page again")
         pairs = [
-            Pair(str(one["prompt"]), int(one["seed"]), str(one["left"]), str(one["right"])) for one in data["pairs"]
+            Pair(str(pair["prompt"]), int(pair["seed"]), str(pair["left"]), str(pair["right"]))
+            for pair in data["pairs"]
         ]
-        choices = [one["choice"] for one in data["pairs"]]
+        choices = [pair["choice"] for pair in data["pairs"]]
         stated = (str(data["study"]), str(data["who"]), str(data["when"]), bool(data["before_reading"]))
     except (KeyError, TypeError, ValueError) as error:
         raise TriptychError(f"{path} is no file of votes that the page of a study saved") from error
