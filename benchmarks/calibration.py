@@ -153,8 +153,8 @@ def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> Kept:
 
 def count_one(kept: Kept, evidence: Evidence, truth: Means) -> None:
     truths, told = stated(evidence, truth), answers(evidence)
-    if BOTH in evidence.drawn:
-        drawn = stated(evidence, Means(evidence.drawn[BOTH], evidence.drawn[PRESERVATION], MARGINS))
+    if BOTH in evidence.draws:
+        drawn = stated(evidence, Means(evidence.draws[BOTH], evidence.draws[PRESERVATION], MARGINS))
         for name, statement in drawn.items():
             kept.said.append((float(statement.yes.mean()), bool(truths[name].yes[0])))
             kept.said.append((float(statement.no.mean()), bool(truths[name].no[0])))

@@ -26,16 +26,16 @@ from triptych.cli.console import Console
 from triptych.data.concept import Concept, fill
 from triptych.exchange.formats import open_artifact
 from triptych.methods import method_named
-from triptych.metrics import Drawn, measure
+from triptych.metrics import Shown, measure
 from triptych.records import PointsRecord
 from triptych.sampling.generate import draw
 from triptych.sampling.request import Request
 from triptych.scores import BASE, RESEEDED, Cost, Score
 from triptych.settings import Value
 from triptych.study import Plan, read, run
-from triptych.study.drawing import pictures, sheets
 from triptych.study.layout import Layout
 from triptych.study.points import points_of
+from triptych.study.sheets import pictures, sheets
 from triptych.study.training import runs
 from triptych.study.work import Work
 from triptych.verdict import NEEDS, Verdict, judge
@@ -47,14 +47,14 @@ COPIES = ("parrot", "by-heart")
 TWIN, HARDLY = "twin", "hardly"
 
 
-def planted(drawn: Sequence[Drawn], concept: Concept, resolution: int, best: str, out: Path) -> list[Drawn]:
+def planted(shown: Sequence[Shown], concept: Concept, resolution: int, best: str, out: Path) -> list[Shown]:
     """The rows that are made of pictures, for every picture of the row `best`; written into `out`."""
-    mine = [one for one in drawn if one.method == best]
-    bare = {(one.role, one.prompt, one.seed): one.path for one in drawn if one.method == BASE}
+    mine = [one for one in shown if one.method == best]
+    bare = {(one.role, one.prompt, one.seed): one.path for one in shown if one.method == BASE}
     copied = concept.images(resolution)[concept.split(0).train[0]]
     random = np.random.default_rng(0)
 
-    def noise(_: Drawn) -> Image.Image:
+    def noise(_: Shown) -> Image.Image:
         return Image.fromarray(random.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8))
 
     by_role = {role: [one for one in mine if one.role == role] for role in {one.role for one in mine}}
@@ -63,7 +63,7 @@ def planted(drawn: Sequence[Drawn], concept: Concept, resolution: int, best: str
         for others in by_role.values()
         for i, one in enumerate(others)
     }
-    rows: dict[str, Callable[[Drawn], Image.Image]] = {
+    rows: dict[str, Callable[[Shown], Image.Image]] = {
         "parrot": lambda _: copied,
         "bare": lambda one: replace(one, path=bare.get((one.role, one.prompt, one.seed), one.path)).open(),
         "noise": noise,
@@ -73,7 +73,7 @@ def planted(drawn: Sequence[Drawn], concept: Concept, resolution: int, best: str
     return [_write(one, name, row(one), out) for name, row in rows.items() for one in mine]
 
 
-def _write(one: Drawn, name: str, picture: Image.Image, out: Path) -> Drawn:
+def _write(one: Shown, name: str, picture: Image.Image, out: Path) -> Shown:
     path = out / name / one.role / f"{one.replicate}-{one.path.name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
@@ -100,7 +100,7 @@ def lessons(work: Work) -> dict[str, Lesson]:
     }
 
 
-def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -> Iterator[Drawn]:
+def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -> Iterator[Shown]:
     """Train, and draw the study's own prompts with the result."""
     folder = work.plan.folder
     if lesson.pictures:
@@ -119,9 +119,9 @@ def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -
     phrase = method_named(lesson.method).phrase(trained.settings, concept.class_word)
     asked = [(one, fill(one.template, concept.class_word), one.seed(work.plan.seed)) for one in work.prompts]
     with open_artifact(trained.artifact).apply(work.base):
-        drawn = draw(work.base, [Request(fill(one.template, phrase), (seed,)) for one, _, seed in asked])
-    for i, ((_, prompt, seed), [picture]) in enumerate(zip(asked, drawn, strict=True)):
-        yield _write(Drawn(name, 0, "concept", prompt, seed, Path(f"{i:05}.png"), ""), name, picture, out)
+        sampled = draw(work.base, [Request(fill(one.template, phrase), (seed,)) for one, _, seed in asked])
+    for i, ((_, prompt, seed), [picture]) in enumerate(zip(asked, sampled, strict=True)):
+        yield _write(Shown(name, 0, "concept", prompt, seed, Path(f"{i:05}.png"), ""), name, picture, out)
 
 
 def cheap(names: Iterable[str]) -> list[Cost]:
@@ -166,16 +166,16 @@ def main() -> None:
         plan = read(given.study)
         work = Work(plan, plan.place.open(), plan.concept(), Layout(given.study), console)
         known = PointsRecord.read(given.study).points if (given.study / PointsRecord.NAME).is_file() else ()
-        drawn = pictures(work, sheets(work, [one for one in runs(work) if one.done], points_of(known)))
-        if not any(one.method not in (BASE, RESEEDED) for one in drawn):
+        sampled = pictures(work, sheets(work, [one for one in runs(work) if one.done], points_of(known)))
+        if not any(one.method not in (BASE, RESEEDED) for one in sampled):
             raise SystemExit(f"{given.study} has no pictures of these prompts: run `triptych try` on it again")
-        own = measure(work.evidence(drawn))
+        own = measure(work.evidence(sampled))
         best = best_of(own, [])
-        rows = planted(drawn, work.concept, work.base.resolution, best, out)
+        rows = planted(sampled, work.concept, work.base.resolution, best, out)
         for name, lesson in lessons(work).items() if given.train else ():
             rows += taught(work, name, lesson, out, console)
-        scores = measure(work.evidence([*drawn, *rows]))
-    names = dict.fromkeys(one.method for one in drawn if one.method not in (BASE, RESEEDED))
+        scores = measure(work.evidence([*sampled, *rows]))
+    names = dict.fromkeys(one.method for one in sampled if one.method not in (BASE, RESEEDED))
     costs = [Cost(name, True, 1, 10**6, 1, 1, seconds_alone=60.0) for name in names]
     verdict = judge(scores, [*costs, *cheap({one.method for one in rows})])
     for name, row in verdict.methods.items():

@@ -239,11 +239,11 @@ def _spread(values: Sequence[float]) -> str:
 def sheet(folder: Path) -> Image.Image:
     """Some of the pictures, the bare base, and each single method and combination, one picture of each prompt."""
     reading = read(folder)
-    drawn = {one.method: one for one in reading.sheets if one.role == "concept" and one.replicate == 0}
+    sheets = {one.method: one for one in reading.sheets if one.role == "concept" and one.replicate == 0}
     rows = [[Image.open(path) for path in reading.thumbs[:COLUMNS]]]
-    shown = list(dict.fromkeys(picture.prompt for picture in drawn["base"].pictures))[:COLUMNS]
+    shown = list(dict.fromkeys(picture.prompt for picture in sheets["base"].pictures))[:COLUMNS]
     for name in ("base", *reading.verdict.methods):
-        first = {picture.prompt: picture for picture in reversed(drawn[name].pictures)}
+        first = {picture.prompt: picture for picture in reversed(sheets[name].pictures)}
         rows.append([Image.open(first[prompt].path) for prompt in shown])
     tiles = [
         [np.asarray(one.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)) for one in row] for row in rows

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
 from triptych.data.concept import Concept
-from triptych.metrics import Drawn, Evidence, Role, metrics
+from triptych.metrics import Evidence, Role, Shown, metrics
 from triptych.scores import Score
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Study:
         for i, colour in enumerate(real):
             Image.new("RGB", (8 + i, 8 + i), colour).save(folder / "red-cat" / f"{i}.png")
         self.folder = folder
-        self.drawn: list[Drawn] = []
+        self.drawn: list[Shown] = []
         self.encoder = Colours()
         self.evidence = Evidence(Concept.open(folder / "red-cat"), self.drawn, self.encoder, 8)
 
@@ -61,7 +61,7 @@ class Study:
     ) -> None:
         name = f"{len(self.drawn)}.png"
         Image.new("RGB", (8, 8), colour).save(self.folder / name)
-        self.drawn.append(Drawn(method, run, role, prompt, seed, self.folder / name, name))
+        self.drawn.append(Shown(method, run, role, prompt, seed, self.folder / name, name))
 
     def scores(self, name: str) -> list[Score]:
         return list(metrics()[name].measure(self.evidence))

@@ -25,7 +25,7 @@ from triptych.dilution.plan import DilutionPlan, Source
 from triptych.dilution.result import Result
 from triptych.dilution.search import Space
 from triptych.errors import TriptychError
-from triptych.metrics import Drawn
+from triptych.metrics import Shown
 from triptych.mixing.overlap import Overlap, overlap
 from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Silent
@@ -107,8 +107,8 @@ def test_the_predictor_foretells_a_linear_truth_for_mixes_it_has_not_seen() -> N
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
     likeness = {"alone": 0.2, "mix": 0.5, "own": 0.8}
 
-    def drawn(row: str) -> list[Drawn]:
-        return [Drawn(row, 0, "concept", f"p{i}", i, Path(row) / str(i), f"{row}/{i}") for i in range(6)]
+    def drawn(row: str) -> list[Shown]:
+        return [Shown(row, 0, "concept", f"p{i}", i, Path(row) / str(i), f"{row}/{i}") for i in range(6)]
 
     def seen(pictures: Any) -> Any:
         return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
@@ -219,17 +219,19 @@ def test_a_study_goes_on_where_its_time_was_over(
         minutes=1e-9,
         beside=(lora(tmp_path / "all.safetensors", base, 7),),
     )
-    out, drawn = tmp_path / "out", list[str]()
-    usual = running.draw_all
-    monkeypatch.setattr(running, "draw_all", lambda work, sheets: (drawn.append(sheets[0].method), usual(work, sheets)))
+    out, sampled = tmp_path / "out", list[str]()
+    usual = running.sample_all
+    monkeypatch.setattr(
+        running, "sample_all", lambda work, sheets: (sampled.append(sheets[0].method), usual(work, sheets))
+    )
     first = running.dilution(plan, out, Silent())
-    assert not first.complete and not drawn and "run the same command again" in " ".join(first.sentences)
+    assert not first.complete and not sampled and "run the same command again" in " ".join(first.sentences)
     whole = running.dilution(replace(plan, minutes=0), out, Silent())
     rows = {"base", "alone", *(arm.name for arm in plan.arms)}
-    assert whole.complete and set(drawn) == rows and {one.row for one in whole.preserved} == rows - {"base"}
-    drawn.clear()
+    assert whole.complete and set(sampled) == rows and {one.row for one in whole.preserved} == rows - {"base"}
+    sampled.clear()
     again = running.dilution(replace(plan, minutes=0), out, Silent())
-    assert not drawn and again.to_json() == whole.to_json()
+    assert not sampled and again.to_json() == whole.to_json()
     assert (out / "dilution.html").is_file()
     told = json.loads((out / "dilution.json").read_text())
     assert {mix["name"] for mix in told["mixes"]} == rows - {"base", "alone"}
@@ -278,7 +280,7 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     usual = searching.merge
     monkeypatch.setattr(searching, "merge", lambda mix, path, **more: (made.append(mix), usual(mix, path, **more)))
     monkeypatch.setattr(searching, "retention", kept)
-    monkeypatch.setattr(searching, "judged", lambda work, drawn: len(drawn))
+    monkeypatch.setattr(searching, "judged", lambda work, pictures: len(pictures))
     monkeypatch.setattr(
         searching, "file_alone", lambda name, evidence: File(name, 0.5, Interval(0.5, 0.4, 0.6, 8), True)
     )

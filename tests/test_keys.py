@@ -13,8 +13,8 @@ import torch
 from triptych.base import Base
 from triptych.sampling.prior import prior_latents
 from triptych.study import Plan, Silent
-from triptych.study.drawing import sheets
 from triptych.study.layout import Layout
+from triptych.study.sheets import sheets
 from triptych.study.work import Work
 
 KNOBS: list[tuple[dict[str, Any], bool]] = [

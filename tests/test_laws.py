@@ -201,11 +201,11 @@ def test_drawn_together_as_alone(base: Base) -> None:
     ]
     with compose(base, *(Part(artifact, owner=owner) for owner, artifact in artifacts.items())):
         together = draw(base, requests)
-    for request, drawn in zip(requests, together, strict=True):
+    for request, pictures in zip(requests, together, strict=True):
         parts = [Part(artifact) for owner, artifact in artifacts.items() if owner == request.owner]
         with compose(base, *parts):
             alone = draw(base, [Request(request.prompt, request.seeds)])[0]
-        for a, b in zip(drawn, alone, strict=True):
+        for a, b in zip(pictures, alone, strict=True):
             differences = torch.tensor(list(a.tobytes())).int() - torch.tensor(list(b.tobytes())).int()
             assert differences.abs().max() <= 1
 

@@ -56,7 +56,7 @@ def test_prompts_call_files_of_every_layout(
     )
     words = typed(random_base, "generate", "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "out")
     assert call(monkeypatch, *words, "--library", tmp_path / "library", "--precision", "fp32") == 0
-    drawn = [np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "out").glob("*.png"))]
+    pictures = [np.asarray(Image.open(path)).astype(int) for path in sorted((tmp_path / "out").glob("*.png"))]
     opened = Place(str(random_base / "base"), precision="fp32").open()
     parts = [
         [],
@@ -65,11 +65,11 @@ def test_prompts_call_files_of_every_layout(
         [Part(made["embedding"]), Part(made["hypernet"], 0.7)],
     ]
     said = ["a dog", "a dog", "a <concept> dog", "a <concept> dog"]
-    for got, used, prompt in zip(drawn, parts, said, strict=True):
+    for got, used, prompt in zip(pictures, parts, said, strict=True):
         with compose(opened, *used):
             alone = draw(opened, [Request(prompt, (0,))])[0][0]
         assert np.abs(got - np.asarray(alone).astype(int)).max() <= 1
-    assert np.abs(drawn[0] - drawn[1]).max() > 1
+    assert np.abs(pictures[0] - pictures[1]).max() > 1
 
 
 def test_text_encoders_and_unet_may_have_strengths_of_their_own(
@@ -290,7 +290,7 @@ def test_words_within_a_lora_come_along(
     within = {"bundle_emb.foxy.string_to_param.*": word.tensors["emb_params"]}
     (tmp_path / "library").mkdir()
     save_file(load_file(tmp_path / "plain.safetensors") | within, tmp_path / "library" / "both.safetensors")
-    drawn = {}
+    pictures = {}
     for name, words in {
         "called": ("a <lora:both:0.5> foxy", "--library", tmp_path / "library"),
         "used": ("a foxy", "--use", f"{tmp_path / 'library' / 'both.safetensors'}:0.5"),
@@ -305,6 +305,6 @@ def test_words_within_a_lora_come_along(
         save(word, tmp_path / "word.safetensors")
         asked = typed(random_base, "generate", *words, "--out", tmp_path / name, "--precision", "fp32")
         assert call(monkeypatch, *asked) == 0
-        drawn[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)
-    assert np.abs(drawn["called"] - drawn["apart"]).max() <= 1
-    assert np.abs(drawn["used"] - drawn["apart"]).max() <= 1
+        pictures[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)
+    assert np.abs(pictures["called"] - pictures["apart"]).max() <= 1
+    assert np.abs(pictures["used"] - pictures["apart"]).max() <= 1

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.drawn import BLUE, DEMO, GREEN, RED, Colours, Study, composed
 from triptych.data.concept import Concept
-from triptych.metrics import Drawn, Evidence, Metric, measure, metrics
+from triptych.metrics import Evidence, Metric, Shown, measure, metrics
 from triptych.metrics.memorisation import _expected_largest
 from triptych.metrics.pairs import _pseudo_values
 from triptych.metrics.vendi import vendi
@@ -299,12 +299,12 @@ def test_a_drawing_is_held_against_drawings_and_a_scene_against_whole_pictures(t
         folder.mkdir()
         for i in range(3):
             composed((215, 45, 45), 0.05 * i, 0.7).save(folder / f"{i}.png")
-        drawn = []
+        pictures = []
         for role in ("concept", "unrelated"):
             composed((50, 105, 220), 0.1, 0.7).save(tmp_path / f"{role}.png")
-            drawn.append(Drawn("lora", 0, role, "a cat", 0, tmp_path / f"{role}.png", ""))
-        evidence = Evidence(Concept.open(folder, kind=kind, class_word="cat"), drawn, Colours(), 64, world=world)
-        likeness = evidence.likeness(drawn[:1])[0]
+            pictures.append(Shown("lora", 0, role, "a cat", 0, tmp_path / f"{role}.png", ""))
+        evidence = Evidence(Concept.open(folder, kind=kind, class_word="cat"), pictures, Colours(), 64, world=world)
+        likeness = evidence.likeness(pictures[:1])[0]
         assert (likeness > 0.999) == same
-        whole = evidence.features(drawn[1:])
-        assert (whole == evidence.features(drawn[:1])).all() == (not same)
+        whole = evidence.features(pictures[1:])
+        assert (whole == evidence.features(pictures[:1])).all() == (not same)

@@ -17,17 +17,17 @@ from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.files.library import sidecar
 from triptych.files.tensorfile import TensorFile
-from triptych.metrics import Drawn
+from triptych.metrics import Shown
 from triptych.patching.patch import Tensors
 from triptych.records import PointsRecord
 from triptych.scores import BASE
 from triptych.study import choosing
-from triptych.study.drawing import draw_small, sheet_of
 from triptych.study.layout import Layout
 from triptych.study.plan import Plan
 from triptych.study.point import FULL, Point, Use
 from triptych.study.points import Row, Seen, Tried, best_of
 from triptych.study.progress import Silent
+from triptych.study.sheets import sample_small, sheet_of
 from triptych.study.together import Together
 from triptych.study.training import Run
 from triptych.study.work import Work
@@ -128,14 +128,14 @@ def test_points_that_share_a_batch_are_sampled_as_alone(base: Base, folder: Path
         return [torch.tensor(list(Image.open(one.folder / "00000.png").tobytes())).int() for one in some]
 
     together, alone = sheets("one"), sheets("other")
-    draw_small(work, together)
+    sample_small(work, together)
     for sheet in alone:
-        draw_small(work, [sheet])
+        sample_small(work, [sheet])
     for a, b in zip(pixels(together), pixels(alone), strict=True):
         assert (a - b).abs().max() <= 1
-    drawn = pixels(together)
-    assert all((drawn[0] - one).abs().max() > 8 for one in drawn[1:])
-    assert (drawn[1] - drawn[2]).abs().max() > 8
+    pictures = pixels(together)
+    assert all((pictures[0] - one).abs().max() > 8 for one in pictures[1:])
+    assert (pictures[1] - pictures[2]).abs().max() > 8
     recipe = json.loads(Image.open(together[1].folder / "00000.png").text["triptych"])
     assert [use["denoiser"] for use in recipe["uses"]] == [0.5]
 
@@ -144,9 +144,9 @@ def test_points_that_share_a_batch_are_sampled_as_alone(base: Base, folder: Path
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is drawn, strength 0.5 after half of the steps is best for LoRA, and full strength for the others."""
 
-    def measured(_: object, drawn: Sequence[Drawn]) -> dict[str, dict[tuple[str, int], Seen]]:
+    def measured(_: object, pictures: Sequence[Shown]) -> dict[str, dict[tuple[str, int], Seen]]:
         found: dict[str, dict[tuple[str, int], Seen]] = {}
-        for one in drawn:
+        for one in pictures:
             name, _, point = one.method.partition(" ")
             best = str(Point(0.5, 0.5)) if name == "lora" else str(FULL)
             found.setdefault(one.method, {})[one.prompt, one.seed] = Seen(float(point == best), 0.5, 0.5)

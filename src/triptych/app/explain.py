@@ -14,7 +14,7 @@ from ..base import Base, Place
 from ..data.concept import Concept
 from ..errors import TriptychError
 from ..files.atomic import make_folder, write_bytes, write_text
-from ..metrics import Drawn, Evidence
+from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, open_encoder
 from ..metrics.prompt_fidelity import PromptFidelity
 from ..metrics.subject_fidelity import SubjectFidelity
@@ -171,19 +171,19 @@ def _fidelity(
     """Of each picture its likeness to the concept's pictures, and how much of its prompt is in it."""
     concept = judges.concept
     assert concept is not None
-    drawn = []
+    pictures = []
     for shot in shots:
         prompt = shot.sampled.job.prompt.text
         for word in (*words, concept.token):
             prompt = whole_word(word).sub(lambda _: concept.class_word, prompt)
         method = BASE if shot.left_out == bare else shot.left_out or "everything"
-        drawn.append(Drawn(method, 0, "concept", prompt, shot.sampled.single.seeds[0], shot.path, str(shot.path)))
+        pictures.append(Shown(method, 0, "concept", prompt, shot.sampled.single.seeds[0], shot.path, str(shot.path)))
     text = judges.text_encoder or base.description.text_encoder
     reads = open_encoder(text, "text", str(base.device)) if text else None
     world = World.open(base.folder) if base.folder and not reads else None
     known = {name: tuple(values) for name, values in base.description.population.words.items()}
     evidence = Evidence(
-        concept, drawn, encoder, base.resolution, reads, world, None, {**(world.words if world else {}), **known}
+        concept, pictures, encoder, base.resolution, reads, world, None, {**(world.words if world else {}), **known}
     )
     found: dict[Path, dict[str, float]] = {}
     for criterion in FIDELITIES:

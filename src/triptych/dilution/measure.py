@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from statistics import fmean
 
-from ..metrics import Drawn, metrics
+from ..metrics import Shown, metrics
 from ..scores import BASE, Score
 from ..study.work import Work
 from ..verdict import MARGINS
@@ -61,8 +61,8 @@ class File:
         )
 
 
-def judged(work: Work, drawn: Sequence[Drawn]) -> Evidence:
-    seen = work.evidence(drawn)
+def judged(work: Work, pictures: Sequence[Shown]) -> Evidence:
+    seen = work.evidence(pictures)
     scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
     return Evidence.of(scores, [], {}, MARGINS, work.plan.seed)
 
@@ -97,7 +97,7 @@ def preserved(evidence: Evidence) -> dict[str, Interval]:
     return {name: mean.interval() for name, mean in means.items() if mean}
 
 
-def contamination(other: Work, mine: Mapping[str, Sequence[Drawn]], own: Sequence[Drawn]) -> dict[str, Interval]:
+def contamination(other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown]) -> dict[str, Interval]:
     """Row -> how far the pictures of one concept went towards another concept.
 
     0: no nearer to the other concept's pictures than the file alone comes; 1: as near as the other file's own pictures.

@@ -14,16 +14,16 @@ from ..exchange.artifact import Artifact
 from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
 from ..files.hashes import known_hashes
-from ..metrics import Drawn
+from ..metrics import Shown
 from ..mixing.merge import merge
 from ..mixing.overlap import all_overlaps
 from ..mixing.request import Ingredient, Mix
 from ..scores import BASE
-from ..study.drawing import Sheet, draw_all
 from ..study.layout import Layout, key
 from ..study.plan import Plan
 from ..study.point import Use
 from ..study.progress import Progress
+from ..study.sheets import Sheet, sample_all
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
@@ -189,11 +189,11 @@ def _draw(
             left = len(missing) - place
             progress.note(f"the time is over: {counted(left, 'sheet')} not sampled yet; the same again goes on")
             return False
-        draw_all(member.work, [sheet])
+        sample_all(member.work, [sheet])
     return True
 
 
-def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Drawn]:
+def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Shown]:
     own = [sheet for owner, sheet in sheets if owner is member and sheet.record]
     return [picture for sheet in own for picture in sheet.drawn(member.work.layout.out)]
 
@@ -233,9 +233,9 @@ def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -
 def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -> list[Nearer]:
     """For each file and each other: how far its pictures went towards the other concept, in each mix of both."""
     found = []
-    by_row: list[dict[str, list[Drawn]]] = []
+    by_row: list[dict[str, list[Shown]]] = []
     for member in members:
-        rows: dict[str, list[Drawn]] = {}
+        rows: dict[str, list[Shown]] = {}
         for picture in _pictures(member, sheets):
             if picture.role == "concept" and picture.method != BASE:
                 rows.setdefault(picture.method, []).append(picture)

@@ -21,17 +21,17 @@ from ..base import generator
 from ..cancel import check
 from ..errors import TriptychError
 from ..files.hashes import known_hashes
-from ..metrics import Drawn
+from ..metrics import Shown
 from ..mixing.blocks import block_names
 from ..mixing.formulas import FORMULAS, Formula
 from ..mixing.merge import merge
 from ..mixing.request import Ingredient, Mix
 from ..scores import BASE
 from ..settings import Value
-from ..study.drawing import Sheet, draw_all
 from ..study.layout import Layout, key
 from ..study.progress import Progress
 from ..study.prompts import Prompt, deal
+from ..study.sheets import Sheet, sample_all
 from .measure import ALONE, file_alone, judged, retention
 from .plan import DilutionPlan
 from .run import FILE, Member, members_of, sheet_of
@@ -194,7 +194,7 @@ class Judge:
     """Measures mixes by prompts for choosing. `alone` are the pictures of the bare base and of each file alone."""
 
     members: Sequence[Member]
-    alone: Sequence[Sequence[Drawn]]
+    alone: Sequence[Sequence[Shown]]
 
     @classmethod
     def of(cls, members: Sequence[Member], progress: Progress) -> Judge:
@@ -203,15 +203,15 @@ class Judge:
         Raises:
             TriptychError: none did.
         """
-        able, alone = list[Member](), list[Sequence[Drawn]]()
+        able, alone = list[Member](), list[Sequence[Shown]]()
         for member in map(_choosing, members):
             word = member.work.concept.class_word
             sheets = [sheet_of(member, BASE, word, None), sheet_of(member, ALONE, member.phrase, member.source.file)]
-            drawn = [picture for sheet in sheets for picture in _drawn(member, sheet)]
-            file = file_alone(member.source.name, judged(member.work, drawn))
+            pictures = [picture for sheet in sheets for picture in _drawn(member, sheet)]
+            file = file_alone(member.source.name, judged(member.work, pictures))
             if file.learned:
                 able.append(member)
-                alone.append(drawn)
+                alone.append(pictures)
             else:
                 progress.note(file.why_not)
         if not able:
@@ -237,8 +237,8 @@ class Judge:
         kept = []
         for member, alone in zip(self.members, self.alone, strict=True):
             row = f"trial-{number}"
-            drawn = _drawn(member, sheet_of(member, row, member.phrase, path))
-            kept.append(retention(judged(member.work, [*alone, *drawn]), row))
+            pictures = _drawn(member, sheet_of(member, row, member.phrase, path))
+            kept.append(retention(judged(member.work, [*alone, *pictures]), row))
         path.unlink()
         known = [interval.value for interval in kept if interval]
         return min(known) if len(known) == len(kept) else None
@@ -260,7 +260,7 @@ def choosing_prompts(member: Member) -> list[Prompt]:
     return deal(templates, work.words, work.budget.prompts, purpose="choose", without=known)
 
 
-def _drawn(member: Member, sheet: Sheet) -> list[Drawn]:
+def _drawn(member: Member, sheet: Sheet) -> list[Shown]:
     if not sheet.record:
-        draw_all(member.work, [sheet])
+        sample_all(member.work, [sheet])
     return sheet.drawn(member.work.layout.out)

@@ -35,7 +35,7 @@ CHUNK = 64  # drawn pictures that are open at one time
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Shown:
     """One picture that a method (or the bare base, `scores.BASE`, in replicate 0 only) drew.
 
     `prompt` is the asked text with the class word in the concept's place. Its role: "concept" was asked for by the
@@ -74,7 +74,7 @@ class Evidence:
     """
 
     concept: Concept
-    drawn: Sequence[Drawn]
+    drawn: Sequence[Shown]
     image_encoder: ImageEncoder
     resolution: int
     text_encoder: TextImageEncoder | None = None
@@ -82,7 +82,7 @@ class Evidence:
     redrawn: Sequence[Image.Image] | None = None  # None: as they are
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)  # component of prompts -> the values it can have
 
-    def of(self, role: Role, method: str | None = None) -> list[Drawn]:
+    def of(self, role: Role, method: str | None = None) -> list[Shown]:
         """The drawn pictures of a role, of one method or of all."""
         return [sample for sample in self.drawn if sample.role == role and method in (None, sample.method)]
 
@@ -91,7 +91,7 @@ class Evidence:
         """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
         return tuple(sorted({sample.replicate for sample in self.drawn if sample.method not in CONTROLS})) or (0,)
 
-    def likeness(self, samples: Sequence[Drawn]) -> list[float]:
+    def likeness(self, samples: Sequence[Shown]) -> list[float]:
         """Of each drawn picture, the mean cosine, -1..1, with the real pictures that its training run held out.
 
         The bare base belongs to no run: it is held against what each run held out, and the mean is its value.
@@ -104,14 +104,14 @@ class Evidence:
             found.append(sum(float(feature @ centres[run]) for run in runs) / len(runs))
         return found
 
-    def features(self, samples: Iterable[Drawn]) -> Features:
+    def features(self, samples: Iterable[Shown]) -> Features:
         """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures.
 
         Of those that nothing of the concept was asked for ("unrelated") it sees the whole, always.
         """
         return _rows(self._by_image_encoder, samples)
 
-    def text_side_features(self, samples: Iterable[Drawn]) -> Features:
+    def text_side_features(self, samples: Iterable[Shown]) -> Features:
         """[pictures, d], rows of length 1: what the text encoder's image side sees in drawn pictures."""
         return _rows(self._by_text_encoder, samples)
 
@@ -187,7 +187,7 @@ def measure(evidence: Evidence) -> list[Score]:
 
 def _encode(
     encoder: ImageEncoder,
-    samples: Sequence[Drawn],
+    samples: Sequence[Shown],
     view: Callable[[Image.Image], Image.Image] = lambda picture: picture,
 ) -> dict[Path, Features]:
     different = list({sample.path: sample for sample in samples}.values())
@@ -199,7 +199,7 @@ def _encode(
     return features
 
 
-def _rows(features: dict[Path, Features], samples: Iterable[Drawn]) -> Features:
+def _rows(features: dict[Path, Features], samples: Iterable[Shown]) -> Features:
     import numpy as np
 
     rows = [features[sample.path] for sample in samples]

@@ -10,7 +10,7 @@ from . import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from . import Drawn, Evidence, Features
+    from . import Evidence, Features, Shown
 
 
 class BasePreservation(Metric):
@@ -41,7 +41,7 @@ class BasePreservation(Metric):
             yield Score(self.name, sample.method, value, sample.replicate, sample.prompt, sample.seed, sample.picture)
 
 
-def _paired(sample: Drawn, bare: Mapping[str, Drawn]) -> bool:
+def _paired(sample: Shown, bare: Mapping[str, Shown]) -> bool:
     """Whether the bare base drew the same prompt with the same seed, or with another where that is the point."""
     return sample.prompt in bare and (sample.method == RESEEDED or sample.seed == bare[sample.prompt].seed)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from . import Drawn, Evidence, Features
+    from . import Evidence, Features, Shown
     from .world import World
 
 RENDERS = 24  # real drawings that are put on plain backgrounds, at places and in sizes that are known
@@ -51,7 +51,7 @@ class ByPixels:
         }  # fmt: skip
         return {name: chance(max(1, count)) for name, count in counts.items()}
 
-    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
+    def drawn(self, samples: Sequence[Shown]) -> list[Grades]:
         pictures = [sample.open() for sample in samples]
         # of a scene, likeness looks at the whole
         features = None if self._evidence.concept.kind == "scene" else self._evidence.features(samples)

@@ -16,7 +16,7 @@ from .components import Grades, chance, grade, rank
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from . import Drawn, Evidence, Features
+    from . import Evidence, Features, Shown
     from .encoders import TextImageEncoder
 
 WHOLE = "prompt"  # the component of a prompt that names none of the known words: the text as a whole
@@ -45,7 +45,7 @@ class ByText:
             WHOLE: chance(max(1, len(self._prompts)))
         }
 
-    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
+    def drawn(self, samples: Sequence[Shown]) -> list[Grades]:
         seen = self._evidence.text_side_features(samples)
         return [self._grades(sample.prompt, feature) for sample, feature in zip(samples, seen, strict=True)]
 

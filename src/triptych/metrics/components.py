@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from . import Drawn
+    from . import Shown
 
 BLIND = 0.2  # part of the way from chance to perfect below which real pictures leave a component unread
 PREFIX = "prompt_"  # of the names of the components' scores
@@ -31,7 +31,7 @@ class Judge(Protocol):
     def chance(self) -> Mapping[str, float]:
         """Component -> the mean grade of a picture that has nothing to do with its prompt, 0..1."""
 
-    def drawn(self, samples: Sequence[Drawn]) -> list[Grades]:
+    def drawn(self, samples: Sequence[Shown]) -> list[Grades]:
         """Of each drawn picture, the grade of every component that its prompt asks for."""
 
     def captioned(self) -> dict[int, Grades]:

@@ -11,7 +11,7 @@ from . import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from . import Drawn, Evidence
+    from . import Evidence, Shown
 
 
 class Diversity(Metric):
@@ -25,7 +25,7 @@ class Diversity(Metric):
     limits = (0.0, 2.0)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
+        groups: defaultdict[tuple[str, int, str], list[Shown]] = defaultdict(list)
         for sample in (*evidence.of("concept"), *evidence.of("again")):
             groups[sample.method, sample.replicate, sample.prompt].append(sample)
         for (method, replicate, prompt), samples in groups.items():

@@ -14,7 +14,7 @@ from . import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from . import Drawn, Evidence, Features
+    from . import Evidence, Features, Shown
 
 
 class Vendi(Metric):
@@ -29,7 +29,7 @@ class Vendi(Metric):
     limits = (1.0, math.inf)
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        groups: defaultdict[tuple[str, int, str], list[Drawn]] = defaultdict(list)
+        groups: defaultdict[tuple[str, int, str], list[Shown]] = defaultdict(list)
         for sample in (*evidence.of("concept"), *evidence.of("again")):
             groups[sample.method, sample.replicate, sample.prompt].append(sample)
         for (method, replicate, prompt), samples in groups.items():

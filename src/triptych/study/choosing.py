@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
-from ..metrics import Drawn, metrics
+from ..metrics import Shown, metrics
 from ..records import PointRecord, PointsRecord
 from ..scores import BASE
 from ..verdict import MARGINS
 from ..verdict.evidence import PROMPT, SUBJECT, Evidence, headline
-from .drawing import Sheet, asked_for, draw_small, pending, sheet_of
 from .layout import key
 from .point import Point
 from .points import Asked, Row, Seen, Tried, points_of
 from .prompts import Prompt
+from .sheets import Sheet, asked_for, pending, sample_small, sheet_of
 from .together import Together, together
 from .training import Run
 from .work import MEASURING, Work
@@ -125,18 +125,20 @@ class Chooser:
                 wanted[each.row.name, point] = self._sheets(each.row, point, prompts, parts)
         missing = [self.bare, *(sheet for sheets in wanted.values() for sheet in sheets)]
         self.work.progress.stage("choosing strengths", pending([sheet for sheet in missing if not sheet.record]))
-        draw_small(self.work, missing)
+        sample_small(self.work, missing)
         labels = {place: f"{place[0]} {place[1]}" for place in wanted}
-        drawn = [self._as(BASE, picture) for picture in self.bare.drawn(out)]
-        drawn += [self._as(labels[place], p) for place, sheets in wanted.items() for s in sheets for p in s.drawn(out)]
-        seen = self._measured(drawn)
+        pictures = [self._as(BASE, picture) for picture in self.bare.drawn(out)]
+        pictures += [
+            self._as(labels[place], p) for place, sheets in wanted.items() for s in sheets for p in s.drawn(out)
+        ]
+        seen = self._measured(pictures)
         rows = {each.row.name: each for each in tried}
         for (name, point), label in labels.items():
             if label in seen:
                 rows[name].seen.setdefault(point, {}).update(seen[label])
         return bool(seen)
 
-    def _as(self, label: str, picture: Drawn) -> Drawn:
+    def _as(self, label: str, picture: Shown) -> Shown:
         return replace(picture, method=label, role="concept")
 
     def _sheets(self, row: Row, point: Point, prompts: Sequence[Prompt], parts: Mapping[str, Point]) -> list[Sheet]:
@@ -150,9 +152,9 @@ class Chooser:
                 found.append(sheet_of(self.work, member.method, member.replicate, "choose", asked, uses))
         return found
 
-    def _measured(self, drawn: Sequence[Drawn]) -> dict[str, dict[Asked, Seen]]:
+    def _measured(self, pictures: Sequence[Shown]) -> dict[str, dict[Asked, Seen]]:
         """Label -> picture -> what it reaches; empty where the base already draws the concept."""
-        evidence = self.work.evidence(drawn)
+        evidence = self.work.evidence(pictures)
         scores = {name: list(metrics()[name].measure(evidence)) for name in CRITERIA}
         every = [score for some in scores.values() for score in some]
         anchors = Evidence.of(every, [], {}, MARGINS, self.work.plan.seed).anchors

@@ -23,7 +23,6 @@ from ..shell import command_line
 from ..verdict import Verdict, judge
 from ..verdict.keeping import Kept, keeping
 from ..verdict.words import titled
-from .drawing import Sheet, draw_on, missing_of, pending, reseeded, sheets_of
 from .judged import File, open_files
 from .layout import Layout
 from .measuring import by_all_eyes, measured
@@ -31,6 +30,7 @@ from .plan import FILE, Plan, described, save
 from .point import Use
 from .progress import Progress
 from .run import thumbs
+from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of
 from .work import Work
 
 SEEN = (
@@ -98,12 +98,12 @@ def judge_files(
         for line in (*summary(concept), *plan.unused_prompts(work.base)):
             progress.note(line)
         thumbs(work)
-        drawn = _draw(work, files)
+        sheets = _draw(work, files)
         progress.stage("measuring pictures", 1)
-        scores = measured(work, drawn)
+        scores = measured(work, sheets)
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
         with titled(titles):
-            judgement = _judgement(work, files, drawn, scores, notes)
+            judgement = _judgement(work, files, sheets, scores, notes)
         save(out / FILE, described(plan, work.base, concept, command_of(request, out), titles))
         write_text(layout.verdict, judgement.verdict.to_json())
         judgement.record.write(out)
@@ -134,12 +134,12 @@ def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
     every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
     work.progress.stage("sampling", pending(missing_of(work, every)))
     if missing := missing_of(work, bare):
-        draw_on(work, work.base, (), missing)
+        sample_on(work, work.base, (), missing)
     for file, strength, sheets in own:
         check()
         if missing := missing_of(work, sheets):
             base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
-            draw_on(work, base, () if file.is_base else (_use(file, strength),), missing)
+            sample_on(work, base, () if file.is_base else (_use(file, strength),), missing)
     return every
 
 
@@ -148,7 +148,7 @@ def _use(file: File, strength: float) -> Use:
 
 
 def _judgement(
-    work: Work, files: Sequence[File], drawn: Sequence[Sheet], scores: Sequence[Score], notes: Sequence[str]
+    work: Work, files: Sequence[File], sheets: Sequence[Sheet], scores: Sequence[Score], notes: Sequence[str]
 ) -> Judgement:
     costs = [file.cost(strength) for file in files for strength in file.strengths]
     plan = work.plan
@@ -157,7 +157,7 @@ def _judgement(
         verdict = judge(by_eye, costs, need=plan.need, seed=plan.seed, strata=work.strata)
         return _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
 
-    verdict = by_all_eyes(work, drawn, scores, judged)
+    verdict = by_all_eyes(work, sheets, scores, judged)
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
     found = tuple(_judged(each, *rows[each.method]) for each in kept)

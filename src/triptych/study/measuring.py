@@ -7,42 +7,42 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..files.atomic import write_text
-from ..metrics import Drawn, measure, metrics
+from ..metrics import Shown, measure, metrics
 from ..metrics.encoders import ImageEncoder
 from ..scores import Score, read_scores, write_scores
 from ..verdict import Verdict
 from ..verdict.evidence import CEILING, LEAKAGE, PORTABILITY, SUBJECT
 from ..verdict.eyes import agreed
-from .drawing import Sheet, pictures
 from .layout import key
+from .sheets import Sheet, pictures
 from .work import MEASURING, Work
 
 LIKENESS = (CEILING, SUBJECT, LEAKAGE, PORTABILITY)  # what another eye measures; all else is the first one's
 ROLES = ("concept", "class", "other-base")  # of the pictures that it looks at
 
 
-def measured(work: Work, drawn: Sequence[Sheet]) -> list[Score]:
+def measured(work: Work, sheets: Sequence[Sheet]) -> list[Score]:
     """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
-    shown = pictures(work, drawn)
+    shown = pictures(work, sheets)
     judges = [judge.digest if judge else "" for judge in work.judges]
     made_from = key(MEASURING, _seen(shown), work.concept.digest, judges, sorted(metrics()))
     return _once(work.layout.scores, made_from, lambda: measure(work.evidence(shown)))
 
 
 def by_all_eyes(
-    work: Work, drawn: Sequence[Sheet], scores: Sequence[Score], judged: Callable[[Sequence[Score]], Verdict]
+    work: Work, sheets: Sequence[Sheet], scores: Sequence[Score], judged: Callable[[Sequence[Score]], Verdict]
 ) -> Verdict:
     """The verdict on the scores, weakened where it differs by the likeness of another image encoder."""
     verdict = judged(scores)
     for place, eye in enumerate(work.others, start=2):
         rest = [score for score in scores if score.metric not in LIKENESS]
-        verdict = agreed(verdict, judged([*_likeness(work, drawn, eye, place), *rest]), eye.name)
+        verdict = agreed(verdict, judged([*_likeness(work, sheets, eye, place), *rest]), eye.name)
     return verdict
 
 
-def _likeness(work: Work, drawn: Sequence[Sheet], eye: ImageEncoder, place: int) -> list[Score]:
+def _likeness(work: Work, sheets: Sequence[Sheet], eye: ImageEncoder, place: int) -> list[Score]:
     """The likeness of the concept's pictures by another eye. `place`: its position among the eyes, from 2."""
-    shown = [picture for picture in pictures(work, drawn) if picture.role in ROLES]
+    shown = [picture for picture in pictures(work, sheets) if picture.role in ROLES]
     made_from = key(MEASURING, _seen(shown), work.concept.digest, eye.digest, LIKENESS)
 
     def measure_likeness() -> list[Score]:
@@ -52,7 +52,7 @@ def _likeness(work: Work, drawn: Sequence[Sheet], eye: ImageEncoder, place: int)
     return _once(work.layout.out / f"scores-eye-{place}.jsonl", made_from, measure_likeness)
 
 
-def _seen(shown: Sequence[Drawn]) -> str:
+def _seen(shown: Sequence[Shown]) -> str:
     return sha256(b"".join(sha256(picture.path.read_bytes()).digest() for picture in shown)).hexdigest()
 
 

@@ -31,13 +31,13 @@ from . import plan as plans
 from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
-from .drawing import draw_all, sheets
 from .layout import Layout
 from .measuring import by_all_eyes, measured
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .progress import Progress
+from .sheets import sample_all, sheets
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
@@ -124,14 +124,14 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     """Sample what is missing, measure it, and judge all of it."""
     plan, trained = work.plan, [training for training in wanted if training.done]
     known = work.base.description.verdict
-    drawn = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
-    draw_all(work, drawn)
+    sampled = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
+    sample_all(work, sampled)
     check()
     work.progress.stage("measuring pictures", 1)
-    scores = measured(work, drawn)
+    scores = measured(work, sampled)
     work.progress.advance()
-    drawing = {sheet.method: seconds for sheet in drawn if (seconds := sheet.seconds_a_picture) is not None}
-    costs = [replace(cost, seconds_a_picture=drawing.get(cost.method)) for cost in _costs(work, trained)]
+    sampling = {sheet.method: seconds for sheet in sampled if (seconds := sheet.seconds_a_picture) is not None}
+    costs = [replace(cost, seconds_a_picture=sampling.get(cost.method)) for cost in _costs(work, trained)]
 
     def judged(scores: Sequence[Score]) -> Verdict:
         return judge(
@@ -140,7 +140,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):
-        return by_all_eyes(work, drawn, scores, judged)
+        return by_all_eyes(work, sampled, scores, judged)
 
 
 def _settings(work: Work) -> list[str]:

@@ -11,7 +11,7 @@ from ..base import Base, Budget
 from ..data.concept import Concept, fill
 from ..data.examples import Examples
 from ..errors import TriptychError
-from ..metrics import Drawn, Evidence
+from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
 from ..metrics.world import World
 from ..options import PictureOptions
@@ -107,12 +107,12 @@ class Work:
         """The real pictures, encoded and decoded by the base's autoencoder."""
         return self.base.redraw(self.concept.images(self.base.resolution))
 
-    def evidence(self, drawn: Sequence[Drawn], eye: ImageEncoder | None = None) -> Evidence:
+    def evidence(self, pictures: Sequence[Shown], eye: ImageEncoder | None = None) -> Evidence:
         """The input of the criteria: these pictures, and the concept's own. `eye`: instead of the first encoder."""
         first, text = self.judges
         image = eye or first
         world = None if text else self.world
-        return Evidence(self.concept, drawn, image, self.base.resolution, text, world, self.redrawn, self.words)
+        return Evidence(self.concept, pictures, image, self.base.resolution, text, world, self.redrawn, self.words)
 
     @cached_property
     def prompts(self) -> list[Prompt]:

@@ -131,7 +131,7 @@ class Evidence:
         return table.mean(method) if table and method in table.cells else None
 
     @cached_property
-    def drawn(self) -> dict[str, dict[str, Floats]]:
+    def draws(self) -> dict[str, dict[str, Floats]]:
         """Draws of the true means: criterion -> method, the bare base too -> [draws]; what is not known is left out."""
         found = {}
         for offset, metric in enumerate((BOTH, PRESERVATION)):

@@ -14,9 +14,9 @@ from .values import PROBABLY, Answer
 
 def graded(evidence: Evidence, answer: Answer, statement: Callable[[Means], Statement]) -> Answer:
     """The answer with its probability; "cannot tell" becomes "probably" or "probably not" where that is likely."""
-    if BOTH not in evidence.drawn:
+    if BOTH not in evidence.draws:
         return answer
-    means = Means(evidence.drawn[BOTH], evidence.drawn.get(PRESERVATION, {}), evidence.margins)
+    means = Means(evidence.draws[BOTH], evidence.draws.get(PRESERVATION, {}), evidence.margins)
     stated = statement(means)
     yes, no = float(stated.yes.mean()), float(stated.no.mean())
     if answer.answer != "cannot tell":

@@ -51,11 +51,11 @@ def chance_of_better(evidence: Evidence, best: str) -> float | None:
 
     It is counted over draws of all true means at once. What surely copies is left out.
     """
-    drawn = evidence.drawn.get(BOTH, {})
-    others = [drawn[name] for name in evidence.methods if name in drawn and name not in (best, *evidence.copied)]
-    if best not in drawn or not others:
+    draws = evidence.draws.get(BOTH, {})
+    others = [draws[name] for name in evidence.methods if name in draws and name not in (best, *evidence.copied)]
+    if best not in draws or not others:
         return None
-    return float((np.max(others, axis=0) - drawn[best] > evidence.margins.both).mean())
+    return float((np.max(others, axis=0) - draws[best] > evidence.margins.both).mean())
 
 
 def _lead(evidence: Evidence, best: str, behind: Mapping[str, Estimate]) -> str:

@@ -57,9 +57,9 @@ def regret(evidence: Evidence, need: Need, chosen: str) -> tuple[float | None, s
     What surely copies is no alternative; what has not surely learned the concept may turn out to be one. None where
     nothing can be told of the chances.
     """
-    drawn = evidence.drawn.get(BOTH, {})
+    draws = evidence.draws.get(BOTH, {})
     alone = [name for name in evidence.methods if name not in evidence.copied]
-    values = {name: each * drawn[name] for name in alone if name in drawn and (each := worth(evidence, need, name))}
+    values = {name: each * draws[name] for name in alone if name in draws and (each := worth(evidence, need, name))}
     if chosen not in values:
         return None, None
     others = [name for name in values if name != chosen]

@@ -16,7 +16,7 @@ from ..exchange.artifact import Part, compose
 from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
 from ..methods import method_named
-from ..metrics import Drawn, Role
+from ..metrics import Role, Shown
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import draw
 from ..sampling.pictures import save_picture
@@ -61,11 +61,11 @@ class Sheet:
         record = self.record
         return record.seconds_a_picture if record else None
 
-    def drawn(self, out: Path) -> list[Drawn]:
+    def drawn(self, out: Path) -> list[Shown]:
         """Its pictures, as input of the metrics."""
         paths = [self.folder / _file(i) for i in range(len(self.asked))]
         return [
-            Drawn(self.method, self.replicate, self.role, prompt, seed, path, path.relative_to(out).as_posix())
+            Shown(self.method, self.replicate, self.role, prompt, seed, path, path.relative_to(out).as_posix())
             for path, (prompt, _, seed) in zip(paths, self.asked, strict=True)
         ]
 
@@ -81,10 +81,10 @@ def sheets(work: Work, trained: Sequence[Run | Together], points: Mapping[str, P
     return [*bare, *(sheet for run in runs for sheet in sheets_of(work, *run))]
 
 
-def pictures(work: Work, drawn: Sequence[Sheet]) -> list[Drawn]:
+def pictures(work: Work, wanted: Sequence[Sheet]) -> list[Shown]:
     """All pictures by role. Pictures of a method without its own word count as pictures of the class word too."""
-    found = [picture for sheet in drawn if sheet.record for picture in sheet.drawn(work.layout.out)]
-    nameless = {(sheet.method, sheet.replicate) for sheet in drawn if sheet.role == "concept" and not sheet.own_word}
+    found = [picture for sheet in wanted if sheet.record for picture in sheet.drawn(work.layout.out)]
+    nameless = {(sheet.method, sheet.replicate) for sheet in wanted if sheet.role == "concept" and not sheet.own_word}
     asked = {(prompt, seed) for prompt, _, seed in _class_word(work)}
     return found + [
         replace(picture, role="class")
@@ -130,8 +130,8 @@ def sheet_of(
     work: Work, method: str, replicate: int, role: Role, asked: Sequence[tuple[str, str, int]], uses: tuple[Use, ...]
 ) -> Sheet:
     """The sheet of these pictures. Its folder is named by all that they depend on."""
-    drawn_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
-    made_from = (drawn_on, [use.label for use in uses], _drawing(work, role).decides, list(asked))
+    sampled_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
+    made_from = (sampled_on, [use.label for use in uses], _drawing(work, role).decides, list(asked))
     folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
     return Sheet(method, replicate, role, tuple(asked), folder, uses)
 
@@ -143,7 +143,7 @@ def _drawing(work: Work, role: Role) -> Drawing:
     return replace(drawing, steps=few or drawing.steps)
 
 
-def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
+def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
     missing = [sheet for sheet in wanted if not sheet.record]
     missing = missing_of(work, wanted)
@@ -154,10 +154,10 @@ def draw_all(work: Work, wanted: Sequence[Sheet]) -> None:
         here = [sheet for sheet in wanted_now if sheet.role != "other-base"]
         there = [sheet for sheet in wanted_now if sheet.role == "other-base"]
         if here:
-            draw_on(work, work.base, uses, here)
+            sample_on(work, work.base, uses, here)
         if there and work.other:
             try:
-                draw_on(work, work.other, uses, there)
+                sample_on(work, work.other, uses, there)
             except (TriptychError, RuntimeError, KeyError) as error:
                 work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
 
@@ -203,14 +203,14 @@ def _undrawn(sheet: Sheet) -> list[tuple[str, int]]:
     return [(asked, seed) for i, (_, asked, seed) in enumerate(sheet.asked) if not (sheet.folder / _file(i)).is_file()]
 
 
-def draw_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
+def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
     """Sample sheets that attach the same files, on one base."""
     with compose(base, *_parts(uses)):
         for drawing in dict.fromkeys(_drawing(work, sheet.role) for sheet in wanted):
-            _draw_alike(work, base, drawing, [sheet for sheet in wanted if _drawing(work, sheet.role) == drawing])
+            _sample_alike(work, base, drawing, [sheet for sheet in wanted if _drawing(work, sheet.role) == drawing])
 
 
-def draw_small(work: Work, wanted: Sequence[Sheet]) -> None:
+def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
     missing = [sheet for sheet in wanted if not sheet.record]
     for group in _batches(missing, work.base.description.drawing.batch):
@@ -218,7 +218,7 @@ def draw_small(work: Work, wanted: Sequence[Sheet]) -> None:
         parts = [part for sheet, owner in zip(group, owners, strict=True) for part in _parts(sheet.uses, owner)]
         check()
         with compose(work.base, *parts):
-            _draw_alike(work, work.base, _drawing(work, group[0].role), group, owners)
+            _sample_alike(work, work.base, _drawing(work, group[0].role), group, owners)
 
 
 def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
@@ -246,7 +246,7 @@ def _parts(uses: Sequence[Use], owner: Owner = None) -> list[Part]:
     return [*(Part(artifact, strength, owner) for artifact, strength in artifacts), *words]
 
 
-def _draw_alike(
+def _sample_alike(
     work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], owners: Sequence[Owner] | None = None
 ) -> None:
     """Sample the sheets that share their sampling settings, the rows of each belonging to its owner."""
