@@ -156,3 +156,10 @@ def test_the_command_edits_heats_and_makes_again(
     assert first.tobytes() == second.tobytes()
     words = ["generate", "a dog", "--region", "0,0,0.5,1: a cat", "--steps", "4", "--out", tmp_path / "c"]
     assert call(monkeypatch, *typed(random_base, *words)) == 0
+
+
+def test_a_second_pass_at_another_size_is_refused(base: Base) -> None:
+    larger = Controls(hires=2.0)
+    for request in (Request("a dog", (1,), heat=("dog",)), Request("a dog", (1,), edit=Edit("a cat", 0.5, 0.5))):
+        with pytest.raises(TriptychError, match="do not go with a second pass"):
+            sample(base, [request], settings_for(base, steps=2), larger)

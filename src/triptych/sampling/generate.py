@@ -109,6 +109,8 @@ def sample(
         open_.enter_context(skipping(base.texts, controls.clip_skip - 1))
         strengths = open_.enter_context(moving(moves, drawing.steps))
         attending = attending_to(base, singles, edited)
+        if attending and controls.hires:
+            raise TriptychError("edits and maps of words do not go with a second pass at another size")
         if attending:
             open_.enter_context(base.denoiser.attending(attending))
         guide: Guidance | Regional
