@@ -114,6 +114,7 @@ def files(base: Base, tmp_path: Path) -> Path:
     return tmp_path / "library"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_ours_again_bit_for_bit(
     form: str, base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch,
@@ -146,6 +147,7 @@ def test_ours_again_bit_for_bit(
     assert read.samplers[0].name == "Euler a"
 
 
+@pytest.mark.slow
 def test_files_that_are_gone_or_others(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +163,7 @@ def test_files_that_are_gone_or_others(
     assert "fox.safetensors is not the file of that name" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_picture_of_a1111_can_be_given(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

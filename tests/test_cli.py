@@ -22,6 +22,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     assert len(told.splitlines()) == 1, told
 
 
+@pytest.mark.slow
 def test_bad_words(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

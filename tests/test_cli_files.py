@@ -322,6 +322,7 @@ def test_ctrl_c_leaves_what_was(monkeypatch: Patch, capsys: Captured, tmp_path: 
     assert "stopped" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bad_words(
     monkeypatch: Patch, capsys: Captured, tmp_path: Path, files: dict[str, Path], random_base: Path, folder: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_weights_of_blocks() -> None:
             block_weights(text)
 
 
+@pytest.mark.slow
 def test_blocks_and_courses_from_the_command_line(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

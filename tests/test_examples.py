@@ -72,6 +72,7 @@ def test_what_weighs_nothing_does_not_count() -> None:
     assert alone == pytest.approx(float(plain))
 
 
+@pytest.mark.slow
 def test_even_weights_change_nothing_and_double_ones_neither() -> None:
     base = tiny_base()
     plain = fit(base, [of_two_sizes(wide=replace(WIDE, weights=None))])[0]
@@ -82,6 +83,7 @@ def test_even_weights_change_nothing_and_double_ones_neither() -> None:
     assert gap(weighted.tensors, plain.tensors) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["lora", "textual-inversion", "hypernetwork"]])
 def test_two_sizes_jointly_as_alone(names: list[str]) -> None:
     base = tiny_base()

@@ -129,6 +129,7 @@ def test_the_hash_is_that_of_the_tensors(world: World, tmp_path: Path) -> None:
         assert file.metadata()["modelspec.hash_sha256"] == f"0x{digest}"
 
 
+@pytest.mark.slow
 def test_diffusers_opens_the_folder(world: World, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 

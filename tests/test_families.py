@@ -94,6 +94,7 @@ def test_every_method_learns_on_every_family(kind: Kind, name: str, tmp_path: Pa
     assert torch.equal(look(base), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_folders_open(kind: Kind, tmp_path: Path) -> None:
     made = tiny_base(kind=kind)

@@ -181,6 +181,7 @@ def test_every_activation_that_keeps_rows_and_widths_apart_is_known() -> None:
     assert usable == set(ACTIVATIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", SHAPES)
 @pytest.mark.parametrize("activation", ["linear", "relu", "swish", "prelu"])
 @pytest.mark.parametrize(("normed", "output"), list(product([False, True], repeat=2)))

@@ -142,6 +142,7 @@ def real(family: str) -> dict[str, nn.Module]:
     return {part: shell(part, configuration(FAMILIES / family, part)) for part in parts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", first_fast(["sd1", "sdxl"]))
 def test_every_name_of_an_independent_list_is_a_layer_of_the_base(family: str, tmp_path: Path) -> None:
     """sd-mecha's lists of kohya's names, at their real sizes: read, each is a layer, of the listed shape."""

@@ -168,6 +168,7 @@ def test_what_a_pickle_has_no_place_for_is_said(tmp_path: Path) -> None:
     assert not [n for n in convert(ConversionRequest(source, "kohya", tmp_path / "b.safetensors")) if "left out" in n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_a_trained_lora_is_what_other_programs_apply(kind: Kind, tmp_path: Path) -> None:
     """Read by kohya's rule, written down independently, and by diffusers."""
@@ -188,6 +189,7 @@ def test_a_trained_lora_is_what_other_programs_apply(kind: Kind, tmp_path: Path)
         assert torch.allclose(by_diffusers(fresh, tmp_path / "x.safetensors", 1.0), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_train_writes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, random_base: Path, folder: Path) -> None:
     out = tmp_path / "dog.safetensors"
     words = ("train", "lora", folder, "--base", random_base / "base", "--steps", "1", "-s", "rank=3", "--out", out)

@@ -72,6 +72,7 @@ def test_prompts_call_files_of_every_layout(
     assert np.abs(pictures[0] - pictures[1]).max() > 1
 
 
+@pytest.mark.slow
 def test_text_encoders_and_unet_may_have_strengths_of_their_own(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def test_the_same_file_twice_adds_up(
     assert np.abs(sampled(monkeypatch, random_base, tmp_path, "<lora:fox:0.5> a dress", *library) - once).max() > 1
 
 
+@pytest.mark.slow
 def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """dyn=N is the LoRA of the first N ranks, each with the strength that it has in the whole."""
     made = learned(base, trial("lora", rank=4, alpha=4.0))
@@ -281,6 +283,7 @@ def test_sidecars(tmp_path: Path) -> None:
     assert "fox.preview" not in Library(tmp_path).files("embedding")
 
 
+@pytest.mark.slow
 def test_words_within_a_lora_come_along(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_counter_counts_what_lives() -> None:
         assert counter.live == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_expected_peak_is_the_measured_one(base: Base, method: str, plans: list[Plan]) -> None:
     with unchanged(base):
@@ -71,6 +72,7 @@ def test_the_expected_peak_is_the_measured_one(base: Base, method: str, plans: l
     assert plans[0].peak == pytest.approx(peak, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_smaller_budget_takes_more_passes_and_gives_the_same(base: Base, method: str, plans: list[Plan]) -> None:
     whole = fit(base, [trial(method, **GIVEN)], memory=10**12)[0]
@@ -83,6 +85,7 @@ def test_a_smaller_budget_takes_more_passes_and_gives_the_same(base: Base, metho
     assert gap({n: whole.tensors[n] for n in judged}, {n: parts.tensors[n] for n in judged}) < 1e-4
 
 
+@pytest.mark.slow
 def test_where_not_one_row_fits_activations_are_recomputed(base: Base, plans: list[Plan]) -> None:
     one = trial("lora", **{**GIVEN, "batch": 1})
     told: list[str] = []
@@ -97,6 +100,7 @@ def test_where_not_one_row_fits_activations_are_recomputed(base: Base, plans: li
         fit(base, [one], memory=10_000)
 
 
+@pytest.mark.slow
 def test_a_plan_changes_no_bits_of_what_is_trained(base: Base) -> None:
     several = [trial("lora", "a", 1), trial("lora", "b", 2), trial("textual-inversion", "c", 3)]
     for a, b in zip(fit(base, several), fit(base, several, memory=10**12), strict=True):

@@ -65,6 +65,7 @@ def test_every_algorithm_starts_at_the_base_learns_and_is_read_back(
         assert not torch.allclose(learned, plain, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STARTS if name != "lora"])
 def test_every_algorithm_trains_jointly_as_alone_and_resumes(base: Base, name: str, tmp_path: Path) -> None:
     several = [trial("lora", "a", 1, algorithm=name), trial("lora", "b", 2), trial("lora", "c", 3, algorithm=name)]
@@ -99,6 +100,7 @@ def test_gradients_of_loha_and_dora_are_those_of_the_whole_weight(base: Base) ->
             assert slope == pytest.approx(float(gradient.flatten()[place]), rel=0.1, abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_text_encoders_train_at_a_rate_of_their_own(kind: Any) -> None:
     base = tiny_base(kind=kind)
@@ -164,6 +166,7 @@ def test_own_alphas_survive_every_layout(base: Base, layout: str, given: dict[st
         assert torch.allclose(look(base), learned, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "hypernetwork"])
 def test_dropout_hides_in_training_alone(base: Base, method: str, tmp_path: Path) -> None:
     plain, hidden = one(base, method), one(base, method, dropout=0.5)
@@ -239,6 +242,7 @@ def collapsing(**given: Any) -> Trial:
     return trial("hypernetwork", seed=1, **more)
 
 
+@pytest.mark.slow
 def test_a_collapse_goes_back_and_on_at_a_lower_rate(base: Base) -> None:
     lost = fit(base, [collapsing(rescue=0.0)])[0]
     told: list[str] = []
@@ -256,6 +260,7 @@ def test_a_training_that_does_not_collapse_is_left_alone(base: Base) -> None:
         one(base, "hypernetwork", rescue=0.5)
 
 
+@pytest.mark.slow
 def test_a_rescue_leaves_the_others_of_its_pass_alone_and_resumes(base: Base, tmp_path: Path) -> None:
     sound = trial("hypernetwork", "b", 2, steps=30, fixed_every=2, rescue=0.0)
     several = [replace(collapsing(), owner="a"), sound]

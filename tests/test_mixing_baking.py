@@ -49,6 +49,7 @@ def lora(path: Path, seed: int) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.mark.slow
 def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path: Path) -> None:
     given, out = lora(tmp_path / "l.safetensors", 1), tmp_path / "o.safetensors"
     files = (Ingredient(small), Ingredient(tmp_path / "l.safetensors", 0.5))
@@ -68,6 +69,7 @@ def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path
     assert len(back) == 4
 
 
+@pytest.mark.slow
 def test_another_autoencoder_is_baked_in(small: Path, tmp_path: Path) -> None:
     shapes = {k: s for k, s in small_shapes("sd1").items() if k.startswith("first_stage_model.")}
     vae = {key.removeprefix("first_stage_model."): t for key, t in values(shapes, torch.float32, 9).items()}

@@ -70,6 +70,7 @@ def test_a_weighted_sum_of_three(three: list[Path], tmp_path: Path) -> None:
         assert torch.allclose(tensor, expected, atol=1e-6), key
 
 
+@pytest.mark.slow
 def test_weights_that_make_no_whole_are_scaled_and_said(three: list[Path], tmp_path: Path) -> None:
     mixed = merge(of(*three[:2], weights=(1.0, 3.0)), tmp_path / "o.safetensors")
     assert any("add up to 4" in note and "0.25 and 0.75" in note for note in mixed.notes)
@@ -101,6 +102,7 @@ def test_differences_need_a_base_and_take_it(three: list[Path], tmp_path: Path) 
     assert torch.allclose(found[key], files[0][key] + 0.7 * (files[1][key] - files[2][key]), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["slerp", "cosine", "train-difference", "ties", "dare", "della", "model-stock"])
 def test_every_way_writes_a_checkpoint_and_its_recipe_makes_it_again(
     method: str, three: list[Path], tmp_path: Path
@@ -195,6 +197,7 @@ def test_block_weights(three: list[Path], tmp_path: Path) -> None:
         merge(of(*three[:2], weights=(0.5, 0.5), settings={"blocks": "0.1,0.2"}), tmp_path / "p.safetensors")
 
 
+@pytest.mark.slow
 def test_what_does_not_match_is_refused_before_anything_is_read(
     three: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +232,7 @@ def test_what_does_not_match_is_refused_before_anything_is_read(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_tensors_of_some_files_alone_are_said(three: list[Path], tmp_path: Path) -> None:
     a = load_file(three[0])
     save_file({**a, "model_ema.diffusion_modelinput_blocks00weight": torch.zeros(2)}, three[0])

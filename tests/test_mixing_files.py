@@ -153,6 +153,7 @@ def test_slerp_of_a_lora_with_itself_is_itself(base: Base, two: tuple[Path, Path
     assert torch.allclose(seen(base, tmp_path / "o.safetensors"), seen(base, two[0]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_relative_of_lora_is_mixed_whole_or_by_rank(base: Base, two: tuple[Path, Path], tmp_path: Path) -> None:
     """A Kronecker LoRA needs the weights that it is for, and a sum with it is exact where no rank is asked for."""
     path, out = tmp_path / "kron.safetensors", tmp_path / "o.safetensors"

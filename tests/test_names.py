@@ -34,6 +34,7 @@ def shapes_of(family: str, part: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "part"), [(f, part) for f in FAMILY for part in family_named(f).components])
 def test_every_key_of_the_list_and_no_other(family: str, part: str) -> None:
     expected = real_shapes(family)[part]

@@ -109,6 +109,7 @@ def test_what_is_attached_at_a_point() -> None:
     assert [use.label for use in both] == ["textual-inversion@0.5", "lora/moment-000005@0.4"]
 
 
+@pytest.mark.slow
 def test_points_that_share_a_batch_are_sampled_as_alone(base: Base, folder: Path, tmp_path: Path) -> None:
 
     plan = Plan(folder)

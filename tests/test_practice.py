@@ -29,6 +29,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "cat.safetensors"
 
 
+@pytest.mark.slow
 def test_a_training_is_repeated_from_its_toml(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_training_is_repeated_from_its_toml(
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_training_is_repeated_from_its_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
     tmp_path: Path,
@@ -167,6 +169,7 @@ def test_events_for_tensorboard(
     assert len(read.Tags()["images"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "textual-inversion", "hypernetwork", "dreambooth"])
 @pytest.mark.parametrize("attached", ["lora", "dreambooth"])
 def test_training_on_an_attached_artifact(base: Base, method: str, attached: str, tmp_path: Path) -> None:
@@ -182,6 +185,7 @@ def test_training_on_an_attached_artifact(base: Base, method: str, attached: str
     save(below, tmp_path / "below.safetensors")
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_on_the_same_file_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path,
     base: Base, tmp_path: Path, interruptible: None,

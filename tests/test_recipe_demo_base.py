@@ -267,6 +267,7 @@ def test_a_difference_of_low_rank_is_kept_whole() -> None:
     assert energy(before, after, compress(before, after, rank=1)) < 0.99
 
 
+@pytest.mark.slow
 def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -> None:
     from diffusers import UNet2DConditionModel
 

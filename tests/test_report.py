@@ -219,6 +219,7 @@ def test_a_sheet_of_older_settings_is_not_shown(tmp_path: Path) -> None:
     assert "asked before" not in build(study).read_text()
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text(tmp_path: Path) -> None:
     study = write_study(tmp_path, prompts=[HOSTILE, "a cat"])
     facts = (study / "study.toml").read_text().replace("blob-cat", HOSTILE.replace('"', '\\"'))

@@ -82,6 +82,7 @@ def test_held_out_pictures_are_marked(page: str) -> None:
     assert page.count('class="shot yours kept"') == 2
 
 
+@pytest.mark.slow
 def test_the_class_word_alone_has_its_grid_beside_the_bare_base(study: Path) -> None:
     grid = view(read(study), study).class_word
     assert [row.method for row in grid.rows] == [BASE, LORA]
@@ -111,6 +112,7 @@ def test_nothing_new_needs_another_study(tmp_path: Path) -> None:
     assert UNRELATED[0] in page
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_again_without_torch(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (study / "report.html").read_text()
     (study / "report.html").unlink()

@@ -39,6 +39,7 @@ def flow() -> Base:
 # --- the laws ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIT)
 def test_the_laws_of_one_method(flow: Base, name: str, tmp_path: Path) -> None:
     laws.test_leaving_restores_the_base_bit_for_bit(flow, name)
@@ -48,6 +49,7 @@ def test_the_laws_of_one_method(flow: Base, name: str, tmp_path: Path) -> None:
     laws.test_saved_and_opened_is_the_same(flow, name, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["dreambooth"], ["lora", "textual-inversion"]], ids="+".join)
 def test_killed_and_resumed_equals_uninterrupted(flow: Base, names: list[str], tmp_path: Path) -> None:
     laws.test_killed_and_resumed_equals_uninterrupted(flow, names, tmp_path)

@@ -232,6 +232,7 @@ def test_the_base_of_longest_ago_is_closed_beyond_the_bound(place: Place) -> Non
     assert not bases.places() and kept() is None and bases.size == 0
 
 
+@pytest.mark.slow
 def test_a_base_that_weighs_too_much_is_open_for_its_call_alone(place: Place) -> None:
     bases = Bases(0)
     lent = bases.lent(place)

@@ -69,6 +69,7 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_denoiser_is_that_of_diffusers(small: Small) -> None:
     from diffusers import UNet2DConditionModel
@@ -92,6 +93,7 @@ def test_the_denoiser_is_that_of_diffusers(small: Small) -> None:
     )  # not to the bit: where tensors lie decides how sums are split
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_autoencoder_is_that_of_diffusers(small: Small) -> None:
     from diffusers import AutoencoderKL
@@ -105,6 +107,7 @@ def test_the_autoencoder_is_that_of_diffusers(small: Small) -> None:
     assert ours.config.scaling_factor == (0.13025 if small.family == "sdxl" else 0.18215)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_text_encoders_are_those_of_diffusers(small: Small) -> None:
     from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, load_single_file_checkpoint
@@ -135,6 +138,7 @@ def mapped(path: Path) -> Callable[[Tensor], bool]:
     return lambda tensor: any(start <= tensor.data_ptr() < end for start, end in spans)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="asks Linux")
 def test_nothing_is_copied_where_the_precision_is_the_files(small: Small) -> None:
     parts = small.open(torch.float16)
@@ -155,6 +159,7 @@ def test_what_is_done_to_an_open_base_does_not_reach_the_file(sd1: Small) -> Non
     assert sd1.path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_any_precision_in_the_file_and_asked(sd1: Small, tmp_path: Path, dtype: torch.dtype) -> None:
     stored = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in sd1.tensors.items()}
@@ -174,6 +179,7 @@ def averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_chosen_or_left(sd1: Small, tmp_path: Path) -> None:
     path = sd1.changed(tmp_path / "it.safetensors", **averaged(sd1.tensors))
     plain, chosen = (sd1.open(path=path, ema=ema).unet.state_dict() for ema in (False, True))

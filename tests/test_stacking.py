@@ -46,6 +46,7 @@ def formed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [ALIKE, RATES, CLIPS, STEPS], ids=["alike", "rates", "clips", "steps"])
 @pytest.mark.parametrize("method", ["lora", "hypernetwork"])
 def test_each_as_alone(base: Base, method: str, given: Given, formed: list[tuple[int, bool]]) -> None:
@@ -70,6 +71,7 @@ def test_a_lost_loss_leaves_the_others_alone(base: Base, formed: list[tuple[int,
         compare(fitted[place], fit(base, trials("lora", ALIKE, owned=False)[place : place + 1])[0], 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [ALIKE, STEPS], ids=["alike", "steps"])
 def test_killed_and_resumed_is_the_same_to_the_bit(base: Base, given: Given, tmp_path: Path) -> None:
     several = [*trials("lora", given), trial("textual-inversion", "word")]
@@ -84,6 +86,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(base: Base, given: Given, tmp
     assert not base.changes.stacks
 
 
+@pytest.mark.slow
 def test_different_methods_in_one_pass_form_stacks_of_their_own(base: Base, formed: list[tuple[int, bool]]) -> None:
     mixed = [
         trial("lora", "a", 1, steps=3), trial("hypernetwork", "b", 2, steps=3),

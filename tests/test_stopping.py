@@ -41,6 +41,7 @@ def ctrl_c(at: int, times: int = 1) -> Callable[[int, int], None]:
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["textual-inversion"], ["dreambooth"], SHARING], ids=lambda names: "+".join(names))
 def test_ctrl_c_saves_at_once_and_going_on_ends_as_uninterrupted(base: Base, names: list[str], tmp_path: Path) -> None:
     trials = [trial(name, name if len(names) > 1 else None) for name in names]
@@ -122,6 +123,7 @@ def hidden(place: Path) -> list[str]:
     return sorted(path.name for path in place.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_train_goes_on_from_its_own_state_and_from_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, place: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_train_goes_on_from_its_own_state_and_from_no_other(
     assert gap(open_artifact(place).tensors, resumed.tensors) == 0
 
 
+@pytest.mark.slow
 def test_states_do_not_pile_up(
     monkeypatch: pytest.MonkeyPatch, folder: Path, random_base: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,7 @@ def moved(tensors: Tensors) -> float:
 # --- optimisers ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_every_optimiser_learns_and_differs_from_the_others(base: Base, name: str) -> None:
     given = {"steps": 30, "schedule": "constant", "lr": RATES.get(name, 2e-3), "fixed_every": 30}
@@ -48,6 +49,7 @@ def test_every_optimiser_learns_and_differs_from_the_others(base: Base, name: st
     assert gap(learned.tensors, one(base, optimizer=other, **{**given, "lr": RATES.get(other, 2e-3)}).tensors) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_every_optimiser_resumes_to_the_bit(base: Base, name: str, tmp_path: Path) -> None:
     several = [trial("lora", f"owner {i}", i, optimizer=name, lr=RATES.get(name, 2e-3), ema=0.9) for i in range(2)]
@@ -59,6 +61,7 @@ def test_every_optimiser_resumes_to_the_bit(base: Base, name: str, tmp_path: Pat
         assert a.losses == b.losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_every_optimiser_in_one_pass_as_alone(base: Base, name: str) -> None:
     given = {"optimizer": name, "lr": RATES.get(name, 2e-3)}
@@ -107,6 +110,7 @@ def test_every_schedule_trains(base: Base, name: str) -> None:
 # --- accumulation and memory -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "textual-inversion", "hypernetwork", "dreambooth"])
 def test_accumulation_equals_the_large_batch(base: Base, method: str) -> None:
     whole = one(base, method, batch=4, min_snr=5.0)
@@ -117,6 +121,7 @@ def test_accumulation_equals_the_large_batch(base: Base, method: str) -> None:
     assert gap(whole.tensors, one(base, method, batch=1, min_snr=5.0).tensors) > 1e-4
 
 
+@pytest.mark.slow
 def test_jobs_with_and_without_accumulation_share_a_pass(base: Base) -> None:
     several = [
         trial("lora", "a", 1, batch=1, accumulate=3), trial("lora", "b", 2, batch=3),
@@ -126,6 +131,7 @@ def test_jobs_with_and_without_accumulation_share_a_pass(base: Base) -> None:
         assert gap(together.tensors, fit(base, [replace(each, owner=None)])[0].tensors) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 4, 100])
 def test_passes_hold_every_row_once_and_are_not_too_large(base: Base, most: int, monkeypatch: Any) -> None:
     several = [trial("lora", "a", 1, batch=3), trial("textual-inversion", "b", 2, batch=2, accumulate=2)]
@@ -275,6 +281,7 @@ def test_dropped_captions_are_the_share_that_is_asked(base: Base) -> None:
     assert gap(start, one(base, "textual-inversion", drop_captions=1.0).tensors) == 0, "no caption names the word"
 
 
+@pytest.mark.slow
 def test_the_average_is_kept_and_training_goes_on_from_what_is_trained(base: Base) -> None:
     plain, mean = one(base, schedule="constant"), one(base, schedule="constant", ema=0.9)
     assert plain.losses == mean.losses, "the average does not change the training"

@@ -96,6 +96,7 @@ def test_one_method_alone_has_no_vote(tmp_path: Path) -> None:
     assert 'id="ballot"' not in build(study).read_text()
 
 
+@pytest.mark.slow
 def test_the_page_marks_the_pictures_and_names_no_row_in_the_dialog(study: Path, asked: Ballot) -> None:
     page = build(study).read_text()
     marked = re.findall(r'data-file="(sheets/[^"]+)"', page)
@@ -104,6 +105,7 @@ def test_the_page_marks_the_pictures_and_names_no_row_in_the_dialog(study: Path,
     assert not re.search("lora|inversion|hypernetwork|gradients", dialog, re.I)
 
 
+@pytest.mark.slow
 def test_who_sees_it_as_measured_agrees_and_is_not_warned_of(study: Path, asked: Ballot, tmp_path: Path) -> None:
     before = (study / "verdict.json").read_bytes()
     seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED))]).eye
@@ -115,6 +117,7 @@ def test_who_sees_it_as_measured_agrees_and_is_not_warned_of(study: Path, asked:
     assert "seen otherwise" not in (study / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_who_sees_it_otherwise_is_warned_of(study: Path, asked: Ballot, tmp_path: Path) -> None:
     turned = [saved(tmp_path / f"{who}.json", votes_of(asked, AS_MEASURED[::-1], who)) for who in ("Ann", "Ben")]
     seen = build_with_votes(study, turned).eye
@@ -127,6 +130,7 @@ def test_who_sees_it_otherwise_is_warned_of(study: Path, asked: Ballot, tmp_path
     assert seen.warnings[0] in page and "seen otherwise" in page and "votes by Ben" in page
 
 
+@pytest.mark.slow
 def test_few_votes_are_not_called_sure(study: Path, asked: Ballot, tmp_path: Path) -> None:
     votes = votes_of(asked, AS_MEASURED[::-1])
     with_pick = [one for one in votes["pairs"] if "lora" in (one["left"], one["right"])]
@@ -138,6 +142,7 @@ def test_few_votes_are_not_called_sure(study: Path, asked: Ballot, tmp_path: Pat
     assert all("may be chance" in sentence for sentence in seen.warnings)
 
 
+@pytest.mark.slow
 def test_who_cannot_tell_is_counted_apart(study: Path, asked: Ballot, tmp_path: Path) -> None:
     votes = votes_of(asked, AS_MEASURED)
     for one in votes["pairs"]:
@@ -147,6 +152,7 @@ def test_who_cannot_tell_is_counted_apart(study: Path, asked: Ballot, tmp_path: 
     assert sum(one.cannot_tell for one in seen.preferences) == 20
 
 
+@pytest.mark.slow
 def test_votes_on_another_study_are_refused(study: Path, asked: Ballot, tmp_path: Path) -> None:
     path = saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED))
     other = write_study(tmp_path / "other", size=32)
@@ -184,12 +190,14 @@ def test_the_same_votes_twice_are_refused(study: Path, asked: Ballot, tmp_path: 
         build_with_votes(study, [path, path])
 
 
+@pytest.mark.slow
 def test_a_name_on_the_file_is_text(study: Path, asked: Ballot, tmp_path: Path) -> None:
     path = saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED, who="<script>alert(1)</script>"))
     build_with_votes(study, [path])
     assert "<script>alert" not in (study / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_the_votes_say(study: Path, asked: Ballot, tmp_path: Path) -> None:
     path = saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED[::-1]))
     result = CliRunner().invoke(app, ["report", str(study), "--votes", str(path)])
