@@ -26,6 +26,7 @@ from triptych.patching.adapter_starts import STARTS
 from triptych.patching.adapters import by_layer
 from triptych.patching.patch import Tensors
 from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.moments import Moment
 
 Lora = method_named("lora")
 
@@ -252,6 +253,17 @@ def test_a_collapse_goes_back_and_on_at_a_lower_rate(base: Base) -> None:
     assert worst > 1.05 * min(loss for _, loss in lost.fixed), "without it the loss is lost"
     assert saved.failure is None
     assert saved.fixed[-1][1] < lost.fixed[-1][1] - 0.05
+
+
+def test_moving_averages_go_back_too(base: Base) -> None:
+    def lose(moment: Moment) -> None:
+        if moment.done == 3:
+            moment.each[0][0].averages[0].fill_(float("nan"))
+
+    told: list[str] = []
+    saved = fit(base, [trial("hypernetwork", fixed_every=2, ema=0.9)], note=told.append, watch=lose)[0]
+    assert len(told) == 1 and "it collapsed: back to step 2" in told[0]
+    assert saved.failure is None and all(bool(tensor.isfinite().all()) for tensor in saved.tensors.values())
 
 
 def test_a_training_that_does_not_collapse_is_left_alone(base: Base) -> None:

@@ -132,13 +132,13 @@ class Job:
         if not self.training.rescue:
             return
         if self.rescue.is_good(loss):
-            self.rescue.keep(done, loss, self.parameters, self.optimizer)
+            self.rescue.keep(done, loss, self.parameters, self.optimizer, self.averages)
         elif not self.go_back():
             self.failure = f"it collapsed again at step {done}; try a lower learning rate"
 
     def go_back(self) -> bool:
         """Go back to the last good state, if there is one, and say so."""
-        said = self.rescue.go_back(self.parameters, self.optimizer)
+        said = self.rescue.go_back(self.parameters, self.optimizer, self.averages)
         if said:
             self.said.append(f"{self.owner}: {said}" if self.owner else said)
         return bool(said)
