@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.test_stopping import ctrl_c
 from tests.worlds import call, gap, learned, trial, typed
 from triptych.app.repeating import ATTACHED, CLASS_PICTURES, HASHES, Before
 from triptych.base import Base
+from triptych.cli.configured import write_config
 from triptych.exchange.artifact import Part
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
@@ -42,7 +45,10 @@ def test_a_training_is_repeated_from_its_toml(
     assert call(monkeypatch, "train", "--config", config, "--overwrite") == 0
     assert gap(open_artifact(out).tensors, first.tensors) == 0
     other = out.with_name("other.safetensors")
-    assert call(monkeypatch, "train", "--config", config, "--out", other, "-s", "rank=2", "--seed", "5") == 0
+    config.write_text(config.read_text().replace("[settings]", "steps = 9\n[settings]"))
+    more = ("-s", "rank=2", "-s", "steps=2", "--seed", "5")
+    assert call(monkeypatch, "train", "--config", config, "--out", other, *more) == 0
+    assert open_artifact(other).settings.steps == 2, "what is typed goes before what the file says"
     assert (open_artifact(other).settings.rank, open_artifact(other).settings.batch) == (2, 1)
     capsys.readouterr()
     for text, why in {
@@ -74,6 +80,7 @@ def test_a_training_is_repeated_from_its_file(
     words[3] = few
     assert call(monkeypatch, *words, "--overwrite") == 0
     assert "not as in the training of cat.safetensors: the pictures" in capsys.readouterr().err
+    assert tomllib.loads(again.with_suffix(".toml").read_text())["class"] == "hound"
     assert call(monkeypatch, "train", "--again", out, "--out", again) == 2
     assert "FOLDER is missing" in capsys.readouterr().err
     assert call(monkeypatch, "train", "hypernetwork", folder, "--again", out, "--out", tmp_path / "b.safetensors") == 2
@@ -104,6 +111,26 @@ def test_a_training_is_repeated_with_the_settings_as_they_were_given(
     assert call(monkeypatch, *words, "--out", tmp_path / "bare.safetensors") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "once.safetensors: the attached files, since it was trained with below.safetensors:0.5 (SHA-256 " in said
+
+
+def test_a_config_holds_zeros_and_empty_words(tmp_path: Path) -> None:
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def work(context: typer.Context, keep_tags: int = 1, masks: bool = False) -> None:
+        write_config(context, {"identifier": "", "text_lr": 0.0}, tmp_path / "out.toml", {})
+
+    assert CliRunner().invoke(app, ["--keep-tags", "0"]).exit_code == 0
+    said = tomllib.loads((tmp_path / "out.toml").read_text())
+    assert said == {"keep_tags": 0, "masks": False, "settings": {"identifier": "", "text_lr": 0.0}}
+
+
+def test_steps_are_given_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    words = ("train", "lora", folder, "--out", "x.safetensors", "--steps", "3", "-s", "steps=4")
+    assert call(monkeypatch, *words) == 2
+    assert "--steps 3 and -s steps=4 are one setting" in " ".join(capsys.readouterr().err.split())
 
 
 def test_differences_name_what_was_given_besides_the_pictures() -> None:

@@ -68,15 +68,15 @@ def is_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path, **known: Any) -> None:
+def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path, known: Mapping[str, Any]) -> None:
     """Write a file that repeats the command: its options as they were, all settings, and what is `known` besides."""
     values = {}
     for name, parameter in _names(context).items():
         value = known.get(parameter, context.params[parameter])
-        if value not in (None, "", False, []):
+        if value not in (None, "", []):
             values[name] = [str(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
     values.pop("steps", None)  # it is among the settings
-    write_text(path, tomli_w.dumps({**values, SETTINGS: {k: v for k, v in settings.items() if v != ""}}))
+    write_text(path, tomli_w.dumps({**values, SETTINGS: dict(settings)}))
 
 
 def _plain(value: Any) -> Any:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import TriptychError
 from ..options import LearningOptions
+from ..settings import Value
 from .configured import Config, configured, is_typed, write_config
 from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
+
+if TYPE_CHECKING:
+    from ..app.repeating import Before
+
+STEPS = "steps"
 
 
 @with_options(LearningOptions)
@@ -47,7 +53,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config."""
-    from ..app.repeating import Before
     from ..app.session import Session
     from ..app.train import TrainRequest
     from ..app.watching import Watching
@@ -56,18 +61,8 @@ def train(
     from ..methods import method_named
     from .console import Console
 
-    before = Before.of(again) if again else None
-    if before and folder is None:
-        method, folder = before.method, Path(method) if method else None
-    for name, value in {"METHOD": method, "FOLDER": folder, "--out": out}.items():
-        if value is None:
-            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
-    assert method is not None and folder is not None and out is not None
-    if before and method != before.method:
-        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
-    given = {**(before.settings if before else {}), **configured(context), **dict(pairs_of(settings, "KEY=VALUE"))}
-    if steps is not None:
-        given["steps"] = steps
+    before, method, folder, out = _asked(again, method, folder, out)
+    given = {**(before.settings if before else {}), **_given(context, steps, settings)}
     seed = before.seed if before and not is_typed(context, "seed") else options.seed
     words = dict(before.words) if before else {}
     typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
@@ -85,13 +80,51 @@ def train(
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     beside = out.with_suffix(".toml")
     if not beside.exists() or (overwrite and beside != config):
-        write_config(context, written.settings, beside, method=method, folder=folder.resolve(), seed=seed)
+        known = {"method": method, "folder": folder.resolve(), "seed": seed, **words}
+        write_config(context, written.settings, beside, known)
     elif beside != config:
         print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
         print(f"{out}\nsay: {written.says}")
+
+
+def _asked(
+    again: Path | None, method: str | None, folder: Path | None, out: Path | None
+) -> tuple[Before | None, str, Path, Path]:
+    """The training that is repeated, if any, the method, the folder, and the file to write.
+
+    Raises:
+        TriptychError: one of them is missing, or the method is not that of the training that is repeated.
+    """
+    from ..app.repeating import Before
+
+    before = Before.of(again) if again else None
+    if before and folder is None:
+        method, folder = before.method, Path(method) if method else None
+    for name, value in {"METHOD": method, "FOLDER": folder, "--out": out}.items():
+        if value is None:
+            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
+    assert method is not None and folder is not None and out is not None
+    if before and method != before.method:
+        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
+    return before, method, folder, out
+
+
+def _given(context: typer.Context, steps: int | None, texts: list[str] | None) -> dict[str, Value]:
+    """The settings of the file and of the command line, which go first.
+
+    Raises:
+        TriptychError: the command line has the steps twice.
+    """
+    typed = dict(pairs_of(texts, "KEY=VALUE"))
+    if steps is None:
+        return {**configured(context), **typed}
+    source = context.get_parameter_source("steps")
+    if STEPS in typed and source is not None and source.name == "COMMANDLINE":
+        raise TriptychError(f"--steps {steps} and -s steps={typed[STEPS]} are one setting: give one of them")
+    return {**configured(context), STEPS: steps, **typed}
 
 
 def methods(as_json: AsJson = False) -> None:
