@@ -15,13 +15,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.test_stopping import ctrl_c
-from tests.worlds import call, gap, learned, trial, typed
+from tests.worlds import call, examples, gap, learned, settings, trial, typed
+from triptych.app.remarks import remarks_on, schedule_remark
 from triptych.app.repeating import ATTACHED, CLASS_PICTURES, HASHES, Before
 from triptych.base import Base
 from triptych.cli.configured import write_config
 from triptych.exchange.artifact import Part
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
+from triptych.settings import line
 from triptych.training.fit import fit
 
 FAST = ("--precision", "fp32", "-s", "batch=1", "-s", "lr=1e-3")
@@ -131,6 +133,23 @@ def test_steps_are_given_once(
     words = ("train", "lora", folder, "--out", "x.safetensors", "--steps", "3", "-s", "steps=4")
     assert call(monkeypatch, *words) == 2
     assert "--steps 3 and -s steps=4 are one setting" in " ".join(capsys.readouterr().err.split())
+
+
+def test_remarks_on_settings(base: Base) -> None:
+    fox = settings("textual-inversion", token="<fox>")
+    found = remarks_on(base, "textual-inversion", {"token": "<owl>", "steps": 6}, fox, "dog", examples(3))
+    assert found == ["textual-inversion: token is <fox>, from the words for the concept, and not <owl>"]
+    (blind,) = remarks_on(base, "hypernetwork", {}, settings("hypernetwork", fixed_every=0), "dog", examples(3))
+    assert "rescue has nothing to see a collapse by" in blind
+    assert not remarks_on(base, "hypernetwork", {}, settings("hypernetwork"), "dog", examples(3))
+    assert "ends at pure noise" in schedule_remark("lora", settings("lora", zero_snr=True))
+    assert not schedule_remark("lora", settings("lora"))
+
+
+def test_the_line_of_settings_shows_what_differs_from_the_bases_own() -> None:
+    assert "text_lr" not in line("lora", settings("lora"))
+    assert "text_lr 0.0" in line("lora", settings("lora"), {"text_lr": 1e-5})
+    assert "no identifier" in line("dreambooth", settings("dreambooth", identifier=""))
 
 
 def test_differences_name_what_was_given_besides_the_pictures() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,18 @@ from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
-from ..methods import Training, method_named
+from ..methods import method_named
 from ..options import PictureOptions
 from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
 from ..study.progress import Progress, steps_of
 from ..study.training import provenance
-from ..training.fit import Trial, fit
+from ..training.fit import Fitted, Trial, fit
 from ..training.loop import Stopped
-from ..training.optimizers import remark
-from ..training.reading import reading_of
 from ..units import counted
 from .calling import Attached, attached_by
+from .remarks import remarks_on, schedule_remark
 from .repeating import ATTACHED, CLASS_PICTURES, HASHES, PREPARED, Before
 from .watching import Watcher, Watching
 
@@ -89,63 +88,111 @@ def train_file(
         TriptychError: bad input, the file or a state exists already, or the training failed.
         Stopped: cancelled, after the state is saved.
     """
-    method, concept = method_named(request.method), request.concept
+    concept = request.concept
     state = _check(request, out, resume, overwrite)
     for line in summary(concept):
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
-    for line in brief(concept, base.resolution):
+    prepared = _prepare(request, base)
+    for line in _notes(prepared):
         progress.note(line)
-    settings = method.for_concept(
-        method.configure(base.description.methods.get(request.method, {}), request.settings), concept
-    )
-    examples = Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
-    for line in examples.notes:
-        progress.note(line)
-    if own := request.class_pictures:
-        progress.note(f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}")
-        examples = replace(
-            examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
-        )
-    on = [attached_by(use) for use in request.on]
-    says = method.phrase(settings, concept.class_word)
-    origin = provenance(base, concept, says, request.seed) | _given(request, on)
-    for line in request.before.differences(origin) if request.before else ():
-        progress.note(line)
-    _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
-    progress.stage("training", getattr(settings, "steps", 1))
-    trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
+    progress.stage("training", getattr(prepared.settings, "steps", 1))
+    fitted = _fitted(prepared, out, state, progress)
+    if fitted.failure:
+        state.unlink(missing_ok=True)
+        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
+    artifact = prepared.artifact(fitted.tensors)
+    save(artifact, out, to=method_named(request.method).exports_as[0], base=base, thumbnail=request.thumbnail)
+    state.unlink(missing_ok=True)
+    for line in filter(None, (count(concept), schedule_remark(request.method, prepared.settings))):
+        progress.note(line)
+    last = fitted.losses[-10:]
+    return TrainResult(
+        prepared.says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
+        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(remarks(concept)),
+        asdict(prepared.settings),
+    )  # fmt: skip
 
-    def artifact(tensors: Tensors) -> Artifact:
-        return Artifact.trained(request.method, settings, tensors, origin)
 
-    watcher = Watcher(base, request.watching, out, concept, says, artifact)
+@dataclass(frozen=True)
+class _Prepared:
+    """A request with all that its training takes from the open base.
+
+    Attributes:
+        own: the base's own settings of the method.
+        on: the attached files.
+        origin: the provenance.
+    """
+
+    request: TrainRequest
+    base: Base
+    own: Mapping[str, Value]
+    settings: Any
+    examples: Examples
+    on: Sequence[Attached]
+    origin: Mapping[str, str]
+
+    @property
+    def says(self) -> str:
+        """The words for prompts."""
+        return self.origin["says"]
+
+    def artifact(self, tensors: Tensors) -> Artifact:
+        return Artifact.trained(self.request.method, self.settings, tensors, self.origin)
+
+
+def _prepare(request: TrainRequest, base: Base) -> _Prepared:
+    method, concept = method_named(request.method), request.concept
+    own = base.description.methods.get(request.method, {})
+    settings = method.for_concept(method.configure(own, request.settings), concept)
+    examples = Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
+    if others := request.class_pictures:
+        prior = Examples.of(base, others, range(len(others.pictures)), request.pictures, request.seed)
+        examples = replace(examples, prior=prior.each)
+    on = [attached_by(use) for use in request.on]
+    origin = provenance(base, concept, method.phrase(settings, concept.class_word), request.seed)
+    return _Prepared(request, base, own, settings, examples, on, origin | _given(request, on))
+
+
+def _notes(prepared: _Prepared) -> Iterator[str]:
+    """What the user should know before the training: input that is not used as given, the settings, the base."""
+    request, base, settings, examples = prepared.request, prepared.base, prepared.settings, prepared.examples
+    yield from brief(request.concept, base.resolution)
+    yield from examples.notes
+    if own := request.class_pictures:
+        yield f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}"
+    if request.before:
+        yield from request.before.differences(prepared.origin)
+    yield from remarks_on(base, request.method, request.settings, settings, request.concept.class_word, examples)
+    yield settings_line(request.method, settings, prepared.own)
+    dtype = str(base.dtype).removeprefix("torch.")
+    yield f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}"
+
+
+def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> Fitted:
+    """Train, and write beside the file what is watched.
+
+    Raises:
+        TriptychError: the training cannot start.
+        Stopped: cancelled, after the state is saved.
+    """
+    request, concept = prepared.request, prepared.request.concept
+    trial = Trial(request.method, prepared.settings, prepared.examples, concept.class_word, request.seed)
+    watcher = Watcher(prepared.base, request.watching, out, concept, prepared.says, prepared.artifact)
     try:
-        fitted = fit(
-            base, [trial], state=state, made_from=_made_from(request, base, settings, on), progress=steps_of(progress),
-            watch=watcher, memory=request.memory, note=progress.note, on=[part for file in on for part in file.parts],
+        return fit(
+            prepared.base, [trial], state=state, made_from=_made_from(prepared), progress=steps_of(progress),
+            watch=watcher, memory=request.memory, note=progress.note,
+            on=[part for file in prepared.on for part in file.parts],
         )[0]  # fmt: skip
     except Stopped as stopped:
         progress.note(str(stopped))
         raise
     finally:
         watcher.close()
-    if fitted.failure:
-        state.unlink(missing_ok=True)
-        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
-    save(artifact(fitted.tensors), out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
-    state.unlink(missing_ok=True)
-    if not_used := count(concept):
-        progress.note(not_used)
-    last = fitted.losses[-10:]
-    return TrainResult(
-        says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
-        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(remarks(concept)),
-        asdict(settings),
-    )  # fmt: skip
 
 
 def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
@@ -185,28 +232,14 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     return state
 
 
-def _note_training(request: TrainRequest, base: Base, settings: Any, examples: Examples, progress: Progress) -> None:
-    """Note the settings and the base, and captions that are too long."""
-    if isinstance(settings, Training):
-        cut = str(
-            reading_of(base, request.method, settings, request.concept.class_word, examples.templates, examples.names)
-        )
-        if cut:
-            progress.note(cut)
-        if said := remark(settings):
-            progress.note(said)
-    progress.note(settings_line(request.method, settings))
-    dtype = str(base.dtype).removeprefix("torch.")
-    progress.note(f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}")
-
-
-def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[Attached]) -> dict[str, str]:
+def _made_from(prepared: _Prepared) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
+    request, base = prepared.request, prepared.base
     return {
-        "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
+        "method": request.method, **{name: str(value) for name, value in asdict(prepared.settings).items()},
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
         "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
         **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
-        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
+        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in prepared.on),
     }  # fmt: skip
