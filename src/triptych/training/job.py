@@ -37,7 +37,7 @@ class Job:
         averages: the moving averages of the parameters, if `training.ema` asks for them.
         failure: why the job failed.
         rescue: its last good state, if `training.rescue` asks for one.
-        said: sentences for the user.
+        said: sentences for the user that are not shown yet.
         stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
@@ -142,6 +142,11 @@ class Job:
         if said:
             self.said.append(f"{self.owner}: {said}" if self.owner else said)
         return bool(said)
+
+    def sentences(self) -> list[str]:
+        """What is to be shown to the user since the last call."""
+        found, self.said = self.said, []
+        return found
 
     @torch.no_grad()
     def stepped(self, loss: float) -> None:
