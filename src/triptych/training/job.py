@@ -120,7 +120,7 @@ class Job:
         if math.isfinite(loss):
             self.set_rates(self.optimizer, step)
             scaler.unscale_(self.optimizer)
-            clip(self.parameters, self.training.clip)
+            clip(self.parameters, self.training.greatest_norm)
             scaler.step(self.optimizer)
         elif not self.go_back():
             self.failure = f"its loss stopped being a number at step {step + 1}; try a lower learning rate"
