@@ -131,3 +131,11 @@ def test_bad_words(
     }.items():
         assert call(monkeypatch, *map(str, words)) == 2
         assert why in capsys.readouterr().err
+    for why, lines in {
+        "seed must be a whole number from 0 on": 'method = "lora"\nfolder = "cats"\nseed = "x"',
+        "method and folder must be texts": 'method = "lora"\nfolder = 3',
+        "rank must be a whole number, not 4.7": 'method = "lora"\nfolder = "cats"\nsettings = { rank = [4, 4.7] }',
+    }.items():
+        (tmp_path / "jobs.toml").write_text(f"[[job]]\n{lines}\n")
+        assert call(monkeypatch, "sweep", "--jobs", str(tmp_path / "jobs.toml")) == 2
+        assert why in " ".join(capsys.readouterr().err.split())

@@ -87,8 +87,10 @@ def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
 def _value(known: Field[Any], kind: type, value: Value, of: str) -> Value:
     try:
         parsed = _BOOLEANS[str(value).lower()] if kind is bool else kind(value)
-    except (ValueError, KeyError):
-        article = "a whole number" if kind is int else "a number" if kind is float else "true or false"
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and parsed != value and kind is int):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError):
+        article = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
         raise TriptychError(f"{of}: {known.name} must be {article}, not {value!r}") from None
     least, choices = known.metadata.get("least"), known.metadata.get("choices")
     if least is not None and not least <= parsed < float("inf"):
