@@ -20,6 +20,7 @@ from triptych.app.remarks import remarks_on, schedule_remark
 from triptych.app.repeating import ATTACHED, CLASS_PICTURES, HASHES, Before
 from triptych.base import Base
 from triptych.cli.configured import write_config
+from triptych.errors import TriptychError
 from triptych.exchange.artifact import Part
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
@@ -142,6 +143,9 @@ def test_remarks_on_settings(base: Base) -> None:
     (blind,) = remarks_on(base, "hypernetwork", {}, settings("hypernetwork", fixed_every=0), "dog", examples(3))
     assert "rescue has nothing to see a collapse by" in blind
     assert not remarks_on(base, "hypernetwork", {}, settings("hypernetwork"), "dog", examples(3))
+    idle = settings("lora", power=2.0, algorithm="ia3", rank=4)
+    found = remarks_on(base, "lora", {"power": 2.0, "algorithm": "ia3", "rank": 4}, idle, "dog", examples(3))
+    assert found == ["lora: power does nothing with schedule cosine", "lora: rank does nothing with algorithm ia3"]
     assert "ends at pure noise" in schedule_remark("lora", settings("lora", zero_snr=True))
     assert not schedule_remark("lora", settings("lora"))
 
@@ -150,6 +154,27 @@ def test_the_line_of_settings_shows_what_differs_from_the_bases_own() -> None:
     assert "text_lr" not in line("lora", settings("lora"))
     assert "text_lr 0.0" in line("lora", settings("lora"), {"text_lr": 1e-5})
     assert "no identifier" in line("dreambooth", settings("dreambooth", identifier=""))
+
+
+@pytest.mark.slow
+def test_options_of_steps_are_said_not_to_be_used_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path
+) -> None:
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "2", "--out", out)
+    assert call(monkeypatch, *words, "--sample-prompt", "a {}") == 0
+    assert "nothing is sampled" in capsys.readouterr().err
+    words = typed(random_base, "train", "aesthetic-gradients", folder, "--out", out, "--overwrite", "--memory", "9GB")
+    assert call(monkeypatch, *words, "--sample-every", "5") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "aesthetic-gradients has no training steps, so what is asked of them is not used: samples, memory" in said
+
+
+@pytest.mark.parametrize("value", [4.7, [4], {"a": 1}, float("inf")])
+def test_a_setting_of_the_wrong_type_is_a_sentence(value: Any) -> None:
+    with pytest.raises(TriptychError, match="rank must be a whole number"):
+        settings("lora", rank=value)
+    with pytest.raises(TriptychError, match="blocks must be a text"):
+        settings("lora", blocks=[value])
 
 
 def test_differences_name_what_was_given_besides_the_pictures() -> None:

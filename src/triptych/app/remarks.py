@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ..base import Base
@@ -11,6 +12,11 @@ from ..methods import Training, method_named
 from ..settings import Value
 from ..training.optimizers import remark
 from ..training.reading import reading_of
+
+ONLY_WITH = {  # settings that do something only with some values of another one
+    "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
+    **dict.fromkeys(("rank", "ranks", "alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+}  # fmt: skip
 
 
 def remarks_on(
@@ -26,6 +32,7 @@ def remarks_on(
     if not isinstance(settings, Training):
         return found
     cut = str(reading_of(base, method, settings, class_word, examples.templates, examples.names))
+    found += _idle(method, given, settings)
     return [line for line in [*found, cut, remark(settings), _blind(method, settings)] if line]
 
 
@@ -37,6 +44,17 @@ def schedule_remark(method: str, settings: Any) -> str:
         f"{method}: with zero_snr it is trained on a schedule that ends at pure noise, but triptych samples on the"
         " base's own; sample where that can be set, such as by rescale_betas_zero_snr in diffusers"
     )
+
+
+def _idle(method: str, given: Mapping[str, Value], settings: Training) -> list[str]:
+    """The given settings that do nothing, since another one has not the value they go with."""
+    usual = {entry.name: entry.default for entry in fields(settings)}
+    found = []
+    for name, (other, values) in ONLY_WITH.items():
+        changed = name in given and getattr(settings, name) != usual[name]
+        if changed and getattr(settings, other, values[0]) not in values:
+            found.append(f"{method}: {name} does nothing with {other} {getattr(settings, other)}")
+    return found
 
 
 def _blind(method: str, settings: Training) -> str:

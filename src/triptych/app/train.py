@@ -17,7 +17,7 @@ from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
 from ..files.atomic import check_place
-from ..methods import method_named
+from ..methods import Training, method_named
 from ..options import PictureOptions
 from ..patching.patch import Tensors
 from ..settings import Value
@@ -166,10 +166,27 @@ def _notes(prepared: _Prepared) -> Iterator[str]:
         yield f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}"
     if request.before:
         yield from request.before.differences(prepared.origin)
+    yield from _unused(prepared)
     yield from remarks_on(base, request.method, request.settings, settings, request.concept.class_word, examples)
     yield settings_line(request.method, settings, prepared.own)
     dtype = str(base.dtype).removeprefix("torch.")
     yield f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}"
+
+
+def _unused(prepared: _Prepared) -> Iterator[str]:
+    """What is given besides the settings and does nothing."""
+    request, watching = prepared.request, prepared.request.watching
+    if watching.prompts and not watching.sample_every:
+        yield "there are prompts to sample, but no number of steps between samples: nothing is sampled"
+    if request.class_pictures and not getattr(prepared.settings, "prior_weight", 1):
+        yield "the pictures of the class are not used, since prior_weight is 0"
+    if not isinstance(prepared.settings, Training):
+        given = {
+            "samples": watching.sample_every, "kept files": watching.keep_every, "TensorBoard": watching.tensorboard,
+            "memory": request.memory, "attached files": request.on,
+        }  # fmt: skip
+        if named := [name for name, value in given.items() if value]:
+            yield f"{request.method} has no training steps, so what is asked of them is not used: {', '.join(named)}"
 
 
 def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> Fitted:
