@@ -30,7 +30,7 @@ from .plan import FILE, Plan, described, save
 from .point import Use
 from .progress import Progress
 from .run import thumbs
-from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of
+from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of, unfinished
 from .work import Work
 
 SEEN = (
@@ -98,7 +98,7 @@ def judge_files(
         for line in (*summary(concept), *plan.unused_prompts(work.base)):
             progress.note(line)
         thumbs(work)
-        sheets = _draw(work, files)
+        sheets = _sample(work, files)
         progress.stage("measuring pictures", 1)
         scores = measured(work, sheets)
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
@@ -122,7 +122,7 @@ def _check_place(out: Path) -> None:
         raise TriptychError(f"{out} holds a study", Remedy.OTHER_PLACE)
 
 
-def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
+def _sample(work: Work, files: Sequence[File]) -> list[Sheet]:
     """Sample what is missing: the bare base first, then each file at each strength."""
     word = work.concept.class_word
     bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
@@ -133,11 +133,11 @@ def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
     ]
     every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
     work.progress.stage("sampling", pending(missing_of(work, every)))
-    if missing := missing_of(work, bare):
+    if missing := unfinished(bare):
         sample_on(work, work.base, (), missing)
     for file, strength, sheets in own:
         check()
-        if missing := missing_of(work, sheets):
+        if missing := unfinished(sheets):
             base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
             sample_on(work, base, () if file.is_base else (_use(file, strength),), missing)
     return every

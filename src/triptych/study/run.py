@@ -37,7 +37,7 @@ from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .progress import Progress
-from .sheets import sample_all, sheets
+from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
@@ -58,7 +58,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         work = Work(plan, opened(plan.place), concept, layout, progress)
         _ = work.judges, work.others  # opened first, so that a missing encoder stops the study at once
         if work.other:
-            progress.note(f"what carries over is drawn on {work.other.name}")
+            progress.note(f"portability is measured on {work.other.name}")
         plans.write(plan, out, work.base, concept)
         for line in (
             *summary(concept),
@@ -130,7 +130,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     work.progress.stage("measuring pictures", 1)
     scores = measured(work, sampled)
     work.progress.advance()
-    sampling = {sheet.method: seconds for sheet in sampled if (seconds := sheet.seconds_a_picture) is not None}
+    sampling = seconds_a_picture(sampled)
     costs = [replace(cost, seconds_a_picture=sampling.get(cost.method)) for cost in _costs(work, trained)]
 
     def judged(scores: Sequence[Score]) -> Verdict:
