@@ -116,13 +116,13 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
     yield "### Until it is decided"
     yield ""
     yield (
-        "Studies that look after a quarter, a half and all of the prompts they may draw, false claims of all looks"
+        "Studies that look after a quarter, a half and all of the prompts they may sample, false claims of all looks"
         " counted:"
     )
     yield ""
     yield (
         "| budget | trainings | at most | spread between trainings | false: equal | apart | yes or no | or 90 % sure |"
-        " prompts drawn |"
+        " prompts sampled |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     for one in told["sequential"]:
