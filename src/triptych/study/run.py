@@ -32,7 +32,7 @@ from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
 from .layout import Layout
-from .measuring import by_all_eyes, measured
+from .measuring import by_all_eyes, measured, other_eyes
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
@@ -63,7 +63,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         for line in (
             *summary(concept),
             *brief(concept, work.base.resolution),
-            *plan.unused_prompts(work.base),
+            *plan.unused_prompts(stages(plan, work.budget)[-1].prompts),
             *_settings(work),
         ):
             progress.note(line)
@@ -140,7 +140,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):
-        return by_all_eyes(work, sampled, scores, judged)
+        return by_all_eyes(scores, other_eyes(work, sampled, scores), judged)
 
 
 def _settings(work: Work) -> list[str]:
