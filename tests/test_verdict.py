@@ -214,6 +214,7 @@ def test_two_trainings_that_claim_nothing_say_that_more_would() -> None:
     told = [verdict.answers["textual_inversion_is_enough"].evidence, verdict.recommendation.choice.reasons[-1]]
     assert verdict.recommendation.choice.method is None
     assert all("3 trainings of each method instead of 2" in sentence for sentence in told)
+    assert "If that finds nothing, try more steps" in told[1], "what the study itself could do comes first"
 
 
 def test_a_failure_is_named_and_takes_nothing_down() -> None:

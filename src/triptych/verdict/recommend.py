@@ -32,8 +32,7 @@ def choose(evidence: Evidence, need: Need) -> Choice:
         return Choice(None, None, (no_fidelity(evidence),))
     if not evidence.learned:
         more = learning(evidence)
-        reasons = [_nothing_learned(evidence), *([sentence(evidence, more)] if more else [])]
-        return Choice(None, None, tuple(reasons), further=more)
+        return Choice(None, None, (_nothing_learned(evidence, more),), further=more)
     honest = [name for name in evidence.learned if name not in evidence.copied]
     if not honest:
         copies = listed([inside(name) for name in evidence.learned])
@@ -145,11 +144,12 @@ def _unmeasured(evidence: Evidence, need: Need) -> tuple[str, ...]:
     return ("Sampling with it on a second base was not measured here.",) if unmeasured else ()
 
 
-def _nothing_learned(evidence: Evidence) -> str:
+def _nothing_learned(evidence: Evidence, further: Further | None) -> str:
     tried = listed([inside(name) for name in evidence.methods]) if evidence.methods else "no method"
+    advice = f"{sentence(evidence, further)} If that finds nothing, try" if further else "Try"
     return (
         f"Nothing carried the concept surely above the bare base with the prompt kept (measured: {tried})."
-        " Try more steps (a larger budget), more or clearer pictures, or another class word."
+        f" {advice} more steps (a larger budget), more or clearer pictures, or another class word."
     )
 
 
