@@ -75,7 +75,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
-        resumed = (out / PointsRecord.NAME).is_file()
+        known = PointsRecord.read(out) if (out / PointsRecord.NAME).is_file() else None
         chosen = _chosen(work, trained)
         points = points_of(chosen.points)
         verdict = _decided(work, wanted, points, clock)
@@ -83,7 +83,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
         _export(work, trained, points)
         report.build(out)
-        if chosen.seconds and not resumed:
+        if chosen.seconds and chosen != known:
             share = chosen.seconds / (time.monotonic() - clock.began)
             progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
         if not_used := count(concept):
