@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from scipy import ndimage
 
 from tests.drawn import Colours
 from tests.plain import call
 from triptych.app.conflicts import by_encoder
 from triptych.app.strangers import strangers
+from triptych.data import checking
 from triptych.data.checking import bad, check
 from triptych.data.cleaning import clean
 from triptych.data.concept import Concept
 from triptych.data.findings import FAULTS, Finding
+from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
 
 SIDE = 128
@@ -117,6 +121,28 @@ def test_files_that_are_not_whole_or_misnamed_are_found(cat: Path) -> None:
     }  # fmt: skip
     for name, fault in wanted.items():
         assert fault in faults(cat, name), name
+
+
+def test_of_a_large_picture_the_blocks_are_those_of_the_file(cat: Path) -> None:
+    cloud = ndimage.gaussian_filter(np.random.default_rng(0).normal(128, 700, (400, 2304)), 5)
+    wide = Image.fromarray(cloud.clip(0, 255).astype(np.uint8))
+    Image.open(io.BytesIO(as_jpeg(wide, 4))).save(cat / "large.png")  # scaled to 2048 pixels, its blocks would not show
+    assert "compressed" in faults(cat, "large.png")
+
+
+def test_only_small_pictures_are_kept_while_a_folder_is_checked(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[weakref.ref[Image.Image]] = []
+    alive = []
+
+    def reading(path: Path) -> Image.Image:
+        picture = read_picture(path)
+        alive.append(sum(each() is not None for each in read))
+        read.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(checking, "read_picture", reading)
+    assert checking.check(Concept.open(cat), SIDE) == []
+    assert len(alive) == 8 and max(alive) <= 1
 
 
 def test_what_captions_tell(cat: Path) -> None:
