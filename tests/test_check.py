@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from scipy import ndimage
 from tests.drawn import Colours
 from tests.plain import call
 from triptych.app.conflicts import by_encoder
+from triptych.app.session import Session
 from triptych.app.strangers import strangers
 from triptych.data import checking
 from triptych.data.checking import bad, check
@@ -239,6 +241,28 @@ def test_the_command_writes_a_page_and_json(
     assert FAULTS["blurred"].title in page
     assert "<b>soft.png" not in page
     assert len(list(fixed.glob("*.png"))) == 8
+
+
+def test_what_a_check_does_not_use_or_would_overwrite_is_said_before_it_begins(
+    cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--quick", "--base", "demo", "--steps", 3, "--seed", 0, "--text-encoder", "x")
+    assert call(monkeypatch, "check", cat, *words) == 0
+    told = capsys.readouterr().err
+    assert "not used: --base, --text-encoder (--quick opens no base)" in told
+    assert "not used: --steps, --seed (without --worth)" in told
+    assert call(monkeypatch, "check", cat, "--quick", "--resolution", 64) == 0  # a page of the same folder is replaced
+    assert "not used" not in capsys.readouterr().err
+    page = Path("triptych-out") / "cat-check" / "check.html"
+    before, other = page.read_bytes(), tmp_path / "other" / "cat"
+    shutil.copytree(cat, other)
+    assert call(monkeypatch, "check", other, "--quick") == 2
+    assert f"exists already and is no page of {other}; give another --out" in capsys.readouterr().err
+    assert page.read_bytes() == before
+    monkeypatch.setattr(Session, "check", None)
+    assert call(monkeypatch, "check", cat, "--quick", "--fix", other) == 2
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_too_few_usable_pictures_end_with_2(
