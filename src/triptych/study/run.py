@@ -42,6 +42,7 @@ from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
 
+SQUARES = "the study judges by centre squares of the pictures, whatever the trainings see"
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -72,6 +73,8 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         thumbs(work)
         progress.advance()
         wanted = runs(work)
+        for line in _prepared(work, wanted):
+            progress.note(line)
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
@@ -141,6 +144,15 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
 
     with titled({name: method_named(name).title for name in plan.chosen}):
         return by_all_eyes(scores, other_eyes(work, sampled, scores), judged)
+
+
+def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:
+    """Lines on how the pictures of the first training that is missing are framed, weighed and varied."""
+    missing = next((each for each in wanted if not each.done), None)
+    if missing is None:
+        return []
+    squares = [SQUARES] if work.plan.pictures.framing != "square" else []
+    return [*work.examples(missing.train).notes, *squares]
 
 
 def _settings(work: Work) -> list[str]:
