@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from ..data.prompts import Line
 from ..sampling.controls import Controls
 
 RANDOM = -1  # stands for a random seed, as in A1111
+SEEDS = 1 << 32  # the number of random seeds
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class SampleRequest:
     """A request for pictures: prompts, seeds, files to attach (`FILE` or `FILE:STRENGTH`), and settings.
 
     Args:
-        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
+        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed. None
+            is 0, or the seed of the picture that is made again.
         count: pictures per prompt.
         changes: settings that differ from the base's: steps, guidance, sampler, negative.
         controls: what else can be set.
@@ -40,7 +43,7 @@ class SampleRequest:
     """
 
     prompts: Sequence[Line]
-    seed: int = 0
+    seed: int | None = None
     count: int = 1
     uses: Sequence[str] = ()
     changes: Mapping[str, str | int | float | None] = field(default_factory=dict)
@@ -53,3 +56,12 @@ class SampleRequest:
     mask: Path | None = None
     denoises: Sequence[float] = ()
     heat: Sequence[str] = ()
+
+    def seed_of(self, line: Line) -> int:
+        """The seed of the first picture of a line, or RANDOM."""
+        return (self.seed or 0) if line.seed is None else line.seed
+
+
+def settled(seed: int) -> int:
+    """The seed itself, or a random one in the place of RANDOM."""
+    return secrets.randbelow(SEEDS) if seed == RANDOM else seed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,9 +23,9 @@ from ..report.compared import Block, Compared, write_compared, write_sheet
 from ..sampling.recipe import Used
 from ..scores import BASE
 from ..study.progress import Progress, Silent
-from .asked import RANDOM, SampleRequest
+from .asked import SampleRequest, settled
 from .calling import WORD
-from .jobs import SEEDS, Notes
+from .jobs import Notes
 from .sample import Reading, Sampled, named, write_pictures
 
 if TYPE_CHECKING:
@@ -97,11 +96,7 @@ def explain(
     Raises:
         TriptychError: bad input, or nothing is attached.
     """
-    lines = [
-        replace(line, seed=secrets.randbelow(SEEDS)) if seed == RANDOM else line
-        for line in request.prompts
-        for seed in [request.seed if line.seed is None else line.seed]
-    ]
+    lines = [replace(line, seed=settled(request.seed_of(line))) for line in request.prompts]
     request, note = replace(request, prompts=lines), Notes(progress)
     reading = Reading.of(request, note)
     files = reading.files

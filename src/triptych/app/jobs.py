@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from ..sampling.image_to_image import Start
 from ..sampling.prompts import Markup, Read
 from ..sampling.request import Edit, Guide, Region, Request
 from ..study.progress import Progress
-from .asked import RANDOM, SampleRequest
+from .asked import SampleRequest, settled
 from .calling import Prompt
 
 OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
 SIDES = ("width", "height")  # the same, of its controls
-SEEDS = 1 << 32  # the number of random seeds
 
 
 class Notes:
@@ -106,9 +104,9 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     except TriptychError as error:
         where = f"{line.where}: " if line.where and line.options else ""
         raise TriptychError(f"{where}{error}", *error.remedies) from None
-    seed = request.seed if line.seed is None else line.seed
-    if seed == RANDOM:
-        seed = secrets.randbelow(SEEDS)
+    asked = request.seed_of(line)
+    seed = settled(asked)
+    if seed != asked:
         note.once(f"{line.where or 'the picture'} has the random seed {seed}")
     if seed < 0:
         where = f"{line.where}: " if line.where else ""

@@ -10,12 +10,13 @@ import typer
 
 from ..errors import TriptychError, did_you_mean
 from ..options import SamplingOptions
-from .options import AsJson, with_options
+from .options import AsJson, stated, with_options
 
 
 @with_options(SamplingOptions)
 def generate(
     *,
+    context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
     out: Annotated[Path, typer.Option(help="the folder for the pictures")] = Path("pictures"),
     again: Annotated[
@@ -23,7 +24,7 @@ def generate(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp")] = "png",
     prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line, and options as in kohya's")] = None,
-    negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
+    negative: Annotated[str | None, typer.Option(help="what to keep away from")] = None,
     use: Annotated[
         list[str] | None,
         typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; or for a while, :0.8@0.2-0.5"),
@@ -31,7 +32,9 @@ def generate(
     library: Annotated[
         Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
     ] = None,
-    seed: Annotated[int, typer.Option(help="of the first picture; -1: one chosen at random", min=-1)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="of the first picture; -1: one chosen at random [default: 0]", min=-1)
+    ] = None,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
     cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
@@ -92,7 +95,7 @@ def generate(
     with Console() as console:
         place = Place.of(options.place)
         if again:
-            request, place = again_request(again, request, place)
+            request, place = again_request(again, request, place, stated(context))
         if explain:
             judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
             explained = Session().explain(request, place, out, judges, console)
