@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..base import Owner
 from ..base.blocks import block_weights, weight_of
-from ..errors import Remedy, TriptychError
+from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact, Part
 from ..exchange.formats import artifact_in, open_artifact, recognise
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile
 from ..patching.patch import Tensors
-from ..prompt.calls import Call, Called, read_calls
+from ..prompt.calls import TAG, Call, Called, read_calls
 from ..prompt.courses import Course, read_course
 from ..sampling.recipe import ModelFile, Used
 
@@ -69,12 +69,17 @@ class PromptReader:
     words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
     kinds: dict[Path, str] = field(default_factory=dict)  # of the files whose headers were read
 
-    def read(self, prompt: str, negative: str) -> Prompt:
+    def read(self, prompt: str, negative: str, edit: str = "") -> Prompt:
         """Read one prompt.
 
+        Args:
+            edit: the prompt that the picture is changed to. The files of both pictures are the same.
+
         Raises:
-            TriptychError: there is no library, or it has no such file.
+            TriptychError: there is no library, or it has no such file, or a tag is in `edit`.
         """
+        if tag := TAG.search(edit):
+            raise TriptychError(f"{shown(tag[0])} is in the edit, which has the files of the prompt: write it there")
         read = read_calls(prompt, self.late)
         for sentence in read.notes:
             self.note(sentence)
@@ -85,7 +90,8 @@ class PromptReader:
                 raise TriptychError(f"{prompt!r} calls {read.calls[0].name!r}, and there is no library", Remedy.LIBRARY)
             return Prompt(read.text, negative)
         attached = [self._called(self.library, call) for call in read.calls]
-        attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
+        texts = "\n".join((read.text, negative, edit))
+        attached += [self._word(name, paths) for name, paths in self._spelled(self.library, texts)]
         owner = " + ".join(repr((file.used, file.course)) for file in attached)  # "" where the prompt names no file
         if owner not in self.owned:
             self.owned[owner] = [file.of(owner) for file in _distinct(attached)]

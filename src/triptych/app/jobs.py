@@ -116,15 +116,17 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     for said, text in ((read, line.prompt), (negative, prompt.negative)):
         _note_remarks(base, said, text, note)
     seeds = tuple(range(seed, seed + request.count))
-    regions = _regions(controls, prompt, markup, drawing.steps)
-    edit = _edit(controls, markup, drawing.steps)
+    regions = _regions(base, controls, prompt, markup, drawing.steps, note)
+    edit = _edit(base, controls, markup, drawing.steps, note)
     return Job(
         line, prompt, drawing, seeds, read.guides, negative.guides[0], controls, None, regions, edit,
         tuple(request.heat),
     )  # fmt: skip
 
 
-def _regions(controls: Controls, prompt: Prompt, markup: Markup, steps: int) -> tuple[Region, ...]:
+def _regions(
+    base: Base, controls: Controls, prompt: Prompt, markup: Markup, steps: int, note: Notes
+) -> tuple[Region, ...]:
     """The parts of a picture with prompts of their own.
 
     Raises:
@@ -132,17 +134,25 @@ def _regions(controls: Controls, prompt: Prompt, markup: Markup, steps: int) -> 
     """
     found = []
     for text, own in zip(controls.regions, prompt.regions, strict=True):
-        area, _ = region_of(text)
-        read = markup.prompt(own.text, steps).guides
+        area, written = region_of(text)
+        read = markup.prompt(own.text, steps)
+        _note_remarks(base, read, written, note)
         negative = markup.negative(own.negative, steps).guides[0].prompt
-        found.append(Region(read, read_picture(area) if isinstance(area, Path) else area, own.owner, negative))
+        shape = read_picture(area) if isinstance(area, Path) else area
+        found.append(Region(read.guides, shape, own.owner, negative))
     return tuple(found)
 
 
-def _edit(controls: Controls, markup: Markup, steps: int) -> Edit | None:
+def _edit(base: Base, controls: Controls, markup: Markup, steps: int, note: Notes) -> Edit | None:
+    """
+    Raises:
+        TriptychError: the edit has AND.
+    """
     if not controls.edit:
         return None
-    (guide, *others) = markup.prompt(controls.edit, steps).guides
+    read = markup.prompt(controls.edit, steps)
+    _note_remarks(base, read, controls.edit, note)
+    (guide, *others) = read.guides
     if others:
         raise TriptychError("AND does not go with an edit: give it one prompt")
     return Edit(guide.prompt, controls.edit_keep, controls.edit_layout, controls.weighted_words, controls.edit_words)
