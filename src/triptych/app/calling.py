@@ -11,12 +11,14 @@ from ..base.blocks import block_weights, weight_of
 from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact, Part
 from ..exchange.formats import artifact_in, open_artifact, recognise
+from ..exchange.recipes import STRENGTH
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile
 from ..patching.patch import Tensors
 from ..prompt.calls import TAG, Call, Called, read_calls
 from ..prompt.courses import Course, read_course
+from ..prompt.numbers import number
 from ..sampling.recipe import ModelFile, Used
 
 KINDS: dict[Called, str] = {
@@ -115,11 +117,9 @@ class PromptReader:
                 raise TriptychError(f"<{call.kind}:{call.name}> calls {path}, which is a {method}{how}", *remedies)
             if call.ranks and not any("lora_A" in name for part in parts for name in part.artifact.tensors):
                 self.note(f"dyn={call.ranks} is not used: {path.name} has no plain LoRA to take ranks of")
-            preferred = sidecar(path).strength
-            if call.text is None and preferred not in (None, 1):
-                self.note(
-                    f"{path.name} is attached at strength 1: its notes prefer <{call.kind}:{call.name}:{preferred:g}>"
-                )
+            preferred = _preferred(path, parts[0].artifact)
+            if call.text is None and preferred != 1:
+                self.note(f"{path.name} is attached at strength 1, and prefers <{call.kind}:{call.name}:{preferred:g}>")
             used = Used.of(path, method, call.text, call.denoiser, blocks=call.blocks)
             self.opened[path, call] = Attached(tuple(parts), used, call.course)
         return self.opened[path, call]
@@ -133,6 +133,11 @@ class PromptReader:
         self.words[name] = path
         if (path, call) not in self.opened:
             artifact = open_artifact(path)
+            preferred = _preferred(path, artifact)
+            if preferred != 1:
+                self.note(
+                    f"{path.name} is a word at strength 1, and prefers to be attached as {path.name}:{preferred:g}"
+                )
             renamed = replace(artifact, settings=replace(artifact.settings, token=name))
             self.opened[path, call] = Attached((Part(renamed),), Used.of(path, WORD))
         return self.opened[path, call]
@@ -211,17 +216,31 @@ def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
     return replace(artifact, tensors=tensors, settings=replace(artifact.settings, rank=ranks))
 
 
-def attached_by(use: str) -> Attached:
+def _preferred(path: Path, artifact: Artifact) -> float:
+    """The strength that a note beside a file prefers, or else the file itself; 1 where neither does."""
+    try:
+        return sidecar(path).strength or number(str(artifact.provenance.get(STRENGTH, 1)), path.name)
+    except TriptychError:
+        return 1.0
+
+
+def attached_by(use: str, note: Callable[[str], None]) -> Attached:
     """Open a file from `FILE` or `FILE:STRENGTH`, to attach it to every picture. A strength may have a course.
+
+    `note` is told of a strength that the file prefers, where none is given.
 
     Raises:
         TriptychError: the file is missing, or the strength is not a valid number.
     """
     name, colon, text = use.rpartition(":")
-    if not colon or Path(use).exists():
+    stated = bool(colon) and not Path(use).exists()
+    if not stated:
         name, text = use, "1"
     value, course = read_course(text, use)
     parts = parts_in(Path(name), Call("lora", name, value))
+    preferred = _preferred(Path(name), parts[0].artifact)
+    if not stated and preferred != 1:
+        note(f"{Path(name).name} is attached at strength 1, and prefers {name}:{preferred:g}")
     written = text.strip() if course else ""
     used = Used.of(Path(name), parts[0].artifact.method, value, called=False, course=written, attached=True)
     return Attached(tuple(parts), used, course)

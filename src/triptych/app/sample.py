@@ -131,7 +131,7 @@ class Reading:
         """
         for sentence in request.notes:
             note(sentence)
-        attached = [attached_by(use) for use in request.uses]
+        attached = [attached_by(use, note) for use in request.uses]
         library = Library(request.library) if request.library else None
         reader = PromptReader(library, note, request.controls.late_steps)
         negative = str(request.changes.get("negative") or "")
