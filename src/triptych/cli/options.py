@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Annotated, Any, TypeVar, cast
@@ -61,7 +62,8 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
     elif kind is bool and option.default:
         flags = [f"--{option.name}/--no-{option.name}"]
     default = None if option.unset or (not option.default and kind not in (bool, int, float)) else option.default
-    info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least)
+    most = option.most if option.most < math.inf else None
+    info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least, max=most)
     annotation: Any = Annotated[kind if default is not None else kind | None, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

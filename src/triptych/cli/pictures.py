@@ -45,7 +45,8 @@ def generate(
         Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
     ] = None,
     denoise: Annotated[
-        list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
+        list[float] | None,
+        typer.Option(help="how much of it is sampled anew; may be repeated [default: 0.75]", min=0, max=1),
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
     region: Annotated[
