@@ -75,8 +75,10 @@ def cells_of(axes: Sequence[Axis], request: SampleRequest, place: Place) -> list
     """The cells of a grid, the values of the first axis changing fastest.
 
     Raises:
-        TriptychError: there are too many, a value is out of range, or nothing to begin with is there to denoise.
+        TriptychError: there are too many, a value is out of range, or there is no picture to begin with for a mask or a
+            share to sample anew.
     """
+    request.check()
     count = 1
     for axis in axes:
         count *= len(axis.values)

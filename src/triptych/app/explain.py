@@ -31,6 +31,7 @@ from .sample import Reading, Sampled, named, write_pictures
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+REPORT = ("explain.png", "explain.html", "explain.json")  # the files that are written besides the pictures
 FIDELITIES = (SubjectFidelity(), PromptFidelity())
 
 
@@ -197,10 +198,11 @@ def _write_report(explained: Sequence[Explained], encoder: str, out: Path) -> No
     ]
     rows = [f"{row.prompt}, seed {row.seed}" for row in explained]
     compared = Compared("What each file adds", ["the files attached"], [Block("", columns, rows, cells, captions)])
-    write_sheet(compared, out / "explain.png")
-    write_compared(compared, out / "explain.html")
+    sheet, page, data = (out / name for name in REPORT)
+    write_sheet(compared, sheet)
+    write_compared(compared, page)
     told = {"encoder": encoder, "pictures": [asdict(picture) for picture in explained], "mean": _means(explained)}
-    write_text(out / "explain.json", json.dumps(told, indent=1, default=lambda path: path.name))
+    write_text(data, json.dumps(told, indent=1, default=lambda path: path.name))
 
 
 def _means(explained: Sequence[Explained]) -> dict[str, float]:

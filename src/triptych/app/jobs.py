@@ -22,6 +22,7 @@ from .calling import Prompt
 
 OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
 SIDES = ("width", "height")  # the same, of its controls
+MASKING = ("mask_blur", "fill", "only_masked")  # controls that do nothing without a mask
 
 
 class Notes:
@@ -85,7 +86,7 @@ def jobs_of(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note
     Raises:
         TriptychError: an option is out of range, or the picture to begin with cannot be read.
     """
-    return _begun(request, _job(base, request, line, prompt, note), base)
+    return _begun(request, _job(base, request, line, prompt, note), base, note)
 
 
 def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> Job:
@@ -158,15 +159,21 @@ def _edit(base: Base, controls: Controls, markup: Markup, steps: int, note: Note
     return Edit(guide.prompt, controls.edit_keep, controls.edit_layout, controls.weighted_words, controls.edit_words)
 
 
-def _begun(request: SampleRequest, job: Job, base: Base) -> list[Job]:
+def _begun(request: SampleRequest, job: Job, base: Base, note: Notes) -> list[Job]:
     """The job, for each share of a picture that is sampled anew, if it begins with one.
 
     Raises:
-        TriptychError: the picture or its mask cannot be read, or they are of different sizes.
+        TriptychError: the picture or its mask cannot be read, they are of different sizes, or maps of words are asked
+            for of a masked part that is sampled alone.
     """
+    controls = job.controls
+    if request.mask is None:
+        for name in controls.changed(MASKING):
+            note(f"{name} is not used: there is no mask")
+    elif request.heat and controls.only_masked:
+        raise TriptychError("maps of words do not go with a masked part that is sampled alone")
     if request.start is None:
         return [job]
-    controls = job.controls
     mask = read_picture(request.mask) if request.mask else None
     start = Start.of(
         read_picture(request.start), controls.size(base), mask, controls.mask_blur, controls.fill,

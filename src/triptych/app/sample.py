@@ -127,8 +127,9 @@ class Reading:
     def of(cls, request: SampleRequest, note: Notes) -> Reading:
         """
         Raises:
-            TriptychError: a file is missing or damaged, or a prompt is wrong.
+            TriptychError: a file is missing or damaged, a prompt is wrong, or a mask is without a picture.
         """
+        request.check()
         for sentence in request.notes:
             note(sentence)
         attached = [attached_by(use, note) for use in request.uses]

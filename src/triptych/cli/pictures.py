@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError
 from ..options import SamplingOptions
 from .options import AsJson, stated, with_options
 
@@ -68,23 +68,18 @@ def generate(
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
-    from ..app.explain import Judges
+    from ..app.explain import REPORT, Judges
     from ..app.session import Session
     from ..base import Place
     from ..data.concept import Concept
     from ..data.prompts import Line, PromptFile, read_prompts
     from ..sampling.controls import Controls
-    from ..sampling.pictures import SUFFIXES
     from .console import Console
 
     if sum(given is not None for given in (prompt, prompts, again)) != 1:
         raise TriptychError("give one of a prompt, --prompts FILE, and --again PICTURE")
-    if start is None and (mask or denoise) and not again:
-        raise TriptychError("--mask and --denoise are for a picture: name it with --from")
     if not explain and (concept or image_encoder or text_encoder):
         raise TriptychError("--concept, --image-encoder and --text-encoder are for --explain")
-    if form not in SUFFIXES:
-        raise TriptychError(f"there is no format {form!r}{did_you_mean(form, SUFFIXES)}")
     asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),))
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
@@ -100,8 +95,7 @@ def generate(
         if explain:
             judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
             explained = Session().explain(request, place, out, judges, console)
-            written = [out / name for name in ("explain.png", "explain.html", "explain.json")]
-            written += [shot.picture for shot in explained]
+            written = [*(out / name for name in REPORT), *(shot.picture for shot in explained)]
         else:
             written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

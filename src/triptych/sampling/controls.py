@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,6 +12,12 @@ from ..errors import TriptychError, did_you_mean, shown
 from ..options import ControlOptions
 from ..settings import setting
 
+NEEDED = {
+    "variation_strength": ("variation_seed",),
+    "only_masked": ("mask_padding",),
+    "hires": ("hires_denoise", "hires_by"),
+    "edit": ("edit_keep", "edit_layout"),
+}  # a control -> others, which do nothing without it
 LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
 
 
@@ -91,6 +97,11 @@ class Controls(ControlOptions):
         """The words where alone an edit may change the picture."""
         return tuple(word.strip() for word in self.edit_only.split(",") if word.strip())
 
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of the named controls that are not the default, in words."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return [_words(name) for name in names if getattr(self, name) != defaults[name]]
+
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the picture.
 
@@ -135,8 +146,13 @@ class Controls(ControlOptions):
         return Framing(height, width, top, left)
 
     def notes(self, base: Base) -> list[str]:
-        """One sentence for each control that this base does not use, or is not made for."""
-        found = []
+        """One sentence for each control that is not used, or that this base is not made for."""
+        found = [
+            f"{name} is not used without {_words(needed)}"
+            for needed, names in NEEDED.items()
+            if not getattr(self, needed)
+            for name in self.changed(names)
+        ]
         width, height = self.size(base)
         long, short = max(width, height), min(width, height)
         if long > LARGE * base.resolution or short < SMALL * base.resolution:
