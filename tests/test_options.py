@@ -136,6 +136,12 @@ def test_help_tells_defaults_and_least_values() -> None:
         assert part in told
 
 
+def test_help_tells_greatest_values() -> None:
+    told = " ".join(get_command(app).commands["generate"].get_help(typer.Context(get_command(app))).split())  # type: ignore[attr-defined]
+    for name, most in (("edit-keep", 1), ("hires", 8), ("pag", 100), ("denoise", 1)):
+        assert f"0<=x<={most}" in told.partition(f"--{name} ")[2].partition(" --")[0]
+
+
 def test_no_list_is_a_default_and_an_empty_list_is_none() -> None:
     empty = StudyOptions(together=())
     assert words_of(empty) == ["--together", "none"]

@@ -109,7 +109,7 @@ def train_file(
         examples = replace(
             examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
         )
-    on = [attached_by(use) for use in request.on]
+    on = [attached_by(use, progress.note) for use in request.on]
     says = method.phrase(settings, concept.class_word)
     origin = provenance(base, concept, says, request.seed) | _given(request, on)
     for line in request.before.differences(origin) if request.before else ():

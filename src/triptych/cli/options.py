@@ -88,6 +88,12 @@ def _by_method(texts: list[str]) -> dict[str, dict[str, Value]]:
     return given
 
 
+def stated(context: typer.Context) -> set[str]:
+    """The names of the parameters that a command was given, also where the value is the default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
 def memory_in(text: str) -> int | None:
     """The bytes that --memory names; None for "".
 
