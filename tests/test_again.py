@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from PIL.PngImagePlugin import PngInfo
 from sd_parsers import ParserManager
 
 from tests.worlds import call, learned, pictures, trial, typed
-from triptych.app.again import read_again
-from triptych.base import Base
+from triptych.app.again import again_request, read_again
+from triptych.app.asked import SampleRequest
+from triptych.base import Base, Drawing, Place
+from triptych.data.prompts import Line
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
 from triptych.sampling.infotext import read_infotext
 from triptych.sampling.pictures import texts_of
+from triptych.sampling.recipe import Recipe
 
 A1111 = """a (red:1.3) dog,
 in the sun <lora:fox:0.7>
@@ -174,3 +178,35 @@ def test_a_picture_of_a1111_can_be_given(
     told = capsys.readouterr().err
     assert "ENSD: 31337 is not used" in told and "of the same kind, and not the same" in told
     assert Image.open(tmp_path / "out" / "00000.png").size == (20, 16)
+
+
+def test_what_is_stated_overrides_even_where_it_is_the_default(
+    base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hat = tmp_path / "hat.safetensors"
+    save(learned(base, trial("lora", seed=3)), hat)
+    pictures(1, size=32)[0].save(tmp_path / "start.png")
+    words = typed(
+        random_base, "generate", "a dog", "--out", tmp_path / "out", "--seed", "5", "--use", f"{hat}:0.123456789"
+    )
+    more = ("--negative", "cat", "--width", "20", "--clip-skip", "2", "--late-steps", "--steps", "2")
+    assert call(monkeypatch, *words, *more) == 0
+    again = typed(random_base, "generate", "--again", tmp_path / "out" / "00000.png", "--out", tmp_path / "again")
+    stated = ("--negative", "", "--width", "0", "--clip-skip", "1", "--seed", "0", "--use", f"{hat}:0.5")
+    assert call(monkeypatch, *again, "--use", hat) == 0
+    assert call(monkeypatch, *again, *stated, "--from", tmp_path / "start.png") == 0
+    as_it_was, changed = (json.loads(texts_of(tmp_path / "again" / f"0000{i}.png")["triptych"]) for i in range(2))
+    assert as_it_was == json.loads(texts_of(tmp_path / "out" / "00000.png")["triptych"])
+    assert (changed["seed"], changed["drawing"]["negative"], changed["size"]) == (0, "", [16, 16])
+    assert (changed["controls"]["clip_skip"], changed["controls"]["late_steps"]) == (1, True)
+    assert (changed["uses"][0]["text"], changed["start"]["name"]) == (0.5, "start.png")
+
+
+def test_a_stated_base_and_precision_stay(tmp_path: Path) -> None:
+    told = Recipe("a dog", 1, Drawing("ddim", 2, 1.0), "demo-b", "", (16, 16), "bfloat16")
+    given = picture_with(tmp_path / "a.png", triptych=json.dumps(asdict(told)))
+    request = SampleRequest([Line("")])
+    _, place = again_request(given, request, Place())
+    assert (place.source, place.precision) == ("demo-b", "bf16")
+    _, place = again_request(given, request, Place(), {"source", "precision"})
+    assert (place.source, place.precision) == ("demo", "auto")

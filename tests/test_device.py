@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import resource
+
 import pytest
 import torch
 
@@ -46,3 +49,18 @@ def test_attention_on_a_gpu_has_gradients() -> None:
     torch.nn.functional.scaled_dot_product_attention(*states).float().square().mean().backward()
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert all(state.grad is not None and state.grad.isfinite().all() for state in states)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="another C library")
+def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
+    device_named("cpu")
+    _pages_cleared(5)
+    assert _pages_cleared(20) < 20 * (16 << 20) // resource.getpagesize() / 20
+
+
+def _pages_cleared(times: int) -> int:
+    """Pages that the kernel clears while 16 MiB are taken and freed so many times."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        torch.ones(16 << 20, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

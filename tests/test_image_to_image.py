@@ -139,3 +139,25 @@ def test_from_the_command_line(
     without = [word for word in words if word not in ("--from", str(tmp_path / "start.png"))]
     assert call(monkeypatch, *without, "--denoise", "0.5") == 2
     assert "--from" in capsys.readouterr().err
+
+
+def test_what_needs_a_picture_or_a_mask_is_said(
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed(random_base, "generate", "a dog", "--out", tmp_path / "out", "--steps", "1")
+    unused = ("--fill", "blur", "--mask-padding", "8", "--hires-by", "pixel", "--variation-seed", "3")
+    assert call(monkeypatch, *words, *unused) == 0
+    told = capsys.readouterr().err
+    for sentence in (
+        "fill is not used: there is no mask", "hires by is not used without hires",
+        "variation seed is not used without variation strength", "mask padding is not used without only masked",
+    ):  # fmt: skip
+        assert sentence in told
+    again = typed(random_base, "generate", "--again", tmp_path / "out" / "00000.png", "--out", tmp_path / "again")
+    assert call(monkeypatch, *again, "--denoise", "0.5") == 2
+    assert "are for a picture to begin with; name it with --from PICTURE" in capsys.readouterr().err
+    pictures(1, size=32)[0].save(tmp_path / "start.png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    more = ("--from", tmp_path / "start.png", "--mask", tmp_path / "mask.png", "--only-masked", "--heat", "dog")
+    assert call(monkeypatch, *words, *more) == 2
+    assert "maps of words do not go with a masked part" in capsys.readouterr().err

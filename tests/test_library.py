@@ -13,11 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.worlds import call, learned, trial, typed
+from triptych.app.calling import attached_by
 from triptych.base import Base, Place
 from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.conversion import ConversionRequest, convert
+from triptych.exchange.recipes import STRENGTH
 from triptych.exchange.saving import save
-from triptych.files.library import Library, sidecar
+from triptych.files.library import Library, sidecar, write_sidecar
 from triptych.sampling.generate import draw
 from triptych.sampling.request import Request
 
@@ -249,7 +251,10 @@ def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monk
     [
         ("<lora:fox:0.5:lbwe=1> a dress", "'lbwe=1' in <lora:fox:0.5:lbwe=1> is not used"),
         ("<loro:fox:1> a dress", "<loro:fox:1> is left out of the prompt: it calls nothing; did you mean 'lora'?"),
-        ("<lora:fox> a dress", "fox.safetensors is attached at strength 1: its notes prefer <lora:fox:0.6>"),
+        (
+            "<lora:fox> a dress",
+            "fox.safetensors is attached at strength 1, and prefers <lora:fox:0.6>",
+        ),
         ("<lora:FOX:1> a dress) :)", "')' at position 20: read as text, for it closes nothing"),
         ("<hypernet:owl:1:2> a dress", "'2' in <hypernet:owl:1:2> is not used"),
     ],
@@ -311,3 +316,34 @@ def test_words_within_a_lora_come_along(
         pictures[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)
     assert np.abs(pictures["called"] - pictures["apart"]).max() <= 1
     assert np.abs(pictures["used"] - pictures["apart"]).max() <= 1
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_strength_that_a_file_prefers_is_said(
+    beside: bool, base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The one in a file, as studies write it, and the one in a note beside it."""
+    for name, method in (("fox", "lora"), ("wordy", "textual-inversion")):
+        artifact = learned(base, trial(method))
+        stated = artifact if beside else replace(artifact, provenance={**artifact.provenance, STRENGTH: "0.6"})
+        save(stated, tmp_path / f"{name}.safetensors")
+        if beside:
+            write_sidecar(tmp_path / f"{name}.safetensors", 0.6, "")
+    sampled(monkeypatch, random_base, tmp_path, "<lora:fox> a wordy dog", "--library", tmp_path)
+    told = capsys.readouterr().err
+    assert "fox.safetensors is attached at strength 1, and prefers <lora:fox:0.6>" in told
+    assert "wordy.safetensors is a word at strength 1, and prefers to be attached as wordy.safetensors:0.6" in told
+    fox = tmp_path / "fox.safetensors"
+    sampled(monkeypatch, random_base, tmp_path, "a dog", "--use", fox)
+    assert f"attached at strength 1, and prefers {fox}:0.6" in capsys.readouterr().err
+    sampled(monkeypatch, random_base, tmp_path, "<lora:fox:1> a dog", "--use", f"{fox}:1", "--library", tmp_path)
+    assert "prefers" not in capsys.readouterr().err
+
+
+def test_a_preferred_strength_that_is_none_is_left_out(base: Base, tmp_path: Path) -> None:
+    artifact = learned(base, trial("lora"))
+    save(replace(artifact, provenance={STRENGTH: "much"}), tmp_path / "fox.safetensors")
+    told: list[str] = []
+    attached_by(str(tmp_path / "fox.safetensors"), told.append)
+    assert not told

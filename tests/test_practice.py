@@ -121,11 +121,11 @@ def test_a_config_holds_zeros_and_empty_words(tmp_path: Path) -> None:
 
     @app.command()
     def work(context: typer.Context, keep_tags: int = 1, masks: bool = False) -> None:
-        write_config(context, {"identifier": "", "text_lr": 0.0}, tmp_path / "out.toml", {})
+        write_config(context, {"identifier": "", "text_lr": 0.0}, tmp_path / "out.toml")
 
     assert CliRunner().invoke(app, ["--keep-tags", "0"]).exit_code == 0
     said = tomllib.loads((tmp_path / "out.toml").read_text())
-    assert said == {"keep_tags": 0, "masks": False, "settings": {"identifier": "", "text_lr": 0.0}}
+    assert said == {"keep_tags": 0, "settings": {"identifier": "", "text_lr": 0.0}}
 
 
 def test_steps_are_given_once(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +15,13 @@ from tests.worlds import call, learned, trial, typed
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Part, compose
+from triptych.exchange.saving import save
 from triptych.sampling import attention
 from triptych.sampling.attention import aligned
 from triptych.sampling.controls import Controls, region_of
 from triptych.sampling.generate import sample, settings_for
 from triptych.sampling.regions import Regional
-from triptych.sampling.request import Edit, Region, Request
+from triptych.sampling.request import Edit, Guide, Region, Request
 
 
 def latents(base: Base, *requests: Request, **changes: float) -> Tensor:
@@ -163,3 +166,53 @@ def test_a_second_pass_at_another_size_is_refused(base: Base) -> None:
     for request in (Request("a dog", (1,), heat=("dog",)), Request("a dog", (1,), edit=Edit("a cat", 0.5, 0.5))):
         with pytest.raises(TriptychError, match="do not go with a second pass"):
             sample(base, [request], settings_for(base, steps=2), larger)
+
+
+@pytest.mark.parametrize("asked", [{"edit": Edit("a cat")}, {"heat": ("dog",)}])
+def test_several_prompts_are_refused(asked: dict[str, Any], base: Base) -> None:
+    with pytest.raises(TriptychError, match="AND does not go with edits and maps of words"):
+        latents(base, Request((Guide("a dog"), Guide("red")), (1,), **asked))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--edit", "a (cat:1.2"), "'(' at position 2: not closed"),
+        (("--region", "0,0,1,1: a (cat:1.2"), "'(' at position 2: not closed"),
+    ],
+)
+def test_markup_of_edits_and_regions_is_remarked(
+    words: tuple[str, ...], sentence: str, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert call(monkeypatch, *typed(random_base, "generate", "a dog", *words, "--out", tmp_path, "--steps", "1")) == 0
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_edit_calls_no_files(
+    random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed(random_base, "generate", "a dog", "--edit", "a cat <lora:x:1>", "--out", tmp_path)
+    assert call(monkeypatch, *words) == 2
+    assert "<lora:x:1> is in the edit, which has the files of the prompt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--edit", "a qword"), ("--region", "0,0,1,1: a qword")])
+def test_embeddings_act_in_edits_and_regions(
+    words: tuple[str, ...], base: Base, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the library, and attached beside the prompt, where the recipe has them for the picture made again."""
+    embedding = learned(base, trial("textual-inversion", token="qword"))
+    save(embedding, tmp_path / "library" / "embeddings" / "qword.safetensors")
+    made = []
+    for name, more in (
+        ("plain", ()), ("called", ("--library", tmp_path / "library")),
+        ("attached", ("--use", tmp_path / "library" / "embeddings" / "qword.safetensors")),
+    ):  # fmt: skip
+        asked = typed(random_base, "generate", "a dog", *words, "--out", tmp_path / name, "--steps", "2", *more)
+        assert call(monkeypatch, *asked) == 0
+        made.append(Image.open(tmp_path / name / "00000.png"))
+    plain, called, attached = (picture.tobytes() for picture in made)
+    assert called != plain
+    assert attached == called
+    assert [use["called"] for use in json.loads(made[2].text["triptych"])["uses"]] == [True]  # type: ignore[attr-defined]

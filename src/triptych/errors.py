@@ -24,6 +24,7 @@ class Remedy(Enum):
     NAME_CLIP = "name the CLIP models of the base"
     ATTACH = "attach the file to every picture"
     LIBRARY = "name the folder of a library"
+    START = "begin with a picture"
     CLASS_WORD = "say what the pictures show"
     TOKEN = "choose another word"
     DEVICE = "choose another device"

@@ -6,6 +6,7 @@ fields. This module needs no torch, so that `triptych --help` is immediate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -46,13 +47,17 @@ class PictureOptions:
     masks: bool = setting(False, "weigh the loss by masks beside pictures, or by their transparency")
     flips: bool = setting(False, "train on mirror images too; not for text or one-sided things")
     crops: bool = setting(False, "train on random crops")
-    colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0)
+    colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0, most=1)
     shuffle_tags: bool = setting(False, "shuffle captions that are tags parted by commas")
     keep_tags: int = setting(1, "first tags that stay in their place when others are shuffled", least=0)
 
     def __post_init__(self) -> None:
         if self.framing not in get_args(Framing):
             raise TriptychError(f"there is no framing {self.framing!r}{did_you_mean(self.framing, get_args(Framing))}")
+        if not 0 <= self.colours <= 1:
+            raise TriptychError(f"colours change by a number from 0 to 1, not {self.colours}")
+        if self.keep_tags < 0:
+            raise TriptychError(f"the tags to keep are a number from 0 on, not {self.keep_tags}")
 
     @property
     def stated(self) -> dict[str, Value]:
@@ -79,22 +84,24 @@ class ControlOptions:
     original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
     crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
     variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
-    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0)
+    variation_strength: float = setting(0.0, "how much of it: 0 none, 1 that noise alone", least=0, most=1)
     seed_resize: str = setting("", "WxH, at which the noise is drawn, so that another size looks alike")
     clip_skip: int = setting(1, "the layer of the text encoder that is read, from the last, as in A1111", least=1)
-    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone, 0 to 1", least=0)
+    cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone", least=0, most=1)
     freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
-    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0)
+    pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0, most=100)
     mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
     fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
     only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
     mask_padding: int = setting(32, "pixels around the masked part, if it is sampled alone", least=0)
-    hires: float = setting(0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0)
-    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew, 0 to 1", least=0)
+    hires: float = setting(
+        0.0, "how many times larger a second pass makes the picture; 0: no second pass", least=0, most=8
+    )
+    hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
     edit: str = setting("", "a prompt that the picture is changed to, where it keeps what both prompts say")
-    edit_keep: float = setting(0.8, "the share of the steps in which words keep their places, 0 to 1", least=0)
-    edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept, 0 to 1", least=0)
+    edit_keep: float = setting(0.8, "the share of the steps in which words keep their places", least=0, most=1)
+    edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept", least=0, most=1)
     edit_weights: str = setting("", "WORD:FACTOR,... on the attention to words of the edited prompt")
     edit_only: str = setting("", "WORD,... of either prompt, where alone the picture may change")
 
@@ -157,6 +164,8 @@ class Option:
         path: the names of the field and of the fields that it lies in, outermost first.
         name: as users write it, such as "other-base".
         kind: str, int, float, bool, Path, tuple (of names), or dict (method -> setting -> value).
+        least, most: of a number; None where there is no limit.
+        choices: all allowed values, if they are few.
         unset: what the default stands for, if the default itself says nothing.
     """
 
@@ -166,6 +175,8 @@ class Option:
     default: Any
     explanation: str
     least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
     unset: str = ""
 
     def value(self, options: object) -> Any:
@@ -186,7 +197,8 @@ def options_of(kind: type) -> Iterator[Option]:
             said = each.metadata
             yield Option(
                 (each.name,), said["name"] or each.name.replace("_", "-"), _kind(hints[each.name]), _default(each),
-                said["explanation"], said["least"], said["unset"],
+                said["explanation"], said["least"], said["most"] if math.isfinite(said["most"]) else None,
+                said["choices"], said["unset"],
             )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,8 @@ class Again:
     def files(self, given: Sequence[str], library: Library | None, beside: Path) -> list[str]:
         """The attached files as `FILE:STRENGTH`, found by their hashes, and the given ones that are none of them.
 
-        They are looked for among the given ones, in the library, beside the picture, and here.
+        They are looked for among the given ones, in the library, beside the picture, and here. A given strength
+        overrides the picture's.
 
         Raises:
             TriptychError: one of them is nowhere.
@@ -68,9 +69,11 @@ class Again:
         found = [
             _found(used.file, [*places, *_near(used.file, beside), *_in_library(library, used)]) for used in self.uses
         ]
-        strengths = (used.course or format(used.text, "g") for used in self.uses)
-        further = [use for use, path in zip(given, places, strict=True) if path not in found]
-        return [*(f"{path}:{strength}" for path, strength in zip(found, strengths, strict=True)), *further]
+        stated = {path: use for use, path in zip(given, places, strict=True) if Path(use) != path}
+        own = [
+            stated.get(path, f"{path}:{used.course or used.text}") for path, used in zip(found, self.uses, strict=True)
+        ]
+        return [*own, *(use for use, path in zip(given, places, strict=True) if path not in found)]
 
 
 def _near(file: ModelFile, beside: Path) -> list[Path]:
@@ -212,41 +215,46 @@ def _sampler(spellings: Iterable[str], notes: list[str]) -> dict[str, str]:
     return {}
 
 
-def again_request(picture: Path, request: SampleRequest, place: Place) -> tuple[SampleRequest, Place]:
+def again_request(
+    picture: Path, request: SampleRequest, place: Place, stated: Collection[str] = ()
+) -> tuple[SampleRequest, Place]:
     """The request for a picture as another one was made, and the place of its base. Its own file says how.
 
     What `request` has besides overrides what the picture says: settings, controls that are not the default, a seed, a
-    count, further files. Of `place`, the base is taken, unless both it and the picture's are embedded ones.
+    count, a picture to begin with, further files. Of `place`, the base is taken, unless both it and the picture's are
+    embedded ones.
+
+    Args:
+        stated: names of controls, and of the fields `source` and `precision` of `place`, that override what the picture
+            says even where they are the default.
 
     Raises:
         TriptychError: the picture does not say how it was made, or was made with files that are not there.
     """
     again = read_again(picture)
     library = Library(request.library) if request.library else None
-    if place.source in EMBEDDED and again.made.base in EMBEDDED:
+    if "source" not in stated and place.source in EMBEDDED and again.made.base in EMBEDDED:
         place = replace(place, source=again.made.base)
-    if again.precision:
+    if again.precision and "precision" not in stated:
         place = replace(place, precision=SHORT[again.precision])
     begun = [
-        _found(file, [*([given] if given else []), *_near(file, picture.parent)]) if file.name else given
+        given or (_found(file, _near(file, picture.parent)) if file.name else None)
         for file, given in ((again.start, request.start), (again.mask, request.mask))
     ]
-    changes: dict[str, Any] = {name: value for name, value in request.changes.items() if value not in (None, "")}
-    if request.seed:
-        changes["seed"] = request.seed
-    line = replace(again.line, **changes)
+    changes: dict[str, Any] = {**request.changes, "seed": request.seed}
+    line = replace(again.line, **{name: value for name, value in changes.items() if value is not None})
     made = replace(
         request, prompts=[line], uses=again.files(request.uses, library, picture.parent), changes={},
-        controls=replace(again.controls, **_given(request.controls)), notes=again.notes, made=again.made,
+        controls=replace(again.controls, **_given(request.controls, stated)), notes=again.notes, made=again.made,
         start=begun[0], mask=begun[1],
     )  # fmt: skip
     return made, place
 
 
-def _given(controls: Controls) -> dict[str, Any]:
-    """The controls that are not the default."""
+def _given(controls: Controls, stated: Collection[str]) -> dict[str, Any]:
+    """The controls that are stated, or not the default."""
     return {
         control.name: value
         for control in fields(controls)
-        if (value := getattr(controls, control.name)) != control.default
+        if (value := getattr(controls, control.name)) != control.default or control.name in stated
     }

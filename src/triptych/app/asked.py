@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.prompts import Line
+from ..errors import Remedy, TriptychError, did_you_mean
 from ..sampling.controls import Controls
+from ..sampling.pictures import SUFFIXES
 
 RANDOM = -1  # stands for a random seed, as in A1111
+SEEDS = 1 << 32  # the number of random seeds
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class SampleRequest:
     """A request for pictures: prompts, seeds, files to attach (`FILE` or `FILE:STRENGTH`), and settings.
 
     Args:
-        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed.
+        seed: of the first picture of a prompt without its own seed; picture i has seed + i. -1 is a random seed. None
+            is 0, or the seed of the picture that is made again.
         count: pictures per prompt.
         changes: settings that differ from the base's: steps, guidance, sampler, negative.
         controls: what else can be set.
@@ -37,10 +42,13 @@ class SampleRequest:
         denoises: how much of it is sampled anew, a picture for each; empty: as `controls` say.
         heat: words of the prompts whose maps of attention are written beside the pictures.
         notes: one sentence for each part of the user's input that is already known not to be used.
+
+    Raises:
+        TriptychError: there is no such format.
     """
 
     prompts: Sequence[Line]
-    seed: int = 0
+    seed: int | None = None
     count: int = 1
     uses: Sequence[str] = ()
     changes: Mapping[str, str | int | float | None] = field(default_factory=dict)
@@ -53,3 +61,25 @@ class SampleRequest:
     mask: Path | None = None
     denoises: Sequence[float] = ()
     heat: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.form not in SUFFIXES:
+            raise TriptychError(f"there is no format {self.form!r}{did_you_mean(self.form, SUFFIXES)}")
+
+    def check(self) -> None:
+        """Check what belongs together. A picture that is made again may bring the picture to begin with.
+
+        Raises:
+            TriptychError: there is a mask, or a share to sample anew, and no picture to begin with.
+        """
+        if self.start is None and (self.mask or self.denoises):
+            raise TriptychError("a mask and a share to sample anew are for a picture to begin with", Remedy.START)
+
+    def seed_of(self, line: Line) -> int:
+        """The seed of the first picture of a line, or RANDOM."""
+        return (self.seed or 0) if line.seed is None else line.seed
+
+
+def settled(seed: int) -> int:
+    """The seed itself, or a random one in the place of RANDOM."""
+    return secrets.randbelow(SEEDS) if seed == RANDOM else seed

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from ..base import Owner
 from ..base.blocks import block_weights, weight_of
-from ..errors import Remedy, TriptychError
+from ..errors import Remedy, TriptychError, shown
 from ..exchange.artifact import Artifact, Part
 from ..exchange.formats import artifact_in, open_artifact, recognise
+from ..exchange.recipes import STRENGTH
 from ..exchange.word_files import bundled_embeddings
 from ..files.library import Library, sidecar
 from ..files.tensorfile import TensorFile
 from ..patching.patch import Tensors
-from ..prompt.calls import Call, Called, read_calls
+from ..prompt.calls import TAG, Call, Called, read_calls
 from ..prompt.courses import Course, read_course
+from ..prompt.numbers import number
 from ..sampling.recipe import ModelFile, Used
 
 KINDS: dict[Called, str] = {
@@ -69,12 +71,17 @@ class PromptReader:
     words: dict[str, Path] = field(default_factory=dict)  # the embeddings that prompts spell, by name
     kinds: dict[Path, str] = field(default_factory=dict)  # of the files whose headers were read
 
-    def read(self, prompt: str, negative: str) -> Prompt:
+    def read(self, prompt: str, negative: str, edit: str = "") -> Prompt:
         """Read one prompt.
 
+        Args:
+            edit: the prompt that the picture is changed to. The files of both pictures are the same.
+
         Raises:
-            TriptychError: there is no library, or it has no such file.
+            TriptychError: there is no library, or it has no such file, or a tag is in `edit`.
         """
+        if tag := TAG.search(edit):
+            raise TriptychError(f"{shown(tag[0])} is in the edit, which has the files of the prompt: write it there")
         read = read_calls(prompt, self.late)
         for sentence in read.notes:
             self.note(sentence)
@@ -85,7 +92,8 @@ class PromptReader:
                 raise TriptychError(f"{prompt!r} calls {read.calls[0].name!r}, and there is no library", Remedy.LIBRARY)
             return Prompt(read.text, negative)
         attached = [self._called(self.library, call) for call in read.calls]
-        attached += [self._word(name, paths) for name, paths in self._spelled(self.library, f"{read.text}\n{negative}")]
+        texts = "\n".join((read.text, negative, edit))
+        attached += [self._word(name, paths) for name, paths in self._spelled(self.library, texts)]
         owner = " + ".join(repr((file.used, file.course)) for file in attached)  # "" where the prompt names no file
         if owner not in self.owned:
             self.owned[owner] = [file.of(owner) for file in _distinct(attached)]
@@ -109,11 +117,9 @@ class PromptReader:
                 raise TriptychError(f"<{call.kind}:{call.name}> calls {path}, which is a {method}{how}", *remedies)
             if call.ranks and not any("lora_A" in name for part in parts for name in part.artifact.tensors):
                 self.note(f"dyn={call.ranks} is not used: {path.name} has no plain LoRA to take ranks of")
-            preferred = sidecar(path).strength
-            if call.text is None and preferred not in (None, 1):
-                self.note(
-                    f"{path.name} is attached at strength 1: its notes prefer <{call.kind}:{call.name}:{preferred:g}>"
-                )
+            preferred = _preferred(path, parts[0].artifact)
+            if call.text is None and preferred != 1:
+                self.note(f"{path.name} is attached at strength 1, and prefers <{call.kind}:{call.name}:{preferred:g}>")
             used = Used.of(path, method, call.text, call.denoiser, blocks=call.blocks)
             self.opened[path, call] = Attached(tuple(parts), used, call.course)
         return self.opened[path, call]
@@ -127,6 +133,11 @@ class PromptReader:
         self.words[name] = path
         if (path, call) not in self.opened:
             artifact = open_artifact(path)
+            preferred = _preferred(path, artifact)
+            if preferred != 1:
+                self.note(
+                    f"{path.name} is a word at strength 1, and prefers to be attached as {path.name}:{preferred:g}"
+                )
             renamed = replace(artifact, settings=replace(artifact.settings, token=name))
             self.opened[path, call] = Attached((Part(renamed),), Used.of(path, WORD))
         return self.opened[path, call]
@@ -205,17 +216,31 @@ def _fewer_ranks(artifact: Artifact, ranks: int) -> Artifact:
     return replace(artifact, tensors=tensors, settings=replace(artifact.settings, rank=ranks))
 
 
-def attached_by(use: str) -> Attached:
+def _preferred(path: Path, artifact: Artifact) -> float:
+    """The strength that a note beside a file prefers, or else the file itself; 1 where neither does."""
+    try:
+        return sidecar(path).strength or number(str(artifact.provenance.get(STRENGTH, 1)), path.name)
+    except TriptychError:
+        return 1.0
+
+
+def attached_by(use: str, note: Callable[[str], None]) -> Attached:
     """Open a file from `FILE` or `FILE:STRENGTH`, to attach it to every picture. A strength may have a course.
+
+    `note` is told of a strength that the file prefers, where none is given.
 
     Raises:
         TriptychError: the file is missing, or the strength is not a valid number.
     """
     name, colon, text = use.rpartition(":")
-    if not colon or Path(use).exists():
+    stated = bool(colon) and not Path(use).exists()
+    if not stated:
         name, text = use, "1"
     value, course = read_course(text, use)
     parts = parts_in(Path(name), Call("lora", name, value))
+    preferred = _preferred(Path(name), parts[0].artifact)
+    if not stated and preferred != 1:
+        note(f"{Path(name).name} is attached at strength 1, and prefers {name}:{preferred:g}")
     written = text.strip() if course else ""
     used = Used.of(Path(name), parts[0].artifact.method, value, called=False, course=written, attached=True)
     return Attached(tuple(parts), used, course)

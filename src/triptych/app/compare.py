@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,9 +14,9 @@ from ..files.atomic import make_folder
 from ..report.compared import Block, Compared, write_compared, write_sheet
 from ..sampling.pictures import SUFFIXES
 from ..study.progress import Progress, Silent
-from .asked import RANDOM, SampleRequest
+from .asked import SampleRequest, settled
 from .axes import Axis, Cell
-from .jobs import SEEDS, Notes
+from .jobs import Notes
 from .sample import Reading, Writer, named
 
 MOST_CELLS = 10_000
@@ -76,8 +75,10 @@ def cells_of(axes: Sequence[Axis], request: SampleRequest, place: Place) -> list
     """The cells of a grid, the values of the first axis changing fastest.
 
     Raises:
-        TriptychError: there are too many, a value is out of range, or nothing to begin with is there to denoise.
+        TriptychError: there are too many, a value is out of range, or there is no picture to begin with for a mask or a
+            share to sample anew.
     """
+    request.check()
     count = 1
     for axis in axes:
         count *= len(axis.values)
@@ -86,9 +87,9 @@ def cells_of(axes: Sequence[Axis], request: SampleRequest, place: Place) -> list
     if request.start is None and any(axis.name in ("denoise", "mask-blur", "fill") for axis in axes):
         raise TriptychError("denoise, mask-blur and fill vary with a picture to begin with alone")
     (line,) = request.prompts
-    seed = request.seed if line.seed is None else line.seed
-    seed = secrets.randbelow(SEEDS) if seed == RANDOM else seed
-    line = replace(line, seed=seed, negative=line.negative or str(request.changes.get("negative") or ""))
+    line = replace(
+        line, seed=settled(request.seed_of(line)), negative=line.negative or str(request.changes.get("negative") or "")
+    )
     cells = [Cell(place, line, tuple(request.uses), request.controls)]
     for axis in reversed(axes):
         cells = [axis.applied(cell, value) for cell, value in product(cells, axis.values)]

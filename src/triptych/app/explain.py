@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,14 +23,15 @@ from ..report.compared import Block, Compared, write_compared, write_sheet
 from ..sampling.recipe import Used
 from ..scores import BASE
 from ..study.progress import Progress, Silent
-from .asked import RANDOM, SampleRequest
+from .asked import SampleRequest, settled
 from .calling import WORD
-from .jobs import SEEDS, Notes
+from .jobs import Notes
 from .sample import Reading, Sampled, named, write_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+REPORT = ("explain.png", "explain.html", "explain.json")  # the files that are written besides the pictures
 FIDELITIES = (SubjectFidelity(), PromptFidelity())
 
 
@@ -97,11 +97,7 @@ def explain(
     Raises:
         TriptychError: bad input, or nothing is attached.
     """
-    lines = [
-        replace(line, seed=secrets.randbelow(SEEDS)) if seed == RANDOM else line
-        for line in request.prompts
-        for seed in [request.seed if line.seed is None else line.seed]
-    ]
+    lines = [replace(line, seed=settled(request.seed_of(line))) for line in request.prompts]
     request, note = replace(request, prompts=lines), Notes(progress)
     reading = Reading.of(request, note)
     files = reading.files
@@ -202,10 +198,11 @@ def _write_report(explained: Sequence[Explained], encoder: str, out: Path) -> No
     ]
     rows = [f"{row.prompt}, seed {row.seed}" for row in explained]
     compared = Compared("What each file adds", ["the files attached"], [Block("", columns, rows, cells, captions)])
-    write_sheet(compared, out / "explain.png")
-    write_compared(compared, out / "explain.html")
+    sheet, page, data = (out / name for name in REPORT)
+    write_sheet(compared, sheet)
+    write_compared(compared, page)
     told = {"encoder": encoder, "pictures": [asdict(picture) for picture in explained], "mean": _means(explained)}
-    write_text(out / "explain.json", json.dumps(told, indent=1, default=lambda path: path.name))
+    write_text(data, json.dumps(told, indent=1, default=lambda path: path.name))
 
 
 def _means(explained: Sequence[Explained]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from ..sampling.image_to_image import Start
 from ..sampling.prompts import Markup, Read
 from ..sampling.request import Edit, Guide, Region, Request
 from ..study.progress import Progress
-from .asked import RANDOM, SampleRequest
+from .asked import SampleRequest, settled
 from .calling import Prompt
 
 OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
 SIDES = ("width", "height")  # the same, of its controls
-SEEDS = 1 << 32  # the number of random seeds
+MASKING = ("mask_blur", "fill", "only_masked")  # controls that do nothing without a mask
 
 
 class Notes:
@@ -87,7 +86,7 @@ def jobs_of(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note
     Raises:
         TriptychError: an option is out of range, or the picture to begin with cannot be read.
     """
-    return _begun(request, _job(base, request, line, prompt, note), base)
+    return _begun(request, _job(base, request, line, prompt, note), base, note)
 
 
 def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> Job:
@@ -106,9 +105,9 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     except TriptychError as error:
         where = f"{line.where}: " if line.where and line.options else ""
         raise TriptychError(f"{where}{error}", *error.remedies) from None
-    seed = request.seed if line.seed is None else line.seed
-    if seed == RANDOM:
-        seed = secrets.randbelow(SEEDS)
+    asked = request.seed_of(line)
+    seed = settled(asked)
+    if seed != asked:
         note.once(f"{line.where or 'the picture'} has the random seed {seed}")
     if seed < 0:
         where = f"{line.where}: " if line.where else ""
@@ -118,15 +117,17 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     for said, text in ((read, line.prompt), (negative, prompt.negative)):
         _note_remarks(base, said, text, note)
     seeds = tuple(range(seed, seed + request.count))
-    regions = _regions(controls, prompt, markup, drawing.steps)
-    edit = _edit(controls, markup, drawing.steps)
+    regions = _regions(base, controls, prompt, markup, drawing.steps, note)
+    edit = _edit(base, controls, markup, drawing.steps, note)
     return Job(
         line, prompt, drawing, seeds, read.guides, negative.guides[0], controls, None, regions, edit,
         tuple(request.heat),
     )  # fmt: skip
 
 
-def _regions(controls: Controls, prompt: Prompt, markup: Markup, steps: int) -> tuple[Region, ...]:
+def _regions(
+    base: Base, controls: Controls, prompt: Prompt, markup: Markup, steps: int, note: Notes
+) -> tuple[Region, ...]:
     """The parts of a picture with prompts of their own.
 
     Raises:
@@ -134,31 +135,45 @@ def _regions(controls: Controls, prompt: Prompt, markup: Markup, steps: int) -> 
     """
     found = []
     for text, own in zip(controls.regions, prompt.regions, strict=True):
-        area, _ = region_of(text)
-        read = markup.prompt(own.text, steps).guides
+        area, written = region_of(text)
+        read = markup.prompt(own.text, steps)
+        _note_remarks(base, read, written, note)
         negative = markup.negative(own.negative, steps).guides[0].prompt
-        found.append(Region(read, read_picture(area) if isinstance(area, Path) else area, own.owner, negative))
+        shape = read_picture(area) if isinstance(area, Path) else area
+        found.append(Region(read.guides, shape, own.owner, negative))
     return tuple(found)
 
 
-def _edit(controls: Controls, markup: Markup, steps: int) -> Edit | None:
+def _edit(base: Base, controls: Controls, markup: Markup, steps: int, note: Notes) -> Edit | None:
+    """
+    Raises:
+        TriptychError: the edit has AND.
+    """
     if not controls.edit:
         return None
-    (guide, *others) = markup.prompt(controls.edit, steps).guides
+    read = markup.prompt(controls.edit, steps)
+    _note_remarks(base, read, controls.edit, note)
+    (guide, *others) = read.guides
     if others:
         raise TriptychError("AND does not go with an edit: give it one prompt")
     return Edit(guide.prompt, controls.edit_keep, controls.edit_layout, controls.weighted_words, controls.edit_words)
 
 
-def _begun(request: SampleRequest, job: Job, base: Base) -> list[Job]:
+def _begun(request: SampleRequest, job: Job, base: Base, note: Notes) -> list[Job]:
     """The job, for each share of a picture that is sampled anew, if it begins with one.
 
     Raises:
-        TriptychError: the picture or its mask cannot be read, or they are of different sizes.
+        TriptychError: the picture or its mask cannot be read, they are of different sizes, or maps of words are asked
+            for of a masked part that is sampled alone.
     """
+    controls = job.controls
+    if request.mask is None:
+        for name in controls.changed(MASKING):
+            note(f"{name} is not used: there is no mask")
+    elif request.heat and controls.only_masked:
+        raise TriptychError("maps of words do not go with a masked part that is sampled alone")
     if request.start is None:
         return [job]
-    controls = job.controls
     mask = read_picture(request.mask) if request.mask else None
     start = Start.of(
         read_picture(request.start), controls.size(base), mask, controls.mask_blur, controls.fill,

@@ -127,16 +127,18 @@ class Reading:
     def of(cls, request: SampleRequest, note: Notes) -> Reading:
         """
         Raises:
-            TriptychError: a file is missing or damaged, or a prompt is wrong.
+            TriptychError: a file is missing or damaged, a prompt is wrong, or a mask is without a picture.
         """
+        request.check()
         for sentence in request.notes:
             note(sentence)
-        attached = [attached_by(use) for use in request.uses]
+        attached = [attached_by(use, note) for use in request.uses]
         library = Library(request.library) if request.library else None
         reader = PromptReader(library, note, request.controls.late_steps)
         negative = str(request.changes.get("negative") or "")
         own = [negative if line.negative is None else line.negative for line in request.prompts]
-        read = [reader.read(line.prompt, away) for line, away in zip(request.prompts, own, strict=True)]
+        edit = request.controls.edit
+        read = [reader.read(line.prompt, away, edit) for line, away in zip(request.prompts, own, strict=True)]
         texts = [region_of(region)[1] for region in request.controls.regions]
         if texts:
             read = [
@@ -227,7 +229,8 @@ def _used(file: Attached, job: Job) -> Used:
     if file.used.method != WORD:
         return file.used
     tokens = [part.artifact.settings.token for part in file.parts]
-    spelled = any(whole_word(token).search(f"{job.prompt.text}\n{job.drawing.negative}") for token in tokens)
+    texts = (job.prompt.text, job.drawing.negative, job.controls.edit, *(region.text for region in job.prompt.regions))
+    spelled = any(whole_word(token).search("\n".join(texts)) for token in tokens)
     return replace(file.used, called=spelled)
 
 

@@ -11,6 +11,7 @@ from ..base import Base, Place
 from ..data.checking import brief
 from ..data.concept import Concept
 from ..data.examples import Examples
+from ..data.masks import digest_of
 from ..data.pictures import read_picture
 from ..data.summary import count, remarks, summary
 from ..errors import Remedy, TriptychError, shown
@@ -94,7 +95,7 @@ def train_file(
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
-    prepared = _prepare(request, base)
+    prepared = _prepare(request, base, progress.note)
     for line in _notes(prepared):
         progress.note(line)
     if resume and not state.is_file():
@@ -144,7 +145,7 @@ class _Prepared:
         return Artifact.trained(self.request.method, self.settings, tensors, self.origin)
 
 
-def _prepare(request: TrainRequest, base: Base) -> _Prepared:
+def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> _Prepared:
     method, concept = method_named(request.method), request.concept
     own = base.description.methods.get(request.method, {})
     settings = method.for_concept(method.configure(own, request.settings), concept)
@@ -152,7 +153,7 @@ def _prepare(request: TrainRequest, base: Base) -> _Prepared:
     if others := request.class_pictures:
         prior = Examples.of(base, others, range(len(others.pictures)), request.pictures, request.seed)
         examples = replace(examples, prior=prior.each)
-    on = [attached_by(use) for use in request.on]
+    on = [attached_by(use, note) for use in request.on]
     origin = provenance(base, concept, method.phrase(settings, concept.class_word), request.seed)
     return _Prepared(request, base, own, settings, examples, on, origin | _given(request, on))
 
@@ -252,11 +253,13 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
 def _made_from(prepared: _Prepared) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
     request, base = prepared.request, prepared.base
+    pictures = (*request.concept.pictures, *(request.class_pictures.pictures if request.class_pictures else ()))
     return {
         "method": request.method, **{name: str(value) for name, value in asdict(prepared.settings).items()},
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
         "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
         **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
+        **({"the masks": digest_of(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
         "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in prepared.on),
     }  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import TriptychError, did_you_mean
 from ..options import SamplingOptions
 from .options import AsJson, with_options
 
@@ -50,13 +49,8 @@ def grid(
     from ..base import Place
     from ..data.prompts import Line
     from ..sampling.controls import Controls
-    from ..sampling.pictures import SUFFIXES
     from .console import Console
 
-    if form not in SUFFIXES:
-        raise TriptychError(f"there is no format {form!r}{did_you_mean(form, SUFFIXES)}")
-    if mask and start is None:
-        raise TriptychError("--mask is for a picture: name it with --from")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     request = SampleRequest(
         [Line(prompt)], seed, 1, use or (), changes, Controls.of(options.controls), library, form=form, start=start,

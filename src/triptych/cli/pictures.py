@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError
 from ..options import SamplingOptions
-from .options import AsJson, with_options
+from .options import AsJson, stated, with_options
 
 
 @with_options(SamplingOptions)
 def generate(
     *,
+    context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="what to sample")] = None,
     out: Annotated[Path, typer.Option(help="the folder for the pictures")] = Path("pictures"),
     again: Annotated[
@@ -23,7 +24,7 @@ def generate(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp")] = "png",
     prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line, and options as in kohya's")] = None,
-    negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
+    negative: Annotated[str | None, typer.Option(help="what to keep away from")] = None,
     use: Annotated[
         list[str] | None,
         typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file; or for a while, :0.8@0.2-0.5"),
@@ -31,7 +32,9 @@ def generate(
     library: Annotated[
         Path | None, typer.Option(help="a folder of A1111, ComfyUI or your own, for <lora:name:0.8> and the like")
     ] = None,
-    seed: Annotated[int, typer.Option(help="of the first picture; -1: one chosen at random", min=-1)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="of the first picture; -1: one chosen at random [default: 0]", min=-1)
+    ] = None,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
     cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
@@ -42,7 +45,8 @@ def generate(
         Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
     ] = None,
     denoise: Annotated[
-        list[float] | None, typer.Option(help="how much of it is sampled anew, 0 to 1; may be repeated [default: 0.75]")
+        list[float] | None,
+        typer.Option(help="how much of it is sampled anew; may be repeated [default: 0.75]", min=0, max=1),
     ] = None,
     mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
     region: Annotated[
@@ -64,23 +68,18 @@ def generate(
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
-    from ..app.explain import Judges
+    from ..app.explain import REPORT, Judges
     from ..app.session import Session
     from ..base import Place
     from ..data.concept import Concept
     from ..data.prompts import Line, PromptFile, read_prompts
     from ..sampling.controls import Controls
-    from ..sampling.pictures import SUFFIXES
     from .console import Console
 
     if sum(given is not None for given in (prompt, prompts, again)) != 1:
         raise TriptychError("give one of a prompt, --prompts FILE, and --again PICTURE")
-    if start is None and (mask or denoise) and not again:
-        raise TriptychError("--mask and --denoise are for a picture: name it with --from")
     if not explain and (concept or image_encoder or text_encoder):
         raise TriptychError("--concept, --image-encoder and --text-encoder are for --explain")
-    if form not in SUFFIXES:
-        raise TriptychError(f"there is no format {form!r}{did_you_mean(form, SUFFIXES)}")
     asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),))
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
@@ -92,12 +91,11 @@ def generate(
     with Console() as console:
         place = Place.of(options.place)
         if again:
-            request, place = again_request(again, request, place)
+            request, place = again_request(again, request, place, stated(context))
         if explain:
             judges = Judges(Concept.open(concept) if concept else None, image_encoder, text_encoder)
             explained = Session().explain(request, place, out, judges, console)
-            written = [out / name for name in ("explain.png", "explain.html", "explain.json")]
-            written += [shot.picture for shot in explained]
+            written = [*(out / name for name in REPORT), *(shot.picture for shot in explained)]
         else:
             written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))

@@ -21,6 +21,7 @@ WORDS = {
     Remedy.NAME_CLIP: "give --clip FOLDER, or --clip FOLDER,FOLDER where there are two",
     Remedy.ATTACH: "give it as --use FILE",
     Remedy.LIBRARY: "say where it lies with --library DIR",
+    Remedy.START: "name it with --from PICTURE",
     Remedy.CLASS_WORD: "say it, as in --class cat",
     Remedy.TOKEN: "choose another with --token",
     Remedy.DEVICE: "try --device cpu",

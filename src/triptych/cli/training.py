@@ -81,7 +81,7 @@ def train(
     beside = out.with_suffix(".toml")
     if not beside.exists() or (overwrite and beside != config):
         known = {"method": method, "folder": folder.resolve(), "seed": seed, **words}
-        write_config(context, written.settings, beside, known)
+        write_config(context, written.settings, beside, **known)
     elif beside != config:
         print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:

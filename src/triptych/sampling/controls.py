@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -11,16 +12,12 @@ from ..errors import TriptychError, did_you_mean, shown
 from ..options import ControlOptions
 from ..settings import setting
 
-MOST = {
-    "edit_keep": 1,
-    "edit_layout": 1,
-    "variation_strength": 1,
-    "cfg_rescale": 1,
-    "pag": 100,
-    "denoise": 1,
-    "hires_denoise": 1,
-    "hires": 8,
-}
+NEEDED = {
+    "variation_strength": ("variation_seed",),
+    "only_masked": ("mask_padding",),
+    "hires": ("hires_denoise", "hires_by"),
+    "edit": ("edit_keep", "edit_layout"),
+}  # a control -> others, which do nothing without it
 LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
 
 
@@ -32,7 +29,7 @@ class Controls(ControlOptions):
         TriptychError: a value is out of range.
     """
 
-    denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew, 0 to 1", least=0)
+    denoise: float = setting(0.75, "how much of a picture to begin with is sampled anew", least=0, most=1)
 
     regions: tuple[str, ...] = setting((), "AREA: PROMPT of parts of the picture")
 
@@ -46,12 +43,11 @@ class Controls(ControlOptions):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "regions", tuple(self.regions))  # a list, where it comes from a recipe
-        for name, most in MOST.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise TriptychError(f"{_words(name)} is a number from 0 to {most}, not {getattr(self, name)}")
         for field in fields(self):
-            choices, least = field.metadata.get("choices"), field.metadata.get("least")
+            choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
             value = getattr(self, field.name)
+            if most < math.inf and not least <= value <= most:
+                raise TriptychError(f"{_words(field.name)} is a number from {least} to {most}, not {value}")
             if choices and value not in choices:
                 raise TriptychError(f"there is no {_words(field.name)} {value!r}{did_you_mean(value, choices)}")
             if least is not None and value < least:
@@ -101,6 +97,11 @@ class Controls(ControlOptions):
         """The words where alone an edit may change the picture."""
         return tuple(word.strip() for word in self.edit_only.split(",") if word.strip())
 
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of the named controls that are not the default, in words."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return [_words(name) for name in names if getattr(self, name) != defaults[name]]
+
     def size(self, base: Base) -> tuple[int, int]:
         """Width and height of the picture.
 
@@ -145,8 +146,13 @@ class Controls(ControlOptions):
         return Framing(height, width, top, left)
 
     def notes(self, base: Base) -> list[str]:
-        """One sentence for each control that this base does not use, or is not made for."""
-        found = []
+        """One sentence for each control that is not used, or that this base is not made for."""
+        found = [
+            f"{name} is not used without {_words(needed)}"
+            for needed, names in NEEDED.items()
+            if not getattr(self, needed)
+            for name in self.changed(names)
+        ]
         width, height = self.size(base)
         long, short = max(width, height), min(width, height)
         if long > LARGE * base.resolution or short < SMALL * base.resolution:

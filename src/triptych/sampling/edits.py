@@ -83,12 +83,14 @@ def _among(base: Base, said: Said, words: Sequence[str], single: Request) -> tup
 
 
 def _said(single: Request) -> Said:
-    """What the first prompt of a picture says, at all steps alike.
+    """What the prompt of a picture says, at all steps alike.
 
     Raises:
-        TriptychError: it changes over the steps.
+        TriptychError: there are several prompts, or it changes over the steps.
     """
-    guide = single.guides[0]
+    (guide, *others) = single.guides
+    if others:
+        raise TriptychError("AND does not go with edits and maps of words: give one prompt")
     first = guide.at(0, 1000)
     if any(guide.at(call, 1000) != first for call in range(1000)):
         raise TriptychError("edits and maps of words need a prompt that does not change over the steps")
