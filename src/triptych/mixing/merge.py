@@ -23,7 +23,7 @@ from ..files.checkpoint import VAE
 from ..files.streaming import Entry
 from ..files.tensorfile import TensorFile
 from ..options import Precision
-from .adapters import mix_adapters
+from .adapters import mix_adapters, needs_base
 from .baking import baked, difference, extracted, layer_weights
 from .checkpoints import Checkpoint, check_same_kind, described, mix_checkpoints
 from .differences import mix_differences
@@ -229,7 +229,10 @@ def _artifacts(mix: Mix, opened: _Opened, out: Path, kind: str) -> list[str]:
     artifacts = [artifact_in(*pair) for pair in zip(opened.files, opened.found, strict=True)]
     notes = [note for artifact in artifacts for note in artifact.notes]
     if kind == "lora":
-        weights = layer_weights(_cpu(mix.base), artifacts) if mix.base else None
+        needed = any(needs_base(artifact) for artifact in artifacts)
+        weights = layer_weights(_cpu(mix.base), artifacts) if mix.base and needed else None
+        if mix.base and not needed:
+            notes.append("the base is not used: what these LoRAs change does not depend on it")
         made, more = mix_adapters(mix, artifacts, weights)
     elif kind == "dreambooth":
         made, more = mix_differences(mix, artifacts)
@@ -253,6 +256,11 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
     _check_suffix(out, "lora")
     if not (mix.rank or settings.energy or settings.ratio):
         mix = replace(mix, rank=32)
+    if ingredient.weight not in (None, 1):
+        unused = [
+            *unused,
+            f"the weight of {ingredient.path.name} is not used: a LoRA is taken from all that it changes",
+        ]
     ranks, sources = Ranks(mix.rank, settings.energy, settings.ratio), list[Artifact]()
     if opened and opened.kind == "dreambooth":
         sources = [artifact_in(opened.files[0], opened.found[0])]
