@@ -26,7 +26,7 @@ from triptych.dilution.result import Result
 from triptych.dilution.search import Space
 from triptych.errors import TriptychError
 from triptych.metrics import Shown
-from triptych.mixing.overlap import Overlap, overlap
+from triptych.mixing.overlap import Overlap, overlaps
 from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Silent
 from triptych.verdict import MARGINS
@@ -72,11 +72,11 @@ def test_overlap_of_matrices() -> None:
     e = torch.eye(4)
     first = made(x=torch.outer(e[0], e[1]) + torch.outer(e[2], e[3]), y=torch.outer(e[0], e[0]))
     second = made(x=-3 * torch.outer(e[0], e[1]), z=torch.outer(e[1], e[1]))
-    found = overlap(first, second)
+    found = overlaps({"a": first, "b": second})["a", "b"]
     assert found.energy == pytest.approx(1 / 3) and found.conflict == pytest.approx(1 / 3)
     assert found.cosine == pytest.approx(-3 / (3 * 10) ** 0.5)
     assert found.size == pytest.approx((10 / 3) ** 0.5) and found.colliding == 0.5
-    same = overlap(first, first)
+    same = overlaps({"a": first, "b": first})["a", "b"]
     assert (same.energy, same.cosine, same.conflict) == pytest.approx((1, 1, 0))
 
 
