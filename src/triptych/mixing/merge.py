@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from ..base import Base, Place
 from ..base.device import DTYPES
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..exchange.artifact import Artifact, Beside
-from ..exchange.conversion import PRECISIONS
+from ..exchange.conversion import precision_of
 from ..exchange.export import single_file_entries, write_single_file
 from ..exchange.formats import Recognised, artifact_in, recognise
 from ..exchange.inspection import MIX
@@ -22,7 +21,6 @@ from ..files.atomic import check_place, write_text
 from ..files.checkpoint import VAE
 from ..files.streaming import Entry
 from ..files.tensorfile import TensorFile
-from ..options import Precision
 from .adapters import mix_adapters, needs_base
 from .baking import baked, difference, extracted, layer_weights
 from .checkpoints import Checkpoint, check_same_kind, described, mix_checkpoints
@@ -194,9 +192,7 @@ def _vae(mix: Mix, first: Checkpoint) -> Mapping[str, Entry]:
 
 def _base_of(file: TensorFile, mix: Mix) -> Base:
     """A checkpoint as a base in the precision of most of its tensors, so that they stay in the file."""
-    kinds = Counter(layout.dtype for layout in file.layouts.values())
-    precision: Precision = PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
-    return Place(str(file.path), device="cpu", precision=precision, vae=mix.vae).open()
+    return Place(str(file.path), device="cpu", precision=precision_of(file), vae=mix.vae).open()
 
 
 def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
