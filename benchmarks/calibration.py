@@ -177,9 +177,9 @@ def curve(pairs: Sequence[tuple[float, bool]], bins: int = BINS) -> list[dict[st
     said, true = np.array(pairs, float).T
     place = np.minimum((said * bins).astype(int), bins - 1)
     return [
-        {"count": int((place == one).sum()), "predicted": _mean(said[place == one]), "true": _mean(true[place == one])}
-        for one in range(bins)
-        if (place == one).any()
+        {"count": int((place == at).sum()), "predicted": _mean(said[place == at]), "true": _mean(true[place == at])}
+        for at in range(bins)
+        if (place == at).any()
     ]
 
 
@@ -237,7 +237,7 @@ def report(count: int) -> dict[str, Any]:
     said: list[tuple[float, bool]] = []
     risks: list[tuple[float, bool]] = []
     for shape in (*BUDGETS, *SHARED):
-        own = [(one,) for one in BETWEEN] + ([UNEQUAL] if shape.runs > 1 else [])
+        own = [(spread,) for spread in BETWEEN] + ([UNEQUAL] if shape.runs > 1 else [])
         for between in own if not shape.crossed else [(0.03,)]:
             spreads = Spreads(between=between)
             if shape.crossed:
@@ -246,21 +246,21 @@ def report(count: int) -> dict[str, Any]:
             told["false"].append({**asdict(shape), "between": list(between), **found})
             print("false claims", shape, between, found, flush=True)
     for shape in BUDGETS:
-        for one in (0.0,) if shape.runs == 1 else BETWEEN[1:]:
-            found_power = {str(by): power(shape, by, Spreads(between=(one,)), count) for by in (0.0, 0.1, 0.2, 0.3)}
-            told["power"].append({**asdict(shape), "between": one, "decisions": found_power})
-            kept = concepts(shape, Spreads(between=(one,)), count)
+        for spread in (0.0,) if shape.runs == 1 else BETWEEN[1:]:
+            found_power = {str(by): power(shape, by, Spreads(between=(spread,)), count) for by in (0.0, 0.1, 0.2, 0.3)}
+            told["power"].append({**asdict(shape), "between": spread, "decisions": found_power})
+            kept = concepts(shape, Spreads(between=(spread,)), count)
             said, risks = said + kept.said, risks + kept.risks
             told["concepts"].append(
-                {**asdict(shape), "between": one, "grades": shares(kept), "false": kept.wrong / count}
+                {**asdict(shape), "between": spread, "grades": shares(kept), "false": kept.wrong / count}
             )
-            print("concepts", shape, one, shares(kept), flush=True)
+            print("concepts", shape, spread, shares(kept), flush=True)
     few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
     told["sequential"] = [
-        sequential(shape, Spreads(between=(one,)), count)
+        sequential(shape, Spreads(between=(spread,)), count)
         for shape in GROWING
-        for one in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
+        for spread in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
     ]
     return told
 

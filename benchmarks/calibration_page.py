@@ -24,15 +24,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _between(one: dict[str, Any]) -> str:
-    between = one["between"] if isinstance(one["between"], list) else [one["between"]]
-    if one["runs"] == 1 and between[0] == 0:
+def _between(row: dict[str, Any]) -> str:
+    between = row["between"] if isinstance(row["between"], list) else [row["between"]]
+    if row["runs"] == 1 and between[0] == 0:
         return "none"
     return " or ".join(f"{value:.2f}" for value in dict.fromkeys(between))
 
 
-def _size(one: dict[str, Any]) -> str:
-    return f"{one['runs']} x {one['prompts']} x {one['seeds']}{', shared' if one['crossed'] else ''}"
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['runs']} x {row['prompts']} x {row['seeds']}{', shared' if row['crossed'] else ''}"
 
 
 def _false(told: dict[str, Any]) -> Iterator[str]:
@@ -51,9 +51,9 @@ def _false(told: dict[str, Any]) -> Iterator[str]:
         " apart |"
     )
     yield "|---|---|---|---|---|---|---|"
-    for one in told["false"]:
-        rates = [one[truth][what] for what in (0, 1) for truth in ("equal", "margin")]
-        yield f"| {one['name']} | {_size(one)} | {_between(one)} | {' | '.join(map(_percent, rates))} |"
+    for row in told["false"]:
+        rates = [row[truth][what] for what in (0, 1) for truth in ("equal", "margin")]
+        yield f"| {row['name']} | {_size(row)} | {_between(row)} | {' | '.join(map(_percent, rates))} |"
 
 
 def _power(told: dict[str, Any]) -> Iterator[str]:
@@ -63,11 +63,11 @@ def _power(told: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "| budget | spread between trainings | apart by 0.1: better | 0.2 | 0.3 | equal: no difference |"
     yield "|---|---|---|---|---|---|"
-    for one in told["power"]:
-        better = [one["decisions"][by]["worse"] for by in ("0.1", "0.2", "0.3")]
-        same = one["decisions"]["0.0"]["no difference"]
-        spread = "these files" if one["runs"] == 1 else _between(one)
-        yield f"| {one['name']} | {spread} | {' | '.join(f'{100 * rate:.0f} %' for rate in (*better, same))} |"
+    for row in told["power"]:
+        better = [row["decisions"][by]["worse"] for by in ("0.1", "0.2", "0.3")]
+        same = row["decisions"]["0.0"]["no difference"]
+        spread = "these files" if row["runs"] == 1 else _between(row)
+        yield f"| {row['name']} | {spread} | {' | '.join(f'{100 * rate:.0f} %' for rate in (*better, same))} |"
 
 
 def _grades(told: dict[str, Any]) -> Iterator[str]:
@@ -83,10 +83,10 @@ def _grades(told: dict[str, Any]) -> Iterator[str]:
         " false yes or no |"
     )
     yield "|---|---|---|---|---|---|---|"
-    for one in told["concepts"]:
-        spread = "these files" if one["runs"] == 1 else _between(one)
-        cells = [f"{100 * share:.0f} %" for share in one["grades"].values()]
-        yield f"| {one['name']} | {spread} | {' | '.join(cells)} | {_percent(one['false'])} |"
+    for row in told["concepts"]:
+        spread = "these files" if row["runs"] == 1 else _between(row)
+        cells = [f"{100 * share:.0f} %" for share in row["grades"].values()]
+        yield f"| {row['name']} | {spread} | {' | '.join(cells)} | {_percent(row['false'])} |"
 
 
 def _curves(told: dict[str, Any]) -> Iterator[str]:
@@ -108,30 +108,30 @@ def _curves(told: dict[str, Any]) -> Iterator[str]:
 def _curve(bins: list[dict[str, float]]) -> Iterator[str]:
     yield "| stated | came true | of how many |"
     yield "|---|---|---|"
-    for one in bins:
-        yield f"| {_percent(one['predicted'])} | {_percent(one['true'])} | {one['count']:.0f} |"
+    for row in bins:
+        yield f"| {_percent(row['predicted'])} | {_percent(row['true'])} | {row['count']:.0f} |"
 
 
 def _growing(told: dict[str, Any]) -> Iterator[str]:
     yield "### Until it is decided"
     yield ""
     yield (
-        "Studies that look after a quarter, a half and all of the prompts they may draw, false claims of all looks"
+        "Studies that look after a quarter, a half and all of the prompts they may sample, false claims of all looks"
         " counted:"
     )
     yield ""
     yield (
         "| budget | trainings | at most | spread between trainings | false: equal | apart | yes or no | or 90 % sure |"
-        " prompts drawn |"
+        " prompts sampled |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    for one in told["sequential"]:
-        decided = one["grades"]["decided"]
-        sure = decided + one["grades"]["probably, 90 % and more"]
-        cells = [_percent(one["equal"]), _percent(one["margin"]), f"{100 * decided:.0f} %", f"{100 * sure:.0f} %"]
+    for row in told["sequential"]:
+        decided = row["grades"]["decided"]
+        sure = decided + row["grades"]["probably, 90 % and more"]
+        cells = [_percent(row["equal"]), _percent(row["margin"]), f"{100 * decided:.0f} %", f"{100 * sure:.0f} %"]
         yield (
-            f"| {one['budget']} | {one['runs']} | {one['most']} | {_between(one)} | {' | '.join(cells)}"
-            f" | {one['prompts']:.0f} on average |"
+            f"| {row['budget']} | {row['runs']} | {row['most']} | {_between(row)} | {' | '.join(cells)}"
+            f" | {row['prompts']:.0f} on average |"
         )
     yield ""
     yield (
@@ -139,18 +139,18 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
         " to a half, by up to ten points; from 0.80 on they come true as stated."
     )
     yield ""
-    yield from _curve(pooled([one["said"] for one in told["sequential"]]))
+    yield from _curve(pooled([row["said"] for row in told["sequential"]]))
 
 
 def pooled(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
     """Several curves as one, bin by bin."""
     bins: dict[int, list[dict[str, float]]] = {}
-    for one in (one for curve in curves for one in curve):
-        bins.setdefault(min(int(10 * one["predicted"]), 9), []).append(one)
+    for row in (row for curve in curves for row in curve):
+        bins.setdefault(min(int(10 * row["predicted"]), 9), []).append(row)
     return [
         {
-            "count": (count := sum(one["count"] for one in each)),
-            **{what: sum(one["count"] * one[what] for one in each) / count for what in ("predicted", "true")},
+            "count": (count := sum(row["count"] for row in each)),
+            **{what: sum(row["count"] * row[what] for row in each) / count for what in ("predicted", "true")},
         }
         for _, each in sorted(bins.items())
     ]

@@ -74,15 +74,15 @@ def train(base: Base, concept: Concept, paths: Mapping[int, Path]) -> None:
 def both(judgement: Judgement) -> dict[str, float]:
     """File -> the headline figure."""
     methods = judgement.verdict.methods
-    return {one.file: methods[one.row]["both"].value for one in judgement.record.files}
+    return {judged.file: methods[judged.row]["both"].value for judged in judgement.record.files}
 
 
 def printed(found: Judgement, truth: Judgement) -> None:
     known = both(truth)
     print(f"{'file':<28} {'judged':>7} {'interval':>16} {'truth':>7}  decision")
-    for one in sorted(found.record.files, key=lambda one: one.file):
-        row = found.verdict.methods[one.row]["both"]
-        print(f"{one.file:<28} {row.value:7.2f} {span(row):>16} {known[one.file]:7.2f}  {one.decision}")
+    for judged in sorted(found.record.files, key=lambda judged: judged.file):
+        row = found.verdict.methods[judged.row]["both"]
+        print(f"{judged.file:<28} {row.value:7.2f} {span(row):>16} {known[judged.file]:7.2f}  {judged.decision}")
     best = found.record.files[0]
     regret = max(known.values()) - known[best.file]
     print(f"named: {best.file}; {best.reason}")
@@ -90,9 +90,9 @@ def printed(found: Judgement, truth: Judgement) -> None:
         f"its regret is {regret:.3f}, {'within' if regret <= MARGINS.both else 'BEYOND'} the margin of {MARGINS.both}"
     )
     wrong = [
-        one.file
-        for one in found.record.files
-        if one.decision == "discard" and max(known.values()) - known[one.file] < MARGINS.both
+        judged.file
+        for judged in found.record.files
+        if judged.decision == "discard" and max(known.values()) - known[judged.file] < MARGINS.both
     ]
     print(f"discarded although within the margin of the best: {', '.join(wrong) or 'none'}")
 

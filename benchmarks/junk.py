@@ -294,7 +294,8 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
                 write(folder, Path(temporary) / f"{place}" / ("junk" if folder.planted else "clean"), chance)
             on_clean = found_in(clean, Path(temporary) / f"{place}" / "clean", base)
             on_junk = found_in(junk, Path(temporary) / f"{place}" / "junk", base)
-        marks += any(True for _ in overlay.look([marked(picture) for picture, _ in clean.pictures.values()]))
+        small = [overlay.small(marked(picture)) for picture, _ in clean.pictures.values()]
+        marks += any(True for _ in overlay.look(small))
         for name, faults in on_clean.items():
             alone.update(faults)
             alarms += [f"{source.name}/{name}: {', '.join(sorted(faults))}"]

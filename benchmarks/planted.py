@@ -49,39 +49,41 @@ TWIN, HARDLY = "twin", "hardly"
 
 def planted(shown: Sequence[Shown], concept: Concept, resolution: int, best: str, out: Path) -> list[Shown]:
     """The rows that are made of pictures, for every picture of the row `best`; written into `out`."""
-    mine = [one for one in shown if one.method == best]
-    bare = {(one.role, one.prompt, one.seed): one.path for one in shown if one.method == BASE}
+    mine = [sample for sample in shown if sample.method == best]
+    bare = {(sample.role, sample.prompt, sample.seed): sample.path for sample in shown if sample.method == BASE}
     copied = concept.images(resolution)[concept.split(0).train[0]]
     random = np.random.default_rng(0)
 
     def noise(_: Shown) -> Image.Image:
         return Image.fromarray(random.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8))
 
-    by_role = {role: [one for one in mine if one.role == role] for role in {one.role for one in mine}}
+    by_role = {role: [sample for sample in mine if sample.role == role] for role in {sample.role for sample in mine}}
     shifted = {  # the pictures of one role, each for the prompt some places on
-        one: others[(i + len(others) // 2 + 1) % len(others)]
+        sample: others[(i + len(others) // 2 + 1) % len(others)]
         for others in by_role.values()
-        for i, one in enumerate(others)
+        for i, sample in enumerate(others)
     }
     rows: dict[str, Callable[[Shown], Image.Image]] = {
         "parrot": lambda _: copied,
-        "bare": lambda one: replace(one, path=bare.get((one.role, one.prompt, one.seed), one.path)).open(),
+        "bare": lambda sample: replace(
+            sample, path=bare.get((sample.role, sample.prompt, sample.seed), sample.path)
+        ).open(),
         "noise": noise,
-        "shuffled": lambda one: shifted[one].open(),
-        TWIN: lambda one: one.open(),
+        "shuffled": lambda sample: shifted[sample].open(),
+        TWIN: lambda sample: sample.open(),
     }
-    return [_write(one, name, row(one), out) for name, row in rows.items() for one in mine]
+    return [_write(sample, name, row(sample), out) for name, row in rows.items() for sample in mine]
 
 
-def _write(one: Shown, name: str, picture: Image.Image, out: Path) -> Shown:
-    path = out / name / one.role / f"{one.replicate}-{one.path.name}"
+def _write(sample: Shown, name: str, picture: Image.Image, out: Path) -> Shown:
+    path = out / name / sample.role / f"{sample.replicate}-{sample.path.name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
-    return replace(one, method=name, path=path, picture=f"{name}/{path.name}")
+    return replace(sample, method=name, path=path, picture=f"{name}/{path.name}")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class KnownTraining:
     """A training whose result is known beforehand."""
 
     method: str
@@ -89,37 +91,38 @@ class Lesson:
     pictures: int | None = None  # how many it sees, without captions; None: all, as they are
 
 
-def lessons(work: Work) -> dict[str, Lesson]:
+def known_trainings(work: Work) -> dict[str, KnownTraining]:
     def steps(name: str) -> int:
         return int(work.plan.settings_of(name, work.base, work.concept).steps)
 
     return {
-        HARDLY: Lesson("lora", {"steps": max(1, steps("lora") // 10)}),
-        "rate-0": Lesson("lora", {"steps": 2, "lr": 0.0}),
-        "by-heart": Lesson("dreambooth", {"steps": 8 * steps("dreambooth"), "prior_weight": 0.0}, FEW),
+        HARDLY: KnownTraining("lora", {"steps": max(1, steps("lora") // 10)}),
+        "rate-0": KnownTraining("lora", {"steps": 2, "lr": 0.0}),
+        "by-heart": KnownTraining("dreambooth", {"steps": 8 * steps("dreambooth"), "prior_weight": 0.0}, FEW),
     }
 
 
-def taught(work: Work, name: str, lesson: Lesson, out: Path, console: Console) -> Iterator[Shown]:
-    """Train, and draw the study's own prompts with the result."""
+def trained_rows(work: Work, name: str, training: KnownTraining, out: Path, console: Console) -> Iterator[Shown]:
+    """Train, and sample the study's own prompts with the result."""
     folder = work.plan.folder
-    if lesson.pictures:
+    if training.pictures:
         folder = out / "few" / work.concept.name
         folder.mkdir(parents=True, exist_ok=True)
-        for i in work.concept.split(0).train[: lesson.pictures]:
+        for i in work.concept.split(0).train[: training.pictures]:
             shutil.copy(work.concept.pictures[i].path, folder)
     concept = work.concept
     plan = Plan(
-        folder, place=work.plan.place, kind=concept.kind, class_word=concept.class_word, methods=(lesson.method,),
-        budget=work.plan.budget, settings={lesson.method: lesson.settings}, prompts=2, unrelated=2,
+        folder, place=work.plan.place, kind=concept.kind, class_word=concept.class_word, methods=(training.method,),
+        budget=work.plan.budget, settings={training.method: training.settings}, prompts=2, unrelated=2, points=False,
+        together=(),
     )  # fmt: skip
     run(plan, out / f"{name}-study", console)
-    taught_there = Work(plan, work.base, plan.concept(), Layout(out / f"{name}-study"), console)
-    [trained] = runs(taught_there)[:1]
-    phrase = method_named(lesson.method).phrase(trained.settings, concept.class_word)
-    asked = [(one, fill(one.template, concept.class_word), one.seed(work.plan.seed)) for one in work.prompts]
+    there = Work(plan, work.base, plan.concept(), Layout(out / f"{name}-study"), console)
+    [trained] = runs(there)[:1]
+    phrase = method_named(training.method).phrase(trained.settings, concept.class_word)
+    asked = [(each, fill(each.template, concept.class_word), each.seed(work.plan.seed)) for each in work.prompts]
     with open_artifact(trained.artifact).apply(work.base):
-        sampled = draw(work.base, [Request(fill(one.template, phrase), (seed,)) for one, _, seed in asked])
+        sampled = draw(work.base, [Request(fill(each.template, phrase), (seed,)) for each, _, seed in asked])
     for i, ((_, prompt, seed), [picture]) in enumerate(zip(asked, sampled, strict=True)):
         yield _write(Shown(name, 0, "concept", prompt, seed, Path(f"{i:05}.png"), ""), name, picture, out)
 
@@ -166,18 +169,18 @@ def main() -> None:
         plan = read(given.study)
         work = Work(plan, plan.place.open(), plan.concept(), Layout(given.study), console)
         known = PointsRecord.read(given.study).points if (given.study / PointsRecord.NAME).is_file() else ()
-        sampled = pictures(work, sheets(work, [one for one in runs(work) if one.done], points_of(known)))
-        if not any(one.method not in (BASE, RESEEDED) for one in sampled):
+        sampled = pictures(work, sheets(work, [each for each in runs(work) if each.done], points_of(known)))
+        if not any(sample.method not in (BASE, RESEEDED) for sample in sampled):
             raise SystemExit(f"{given.study} has no pictures of these prompts: run `triptych try` on it again")
         own = measure(work.evidence(sampled))
         best = best_of(own, [])
         rows = planted(sampled, work.concept, work.base.resolution, best, out)
-        for name, lesson in lessons(work).items() if given.train else ():
-            rows += taught(work, name, lesson, out, console)
+        for name, training in known_trainings(work).items() if given.train else ():
+            rows += trained_rows(work, name, training, out, console)
         scores = measure(work.evidence([*sampled, *rows]))
-    names = dict.fromkeys(one.method for one in sampled if one.method not in (BASE, RESEEDED))
+    names = dict.fromkeys(sample.method for sample in sampled if sample.method not in (BASE, RESEEDED))
     costs = [Cost(name, True, 1, 10**6, 1, 1, seconds_alone=60.0) for name in names]
-    verdict = judge(scores, [*costs, *cheap({one.method for one in rows})])
+    verdict = judge(scores, [*costs, *cheap({sample.method for sample in rows})])
     for name, row in verdict.methods.items():
         shown = ("both", "fidelity", "prompt_fidelity", "copying", "memorisation")
         print(f"{name:<20}", *(f"{what} {row[what].value:5.2f} ({span(row[what])})" for what in shown if what in row))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from scipy import ndimage
 
 from tests.drawn import Colours
 from tests.plain import call
 from triptych.app.conflicts import by_encoder
+from triptych.app.session import Session
 from triptych.app.strangers import strangers
+from triptych.data import checking
 from triptych.data.checking import bad, check
 from triptych.data.cleaning import clean
 from triptych.data.concept import Concept
 from triptych.data.findings import FAULTS, Finding
+from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
 
 SIDE = 128
@@ -119,6 +125,28 @@ def test_files_that_are_not_whole_or_misnamed_are_found(cat: Path) -> None:
         assert fault in faults(cat, name), name
 
 
+def test_of_a_large_picture_the_blocks_are_those_of_the_file(cat: Path) -> None:
+    cloud = ndimage.gaussian_filter(np.random.default_rng(0).normal(128, 700, (400, 2304)), 5)
+    wide = Image.fromarray(cloud.clip(0, 255).astype(np.uint8))
+    Image.open(io.BytesIO(as_jpeg(wide, 4))).save(cat / "large.png")  # scaled to 2048 pixels, its blocks would not show
+    assert "compressed" in faults(cat, "large.png")
+
+
+def test_only_small_pictures_are_kept_while_a_folder_is_checked(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[weakref.ref[Image.Image]] = []
+    alive = []
+
+    def reading(path: Path) -> Image.Image:
+        picture = read_picture(path)
+        alive.append(sum(each() is not None for each in read))
+        read.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(checking, "read_picture", reading)
+    assert checking.check(Concept.open(cat), SIDE) == []
+    assert len(alive) == 8 and max(alive) <= 1
+
+
 def test_what_captions_tell(cat: Path) -> None:
     for i in range(8):
         (cat / f"{i}.txt").write_text(f"a yellow cat {'on a sofa' if i % 2 else 'in the rain'}")
@@ -213,6 +241,28 @@ def test_the_command_writes_a_page_and_json(
     assert FAULTS["blurred"].title in page
     assert "<b>soft.png" not in page
     assert len(list(fixed.glob("*.png"))) == 8
+
+
+def test_what_a_check_does_not_use_or_would_overwrite_is_said_before_it_begins(
+    cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--quick", "--base", "demo", "--steps", 3, "--seed", 0, "--text-encoder", "x")
+    assert call(monkeypatch, "check", cat, *words) == 0
+    told = capsys.readouterr().err
+    assert "not used: --base, --text-encoder (--quick opens no base)" in told
+    assert "not used: --steps, --seed (without --worth)" in told
+    assert call(monkeypatch, "check", cat, "--quick", "--resolution", 64) == 0  # a page of the same folder is replaced
+    assert "not used" not in capsys.readouterr().err
+    page = Path("triptych-out") / "cat-check" / "check.html"
+    before, other = page.read_bytes(), tmp_path / "other" / "cat"
+    shutil.copytree(cat, other)
+    assert call(monkeypatch, "check", other, "--quick") == 2
+    assert f"exists already and is no page of {other}; give another --out" in capsys.readouterr().err
+    assert page.read_bytes() == before
+    monkeypatch.setattr(Session, "check", None)
+    assert call(monkeypatch, "check", cat, "--quick", "--fix", other) == 2
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_too_few_usable_pictures_end_with_2(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -105,6 +107,23 @@ def test_a_study_that_grows_keeps_its_pictures_and_trainings(
     study = tomllib.loads((tmp_path / "study.toml").read_text())["study"]
     assert "--until-decided" in study["command"]
     assert (study["deciding"] in (tmp_path / "report.html").read_text()) if study["deciding"] else True
+
+
+@pytest.mark.slow
+def test_prompts_of_the_folder_that_the_last_look_uses_are_not_called_unused(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = copytree(folder, tmp_path / "some-dog")
+    (own / "prompts.txt").write_text("\n".join(f"a {{}} {i}" for i in range(6)))
+
+    def stop(_: object) -> None:
+        raise TriptychError("far enough")
+
+    monkeypatch.setattr(sys.modules["triptych.study.run"], "runs", stop)
+    words = typed(random_base, "try", own, "--out", tmp_path / "out", "--prompts", "2", "--until-decided")
+    for most, used in ((4, 4), (6, 6)):
+        assert call(monkeypatch, *words, "--at-most-pictures", str(most)) == 2
+        assert (f"the first {used} of 6 prompts" in capsys.readouterr().err) == (used < 6)
 
 
 def test_a_base_may_state_how_far_trainings_lie_apart(tmp_path: Path) -> None:

@@ -180,6 +180,13 @@ def test_the_console_leads_with_the_recommendation_and_its_regret() -> None:
     assert any(line.startswith("Is textual inversion enough?") and line.endswith("no (over 99 %)") for line in lines)
 
 
+def test_the_console_says_once_what_a_high_chance_lacks_to_be_a_yes() -> None:
+    verdict = judge(simulate({TI: 0.3, HN: 0.5, LORA: 0.8, DB: 0.7}), COSTS)
+    for answer, times in (("probably", 1), ("yes", 0)):
+        told = replace(verdict, answers={name: Answer(answer, "", 0.999) for name in verdict.answers})
+        assert "\n".join(summary(told)).count("need a test at 95 %") == times
+
+
 def test_grades_in_words() -> None:
     assert graded(Answer("probably", "", 0.84)) == "probably (84 %)"
     assert graded(Answer("cannot tell", "", 0.4)) == "cannot tell (yes with 40 %)"

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.plain import call, typed
 from tests.simulated import LORA
-from triptych.cli.judging import strengths_of
+from tests.worlds import learned, trial
+from triptych.base import Base
+from triptych.cli.judging import ASKED, strengths_of
 from triptych.data.concept import Concept
 from triptych.errors import TriptychError
+from triptych.exchange.saving import save
+from triptych.options import StudyOptions
 from triptych.records import JudgedRecord
 from triptych.scores import BASE, REAL, Cost, Score
-from triptych.verdict.keeping import keeping
+from triptych.study.judged import open_files
+from triptych.study.judging import OF_STUDIES, JudgeRequest
+from triptych.verdict.keeping import Keeping, Kept, beside_eye, keeping
 
+DECIDED: dict[str, Keeping] = {"a": "best", "b": "keep", "c": "discard", "d": "undecided", "e": "keep"}
 PROMPTS = [f"a dog {i}" for i in range(24)]
 
 
@@ -49,6 +58,38 @@ def test_the_best_is_named_and_the_others_are_kept_or_discarded() -> None:
     assert set(decisions({"a@1": 0.0, "b@1": 0.01}).values()) == {"discard"}, "nothing learned anything"
     [only] = keeping(scores_of({"a@1": 0.6}), [])
     assert (only.decision, "0.60" in only.reason) == ("best", True)
+
+
+def test_what_another_eye_does_not_share_is_undecided() -> None:
+    mine = [Kept(f"{row}@1", decision, "Why.") for row, decision in DECIDED.items()]
+    other = [Kept("a@1", "discard", ""), Kept("b@1", "discard", ""), Kept("c@1", "best", ""), Kept("d@1", "keep", "")]
+    found = beside_eye(mine, other, "dino")
+    assert [each.decision for each in found] == ["best", "undecided", "undecided", "undecided", "keep"]
+    assert [each.reason for each in found] == [
+        "Why. Another eye, dino, decides: discard.", "Why. Another eye, dino, decides: discard.",
+        "Why. Another eye, dino, decides: best.", "Why.", "Why.",
+    ]  # fmt: skip
+    assert beside_eye(mine, [], "dino") == mine, "an eye that cannot tell decides nothing"
+
+
+def test_rows_of_files_whose_names_differ_by_a_sign_alone_are_two(base: Base, folder: Path, tmp_path: Path) -> None:
+    long = 210 * "n"
+    paths = [tmp_path / f"{name}.safetensors" for name in ("my cat", "my_cat", "my+cat", long + "1", long + "2")]
+    artifact = learned(base, trial("textual-inversion"))
+    for path in paths:
+        save(artifact, path)
+    files = open_files(paths, (), {}, base, Concept.open(folder), lambda _: None)
+    assert len({file.row(1) for file in files}) == len(paths)
+
+
+@pytest.mark.parametrize("given", [{"other_base": "elsewhere"}, {"until_decided": True}, {"budget": "thorough"}])
+def test_an_option_of_studies_alone_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(TriptychError, match=r"is an option of a study; judging files trains nothing"):
+        JudgeRequest((), tmp_path, StudyOptions(**given))
+
+
+def test_every_option_is_either_of_judging_or_of_studies_alone() -> None:
+    assert sorted((*ASKED, *OF_STUDIES)) == sorted(option.name for option in fields(StudyOptions))
 
 
 def test_strengths() -> None:

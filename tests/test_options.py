@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from triptych.cli import app
 from triptych.cli.command import Command
+from triptych.cli.configured import Config, write_config
 from triptych.cli.options import with_options
 from triptych.errors import TriptychError
 from triptych.options import (
@@ -67,7 +68,7 @@ def other(option: Any) -> Any:
     """A value that is not the default."""
     if option.path[-1] in GIVEN:
         return GIVEN[option.path[-1]]
-    return {str: "x y", int: 7, float: 2.5, bool: not option.default}[option.kind]
+    return {str: "x y", int: 7, float: 0.5, bool: not option.default}[option.kind]
 
 
 def everything(kind: type) -> Any:
@@ -141,6 +142,46 @@ def test_no_list_is_a_default_and_an_empty_list_is_none() -> None:
     assert parsed(StudyOptions, ["--together", "none"]) == empty
     assert parsed(StudyOptions, ["--together", ""]) == StudyOptions()
     assert from_table(StudyOptions, table_of(empty)) == empty != StudyOptions()
+
+
+def test_none_is_a_name_where_no_list_stands_for_all() -> None:
+    assert parsed(StudyOptions, ["--methods", "none"]).methods == ("none",)
+
+
+@pytest.mark.parametrize("words", [["--colours", "1.5"], ["--colours", "inf"], ["--keep-tags", "-1"]])
+def test_a_value_out_of_range_is_refused(words: list[str]) -> None:
+    with pytest.raises(typer.BadParameter):
+        parsed(LearningOptions, words)
+
+
+@pytest.mark.parametrize("given", [{"colours": 1.5}, {"colours": float("nan")}, {"keep_tags": -1}])
+def test_a_value_out_of_range_is_refused_without_a_command(given: dict[str, Any]) -> None:
+    with pytest.raises(TriptychError, match="number from 0"):
+        PictureOptions(**given)
+
+
+def test_help_tells_limits_and_choices() -> None:
+    for name, part in (("train", "0<=x<=1"), ("generate", "a1111, no-norm, comfy, compel, none")):
+        told = get_command(app).commands[name].get_help(typer.Context(get_command(app)))  # type: ignore[attr-defined]
+        assert part in " ".join(told.split())
+
+
+def test_a_file_of_options_keeps_a_0_and_an_off_that_are_no_defaults(tmp_path: Path) -> None:
+    one, seen = typer.Typer(add_completion=False, pretty_exceptions_enable=False), []
+
+    @one.command(cls=Command)
+    @with_options(StudyOptions, "pictures", "points")
+    def command(*, context: typer.Context, config: Config = None, options: StudyOptions) -> None:
+        seen.append(options)
+        write_config(context, {}, tmp_path / "written.toml")
+
+    one(["--keep-tags", "0", "--no-points", "--flips"], standalone_mode=False)
+    one(["--config", str(tmp_path / "written.toml")], standalone_mode=False)
+    assert seen[0] == seen[1] == StudyOptions(points=False, pictures=PictureOptions(keep_tags=0, flips=True))
+    assert "crops" not in (tmp_path / "written.toml").read_text()
+    (tmp_path / "nested.toml").write_text("[pictures]\nflips = true")
+    with pytest.raises(TriptychError, match=r"unknown table \[pictures\]: options stand in none"):
+        one(["--config", str(tmp_path / "nested.toml")], standalone_mode=False)
 
 
 def test_bad_settings_are_refused() -> None:

@@ -158,8 +158,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.study
 def test_a_study_samples_and_exports_the_chosen_point(
-    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: None
-) -> None:
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     words = typed(random_base, "try", folder, "--budget", "standard", "--precision", "fp32", "--out", tmp_path)
     words += ["--methods", "lora,textual-inversion", "--together", "word+lora", "-s", "lora.steps=4"]
     assert call(monkeypatch, *words) == 0
@@ -185,9 +186,13 @@ def test_a_study_samples_and_exports_the_chosen_point(
     assert (sidecar(file).strength, sidecar(file).triggers) == (0.5, ("dog",))
     page = (tmp_path / "report.html").read_text()
     assert "at strength 0.5, after 2 of 4 steps" in page
+    assert "choosing strengths and moments took" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in [*tmp_path.glob("sheets/*/*.png"), tmp_path / "points.json"]}
     assert call(monkeypatch, *words) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "choosing strengths and moments took" not in capsys.readouterr().err
+    assert call(monkeypatch, *words, "--replicates", "3") == 0
+    assert "choosing strengths and moments took" in capsys.readouterr().err, "they are chosen anew, of three trainings"
 
 
 @pytest.mark.study

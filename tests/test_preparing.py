@@ -14,15 +14,22 @@ from PIL import Image, ImageOps
 
 from tests.plain import call
 from tests.worlds import gap, trial
-from triptych.base import Base, Framing, tiny_base
-from triptych.data import kept_latents
+from triptych.app.train import TrainRequest, _made_from
+from triptych.base import Base, Framing, Place, tiny_base
+from triptych.data import kept_latents, preparing
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
 from triptych.data.framing import bucket_of, bucketed, buckets, step_of
 from triptych.data.pictures import read_picture
 from triptych.data.variants import shuffled, varied
 from triptych.errors import TriptychError
-from triptych.options import PictureOptions
+from triptych.options import PictureOptions, StudyOptions
+from triptych.study import Plan
+from triptych.study.layout import Layout
+from triptych.study.progress import Silent
+from triptych.study.run import _prepared
+from triptych.study.training import runs
+from triptych.study.work import Work
 from triptych.training.fit import Trial, fit
 
 SIZES = ((48, 48), (72, 32), (32, 72), (40, 64), (20, 20))
@@ -145,6 +152,36 @@ def test_masks_beside_in_a_folder_and_in_alpha_weigh_the_loss(cat: Path) -> None
     assert flipped.weights is not None and torch.allclose(flipped.weights, weights[0].flip(1))
 
 
+def test_a_picture_and_its_mask_are_opened_once(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (48, 48), 128).save(cat / "0.mask.png")
+    opened: list[str] = []
+    read, mask = preparing.read_picture, preparing.mask_of
+    monkeypatch.setattr(preparing, "read_picture", lambda path: opened.append(path.name) or read(path))
+    monkeypatch.setattr(preparing, "mask_of", lambda path: opened.append(f"mask of {path.name}") or mask(path))
+    examples = made(tiny_base(), cat, masks=True, crops=True)
+    assert len(examples) == 8 * len(SIZES) and examples.each[7].weights is not None
+    assert sorted(opened) == sorted(f"{what}{i}.png" for what in ("", "mask of ") for i in range(len(SIZES)))
+
+
+def test_another_mask_is_another_training(cat: Path, tmp_path: Path) -> None:
+    Image.new("L", (48, 48), 128).save(cat / "0.mask.png")
+    concept, place = Concept.open(cat), Place("tiny")
+    base = tiny_base()
+
+    def inputs(options: PictureOptions) -> tuple[object, object]:
+        plan = Plan.of(cat, StudyOptions(methods=("lora",), pictures=options))
+        run, *_ = runs(Work(plan, base, concept, Layout(tmp_path), Silent()))
+        request = TrainRequest("lora", concept, place, {}, pictures=options)
+        return run.folder, _made_from(request, base, run.settings, [])
+
+    masked, plain = PictureOptions(masks=True), PictureOptions()
+    before = inputs(masked), inputs(plain)
+    Image.new("L", (48, 48), 64).save(cat / "0.mask.png")
+    after = inputs(masked), inputs(plain)
+    assert after[1] == before[1]
+    assert all(one != other for one, other in zip(after[0], before[0], strict=True))
+
+
 def test_a_black_mask_is_refused(cat: Path) -> None:
     Image.new("L", (48, 48)).save(cat / "0.mask.png")
     with pytest.raises(TriptychError, match="black"):
@@ -180,6 +217,23 @@ def test_tags_and_wildcards() -> None:
     assert all(order.startswith("{} cat, a, ") and len(order.split(", ")) == 5 for order in orders)
     said = {way.caption for way in varied("x", "a {red|blue} {}", PictureOptions(), 0)}
     assert said == {"a red {}", "a blue {}"}
+
+
+def test_tags_that_are_not_shuffled_are_said(cat: Path) -> None:
+    (cat / "0.txt").write_text("a <concept> on a sofa")
+    (cat / "1.txt").write_text("<concept>, sun")
+    told = [made(tiny_base(), cat, **options).notes for options in ({"shuffle_tags": True}, {"keep_tags": 2}, {})]
+    assert "tags: 2 of 5 captions have none to shuffle" in told[0]
+    assert "tags: none are shuffled, so how many are kept changes nothing" in told[1]
+    assert not any(line.startswith("tags") for line in told[2])
+
+
+def test_a_study_says_how_pictures_are_framed_and_judged(cat: Path, tmp_path: Path) -> None:
+    plan = Plan.of(cat, StudyOptions(methods=("lora",), pictures=PictureOptions(framing="bucket", flips=True)))
+    work = Work(plan, tiny_base(), Concept.open(cat), Layout(tmp_path), Silent())
+    told = "\n".join(_prepared(work, runs(work)))
+    assert "buckets (width x height: pictures)" in told and "variations: 4 pictures make 8 examples" in told
+    assert "judges by centre squares" in told
 
 
 def test_an_unknown_framing_is_refused() -> None:
@@ -221,8 +275,25 @@ def test_a_broken_entry_is_made_anew_and_the_cache_is_bounded(cat: Path, tmp_pat
     assert torch.equal(made(base, cat).each[0].latent, first.each[0].latent)
     for i in range(4):
         (tmp_path / f"{i}.safetensors").write_bytes(bytes(100))
+    (tmp_path / ".left by a killed process.tmp").write_bytes(bytes(100))
     kept_latents.trim(tmp_path, 250)
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 2
+
+
+def test_the_cache_is_trimmed_once_and_read_where_it_cannot_be_written(
+    cat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, trimmed = tiny_base(), list[Path]()
+    monkeypatch.setattr(kept_latents, "trim", trimmed.append)
+    first = made(base, cat, flips=True)
+    assert len(trimmed) == 1
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(kept_latents.os, "utime", refuse)
+    monkeypatch.setattr(base.vae, "encode", None)
+    assert torch.equal(made(base, cat, flips=True).each[0].latent, first.each[0].latent)
 
 
 def test_the_cache_is_shown_and_cleared(

@@ -146,12 +146,12 @@ def test_prompts_of_a_folder(tmp_path: Path) -> None:
     base, plan = tiny_base(), Plan(place, budget="quick")
     assert plan.own_prompts[:2] == ["a {} in the sun", "a (red:1.2) {}"]
     count = plan.budget_of(base).prompts
-    said = "\n".join(plan.unused_prompts(base))
+    said = "\n".join(plan.unused_prompts(count))
     for sentence in (
         "line 3 of prompts.txt has no {} for the concept, and is left out",
         "line 4 of prompts.txt: the option --xy is not used",
         "line 4 of prompts.txt: steps not used",
-        f"the first {count} of 11 prompts",
+        f"the first {count} of 11 prompts in prompts.txt are used: so many has this study",
         "'(red:1.2)' at position 2: read as text",
     ):
         assert sentence in said

@@ -206,6 +206,17 @@ def test_nothing_learned_recommends_nothing() -> None:
     assert "more steps" in verdict.recommendation.choice.reasons[0]
 
 
+def test_two_trainings_that_claim_nothing_say_that_more_would() -> None:
+    """What all methods share in a training is then known by a single difference; one training states nothing of it."""
+    truths = {TI: 0.3, HN: 0.35, LORA: 0.4, DB: 0.5}
+    one, verdict = (judge(simulate(truths, noise=0.05, between_runs=0.02, runs=runs), COSTS) for runs in (1, 2))
+    assert one.recommendation.choice.method == DB
+    told = [verdict.answers["textual_inversion_is_enough"].evidence, verdict.recommendation.choice.reasons[-1]]
+    assert verdict.recommendation.choice.method is None
+    assert all("3 trainings of each method instead of 2" in sentence for sentence in told)
+    assert "If that finds nothing, try more steps" in told[1], "what the study itself could do comes first"
+
+
 def test_a_failure_is_named_and_takes_nothing_down() -> None:
     verdict = judge(simulate({TI: 0.8, LORA: 0.8}), COSTS, failures={DB: "the loss became infinite at step 12"})
     assert verdict.answers["dreambooth_is_excessive"].answer == "cannot tell"

@@ -6,6 +6,7 @@ fields. This module needs no torch, so that `triptych --help` is immediate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -46,13 +47,17 @@ class PictureOptions:
     masks: bool = setting(False, "weigh the loss by masks beside pictures, or by their transparency")
     flips: bool = setting(False, "train on mirror images too; not for text or one-sided things")
     crops: bool = setting(False, "train on random crops")
-    colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0)
+    colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0, most=1)
     shuffle_tags: bool = setting(False, "shuffle captions that are tags parted by commas")
     keep_tags: int = setting(1, "first tags that stay in their place when others are shuffled", least=0)
 
     def __post_init__(self) -> None:
         if self.framing not in get_args(Framing):
             raise TriptychError(f"there is no framing {self.framing!r}{did_you_mean(self.framing, get_args(Framing))}")
+        if not 0 <= self.colours <= 1:
+            raise TriptychError(f"colours change by a number from 0 to 1, not {self.colours}")
+        if self.keep_tags < 0:
+            raise TriptychError(f"the tags to keep are a number from 0 on, not {self.keep_tags}")
 
     @property
     def stated(self) -> dict[str, Value]:
@@ -157,6 +162,8 @@ class Option:
         path: the names of the field and of the fields that it lies in, outermost first.
         name: as users write it, such as "other-base".
         kind: str, int, float, bool, Path, tuple (of names), or dict (method -> setting -> value).
+        least, most: of a number; None where there is no limit.
+        choices: all allowed values, if they are few.
         unset: what the default stands for, if the default itself says nothing.
     """
 
@@ -166,6 +173,8 @@ class Option:
     default: Any
     explanation: str
     least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
     unset: str = ""
 
     def value(self, options: object) -> Any:
@@ -186,7 +195,8 @@ def options_of(kind: type) -> Iterator[Option]:
             said = each.metadata
             yield Option(
                 (each.name,), said["name"] or each.name.replace("_", "-"), _kind(hints[each.name]), _default(each),
-                said["explanation"], said["least"], said["unset"],
+                said["explanation"], said["least"], said["most"] if math.isfinite(said["most"]) else None,
+                said["choices"], said["unset"],
             )  # fmt: skip
 
 

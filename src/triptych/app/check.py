@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from ..base import Base, Place
-from ..data.checking import COMPARED, bad, check
+from ..data.checking import bad, check
 from ..data.concept import FEWEST_PICTURES, Concept
 from ..data.findings import Finding
 from ..data.pictures import read_picture
+from ..data.quality import scaled_down
 from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
@@ -138,7 +137,7 @@ class _Looked:
         own = [picture for picture in concept.pictures if picture.name not in spoiled]
         self.names = [picture.name for picture in own]
         self.captions = [picture.caption for picture in own]
-        self.pictures = [_small(picture.path) for picture in own]
+        self.pictures = [scaled_down(read_picture(picture.path)) for picture in own]
         self.notes: list[str] = []
 
     @property
@@ -183,10 +182,3 @@ class _Looked:
             word = ", and the concept's word with it" if cut.word else ""
             said = f"its caption is {cut.tokens} tokens longer than the {reading.room} that are read{word}"
             yield Finding("long-caption", said, cut.place, cut.tokens)
-
-
-def _small(path: Path) -> Image.Image:
-    """A picture at the size at which it is compared."""
-    picture = read_picture(path)
-    picture.thumbnail((COMPARED, COMPARED), Image.Resampling.BOX)
-    return picture

@@ -11,6 +11,7 @@ from ..base import Base, Place
 from ..data.checking import brief
 from ..data.concept import Concept
 from ..data.examples import Examples
+from ..data.masks import digest_of
 from ..data.pictures import read_picture
 from ..data.summary import count, remarks, summary
 from ..errors import Remedy, TriptychError, shown
@@ -202,11 +203,13 @@ def _note_training(request: TrainRequest, base: Base, settings: Any, examples: E
 
 def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[Attached]) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
+    pictures = (*request.concept.pictures, *(request.class_pictures.pictures if request.class_pictures else ()))
     return {
         "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
         "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
         "the base": base.identity, "the folder": request.concept.digest[:16],
         "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
         **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
+        **({"the masks": digest_of(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
         "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
     }  # fmt: skip

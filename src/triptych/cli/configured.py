@@ -30,9 +30,11 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TriptychError(f"cannot read {path}: {error}") from error
-    names = _names(context)
+    names = {name: parameter.name for name, parameter in _options(context).items()}
     settings = said.pop(SETTINGS, {})
-    for name in said:
+    for name, value in said.items():
+        if name not in names and isinstance(value, dict):
+            raise TriptychError(f"{path} has an unknown table [{name}]: options stand in none, before [settings]")
         if name not in names:
             raise TriptychError(f"{path} has an unknown entry {name!r}{did_you_mean(name, [*names, SETTINGS])}")
     if not isinstance(settings, dict):
@@ -47,14 +49,14 @@ Config = Annotated[
 ]
 
 
-def _names(context: typer.Context) -> dict[str, str]:
-    """The names of the options and arguments in a file -> those of the function."""
-    names = {}
+def _options(context: typer.Context) -> dict[str, Any]:
+    """The options and arguments of the command, by their names in a file."""
+    found = {}
     for parameter in context.command.params:
         longest = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
         if longest not in OWN and parameter.name:
-            names[longest] = parameter.name
-    return names
+            found[longest] = parameter
+    return found
 
 
 def configured(context: typer.Context) -> dict[str, Value]:
@@ -71,9 +73,9 @@ def is_typed(context: typer.Context, name: str) -> bool:
 def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path, **known: Any) -> None:
     """Write a file that repeats the command: its options as they were, all settings, and what is `known` besides."""
     values = {}
-    for name, parameter in _names(context).items():
-        value = known.get(parameter, context.params[parameter])
-        if value not in (None, "", False, []):
+    for name, parameter in _options(context).items():
+        value = known.get(parameter.name, context.params[str(parameter.name)])
+        if value or (value == 0 and value != parameter.default):  # 0 and false are not always the default
             values[name] = [str(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
     values.pop("steps", None)  # it is among the settings
     write_text(path, tomli_w.dumps({**values, SETTINGS: {k: v for k, v in settings.items() if v != ""}}))

@@ -52,7 +52,8 @@ def _parameters(command: Callable[..., None], derived: dict[str, Option]) -> Ite
 
 
 def _parameter(name: str, option: Option) -> inspect.Parameter:
-    help_text = f"{option.explanation} [default: {option.unset}]" if option.unset else option.explanation
+    help_text = f"{option.explanation}: {', '.join(option.choices)}" if option.choices else option.explanation
+    help_text += f" [default: {option.unset}]" if option.unset else ""
     flags, metavar, kind = [f"--{option.name}"], None, option.kind
     if kind is dict:
         flags, metavar, kind = ["-s", *flags], "METHOD.KEY=VALUE", list[str]
@@ -61,7 +62,7 @@ def _parameter(name: str, option: Option) -> inspect.Parameter:
     elif kind is bool and option.default:
         flags = [f"--{option.name}/--no-{option.name}"]
     default = None if option.unset or (not option.default and kind not in (bool, int, float)) else option.default
-    info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least)
+    info = typer.Option(*flags, help=help_text, metavar=metavar, min=option.least, max=option.most)
     annotation: Any = Annotated[kind if default is not None else kind | None, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -73,7 +74,9 @@ def _parsed(option: Option, given: Any) -> Any:
     if option.kind is dict:
         return _by_method(given)
     if option.kind is tuple:
-        return () if given == NOTHING else tuple(name.strip() for name in given.split(",") if name.strip())
+        if given == NOTHING and option.default is None:
+            return ()
+        return tuple(name.strip() for name in given.split(",") if name.strip())
     return given
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imagehash import ImageHash
 
 HASH = 16  # cells of a hash, to a side: 256 bits
+HASHED = 4 * HASH  # pixels of the picture that is hashed, to a side
 SIDE = 16  # pixels of the picture that is compared by its colours
 
 
@@ -45,8 +46,9 @@ NEAR = Near()
 
 @dataclass(frozen=True)
 class Print:
-    """What two pictures are compared by: hash and colours, and those of the mirror image."""
+    """What two pictures are compared by: hash and colours, and those of the mirror image. `area`: in pixels."""
 
+    area: int
     hashes: tuple[ImageHash, ImageHash]
     colours: tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -54,9 +56,10 @@ class Print:
     def of(cls, picture: Image.Image) -> Print:
         from imagehash import phash
 
-        both = (picture, ImageOps.mirror(picture))
-        small = [np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) for image in both]
-        return cls((phash(both[0], HASH), phash(both[1], HASH)), (small[0], small[1]))
+        colours = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
+        grey = picture.convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS)  # as `phash` begins
+        hashes = phash(grey, HASH), phash(ImageOps.mirror(grey), HASH)
+        return cls(picture.width * picture.height, hashes, (colours, colours[:, ::-1]))
 
     def apart(self, other: Print) -> tuple[int, float, bool]:
         """Bits and colours apart, and whether mirrored; of the nearer of picture and mirror image."""
@@ -69,14 +72,13 @@ class Print:
 
 
 def near_copies(
-    names: Sequence[str], pictures: Sequence[Image.Image], captions: Sequence[str], near: Near = NEAR
+    names: Sequence[str], prints: Sequence[Print], captions: Sequence[str], near: Near = NEAR
 ) -> Iterator[Finding]:
     """A finding for each picture that is nearly the same as a larger one, or as an earlier one of the same size.
 
     A mirror image with a caption of its own is taken for wanted.
     """
-    order = sorted(range(len(names)), key=lambda i: (-pictures[i].width * pictures[i].height, i))
-    prints = {i: Print.of(pictures[i]) for i in order}
+    order = sorted(range(len(names)), key=lambda i: (-prints[i].area, i))
     kept: list[int] = []
     for i in order:
         for other in kept:

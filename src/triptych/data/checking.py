@@ -10,7 +10,7 @@ from PIL import Image
 from ..errors import printable
 from ..units import listed
 from . import overlay, quality, wording
-from .alike import near_copies
+from .alike import Print, near_copies
 from .concept import COPY, Concept, Kind
 from .findings import FAULTS, Action, Finding
 from .pictures import format_of, read_picture
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-COMPARED = 2048  # pixels of the longer side at which pictures are looked at
 FEW: dict[Kind, int] = {"subject": 5, "style": 10, "scene": 8}  # pictures below which a warning is due
 LEFT_OUT = ("copy", "unreadable")  # said by the notes of the concept already
 CUT = "truncated", "not processed", "broken"  # what Pillow says of a file that ends too early
@@ -54,22 +53,23 @@ def _check(concept: Concept, resolution: int, known: Iterable[str]) -> Iterator[
         early = any(word in note.reason for word in CUT)
         fault = "copy" if note.reason.startswith(COPY) else "truncated" if early else "unreadable"
         yield Finding(fault, note.reason, note.path.name)
-    names, pictures, blurs = [], [], {}
+    prints: dict[str, Print] = {}
+    small: dict[str, Image.Image] = {}
+    blurs: dict[str, float] = {}
     for each in concept.pictures:
         picture = read_picture(each.path)
         yield from _suffix(each.name, each.path)
-        yield from quality.look(each.name, each.path, picture, resolution)
+        seen = quality.scaled_down(picture)
+        yield from quality.look(each.name, each.path, picture, seen, resolution)
         blurs[each.name] = quality.blur(quality.luminance(picture, resolution or quality.USUAL))
-        picture.thumbnail((COMPARED, COMPARED), Image.Resampling.BOX)
-        names.append(each.name)
-        pictures.append(picture)
+        prints[each.name], small[each.name] = Print.of(seen), overlay.small(seen)
     yield from quality.blurred(blurs)
-    copies = list(near_copies(names, pictures, [each.caption for each in concept.pictures]))
+    copies = list(near_copies([*prints], [*prints.values()], [each.caption for each in concept.pictures]))
     yield from copies
     gone = {copy.file for copy in copies}
-    yield from overlay.look([image for image, name in zip(pictures, names, strict=True) if name not in gone])
+    yield from overlay.look([image for name, image in small.items() if name not in gone])
     yield from wording.look(concept, known)
-    yield from _number(concept, len(names) - len(copies))
+    yield from _number(concept, len(prints) - len(copies))
 
 
 def _suffix(name: str, path: Path) -> Iterator[Finding]:

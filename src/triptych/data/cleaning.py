@@ -38,8 +38,7 @@ def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str,
     Raises:
         TriptychError: too few pictures are left, or the place exists and is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise TriptychError(f"{out} exists already and is not empty", Remedy.OTHER_PLACE)
+    check_copy(out)
     by_file: dict[str, list[Finding]] = {}
     for finding in findings:
         by_file.setdefault(finding.file, []).append(finding)
@@ -58,6 +57,16 @@ def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str,
         _write_words(concept, place)
         (place / LIST).write_text(writable(_listed(concept, done, by_file.get("", ()))), encoding="utf-8")
     return dict(sorted(done.items()))
+
+
+def check_copy(out: Path) -> None:
+    """Check that a cleaned copy can go to a place.
+
+    Raises:
+        TriptychError: the place exists and is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TriptychError(f"{out} exists already and is not empty", Remedy.OTHER_PLACE)
 
 
 def _out(findings: Sequence[Finding]) -> str:

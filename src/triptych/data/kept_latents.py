@@ -41,23 +41,26 @@ def latents_of(base: Base, pictures: Sequence[Image.Image], *, alone: bool = Fal
     """
     size = 1 if alone else base.description.drawing.batch
     groups = [pictures[start : start + size] for start in range(0, len(pictures), size)]
-    return [latent for group in groups for latent in _group(base, group)]
+    folder = cache_folder() / FOLDER
+    latents = [latent for group in groups for latent in _group(base, group, folder)]
+    trim(folder)
+    return latents
 
 
-def _group(base: Base, pictures: Sequence[Image.Image]) -> Sequence[Tensor]:
-    path = cache_folder() / FOLDER / f"{_key(base, pictures)}.safetensors"
+def _group(base: Base, pictures: Sequence[Image.Image], folder: Path) -> Sequence[Tensor]:
+    path = folder / f"{_key(base, pictures)}.safetensors"
     if (found := _read(path)) is not None:
         return list(found.to(base.device))
     latents = base.latents(pictures)
     last = latents.permute(0, 2, 3, 1).contiguous().cpu()  # channels last, as the autoencoder gives them
     with suppress(TriptychError):  # a cache that cannot be written is no reason to fail
         write_bytes(path, save({"latents": last}, {"layout": str(int(latents[0].stride(0) == 1))}))
-        trim(path.parent)
     return list(latents)
 
 
 def _key(base: Base, pictures: Sequence[Image.Image]) -> str:
-    how = f"{SCHEMA} {base.identity} {base.vae.dtype} {base.device.type} {torch.__version__}"
+    scale = f"{base.vae.config.scaling_factor} {base.vae.config.shift_factor}"  # not among the weights
+    how = f"{SCHEMA} {base.identity} {scale} {base.vae.dtype} {base.device.type} {torch.__version__}"
     digest = sha256(how.encode())
     for picture in pictures:
         digest.update(f"{picture.size} {picture.mode}".encode() + picture.tobytes())
@@ -69,19 +72,23 @@ def _read(path: Path) -> Tensor | None:
     try:
         data = path.read_bytes()
         latents = load(data)["latents"].permute(0, 3, 1, 2)
-        os.utime(path)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
         return None
+    with suppress(OSError):  # a folder that can only be read
+        os.utime(path)
     return latents if b'"layout":"1"' in data[:1000] else latents.contiguous()
 
 
 def trim(folder: Path, most: int = MOST) -> None:
     """Delete the entries whose last use is longest ago until the folder has at most `most` bytes."""
-    with suppress(OSError):
-        found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.safetensors"))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in found:
-            if total <= most:
-                break
+    found = []
+    for path in folder.glob("*"):  # files that a killed process left behind are entries, too
+        with suppress(OSError):  # another process may have deleted it
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most:
+            break
+        with suppress(OSError):
             path.unlink(missing_ok=True)
-            total -= size
+        total -= size

@@ -6,6 +6,8 @@ the latent. Peers name masks `cat_mask.png` or `cat-masklabel.png` beside `cat.p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +50,22 @@ def mask_of(path: Path) -> Image.Image | None:
             return upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
     except Exception as error:  # decoders raise any type on damaged bytes
         raise TriptychError(f"cannot read the mask {beside or path}: {first_line(error)}") from error
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """SHA-256 over the files of the masks beside pictures, in order. Transparency is part of the pictures' own files.
+
+    Raises:
+        TriptychError: a mask cannot be read.
+    """
+    digest = sha256()
+    for path in paths:
+        beside = mask_beside(path)
+        try:
+            digest.update(sha256(beside.read_bytes() if beside else b"").digest())
+        except OSError as error:
+            raise TriptychError(f"cannot read the mask {beside}: {first_line(error)}") from error
+    return digest.hexdigest()
 
 
 def weights_of(mask: Image.Image, size: tuple[int, int], pixels: int) -> torch.Tensor | None:

@@ -23,12 +23,20 @@ OUTSIDE = 0.2  # how far its middle lies from the picture's middle, at least, as
 NEAR = 5  # pixels between letters of one mark
 
 
+def small(picture: Image.Image) -> Image.Image:
+    """A picture as `look` compares it: a small grey square."""
+    return picture.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
 def look(pictures: Sequence[Image.Image]) -> Iterator[Finding]:
-    """At most one finding, about the whole folder. Marks in the middle are not told, since things often lie there."""
+    """At most one finding, about the whole folder. Marks in the middle are not told, since things often lie there.
+
+    Args:
+        pictures: as `small` makes them.
+    """
     if len(pictures) < FEWEST:
         return
-    small = [picture.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS) for picture in pictures]
-    slopes = np.array([np.gradient(np.asarray(picture, np.float64) / 255) for picture in small])
+    slopes = np.array([np.gradient(np.asarray(picture, np.float64) / 255) for picture in pictures])
     marked = np.hypot(*np.median(slopes, axis=0)) > STEP
     parts, _ = ndimage.label(ndimage.binary_dilation(marked, iterations=NEAR // 2 + 1))
     for number, box in enumerate(ndimage.find_objects(parts), 1):

@@ -14,7 +14,7 @@ from .framing import Framed, bucketed, square, step_of, told
 from .kept_latents import latents_of
 from .masks import mask_of, weights_of
 from .pictures import read_picture
-from .variants import Variation, counted, varied
+from .variants import Variation, counted, tags_told, varied
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,20 +45,28 @@ def prepared(
         TriptychError: a picture or a mask cannot be used.
     """
     own = [concept.pictures[i] for i in chosen]
-    templates = concept.templates(base.description.captions[concept.kind])
-    variations = [varied(concept.pictures[i].digest, templates[i], options, seed) for i in chosen]
-    shown, whole = [], []
+    every = concept.templates(base.description.captions[concept.kind])
+    templates = [every[i] for i in chosen]
+    variations = [
+        varied(picture.digest, template, options, seed) for picture, template in zip(own, templates, strict=True)
+    ]
+    shown: list[tuple[Picture, Variation, Framed, Tensor | None]] = []
+    whole = []
     for picture, ways in zip(own, variations, strict=True):
         pixels = read_picture(picture.path)
+        mask = mask_of(picture.path) if options.masks else None
+        mask = mask and mask.resize(pixels.size)
         framed = [_framed(base, way.coloured(way.framed(pixels)), options) for way in ways]
         whole.append(framed[0])
-        shown += [(picture, way, frame) for way, frame in zip(ways, framed, strict=True)]
-    latents = latents_of(base, [frame.picture for *_, frame in shown], alone=bool(options.stated))
+        weights = [_weights(base, mask, way, options) for way in ways]
+        shown += zip([picture] * len(ways), ways, framed, weights, strict=True)
+    latents = latents_of(base, [frame.picture for _, _, frame, _ in shown], alone=bool(options.stated))
     examples = [
-        Prepared(latent, way.caption, frame.picture, picture.name, frame.framing, _weights(base, picture, way, options))
-        for (picture, way, frame), latent in zip(shown, latents, strict=True)
+        Prepared(latent, way.caption, frame.picture, picture.name, frame.framing, weights)
+        for (picture, way, frame, weights), latent in zip(shown, latents, strict=True)
     ]
     lines = [*told([picture.name for picture in own], whole, base.resolution), counted(variations)]
+    lines.append(tags_told(templates, options))
     if options.masks:
         weighed = len({example.name for example in examples if example.weights is not None})
         lines.append(f"masks: the loss of {weighed} of {len(own)} pictures is weighed by theirs")
@@ -72,11 +80,9 @@ def _framed(base: Base, picture: Image, options: PictureOptions) -> Framed:
     return square(picture, base.resolution)
 
 
-def _weights(base: Base, picture: Picture, way: Variation, options: PictureOptions) -> Tensor | None:
-    """The weights of a picture's mask, framed and varied as the picture."""
-    mask = mask_of(picture.path) if options.masks else None
+def _weights(base: Base, mask: Image | None, way: Variation, options: PictureOptions) -> Tensor | None:
+    """The weights of a picture's mask, framed and varied as the picture. The mask has the picture's size."""
     if mask is None:
         return None
-    with_size = mask.resize(read_picture(picture.path).size)
-    framed = _framed(base, way.framed(with_size), options).picture
+    framed = _framed(base, way.framed(mask), options).picture
     return weights_of(framed, framed.size, base.pixels)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+COMPARED = 2048  # pixels of the longer side at which pictures are looked at
 WINDOW = 0.09  # of the blur that a picture is compared with, as a part of the shorter side
 TILES = 4  # to a side: a picture is as sharp as its sharpest tile
 BUSY = 0.25  # a tile counts if it has this part of the edges of the busiest tile
@@ -65,6 +66,15 @@ class Limits:
 LIMITS = Limits()
 FEWEST_BESIDE = 5  # pictures from which their median says something
 USUAL = 512  # pixels of the shorter side at which blur is measured if the resolution is not known
+
+
+def scaled_down(picture: Image.Image) -> Image.Image:
+    """The picture as it is looked at: at most `COMPARED` pixels a side; the same object if it is no larger."""
+    if max(picture.size) <= COMPARED:
+        return picture
+    small = picture.copy()
+    small.thumbnail((COMPARED, COMPARED), Image.Resampling.BOX)
+    return small
 
 
 def luminance(picture: Image.Image, shorter: int = 0) -> Floats:
@@ -122,6 +132,12 @@ def blockiness(grey: Floats) -> float:
     return max(0.0, found)
 
 
+def _middle(picture: Image.Image) -> Image.Image:
+    """The middle of a picture, at most `COMPARED` pixels a side, with the borders of its blocks where they were."""
+    left, top = (max(0, side - COMPARED) // 2 // BLOCK * BLOCK for side in picture.size)
+    return picture.crop((left, top, min(picture.width, left + COMPARED), min(picture.height, top + COMPARED)))
+
+
 def jpeg_quality(path: Path) -> int:
     """The quality of a JPEG by its table of luminance, 1 to 100, on the reference encoder's scale; 100 for others."""
     try:
@@ -151,6 +167,8 @@ def _bars_of(grey: Floats) -> float:
     height = len(grey)
     sides = []
     for rows in (grey, grey[::-1]):
+        if rows[0].std() >= EVEN:
+            return 0.0
         even = (rows.std(axis=1) < EVEN) & (np.abs(rows.mean(axis=1) - rows[0].mean()) < EVEN)
         depth = int(np.argmin(even)) if not even.all() else height
         if depth == 0 or depth * 2 >= height:
@@ -181,10 +199,17 @@ def blurred(blurs: Mapping[str, float], limits: Limits = LIMITS) -> Iterator[Fin
             yield Finding("blurred", f"blurred beside the others ({found:.2f}, {usual:.2f} is usual here)", name, found)
 
 
-def look(name: str, path: Path, picture: Image.Image, resolution: int, limits: Limits = LIMITS) -> Iterator[Finding]:
-    """The findings about one picture but its blur. `resolution`: of the training, in pixels; 0: not known."""
+def look(
+    name: str, path: Path, picture: Image.Image, small: Image.Image, resolution: int, limits: Limits = LIMITS
+) -> Iterator[Finding]:
+    """The findings about one picture but its blur.
+
+    Args:
+        small: the picture, scaled down to at most `COMPARED` pixels a side.
+        resolution: of the training, in pixels; 0: not known.
+    """
     width, height = picture.size
-    grey = luminance(picture)
+    grey = luminance(small)
     if ends_early(path):
         yield Finding("truncated", "its file lacks an end, so a part of it may be missing", name)
     if resolution > limits.enlarged * min(width, height):
@@ -200,7 +225,7 @@ def look(name: str, path: Path, picture: Image.Image, resolution: int, limits: L
         yield Finding("bars", f"bars {where}, {max(above, beside):.0%} each", name, max(above, beside))
     if (quality := jpeg_quality(path)) < limits.quality:
         yield Finding("compressed", f"a JPEG of quality {quality}", name, quality)
-    elif (blocks := blockiness(grey)) > limits.blocks:
+    elif (blocks := blockiness(grey if small is picture else luminance(_middle(picture)))) > limits.blocks:
         yield Finding("compressed", f"its JPEG blocks can be seen ({blocks:.2f})", name, blocks)
 
 

@@ -89,12 +89,26 @@ def _drawn(template: str, options: PictureOptions, chance: random.Random, number
 
 def shuffled(caption: str, kept: int, chance: random.Random) -> str:
     """A caption of tags, parted by commas, in another order. Tags with the concept go first, the first `kept` stay."""
+    first, rest = _parted(caption, kept)
+    chance.shuffle(rest)
+    return ", ".join([*first, *rest])
+
+
+def _parted(caption: str, kept: int) -> tuple[list[str], list[str]]:
+    """The tags of a caption that stay in front, and the others."""
     tags = [tag.strip() for tag in caption.split(",")]
     named = [tag for tag in tags if "{}" in tag]
     others = [tag for tag in tags if "{}" not in tag]
-    first, rest = others[: max(0, kept - len(named))], others[max(0, kept - len(named)) :]
-    chance.shuffle(rest)
-    return ", ".join([*named, *first, *rest])
+    count = max(0, kept - len(named))
+    return [*named, *others[:count]], others[count:]
+
+
+def tags_told(templates: Sequence[str], options: PictureOptions) -> str:
+    """A line on captions that have nothing to shuffle, or on tags to keep where none are shuffled; "" for neither."""
+    if not options.shuffle_tags:
+        return "tags: none are shuffled, so how many are kept changes nothing" if "keep_tags" in options.stated else ""
+    same = sum(len(set(_parted(template, options.keep_tags)[1])) < 2 for template in templates)
+    return f"tags: {same} of {len(templates)} captions have none to shuffle" if same else ""
 
 
 def counted(variations: Sequence[Sequence[Variation]]) -> str:

@@ -214,7 +214,7 @@ def _draw(
 
 def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Shown]:
     own = [sheet for owner, sheet in sheets if owner is member and sheet.record]
-    return [picture for sheet in own for picture in sheet.drawn(member.work.layout.out)]
+    return [picture for sheet in own for picture in sheet.sampled(member.work.layout.out)]
 
 
 def _measured(

@@ -276,4 +276,4 @@ def choosing_prompts(member: Member) -> list[Prompt]:
 def _sampled(member: Member, sheet: Sheet) -> list[Shown]:
     if not sheet.record:
         sample_all(member.work, [sheet])
-    return sheet.drawn(member.work.layout.out)
+    return sheet.sampled(member.work.layout.out)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Role = Literal["concept", "again", "class", "unrelated", "other-base", "choose"]
 
-CHUNK = 64  # drawn pictures that are open at one time
+CHUNK = 64  # sampled pictures that are open at one time
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Shown:
     `prompt` is the asked text with the class word in the concept's place. Its role: "concept" was asked for by the
     method's own words, and "again" for the same with another seed; "class" by the class word alone, on some of the same
     prompts and seeds (the very same pictures where the method has no word of its own); "unrelated" for something that
-    has nothing to do with the concept; "other-base" as "concept", but drawn on another base; "choose" as "concept", by
-    prompts that choose a method's strength and moment and that no criterion sees. `picture` is its path
-    relative to the study folder.
+    has nothing to do with the concept; "other-base" as "concept", but sampled on another base; "choose" as "concept",
+    by prompts that choose a method's strength and moment and that no criterion sees. `picture` is its path relative to
+    the study folder.
     """
 
     method: str
@@ -83,16 +83,16 @@ class Evidence:
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)  # component of prompts -> the values it can have
 
     def of(self, role: Role, method: str | None = None) -> list[Shown]:
-        """The drawn pictures of a role, of one method or of all."""
+        """The sampled pictures of a role, of one method or of all."""
         return [sample for sample in self.drawn if sample.role == role and method in (None, sample.method)]
 
     @cached_property
     def replicates(self) -> tuple[int, ...]:
-        """The training runs, sorted: those of the methods, or (0,) where only the bare base drew."""
+        """The training runs, sorted: those of the methods, or (0,) where only the bare base sampled."""
         return tuple(sorted({sample.replicate for sample in self.drawn if sample.method not in CONTROLS})) or (0,)
 
     def likeness(self, samples: Sequence[Shown]) -> list[float]:
-        """Of each drawn picture, the mean cosine, -1..1, with the real pictures that its training run held out.
+        """Of each sampled picture, the mean cosine, -1..1, with the real pictures that its training run held out.
 
         The bare base belongs to no run: it is held against what each run held out, and the mean is its value.
         """
@@ -105,14 +105,14 @@ class Evidence:
         return found
 
     def features(self, samples: Iterable[Shown]) -> Features:
-        """[pictures, d], rows of length 1: what the image encoder sees in drawn pictures.
+        """[pictures, d], rows of length 1: what the image encoder sees in sampled pictures.
 
         Of those that nothing of the concept was asked for ("unrelated") it sees the whole, always.
         """
         return _rows(self._by_image_encoder, samples)
 
     def text_side_features(self, samples: Iterable[Shown]) -> Features:
-        """[pictures, d], rows of length 1: what the text encoder's image side sees in drawn pictures."""
+        """[pictures, d], rows of length 1: what the text encoder's image side sees in sampled pictures."""
         return _rows(self._by_text_encoder, samples)
 
     @cached_property

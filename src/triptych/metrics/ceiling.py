@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Ceiling(Metric):
     """Mean cosine, -1 to 1, of each training picture with the held-out ones of its run; the prompt is its file name.
 
-    So it is measured as a drawn picture is: against the very pictures that judge the run. The training picture is seen
-    as the base's autoencoder gives it back, since no drawing of the base's could be better. Scored as method "real".
+    So it is measured as a sampled picture is: against the very pictures that judge the run. The training picture is
+    seen as the base's autoencoder gives it back, since no drawing of the base could be better. Scored as method "real".
     """
 
     name = "ceiling"

@@ -25,7 +25,7 @@ class CentroidDistance(Metric):
     """
 
     name = "centroid_distance"
-    explanation = "How far the middle of what was drawn is from the middle of the real pictures kept out of training."
+    explanation = "How far the middle of what was sampled is from the middle of the real pictures kept out of training."
     better = "lower"
     limits = (0.0, 4.0)
 

@@ -4,7 +4,7 @@ A judge names, of each picture and each component that its prompt asks for (thin
 rank of the right value among all that there are. The grade is the reciprocal rank (as in Voorhees 1999, TREC-8): 1
 where the right one comes first, 0.5 where it comes second. `Scale` then puts it between chance (0) and what the
 judge reads off real pictures (1), since a judge of photographs may read real drawings badly, and what it cannot read
-off a real picture cannot be asked of a drawn one.
+off a real picture cannot be asked of a sampled one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Judge(Protocol):
         """Component -> the mean grade of a picture that has nothing to do with its prompt, 0..1."""
 
     def drawn(self, samples: Sequence[Shown]) -> list[Grades]:
-        """Of each drawn picture, the grade of every component that its prompt asks for."""
+        """Of each sampled picture, the grade of every component that its prompt asks for."""
 
     def captioned(self) -> dict[int, Grades]:
         """Position of a real picture with a caption -> its grades, asked by the caption."""

@@ -1,4 +1,4 @@
-"""Copying: whether a drawn picture is one of the training pictures over again (Somepalli et al., arXiv:2212.03860)."""
+"""Copying: whether a sampled picture is a training picture over again (Somepalli et al., arXiv:2212.03860)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APART = 0.05  # cosine by which a training picture must be nearer to its own red
 
 
 class Copying(Metric):
-    """1 where a drawn picture is nearer to being a training picture than to being another of the concept, else 0.
+    """1 where a sampled picture is nearer to being a training picture than to being another of the concept, else 0.
 
     A training picture's own redrawing by the base's autoencoder is as near to it as a copy can be; the real picture
     that is most like it is as near as another picture of the same thing gets. A copy is what lies beyond the middle of

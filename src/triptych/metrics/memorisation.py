@@ -26,7 +26,7 @@ class Memorisation(Metric):
     """
 
     name = "memorisation"
-    explanation = "How much nearer a drawn picture is to the training pictures than to those kept out of training."
+    explanation = "How much nearer a sampled picture is to the training pictures than to those kept out of training."
     better = "lower"
     limits = (-2.0, 2.0)
 

@@ -1,4 +1,4 @@
-"""Subject fidelity: how like the held-out real pictures a drawn one is (DreamBooth's protocol, arXiv:2208.12242)."""
+"""Subject fidelity: how like the held-out real pictures a sampled one is (DreamBooth's protocol, arXiv:2208.12242)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class SubjectFidelity(Metric):
-    """Mean cosine, -1 to 1, of a drawn picture with the real pictures that its training run held out."""
+    """Mean cosine, -1 to 1, of a sampled picture with the real pictures that its training run held out."""
 
     name = "subject_fidelity"
     explanation = (
-        "How alike a drawn picture and the real pictures are that were kept out of training, as an encoder sees it."
+        "How alike a sampled picture and the real pictures are that were kept out of training, as an encoder sees it."
     )
     better = "higher"
 

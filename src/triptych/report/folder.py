@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,8 +13,8 @@ from markupsafe import Markup
 
 from ..data.concept import Concept
 from ..data.findings import FAULTS, Finding
-from ..errors import printable
-from ..files.atomic import write_text
+from ..errors import Remedy, TriptychError, printable
+from ..files.atomic import check_place, write_text
 from ..units import counted
 from .pictures import MANY, Inlined, inline
 
@@ -30,8 +32,25 @@ class _Row:
     state: str  # "used", "left out", or "held out"
 
 
+def check_page(path: Path, folder: Path) -> None:
+    """Check, before long work begins, that the page can be written. It may replace an older page of the same folder.
+
+    Raises:
+        TriptychError: nothing can be written there, or what is there is no page of this folder.
+    """
+    check_place(path)
+    if path.is_file() and _mark(folder) not in path.read_text(encoding="utf-8", errors="replace"):
+        raise TriptychError(f"{path} exists already and is no page of {folder}", Remedy.OTHER_PLACE)
+
+
+def _mark(folder: Path) -> str:
+    """The tag by which a page is told from those of other folders: a hash, so that a shared page names no place."""
+    return f'<meta name="folder" content="{sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}">'
+
+
 def write_page(
     concept: Concept,
+    folder: Path,
     findings: Sequence[Finding],
     held_out: Sequence[str],
     usable: Sequence[str],
@@ -42,6 +61,7 @@ def write_page(
     """Write the page. It is one file and loads nothing when it opens; all text from outside is escaped.
 
     Args:
+        folder: the concept's.
         held_out: names of the pictures that a study does not train on.
         usable: names of the pictures that a cleaned copy has.
         notes: lines on what is not used as given.
@@ -58,7 +78,7 @@ def write_page(
         found=[row for row in rows if row.findings], others=[row for row in rows if not row.findings],
         whole=[finding for finding in findings if not finding.file], faults=FAULTS, counts=_counts(findings),
         notes=notes, pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
-        style=style, script=script,
+        mark=Markup(_mark(folder)), style=style, script=script,
     )  # fmt: skip
     write_text(path, page)
     return path

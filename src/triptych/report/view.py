@@ -10,8 +10,7 @@ from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice, Further, further
 from ..verdict.reinforce import question
-from ..verdict.summary import QUESTIONS, graded, other_eye
-from ..verdict.values import PROBABLY
+from ..verdict.summary import QUESTIONS, graded, other_eye, why_probably
 from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, percent, span, title
 from .ballot import Ballot, ballot, in_words
@@ -83,7 +82,6 @@ class View:
     failures: tuple[tuple[str, str], ...]
     ballot: Ballot | None  # pairs to vote on; None where there is nothing to compare
     eye: Eye | None  # what the given votes say
-    probably: float = PROBABLY  # the chance from which an answer is "probably"
 
 
 def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
@@ -167,6 +165,7 @@ FILTERS = {
     "other_eye": other_eye,
     "sentence": lambda text: text[:1].upper() + text[1:],
     "percent": percent,
+    "why_probably": why_probably,
     "command_line": command_line,
     "title": title,
     "inside": inside,

@@ -22,7 +22,7 @@ from .layout import key
 from .point import Point
 from .points import Asked, Row, Seen, Tried, points_of
 from .prompts import Prompt
-from .sheets import Sheet, asked_for, pending, sample_small, sheet_of
+from .sheets import Sheet, asked_for, pending, sample_small, sheet_of, unfinished
 from .together import Together, together
 from .training import Run
 from .work import MEASURING, Work
@@ -123,13 +123,13 @@ class Chooser:
         for each in tried:
             for point in each.going:
                 wanted[each.row.name, point] = self._sheets(each.row, point, prompts, parts)
-        missing = [self.bare, *(sheet for sheets in wanted.values() for sheet in sheets)]
-        self.work.progress.stage("choosing strengths", pending([sheet for sheet in missing if not sheet.record]))
-        sample_small(self.work, missing)
+        every = [self.bare, *(sheet for sheets in wanted.values() for sheet in sheets)]
+        self.work.progress.stage("choosing strengths", pending(unfinished(every)))
+        sample_small(self.work, every)
         labels = {place: f"{place[0]} {place[1]}" for place in wanted}
-        pictures = [self._as(BASE, picture) for picture in self.bare.drawn(out)]
+        pictures = [self._as(BASE, picture) for picture in self.bare.sampled(out)]
         pictures += [
-            self._as(labels[place], p) for place, sheets in wanted.items() for s in sheets for p in s.drawn(out)
+            self._as(labels[place], p) for place, sheets in wanted.items() for s in sheets for p in s.sampled(out)
         ]
         seen = self._measured(pictures)
         rows = {each.row.name: each for each in tried}

@@ -1,6 +1,6 @@
 """A study that goes on until it is decided: it looks at its verdict after a quarter, a half and all of its prompts.
 
-What is drawn for one look is kept for the next. What each look may spend of the level is in `verdict.looks`.
+Pictures of one look are kept for the next. What each look may spend of the level is in `verdict.looks`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..verdict.intervals import ALPHA
 from ..verdict.looks import SHARES, alphas
 from .plan import Plan
 
-TIMES = 4  # the budget's prompts, that a study draws at most until it is decided
+TIMES = 4  # the budget's prompts that a study samples at most until it is decided
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def end(verdict: Verdict, now: Stage, later: Stage, clock: Clock) -> str:
     if settled(verdict):
         known = all(answer.answer != "cannot tell" for answer in verdict.answers.values())
         return f"{'decided' if known else 'more prompts would decide nothing'} after {now.prompts} prompts"
-    seconds = to_draw(verdict, later.prompts + later.unrelated - now.prompts - now.unrelated)
+    seconds = sampling_seconds(verdict, later.prompts + later.unrelated - now.prompts - now.unrelated)
     if clock.allows(seconds):
         return ""
     return (
@@ -86,8 +86,8 @@ def end(verdict: Verdict, now: Stage, later: Stage, clock: Clock) -> str:
     )
 
 
-def to_draw(verdict: Verdict, pictures: int) -> float:
-    """Seconds of so many more pictures with every trained file and with the bare base."""
+def sampling_seconds(verdict: Verdict, pictures: int) -> float:
+    """Seconds of sampling so many more pictures with every trained file and with the bare base."""
     known = [cost.seconds_a_picture for cost in verdict.costs.values() if cost.seconds_a_picture is not None]
     return pictures * (sum(known) * verdict.replicates + sum(known) / len(known)) if known else 0.0
 

@@ -32,7 +32,7 @@ class File:
     """A file to judge. `artifact` is None for a checkpoint, which is a base of its own."""
 
     path: Path
-    name: str  # unique among the files that are judged
+    name: str  # unique among the files that are judged, also in plain characters
     method: str
     says: str  # the words that name the concept in its prompts
     digest: str
@@ -45,8 +45,7 @@ class File:
 
     def row(self, strength: float) -> str:
         """Its name in scores and folders, at one strength."""
-        plain = re.sub(r"[^\w.-]", "_", shortened(self.name))
-        return f"{plain}@{strength:g}"
+        return f"{_plain(self.name)}@{strength:g}"
 
     def title(self, strength: float) -> str:
         return self.name if self.strengths == (1.0,) else f"{self.name} at {strength:g}"
@@ -78,12 +77,15 @@ def open_files(
     words = {known[name]: text for name, text in says.items()}
     files: list[File] = []
     for path in dict.fromkeys(paths):
-        opened = [file.name for file in files]
-        name = path.stem if path.stem not in opened else next(
-            f"{path.stem} ({i})" for i in range(2, len(paths) + 2) if f"{path.stem} ({i})" not in opened
-        )  # fmt: skip
+        taken, stem = {_plain(file.name) for file in files}, shortened(path.stem)
+        names = (stem, *(f"{stem} ({i})" for i in range(2, len(paths) + 2)))
+        name = next(name for name in names if _plain(name) not in taken)
         files.append(_open(path, name, strengths, words.get(path), base, concept, note))
     return files
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _open(

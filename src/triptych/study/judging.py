@@ -21,17 +21,22 @@ from ..records import JudgedFile, JudgedRecord
 from ..scores import BASE, Score
 from ..shell import command_line
 from ..verdict import Verdict, judge
-from ..verdict.keeping import Kept, keeping
+from ..verdict.keeping import Kept, beside_eye, keeping
 from ..verdict.words import titled
 from .judged import File, open_files
 from .layout import Layout
-from .measuring import by_all_eyes, measured
+from .measuring import by_all_eyes, measured, other_eyes
 from .plan import FILE, Plan, described, save
 from .point import Use
 from .progress import Progress
 from .run import thumbs
-from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of
+from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of, unfinished
 from .work import Work
+
+OF_STUDIES = (  # options that judging files has no use for
+    "pictures", "methods", "budget", "replicates", "together", "points", "tuned", "settings", "other_base",
+    "until_decided", "at_most_pictures", "at_most_minutes",
+)  # fmt: skip
 
 SEEN = (
     "Whether the files were trained on pictures of this folder is not known. A file that has seen the held-out ones"
@@ -46,10 +51,13 @@ class JudgeRequest:
     """The files, the pictures, and what a study of them is asked for.
 
     Attributes:
-        options: those of the base, of the words, of the prompts, of the encoders, the need and the seed. The budget is
-            "quick", and there are no methods, trainings and points to choose.
+        options: those of the base, of the words, of the prompts, of the encoders, the need and the seed. The numbers of
+            prompts are by default those of the budget "quick".
         strengths: at which each file is judged; empty: the one that its notes prefer, else 1.
         says: file, as given or by its name -> the words that call it.
+
+    Raises:
+        TriptychError: an option is given that is for studies alone (`OF_STUDIES`).
     """
 
     files: tuple[Path, ...]
@@ -57,6 +65,12 @@ class JudgeRequest:
     options: StudyOptions = field(default_factory=StudyOptions)
     strengths: tuple[float, ...] = ()
     says: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        usual = StudyOptions()
+        for name in OF_STUDIES:
+            if getattr(self.options, name) != getattr(usual, name):
+                raise TriptychError(f"{name.replace('_', ' ')} is an option of a study; judging files trains nothing")
 
     @property
     def plan(self) -> Plan:
@@ -95,10 +109,10 @@ def judge_files(
         work = Work(plan, opened(plan.place), concept, layout, progress)
         _ = work.judges, work.others
         files = open_files(request.files, request.strengths, request.says, work.base, concept, note)
-        for line in (*summary(concept), *plan.unused_prompts(work.base)):
+        for line in (*summary(concept), *plan.unused_prompts(work.budget.prompts)):
             progress.note(line)
         thumbs(work)
-        sheets = _draw(work, files)
+        sheets = _sample(work, files)
         progress.stage("measuring pictures", 1)
         scores = measured(work, sheets)
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
@@ -122,7 +136,7 @@ def _check_place(out: Path) -> None:
         raise TriptychError(f"{out} holds a study", Remedy.OTHER_PLACE)
 
 
-def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
+def _sample(work: Work, files: Sequence[File]) -> list[Sheet]:
     """Sample what is missing: the bare base first, then each file at each strength."""
     word = work.concept.class_word
     bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
@@ -133,11 +147,11 @@ def _draw(work: Work, files: Sequence[File]) -> list[Sheet]:
     ]
     every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
     work.progress.stage("sampling", pending(missing_of(work, every)))
-    if missing := missing_of(work, bare):
+    if missing := unfinished(bare):
         sample_on(work, work.base, (), missing)
     for file, strength, sheets in own:
         check()
-        if missing := missing_of(work, sheets):
+        if missing := unfinished(sheets):
             base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
             sample_on(work, base, () if file.is_base else (_use(file, strength),), missing)
     return every
@@ -157,9 +171,12 @@ def _judgement(
         verdict = judge(by_eye, costs, need=plan.need, seed=plan.seed, strata=work.strata)
         return _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
 
-    verdict = by_all_eyes(work, sheets, scores, judged)
+    others = other_eyes(work, sheets, scores)
+    verdict = by_all_eyes(scores, others, judged)
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
+    for name, theirs in others.items():
+        kept = beside_eye(kept, keeping(theirs, costs, seed=plan.seed), name)
     found = tuple(_judged(each, *rows[each.method]) for each in kept)
     return Judgement(verdict, JudgedRecord(found, tuple(notes)))
 

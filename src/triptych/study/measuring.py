@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,14 +29,19 @@ def measured(work: Work, sheets: Sequence[Sheet]) -> list[Score]:
     return _once(work.layout.scores, made_from, lambda: measure(work.evidence(shown)))
 
 
+def other_eyes(work: Work, sheets: Sequence[Sheet], scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """Name of each further image encoder -> the scores with its likeness in place of the first encoder's."""
+    rest = [score for score in scores if score.metric not in LIKENESS]
+    return {eye.name: [*_likeness(work, sheets, eye, place), *rest] for place, eye in enumerate(work.others, start=2)}
+
+
 def by_all_eyes(
-    work: Work, sheets: Sequence[Sheet], scores: Sequence[Score], judged: Callable[[Sequence[Score]], Verdict]
+    scores: Sequence[Score], others: Mapping[str, Sequence[Score]], judged: Callable[[Sequence[Score]], Verdict]
 ) -> Verdict:
     """The verdict on the scores, weakened where it differs by the likeness of another image encoder."""
     verdict = judged(scores)
-    for place, eye in enumerate(work.others, start=2):
-        rest = [score for score in scores if score.metric not in LIKENESS]
-        verdict = agreed(verdict, judged([*_likeness(work, sheets, eye, place), *rest]), eye.name)
+    for name, theirs in others.items():
+        verdict = agreed(verdict, judged(theirs), name)
     return verdict
 
 

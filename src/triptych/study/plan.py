@@ -126,8 +126,8 @@ class Plan(StudyOptions):
         """The prompts with "{}" in the folder's `prompts.txt`."""
         return [line.prompt for line in self._prompt_file.lines if "{}" in line.prompt]
 
-    def unused_prompts(self, base: Base) -> list[str]:
-        """One sentence for each entry of the folder's `prompts.txt` that a study does not use."""
+    def unused_prompts(self, count: int) -> list[str]:
+        """One sentence for each entry of the folder's `prompts.txt` that a study of `count` prompts does not use."""
         read = self._prompt_file
         asked, notes = read.lines, list(read.notes)
         nameless = [line for line in asked if "{}" not in line.prompt]
@@ -137,9 +137,9 @@ class Plan(StudyOptions):
             for line in asked
             if line.options
         ]
-        own, count = len(self.own_prompts), self.budget_of(base).prompts
+        own = len(self.own_prompts)
         if own > count:
-            notes.append(f"the first {count} of {own} prompts in prompts.txt are used: so many has this budget")
+            notes.append(f"the first {count} of {own} prompts in prompts.txt are used: so many has this study")
         return notes + [sentence for prompt in self.own_prompts[:count] if (sentence := read_as_text(prompt))]
 
     @property

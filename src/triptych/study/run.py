@@ -32,16 +32,17 @@ from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
 from .layout import Layout
-from .measuring import by_all_eyes, measured
+from .measuring import by_all_eyes, measured, other_eyes
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .progress import Progress
-from .sheets import sample_all, sheets
+from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
 from .work import Work
 
+SQUARES = "the study judges by centre squares of the pictures, whatever the trainings see"
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -58,12 +59,12 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         work = Work(plan, opened(plan.place), concept, layout, progress)
         _ = work.judges, work.others  # opened first, so that a missing encoder stops the study at once
         if work.other:
-            progress.note(f"what carries over is drawn on {work.other.name}")
+            progress.note(f"portability is measured on {work.other.name}")
         plans.write(plan, out, work.base, concept)
         for line in (
             *summary(concept),
             *brief(concept, work.base.resolution),
-            *plan.unused_prompts(work.base),
+            *plan.unused_prompts(stages(plan, work.budget)[-1].prompts),
             *_settings(work),
         ):
             progress.note(line)
@@ -72,10 +73,12 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         thumbs(work)
         progress.advance()
         wanted = runs(work)
+        for line in _prepared(work, wanted):
+            progress.note(line)
         prepare()
         train_all(work, wanted)
         trained = [training for training in wanted if training.done]
-        resumed = (out / PointsRecord.NAME).is_file()
+        known = PointsRecord.read(out) if (out / PointsRecord.NAME).is_file() else None
         chosen = _chosen(work, trained)
         points = points_of(chosen.points)
         verdict = _decided(work, wanted, points, clock)
@@ -83,7 +86,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
         _export(work, trained, points)
         report.build(out)
-        if chosen.seconds and not resumed:
+        if chosen.seconds and chosen != known:
             share = chosen.seconds / (time.monotonic() - clock.began)
             progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
         if not_used := count(concept):
@@ -130,7 +133,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     work.progress.stage("measuring pictures", 1)
     scores = measured(work, sampled)
     work.progress.advance()
-    sampling = {sheet.method: seconds for sheet in sampled if (seconds := sheet.seconds_a_picture) is not None}
+    sampling = seconds_a_picture(sampled)
     costs = [replace(cost, seconds_a_picture=sampling.get(cost.method)) for cost in _costs(work, trained)]
 
     def judged(scores: Sequence[Score]) -> Verdict:
@@ -140,7 +143,16 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):
-        return by_all_eyes(work, sampled, scores, judged)
+        return by_all_eyes(scores, other_eyes(work, sampled, scores), judged)
+
+
+def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:
+    """Lines on how the pictures of the first training that is missing are framed, weighed and varied."""
+    missing = next((each for each in wanted if not each.done), None)
+    if missing is None:
+        return []
+    squares = [SQUARES] if work.plan.pictures.framing != "square" else []
+    return [*work.examples(missing.train).notes, *squares]
 
 
 def _settings(work: Work) -> list[str]:

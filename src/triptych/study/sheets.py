@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 from ..base import Base, Drawing, Owner
 from ..cancel import check
@@ -18,7 +20,7 @@ from ..files.atomic import replacing
 from ..methods import method_named
 from ..metrics import Role, Shown
 from ..records import PictureRecord, SheetRecord
-from ..sampling.generate import draw
+from ..sampling.generate import stream
 from ..sampling.pictures import save_picture
 from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
@@ -29,6 +31,9 @@ from .prompts import Prompt
 from .together import Together
 from .training import Run
 from .work import Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FEW = 8  # prompts with the class word alone, and prompts on another base
 RESEED = 1000  # added to a prompt's number for the bare base's second picture
@@ -57,11 +62,11 @@ class Sheet:
 
     @property
     def seconds_a_picture(self) -> float | None:
-        """Wall seconds per picture, as part of a batch; None where nothing was sampled."""
+        """Wall seconds per picture, as part of a batch; None where none is sampled, or all are taken over."""
         record = self.record
         return record.seconds_a_picture if record else None
 
-    def drawn(self, out: Path) -> list[Shown]:
+    def sampled(self, out: Path) -> list[Shown]:
         """Its pictures, as input of the metrics."""
         paths = [self.folder / _file(i) for i in range(len(self.asked))]
         return [
@@ -83,7 +88,7 @@ def sheets(work: Work, trained: Sequence[Run | Together], points: Mapping[str, P
 
 def pictures(work: Work, wanted: Sequence[Sheet]) -> list[Shown]:
     """All pictures by role. Pictures of a method without its own word count as pictures of the class word too."""
-    found = [picture for sheet in wanted if sheet.record for picture in sheet.drawn(work.layout.out)]
+    found = [picture for sheet in wanted if sheet.record for picture in sheet.sampled(work.layout.out)]
     nameless = {(sheet.method, sheet.replicate) for sheet in wanted if sheet.role == "concept" and not sheet.own_word}
     asked = {(prompt, seed) for prompt, _, seed in _class_word(work)}
     return found + [
@@ -93,6 +98,18 @@ def pictures(work: Work, wanted: Sequence[Sheet]) -> list[Shown]:
         and (picture.method, picture.replicate) in nameless
         and (picture.prompt, picture.seed) in asked
     ]
+
+
+def seconds_a_picture(wanted: Sequence[Sheet]) -> dict[str, float]:
+    """Method -> wall seconds of sampling a picture, the mean over its pictures of the concept and of unrelated prompts.
+
+    Those are the pictures that a larger study has more of. Unrelated prompts may be sampled in fewer steps.
+    """
+    known: dict[str, list[tuple[float, int]]] = {}
+    for sheet in wanted:
+        if sheet.role in ("concept", "unrelated") and (seconds := sheet.seconds_a_picture) is not None:
+            known.setdefault(sheet.method, []).append((seconds, len(sheet.asked)))
+    return {method: fmean(*zip(*own, strict=True)) for method, own in known.items()}
 
 
 def _class_word(work: Work) -> list[tuple[str, str, int]]:
@@ -131,12 +148,12 @@ def sheet_of(
 ) -> Sheet:
     """The sheet of these pictures. Its folder is named by all that they depend on."""
     sampled_on = (work.base_key, work.other.identity) if work.other and role == "other-base" else work.base_key
-    made_from = (sampled_on, [use.label for use in uses], _drawing(work, role).decides, list(asked))
+    made_from = (sampled_on, [use.label for use in uses], _settings(work, role).decides, list(asked))
     folder = work.layout.sheets / f"{method}-{replicate}-{role}-{key(*made_from)}"
     return Sheet(method, replicate, role, tuple(asked), folder, uses)
 
 
-def _drawing(work: Work, role: Role) -> Drawing:
+def _settings(work: Work, role: Role) -> Drawing:
     """The sampling settings of a role. The budget may give unrelated prompts fewer steps."""
     drawing = work.base.description.drawing
     few = work.budget.unrelated_steps if role == "unrelated" else 0
@@ -145,7 +162,6 @@ def _drawing(work: Work, role: Role) -> Drawing:
 
 def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
-    missing = [sheet for sheet in wanted if not sheet.record]
     missing = missing_of(work, wanted)
     work.progress.stage("sampling", pending(missing))
     for uses in dict.fromkeys(sheet.uses for sheet in missing):
@@ -159,12 +175,17 @@ def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
             try:
                 sample_on(work, work.other, uses, there)
             except (TriptychError, RuntimeError, KeyError) as error:
-                work.progress.note(f"{there[0].method} cannot be drawn on {work.plan.other_base}: {error}")
+                work.progress.note(f"{there[0].method} cannot be sampled on {work.plan.other_base}: {error}")
+
+
+def unfinished(wanted: Sequence[Sheet]) -> list[Sheet]:
+    """The sheets that are not sampled, or not all of whose pictures are."""
+    return [sheet for sheet in wanted if not sheet.record]
 
 
 def missing_of(work: Work, wanted: Sequence[Sheet]) -> list[Sheet]:
-    """The sheets that are not sampled yet. Pictures that smaller sheets have are taken over first."""
-    missing = [sheet for sheet in wanted if not sheet.record]
+    """The sheets that are not finished. Pictures that smaller sheets have are taken over first."""
+    missing = unfinished(wanted)
     for sheet in missing:
         _keep(work, sheet)
     return missing
@@ -172,7 +193,7 @@ def missing_of(work: Work, wanted: Sequence[Sheet]) -> list[Sheet]:
 
 def pending(wanted: Sequence[Sheet]) -> int:
     """How many of their pictures are still to be sampled."""
-    return sum(len(_undrawn(sheet)) for sheet in wanted)
+    return sum(len(_unsampled(sheet)) for sheet in wanted)
 
 
 def _keep(work: Work, sheet: Sheet) -> None:
@@ -189,8 +210,11 @@ def _keep(work: Work, sheet: Sheet) -> None:
         if again.folder != path.parent:
             continue
         for request, picture in zip(asked, record.pictures, strict=True):
-            if request in places and (path.parent / picture.file).is_file():
-                with replacing(sheet.folder / _file(places[request])) as temporary:
+            if request not in places or not (path.parent / picture.file).is_file():
+                continue
+            own = sheet.folder / _file(places[request])
+            if not own.is_file():
+                with replacing(own) as temporary:
                     shutil.copyfile(path.parent / picture.file, temporary)
 
 
@@ -198,27 +222,26 @@ def _file(place: int) -> str:
     return f"{place:05}.png"
 
 
-def _undrawn(sheet: Sheet) -> list[tuple[str, int]]:
-    """The prompts as sampled, and seeds, whose pictures are not in its folder yet."""
-    return [(asked, seed) for i, (_, asked, seed) in enumerate(sheet.asked) if not (sheet.folder / _file(i)).is_file()]
+def _unsampled(sheet: Sheet) -> list[int]:
+    """The places of the pictures that are not in its folder yet."""
+    return [place for place in range(len(sheet.asked)) if not (sheet.folder / _file(place)).is_file()]
 
 
 def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
     """Sample sheets that attach the same files, on one base."""
     with compose(base, *_parts(uses)):
-        for drawing in dict.fromkeys(_drawing(work, sheet.role) for sheet in wanted):
-            _sample_alike(work, base, drawing, [sheet for sheet in wanted if _drawing(work, sheet.role) == drawing])
+        for drawing in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
+            _sample_alike(work, base, drawing, [sheet for sheet in wanted if _settings(work, sheet.role) == drawing])
 
 
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
-    missing = [sheet for sheet in wanted if not sheet.record]
-    for group in _batches(missing, work.base.description.drawing.batch):
+    for group in _batches(unfinished(wanted), work.base.description.drawing.batch):
         owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
         parts = [part for sheet, owner in zip(group, owners, strict=True) for part in _parts(sheet.uses, owner)]
         check()
         with compose(work.base, *parts):
-            _sample_alike(work, work.base, _drawing(work, group[0].role), group, owners)
+            _sample_alike(work, work.base, _settings(work, group[0].role), group, owners)
 
 
 def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
@@ -249,18 +272,26 @@ def _parts(uses: Sequence[Use], owner: Owner = None) -> list[Part]:
 def _sample_alike(
     work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], owners: Sequence[Owner] | None = None
 ) -> None:
-    """Sample the sheets that share their sampling settings, the rows of each belonging to its owner."""
+    """Sample the sheets that share their sampling settings, the rows of each belonging to its owner.
+
+    Each picture is saved when its batch ends, so a study that is stopped loses one batch at most.
+    """
     owned = zip(wanted, owners or [None] * len(wanted), strict=True)
-    requests = [Request(asked, (seed,), owner) for sheet, owner in owned for asked, seed in _undrawn(sheet)]
-    began = time.perf_counter()
-    pictures = iter(draw(base, requests, drawing, done=work.progress.advance) if requests else ())
-    seconds = (time.perf_counter() - began) / len(requests) if requests else None
+    places = [(sheet, place, owner) for sheet, owner in owned for place in _unsampled(sheet)]
+    requests = [Request(sheet.asked[place][1], (sheet.asked[place][2],), owner) for sheet, place, owner in places]
+    seconds, began = 0.0, time.perf_counter()  # of sampling, without the time of saving
+    for (sheet, place, _), picture in ((places[i], picture) for i, picture in stream(base, requests, drawing)):
+        seconds += time.perf_counter() - began
+        _save(sheet, place, picture, base, drawing)
+        work.progress.advance()
+        began = time.perf_counter()
+    each = seconds / len(requests) if requests else None
     for sheet in wanted:
-        records = []
-        for i, (prompt, asked, seed) in enumerate(sheet.asked):
-            used = [Used.named(use.source, use.strength) for use in sheet.uses]
-            recipe = Recipe.of(base, asked, seed, uses=used, drawing=drawing)
-            if not (sheet.folder / _file(i)).is_file():
-                save_picture(sheet.folder / _file(i), next(pictures)[0], recipe)
-            records.append(PictureRecord(_file(i), prompt, seed, asked))
-        SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), seconds).write(sheet.folder)
+        records = (PictureRecord(_file(i), prompt, seed, asked) for i, (prompt, asked, seed) in enumerate(sheet.asked))
+        SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), each).write(sheet.folder)
+
+
+def _save(sheet: Sheet, place: int, picture: Image, base: Base, drawing: Drawing) -> None:
+    _, asked, seed = sheet.asked[place]
+    used = [Used.named(use.source, use.strength) for use in sheet.uses]
+    save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, drawing=drawing))

@@ -14,6 +14,7 @@ from .. import __version__
 from ..base import Base
 from ..cancel import check
 from ..data.concept import Concept
+from ..data.masks import digest_of
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
 from ..exchange.saving import save
@@ -88,6 +89,7 @@ class Run:
 def runs(work: Work) -> list[Run]:
     """Every training of the study, by method, then by training seed."""
     base, concept, found = work.base, work.concept, []
+    masks = [digest_of(picture.path for picture in concept.pictures)] if work.plan.pictures.masks else []
     for name in work.plan.chosen:
         settings = work.plan.settings_of(name, base, concept)
         for replicate in range(work.budget.training_seeds):
@@ -95,7 +97,7 @@ def runs(work: Work) -> list[Run]:
             seed = work.plan.seed * 1000 + replicate
             made_from: tuple[Any, ...] = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
             if stated := work.plan.pictures.stated:
-                made_from += (stated, work.plan.seed)
+                made_from += (stated, work.plan.seed, *masks)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
             found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))
     return found

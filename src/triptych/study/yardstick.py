@@ -38,7 +38,7 @@ class Yardstick:
         Raises:
             TriptychError: they are as close to the real pictures as those are to each other.
         """
-        pictures = self._draw(BASE, self.work.concept.class_word, nullcontext())
+        pictures = self._sample(BASE, self.work.concept.class_word, nullcontext())
         concept = self.work.concept
         if not self._judged(pictures).anchors.usable:
             raise TriptychError(
@@ -52,11 +52,11 @@ class Yardstick:
 
         1 stands for pictures that are as like the concept as its own, with everything in the prompt.
         """
-        judged = self._judged([*self.floor, *self._draw(name, phrase, attached)])
+        judged = self._judged([*self.floor, *self._sample(name, phrase, attached)])
         both = judged.mean(BOTH, name)
         return both.value if both else 0.0
 
-    def _draw(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> list[Shown]:
+    def _sample(self, name: str, phrase: str, attached: AbstractContextManager[object]) -> list[Shown]:
         base, concept, out = self.work.base, self.work.concept, self.work.layout.out
         asked = [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
         with attached:

@@ -187,7 +187,7 @@ def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
     if evidence.blind:
         notes.append(
             f"Prompt fidelity leaves out {listed(['the ' + name for name in evidence.blind])}: what looks for it cannot"
-            " read it off your own pictures, so it cannot be asked of a drawn one."
+            " read it off your own pictures, so it cannot be asked of a sampled one."
         )
     if PROMPT not in evidence.tables:
         notes.append("What the prompts ask for could not be read, so the headline figure is likeness alone.")

@@ -220,7 +220,8 @@ def _open(evidence: Evidence, *needed_methods: str) -> Answer | None:
         return _unknown(no_fidelity(evidence))
     if not evidence.learned:
         reason = "No method carried the concept surely above the bare base, so there is nothing to compare."
-        return Answer("cannot tell", reason, further=learning(evidence))
+        further = learning(evidence)
+        return Answer("cannot tell", f"{reason} {sentence(evidence, further)}" if further else reason, further=further)
     return None
 
 

@@ -2,7 +2,8 @@
 
 best: the highest mean of those that surely learned the concept and copy nothing. keep: surely not worse than the best
 by more than the margin. discard: surely worse than the best by more than the margin (Holm over all files), surely no
-better than the bare base by more than it, or copies. Else undecided.
+better than the bare base by more than it, or copies. Else undecided. What another image encoder does not share is
+undecided too (`beside_eye`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,23 @@ def keeping(scores: Sequence[Score], costs: Sequence[Cost], *, margins: Margins 
     doubts = holm({name: found.p_below(-margins.both) for name, found in behind.items()})
     kept = [_beside(evidence, name, behind.get(name), best, sure(doubts.get(name, 1.0))) for name in others]
     return [Kept(best, "best", _lead(evidence, best, behind)), *kept]
+
+
+def beside_eye(kept: Sequence[Kept], other: Sequence[Kept], name: str) -> list[Kept]:
+    """The decisions with what another image encoder decides on the same rows.
+
+    A row that it would discard is not surely to keep, and the other way round. The best stays the best, and its reason
+    says what the other eye decides. `name`: of the other encoder.
+    """
+    theirs = {each.method: each.decision for each in other}
+    return [_with_eye(each, theirs.get(each.method, "undecided"), name) for each in kept]
+
+
+def _with_eye(kept: Kept, theirs: Keeping, name: str) -> Kept:
+    if "undecided" in (kept.decision, theirs) or (kept.decision == "discard") == (theirs == "discard"):
+        return kept
+    decision: Keeping = "best" if kept.decision == "best" else "undecided"
+    return Kept(kept.method, decision, f"{kept.reason} Another eye, {name}, decides: {theirs}.")
 
 
 def chance_of_better(evidence: Evidence, best: str) -> float | None:

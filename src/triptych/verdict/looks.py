@@ -1,7 +1,7 @@
 """How much of the level each look at a growing study may spend.
 
 The level is spent as O'Brien and Fleming's boundaries spend it (Lan and DeMets 1983, Discrete sequential boundaries for
-clinical trials, Biometrika 70(3), alpha_1): by the time that a share t of the pictures is drawn,
+clinical trials, Biometrika 70(3), alpha_1): by the time that a share t of the pictures is sampled,
 
     alpha(t) = 2 - 2 Phi(z / sqrt(t)),    z the normal's quantile at 1 - 0.05 / 2
 
@@ -19,11 +19,11 @@ from scipy.special import ndtr, ndtri
 
 from .intervals import ALPHA
 
-SHARES = (0.25, 0.5, 1.0)  # of the pictures that a study may draw, at which it looks
+SHARES = (0.25, 0.5, 1.0)  # of the pictures that a study may sample, at which it looks
 
 
 def spent(share: float) -> float:
-    """The chance of a false claim that may be spent once a share of the pictures is drawn, above 0 to 1."""
+    """The chance of a false claim that may be spent once a share of the pictures is sampled, above 0 to 1."""
     return float(2 * ndtr(ndtri(ALPHA / 2) / sqrt(share)))
 
 

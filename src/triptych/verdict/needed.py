@@ -62,17 +62,17 @@ def larger(estimate: Estimate, times: float, runs: int, before: int) -> Estimate
 def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
     """What a study of that size takes beyond this one: its passes of training and its pictures; None: not known."""
     costs = list(evidence.costs.values())
-    drawn = [cost.seconds_a_picture for cost in costs]
+    sampling = [cost.seconds_a_picture for cost in costs]
     before, times = evidence.replicates, prompts / evidence.prompts
-    if not costs or None in drawn:
+    if not costs or None in sampling:
         return None
     passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
     for cost in costs:
         taken = cost.seconds_shared if cost.seconds_shared is not None else cost.seconds_alone
         if len(parts_of(cost.method)) == 1 and taken is not None:
             passes[frozenset((cost.method, *cost.trained_with))] = taken
-    per_picture = sum(spent for spent in drawn if spent is not None)
-    bare = per_picture / len(drawn)
+    per_picture = sum(spent for spent in sampling if spent is not None)
+    bare = per_picture / len(sampling)
     pictures = evidence.pictures * (per_picture * (times * trainings - before) + bare * (times - 1))
     return sum(passes.values()) * (trainings - before) / before + pictures
 

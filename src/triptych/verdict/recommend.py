@@ -31,7 +31,8 @@ def choose(evidence: Evidence, need: Need) -> Choice:
     if not evidence.anchors.usable:
         return Choice(None, None, (no_fidelity(evidence),))
     if not evidence.learned:
-        return Choice(None, None, (_nothing_learned(evidence),), further=learning(evidence))
+        more = learning(evidence)
+        return Choice(None, None, (_nothing_learned(evidence, more),), further=more)
     honest = [name for name in evidence.learned if name not in evidence.copied]
     if not honest:
         copies = listed([inside(name) for name in evidence.learned])
@@ -46,7 +47,7 @@ def choose(evidence: Evidence, need: Need) -> Choice:
     reasons.append(_both_reason(evidence, chosen))
     reasons += [reason] if (reason := REASONS[need](evidence, chosen)) else []
     reasons += [_against(evidence, need, chosen, second)] if second else []
-    caveats = (*_all_parts(chosen), *_undrawn(evidence, need), *_close(evidence, need, chosen, second))
+    caveats = (*_all_parts(chosen), *_unmeasured(evidence, need), *_close(evidence, need, chosen, second))
     change, further = _would_change(evidence, need, chosen, second)
     return Choice(chosen, second, tuple(reasons), caveats, change, risk, rival, further)
 
@@ -138,16 +139,17 @@ def _all_parts(chosen: str) -> tuple[str, ...]:
     )
 
 
-def _undrawn(evidence: Evidence, need: Need) -> tuple[str, ...]:
-    undrawn = need == "portable" and PORTABILITY not in evidence.tables
-    return ("Sampling with it on a second base was not measured here.",) if undrawn else ()
+def _unmeasured(evidence: Evidence, need: Need) -> tuple[str, ...]:
+    unmeasured = need == "portable" and PORTABILITY not in evidence.tables
+    return ("Sampling with it on a second base was not measured here.",) if unmeasured else ()
 
 
-def _nothing_learned(evidence: Evidence) -> str:
+def _nothing_learned(evidence: Evidence, further: Further | None) -> str:
     tried = listed([inside(name) for name in evidence.methods]) if evidence.methods else "no method"
+    advice = f"{sentence(evidence, further)} If that finds nothing, try" if further else "Try"
     return (
         f"Nothing carried the concept surely above the bare base with the prompt kept (measured: {tried})."
-        " Try more steps (a larger budget), more or clearer pictures, or another class word."
+        f" {advice} more steps (a larger budget), more or clearer pictures, or another class word."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .reinforce import question as asked_of_combination
-from .values import Answer, Choice, Eye, Verdict
+from .values import PROBABLY, Answer, Choice, Eye, Verdict
 from .words import inside, percent, title
 
 QUESTIONS = {  # answer -> the method it is about, and the question
@@ -26,6 +26,8 @@ def summary(verdict: Verdict) -> Iterator[str]:
     widest = max((len(question) for question in asked), default=0)
     for question, answer in asked.items():
         yield f"{question:<{widest}}  {graded(answer)}"
+    if any(answer.answer in ("probably", "probably not") for answer in asked.values()):
+        yield why_probably(verdict.level)
     yield from _reasons(asked)
     yield ""
     for need, choice in recommendation.by_need.items():
@@ -33,6 +35,14 @@ def summary(verdict: Verdict) -> Iterator[str]:
     if verdict.eyes:
         yield ""
         yield from map(other_eye, verdict.eyes)
+
+
+def why_probably(level: float) -> str:
+    """What a yes has that "probably" lacks, however high its chance. `level`: of all claims together, 0..1."""
+    return (
+        f"“Yes” and “no” need a test at {percent(level)} for all claims together. “Probably” is the chance of one"
+        f" answer, at least {percent(PROBABLY)}; it may be high where that test is not passed."
+    )
 
 
 def other_eye(eye: Eye) -> str:

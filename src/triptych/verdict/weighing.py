@@ -73,7 +73,7 @@ def _level(evidence: Evidence, criterion: str, method: str) -> float | None:
 
 
 def _measured(evidence: Evidence, criterion: str, method: str) -> float | None:
-    """Portability is 0 for what moves the base's own weights, and 1 for a file where no second base was drawn on."""
+    """Portability is 0 for what moves the base's own weights, and 1 for a file where no second base was tried."""
     if criterion != PORTABILITY:
         return evidence.level(criterion, method)
     cost = evidence.costs.get(method)
