@@ -14,7 +14,7 @@ from ..base import Base, Drawing, Owner
 from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
-from ..exchange.artifact import Part, compose
+from ..exchange.artifact import Part, compose, with_words
 from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
 from ..methods import method_named
@@ -264,9 +264,7 @@ def _shares_rows(sheet: Sheet) -> bool:
 
 
 def _parts(uses: Sequence[Use], owner: Owner = None) -> list[Part]:
-    artifacts = [(open_artifact(use.path), use.strength) for use in uses]
-    words = [Part(word, owner=owner) for artifact, _ in artifacts for word in artifact.beside.words.values()]
-    return [*(Part(artifact, strength, owner) for artifact, strength in artifacts), *words]
+    return [part for use in uses for part in with_words(open_artifact(use.path), use.strength, owner)]
 
 
 def _sample_alike(
