@@ -41,6 +41,7 @@ def steps_of(fitted: Fitted) -> list[int]:
     return [done for done, _ in fitted.fixed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> None:
     without = fit(base, [trial(name, fixed_every=0)])[0]
@@ -77,6 +78,7 @@ def test_jointly_as_alone(base: Base) -> None:
         assert [loss for _, loss in together.fixed] == pytest.approx([loss for _, loss in alone.fixed], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_the_best_is_kept(base: Base, name: str) -> None:
     best = fit(base, [wild(name, keep="best")])[0]
