@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..scores import BASE, Score, parts_of
 from .intervals import ALPHA, Estimate, Floats
-from .moderated import NONE, Prior, estimated
+from .moderated import NONE, Prior, common_variance, estimated
 from .posterior import draws
 from .variance import Priors, Seeds, Weights, by_seed_means, joint, mean, parts
 
@@ -84,11 +84,14 @@ class Table:
         single = [cells for name, cells in self.cells.items() if name != BASE and len(parts_of(name)) == 1]
         if not single:
             return Priors()
-        trainings, methods = estimated(np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single]))
+        by_training = np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single])
+        trainings, methods = estimated(by_training)
+        if self._stated.freedom > trainings.freedom:  # the one that more is known by
+            trainings = self._stated.with_shared(*common_variance(by_training, self._stated.scale))
         shared = NONE
         if self.seeds is not None:
             shared, _ = estimated(np.stack([by_seed_means(mean(cells, 0), self.seeds) for cells in single]))
-        return Priors(self._stated if self._stated.freedom else trainings, shared, methods)
+        return Priors(trainings, shared, methods)
 
     def mean(self, method: str) -> Estimate | None:
         return self.weighed({method: 1.0})
