@@ -52,15 +52,18 @@ def main() -> None:
     parser.add_argument("--example", default="outline", help="a folder of examples/")
     parser.add_argument("--budget", default="quick")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--python", nargs="+", default=[], help="further pythons, with other builds of torch")
+    parser.add_argument(
+        "--python", nargs="+", default=[], help="with other builds of torch, each with the first number of threads"
+    )
     parser.add_argument("--json", type=Path, default=FIGURES)
     given = parser.parse_args()
     words = ["try", str(ROOT / "examples" / given.example), "--budget", given.budget]
+    ways = [(sys.executable, threads) for threads in given.threads]
+    ways += [(python, given.threads[0]) for python in given.python]
     wanted = [
-        Wanted(given.out / f"{version}-{threads}", words, threads, python, given.out / f"{version}-{threads}-cache")
-        for python in (sys.executable, *given.python)
-        for version in (build(python),)
-        for threads in given.threads
+        Wanted(given.out / name, words, threads, python, given.out / f"{name}-cache")
+        for python, threads in ways
+        for name in (f"{build(python)}-{threads}",)
     ]
     run_all(wanted, 1)
     runs = [{"torch": one.folder.name.rpartition("-")[0], "threads": one.threads, **said(one.folder)} for one in wanted]

@@ -22,8 +22,6 @@ def _scores(studies: Sequence[Path]) -> Iterator[Score]:
     for number, folder in enumerate(studies):
         scores = read_scores(folder / "scores.jsonl")
         yield from (
-            replace(score, replicate=score.replicate + before)
-            for score in scores
-            if score.method != REAL or not number
+            replace(score, replicate=score.replicate + before) for score in scores if score.method != REAL or not number
         )
         before += 1 + max((score.replicate for score in scores), default=-1)

@@ -13,6 +13,7 @@ import tomli_w
 
 from .. import __version__
 from ..base import Base, Budget, Place
+from ..base.description import Trainings
 from ..data.concept import Concept
 from ..data.notes import lines
 from ..data.prompts import PromptFile, read_prompts
@@ -25,11 +26,12 @@ from ..scores import parts_of
 from ..shell import command_line, writable
 from ..verdict import NEEDS
 from .combinations import combinations_of
+from .prior import trainings_of
 from .tuned import Tuned
 
 FILE = "study.toml"
 GROWS = (  # what may change between two runs of a study: results that are there are kept
-    "need", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
+    "need", "prior", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
 )  # fmt: skip
 
 
@@ -55,6 +57,7 @@ class Plan(StudyOptions):
             raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
         if self.image_encoder:
             eyes_named(self.image_encoder)
+        _ = trainings_of(self.prior, Trainings())  # reports bad numbers before any work
         _ = self.tuning  # reports a bad file before any work
         if self.together is not None:
             object.__setattr__(self, "together", combinations_of(",".join(self.together)))
@@ -100,6 +103,10 @@ class Plan(StudyOptions):
         if isinstance(settings, Training) and "steps" not in given:
             settings = replace(settings, steps=max(1, round(settings.steps * self.budget_of(base).steps)))
         return method.for_concept(settings, concept)
+
+    def trainings_on(self, base: Base) -> Trainings:
+        """What is taken as known of the spread between trainings."""
+        return trainings_of(self.prior, base.description.verdict)
 
     @cached_property
     def tuning(self) -> Tuned:
@@ -183,7 +190,7 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "
         "deciding": deciding,
     }  # fmt: skip
     effort = {name: _effort(plan, name, base, concept) for name in plan.chosen}
-    save(path, {"asked": table_of(plan), "effort": effort, **shown})
+    save(path, {"asked": table_of(plan), "effort": effort, "prior": asdict(plan.trainings_on(base)), **shown})
 
 
 def described(

@@ -126,7 +126,8 @@ def _decided(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], clo
 def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], looks: Sequence[Look]) -> Verdict:
     """Sample what is missing, measure it, and judge all of it."""
     plan, trained = work.plan, [training for training in wanted if training.done]
-    known = work.base.description.verdict
+    known = plan.trainings_on(work.base)
+    prior = Prior.known(known.freedom, known.spread, known.shared_freedom, known.shared)
     sampled = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
     sample_all(work, sampled)
     check()
@@ -139,7 +140,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     def judged(scores: Sequence[Score]) -> Verdict:
         return judge(
             scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata,
-            prior=Prior(known.freedom, known.spread**2, stated=True), looks=looks,
+            prior=prior, looks=looks,
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):

@@ -37,7 +37,7 @@ class Table:
         """
         self.cells, self.pictures_of, self.alpha = dict(cells), pictures_of or {}, alpha
         self._row = {prompt: row for row, prompt in enumerate(prompts)}
-        self._all_seeds, self._stated = seeds, prior
+        self._all_seeds, self.stated = seeds, prior
         self._known: dict[tuple[tuple[str, float], ...], Estimate | None] = {}
 
     @classmethod
@@ -86,8 +86,8 @@ class Table:
             return Priors()
         by_training = np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single])
         trainings, methods = estimated(by_training)
-        if self._stated.freedom > trainings.freedom:  # the one that more is known by
-            trainings = self._stated.with_shared(*common_variance(by_training, self._stated.scale))
+        if self.stated.freedom > trainings.freedom:  # the one that more is known by
+            trainings = self.stated.with_shared(*common_variance(by_training, self.stated.scale))
         shared = NONE
         if self.seeds is not None:
             shared, _ = estimated(np.stack([by_seed_means(mean(cells, 0), self.seeds) for cells in single]))
@@ -121,10 +121,10 @@ class Table:
         cells = np.stack([self.cells[name] for name in methods])
         whole: NDArray[np.bool_] = np.asarray(~np.isnan(cells).any(axis=0))
         runs = whole.reshape(len(whole), -1).any(axis=1)  # a training that failed is left out
-        whole = np.asarray(whole[runs].all(axis=0)) if runs.any() else np.zeros(whole.shape[1:], bool)
-        if not whole.any():
+        prompts = whole[runs].any(axis=2).all(axis=0)  # trainings may have other pictures of a prompt
+        if not runs.any() or not prompts.any():
             return None
-        cells = np.where(whole, cells[:, runs], np.nan)
+        cells = np.where(whole & prompts[:, None], cells, np.nan)[:, runs]
         trained = np.array([float(name != BASE) for name in methods])
         covariances = joint(cells, self.seeds, trained, self.priors)
         if not covariances:

@@ -82,7 +82,10 @@ def _few(
     expected = prior.variance(weights.squares, weights.total, noise)
     joined = (prior.freedom * expected + freedom * own) / (prior.freedom + freedom) / members
     share = prior.of_all(weights.squares, weights.total, noise, methods) if prior.freedom else 0.0
-    both = Part(source, joined * (1 - share), prior.freedom + freedom), Part(source, joined * share, prior.shared_freedom + freedom)
+    both = (
+        Part(source, joined * (1 - share), prior.freedom + freedom),
+        Part(source, joined * share, prior.shared_freedom + freedom),
+    )
     return [part for part in both if part.variance > 0] or [both[0]]
 
 
@@ -149,9 +152,7 @@ def joint(cells: Floats, seeds: Seeds | None, trained: Floats, priors: Priors) -
     return found
 
 
-def _joined(
-    own: Floats, members: int, trained: Floats, prior: Prior, noise: Floats
-) -> list[tuple[Floats, float]]:
+def _joined(own: Floats, members: int, trained: Floats, prior: Prior, noise: Floats) -> list[tuple[Floats, float]]:
     """As `_few`, of all methods at once: what each has of its own, and what all share."""
     freedom, every = members - 1, np.outer(trained, trained)
     each = (prior.scale * np.eye(len(own)) + (noise if prior.stated else 0.0)) * every
