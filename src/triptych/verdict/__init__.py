@@ -54,6 +54,7 @@ __all__ = [
     "further",
     "judge",
     "settled",
+    "verdict_of",
 ]
 
 
@@ -84,7 +85,12 @@ def judge(
     """
     alpha = looks[-1].alpha if looks else ALPHA
     evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata, prior=prior, alpha=alpha)
-    methods = {name: _criteria(evidence, name) for name in _order(scores)}
+    return verdict_of(evidence, _order(scores), need, looks)
+
+
+def verdict_of(evidence: Evidence, order: Sequence[str], need: Need, looks: Sequence[Look] = ()) -> Verdict:
+    """The verdict that evidence gives. `order`: the rows besides the bare base."""
+    methods = {name: _criteria(evidence, name) for name in order}
     return Verdict(
         methods=methods,
         base=_criteria(evidence, BASE),
@@ -102,8 +108,8 @@ def judge(
         needs={each: dict(weights_of(evidence, each)) for each in NEEDS},
         together=reinforcements(evidence),
         looks=tuple(looks),
-        margins=margins,
-        seed=seed,
+        margins=evidence.margins,
+        seed=evidence.seed,
     )
 
 
