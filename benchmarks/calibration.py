@@ -67,6 +67,7 @@ GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what 
 FEW_TRAININGS = (Shape("two quick studies", 2, 32), Shape("three quick studies", 3, 32), Shape("demo standard", 3, 64))
 FAR = (0.03, 0.08, 0.15)  # spreads that every method has; the last is far beyond what the prior states
 GROWING_FEW = (Shape("demo quick, two trainings", 2, 128),)
+OFTEN = 2  # times as many growing studies for probabilities, since those that are not near 0 or 1 are few
 BINS = 10
 FEW, NOISY = Shape("few", 1, 16), Spreads(method_in_prompt=0.3, picture=0.4)  # of which regret is seldom small
 
@@ -220,7 +221,7 @@ def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior:
         told = [until_decided(block, place, prior)[2] for block, place in drawn_studies]
         wrong[name] = sum(told) / count
     random, kept, drawn = np.random.default_rng(seed), Kept([], [], Counter()), []
-    for size in blocks(count):
+    for size in blocks(OFTEN * count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
@@ -290,12 +291,16 @@ def report(count: int) -> dict[str, Any]:
             print("concepts", shape, spread, shares(kept), flush=True)
     few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
-    told["sequential"] = [
+    return {**told, "sequential": growing(count)}
+
+
+def growing(count: int) -> list[dict[str, Any]]:
+    """Studies of each budget that go on until they are decided."""
+    return [
         sequential(shape, Spreads(between=(spread,)), count)
         for shape in GROWING
         for spread in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
     ]
-    return told
 
 
 TRUTHS = {"equal": EQUAL, "margin": APART}
