@@ -139,7 +139,7 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
 def pooled(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
     """Several curves as one, bin by bin."""
     bins: dict[int, list[dict[str, float]]] = {}
-    for row in (row for curve in curves for row in curve):
+    for row in (row for one in curves for row in one):
         bins.setdefault(min(int(10 * row["predicted"]), 9), []).append(row)
     return [
         {

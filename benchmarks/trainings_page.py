@@ -66,7 +66,7 @@ def few(told: dict[str, Any]) -> Iterator[str]:
             f" {100 * wrong:.1f} % | {cells} | {100 * row['wrong']:.1f} % |"
         )
     yield ""
-    yield "The probabilities of these answers where spreads are as stated, with the prior, and how often they were true:"
+    yield "The probabilities of these answers where spreads are as stated, with the prior:"
     yield ""
     yield from curve(told["answers"])
     for row in told["sequential"]:

@@ -23,7 +23,7 @@ IMAGES, CAPTIONS = "images", "captions"
 NO_PROMPTS = "its prompts are not used: a study asks what its base's population of prompts asks"
 ONE_PICTURE = (
     "one picture: it would both train and judge, so likeness could not be told from copying, and there is no scale from"
-    " the bare base to real pictures; it can be trained on, but not judged"
+    " the bare base to real pictures"
 )
 
 

@@ -33,6 +33,7 @@ FILE = "study.toml"
 GROWS = (  # what may change between two runs of a study: results that are there are kept
     "need", "prior", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
 )  # fmt: skip
+ROWS = ("methods", "together")  # which may be added to
 
 
 @dataclass(frozen=True)
@@ -269,10 +270,18 @@ def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """Refuse another plan in the same folder. What may differ changes no result that is there: it adds to them."""
     now, usual = (_writable(table_of(each)) for each in (plan, Plan(plan.folder)))
     before = _over(usual, before)  # older studies lack newer fields
+    added = _adds_rows(plan, from_table(Plan, before))
     for name in (entry.name for entry in fields(plan) if entry.name not in GROWS):
-        if now.get(name) != before.get(name):
+        if now.get(name) != before.get(name) and not (added and name in ROWS):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)
+
+
+def _adds_rows(plan: Plan, before: Plan) -> bool:
+    """Whether it has all rows of the plan before, and more. Combinations that the base chooses are its own affair."""
+    own, theirs = plan.together, before.together
+    kept = own == theirs if own is None or theirs is None else set(own) >= set(theirs)
+    return kept and set(plan.chosen) >= set(before.chosen)
 
 
 def _over(usual: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,8 @@ class Table:
         cells = np.stack([self.cells[name] for name in methods])
         whole: NDArray[np.bool_] = np.asarray(~np.isnan(cells).any(axis=0))
         runs = whole.reshape(len(whole), -1).any(axis=1)  # a training that failed is left out
-        prompts = whole[runs].any(axis=2).all(axis=0)  # trainings may have other pictures of a prompt
+        by_prompt = np.asarray(whole[runs].any(axis=2))  # trainings may have other pictures of a prompt
+        prompts: NDArray[np.bool_] = np.asarray(by_prompt.all(axis=0))
         if not runs.any() or not prompts.any():
             return None
         cells = np.where(whole & prompts[:, None], cells, np.nan)[:, runs]
