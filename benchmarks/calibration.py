@@ -32,6 +32,7 @@ from benchmarks.studies import METHODS, Shape, Simulated, Spreads, blocks, fixed
 from triptych.base.description import Description
 from triptych.base.opening.loading import EMBEDDED
 from triptych.scores import read_scores
+from triptych.study.prior import as_prior
 from triptych.verdict import MARGINS, Answer
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
@@ -236,8 +237,7 @@ def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior:
 
 def stated_prior() -> Prior:
     """What the demo base states of its trainings."""
-    known = Description.of(EMBEDDED["demo"], "demo").verdict
-    return Prior.known(known.freedom, known.spread, known.shared_freedom, known.shared)
+    return as_prior(Description.of(EMBEDDED["demo"], "demo").verdict)
 
 
 def pooled_studies(count: int) -> dict[str, Any]:

@@ -18,10 +18,12 @@ HEAD = Path(__file__).with_name("verdict_head.md")
 def page(folder: Path) -> str:
     told = json.loads((folder / "simulated.json").read_text())
     shuffled = json.loads((folder / "shuffled.json").read_text())
-    stated, trained, ways = (json.loads((folder / f"{name}.json").read_text()) for name in ("prior", "few", "threads"))
+    stated, trained = (json.loads((folder / f"{name}.json").read_text()) for name in ("prior", "few"))
     parts = [HEAD.read_text(encoding="utf-8").rstrip()]
     parts += ["\n".join(part(told)) for part in (_false, _power, _grades, _curves, _growing)]
-    parts += map("\n".join, (prior(stated), few(trained), _shuffled(shuffled), threads(ways)))
+    parts += map("\n".join, (prior(stated), few(trained), _shuffled(shuffled)))
+    if (ways := folder / "threads.json").is_file():
+        parts.append("\n".join(threads(json.loads(ways.read_text()))))
     return "\n\n".join(parts) + "\n"
 
 

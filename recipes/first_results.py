@@ -26,9 +26,9 @@ from triptych.report.reading import Reading, read
 from triptych.report.table import CRITERIA
 from triptych.report.view import NEED_WORDS
 from triptych.scores import BASE
-from triptych.study.joining import scores_of
+from triptych.study.joining import judged_as_one
 from triptych.units import duration, size
-from triptych.verdict import NEEDS, Verdict, judge
+from triptych.verdict import NEEDS, Verdict
 from triptych.verdict.reinforce import question
 from triptych.verdict.summary import QUESTIONS
 from triptych.verdict.words import figure, span, title
@@ -61,7 +61,7 @@ class Found:
 
     def pooled(self) -> Verdict:
         """All studies judged as one, each of them one training seed of it."""
-        return judge(scores_of(self.folders), list(self.readings[0].verdict.costs.values()))
+        return judged_as_one(self.folders)
 
 
 def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks.prior import Spread, fitted, inside
+from benchmarks.trainings_page import threads
 from tests.simulated import CEILING, DB, FLOOR, LORA, TI, simulate
 from triptych.base.description import Trainings
 from triptych.errors import TriptychError
 from triptych.study.plan import Plan
 from triptych.study.prior import trainings_of
-from triptych.verdict import Prior, judge
+from triptych.verdict import NEEDS, Prior, judge
+from triptych.verdict.summary import QUESTIONS
 
 STATED = Trainings(5, 0.04, 6, 0.01)
 FIGURES = Path(__file__).parents[1] / "docs" / "verdict" / "prior.json"
@@ -76,3 +78,17 @@ def test_the_demo_base_states_what_its_studies_gave() -> None:
     told = json.loads(FIGURES.read_text())
     assert Description.of(EMBEDDED["demo"], "demo").verdict == Trainings(**told["prior"])
     assert all(abs(told["inside"][share] - float(share)) <= 0.1 for share in told["inside"])
+
+
+def test_the_page_shows_what_several_threads_and_builds_said() -> None:
+    answers = {name: ["probably", 0.85] for name in QUESTIONS}
+    run = {"answers": answers, "recommended": dict.fromkeys(NEEDS, "lora"), "both": {"lora": 0.381, "dreambooth": 0.1}}
+    nothing = {**run, "recommended": dict.fromkeys(NEEDS), "both": {"lora": 0.3}}
+    told = {"command": "C", "study": "S", "runs": [
+        {"torch": "2.9", "threads": 1, **run}, {"torch": "2.9", "threads": 2, **nothing},
+    ]}  # fmt: skip
+    lines = list(threads(told))
+    assert "| | 1 thread, torch 2.9 | 2 threads, torch 2.9 |" in lines
+    assert "| recommended for small | LoRA | nothing |" in lines
+    assert "| LoRA, both at once | 0.38 | 0.30 |" in lines and "| DreamBooth, both at once | 0.10 |  |" in lines
+    assert "| Is DreamBooth excessive? | probably (85 %) | probably (85 %) |" in lines

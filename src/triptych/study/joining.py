@@ -6,7 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..base.description import Trainings
+from ..report.reading import read
 from ..scores import REAL, Score, read_scores
+from ..verdict import Verdict, judge
+from .prior import as_prior
+
+
+def judged_as_one(studies: Sequence[Path]) -> Verdict:
+    """The verdict on the studies in some folders, with what the first of them took as known of the spread of trainings.
+
+    Raises:
+        TriptychError: a file of a study cannot be read.
+    """
+    first = read(studies[0])
+    costs = list(first.verdict.costs.values())
+    return judge(scores_of(studies), costs, prior=as_prior(Trainings(**first.study.prior)))
 
 
 def scores_of(studies: Sequence[Path]) -> list[Score]:

@@ -7,8 +7,14 @@ from collections.abc import Sequence
 
 from ..base.description import Trainings
 from ..errors import TriptychError
+from ..verdict import Prior
 
 FORM = "the spread between trainings and its degrees of freedom, such as 0.04,5, or none"
+
+
+def as_prior(stated: Trainings) -> Prior:
+    """The same as the verdict takes it."""
+    return Prior.known(stated.freedom, stated.spread, stated.shared_freedom, stated.shared)
 
 
 def trainings_of(given: Sequence[str] | None, base: Trainings) -> Trainings:
