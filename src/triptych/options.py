@@ -147,6 +147,11 @@ class StudyOptions(LearningOptions):
     image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2; a,b: claims need both")
     text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
     other_base: str = setting("", "another base of the family, to see what carries over to it")
+    prior: tuple[str, ...] | None = setting(
+        None,
+        "the spread between trainings by earlier studies and its degrees of freedom, such as 0.04,5; or none",
+        unset="the base's own",
+    )
     until_decided: bool = setting(False, "sample more prompts until the answers are decided")
     at_most_pictures: int = setting(
         0, "the most prompts that name the concept, until decided", least=1, unset="4 x the budget's"

@@ -6,7 +6,7 @@ calls for different bases at the same time. A call with a `Cancel` can be cancel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from ..dilution.search import Found, search
 from ..mixing.request import Mix
 from ..study import Plan, Progress, Silent, run
 from ..study.judging import Judgement, JudgeRequest, judge_files
+from ..study.many import Many, run_many
 from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
@@ -137,6 +138,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return run(plan, out, progress or Silent(), opened=opened)
+
+    def study_many(
+        self, plans: Mapping[str, Plan | str], out: Path, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Many:
+        """Run what is missing of the studies of many concepts and join them, as `study.many.run_many`.
+
+        Raises:
+            TriptychError: as `run_many`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        shown = progress or Silent()
+        return run_many(plans, out, shown, lambda plan, place: self.study(plan, place, shown, cancel))
 
     def judge(
         self, request: JudgeRequest, out: Path, progress: Progress | None = None, cancel: Cancel | None = None
