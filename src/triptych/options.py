@@ -114,6 +114,20 @@ class SamplingOptions:
     controls: ControlOptions = field(default_factory=ControlOptions)
 
 
+@dataclass(frozen=True)
+class SceneOptions(SamplingOptions):
+    """What keeps a character the same from scene to scene."""
+
+    subject: str = setting("", "the word of all prompts that names the character", unset="a learned word, if any")
+    common_noise: float = setting(0.5, "how much of their noise the scenes have in common", least=0, most=1)
+    share: float = setting(
+        1.0, "the weight of the other scenes in self-attention; 0: nothing is shared", least=0, most=1
+    )
+    share_until: float = setting(0.8, "the share of the steps in which it is shared", least=0, most=1)
+    share_dropout: float = setting(0.5, "the chance that a position is not shared in a step", least=0, most=1)
+    anchors: int = setting(4, "the first scenes, which the others read", least=2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:
     """What every training needs besides its pictures: the base, the words for the concept, the seed."""

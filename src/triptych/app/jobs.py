@@ -15,7 +15,7 @@ from ..sampling.controls import Controls, region_of
 from ..sampling.generate import settings_for
 from ..sampling.image_to_image import Start
 from ..sampling.prompts import Markup, Read
-from ..sampling.request import Edit, Guide, Region, Request
+from ..sampling.request import Edit, Guide, Region, Request, Share
 from ..study.progress import Progress
 from .asked import SampleRequest, settled
 from .calling import Prompt
@@ -61,6 +61,7 @@ class Job:
     regions: tuple[Region, ...] = ()
     edit: Edit | None = None
     heat: tuple[str, ...] = ()
+    share: Share | None = None
 
     @property
     def request(self) -> Request:
@@ -71,7 +72,7 @@ class Job:
             seeds = (seeds[0],) * len(seeds)
         return Request(
             self.guides, seeds, self.prompt.owner, self.negative.prompt, variations, self.start, self.regions,
-            self.edit, self.heat,
+            self.edit, self.heat, self.share,
         )  # fmt: skip
 
     @property
@@ -80,13 +81,18 @@ class Job:
         return replace(self.drawing, negative=""), self.controls
 
 
-def jobs_of(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> list[Job]:
-    """The jobs of a line: one, or one for each share of a picture that is sampled anew.
+def jobs_of(
+    base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes, share: Share | None = None
+) -> list[Job]:
+    """The jobs of a line: one, or one for each part of a picture that is sampled anew.
+
+    `share`: how its pictures share self-attention with those of other lines.
 
     Raises:
         TriptychError: an option is out of range, or the picture to begin with cannot be read.
     """
-    return _begun(request, _job(base, request, line, prompt, note), base, note)
+    job = replace(_job(base, request, line, prompt, note), share=share)
+    return _begun(request, job, base, note)
 
 
 def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> Job:

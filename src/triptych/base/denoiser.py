@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import TriptychError
 from ..families import Family, family_named
 from .conditioning import Conditioning
+from .extended import Extending, extended
 from .opening.names import family_of_config
 from .text import Encoded, Text
 
@@ -99,6 +100,16 @@ class Denoiser(ABC):
         """
         raise TriptychError(
             f"maps and edits of attention need cross-attention, and the denoiser of {self.family.title} has none"
+        )
+
+    def extended(self, seen: Extending) -> AbstractContextManager[None]:
+        """Rows of the next calls read other rows in self-attention as `seen` says, inside the `with` block.
+
+        Raises:
+            TriptychError: the network has no self-attention of the picture alone.
+        """
+        raise TriptychError(
+            f"pictures share self-attention, and in the denoiser of {self.family.title} text and picture have one"
         )
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -208,6 +219,9 @@ class UNet(Denoiser):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def extended(self, seen: Extending) -> AbstractContextManager[None]:
+        return extended(self.module, seen)
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         more: dict[str, Any] = {}

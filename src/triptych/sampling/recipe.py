@@ -107,12 +107,14 @@ class Recipe:
     variation: int | None = None  # the seed of the noise that is mixed in
     start: ModelFile = field(default_factory=ModelFile)  # the picture that it begins with
     mask: ModelFile = field(default_factory=ModelFile)
+    shared: str = ""  # how it shares self-attention with the other pictures of its set
 
     @classmethod
     def of(
         cls, base: Base, prompt: str, seed: int, uses: Iterable[Used] = (), drawing: Drawing | None = None,
         model: ModelFile | None = None, vae: ModelFile | None = None, controls: Controls | None = None,
         variations: Sequence[int] = (), start: ModelFile | None = None, mask: ModelFile | None = None,
+        shared: str = "",
     ) -> Recipe:  # fmt: skip
         drawing, precision = drawing or base.description.drawing, str(base.dtype).removeprefix("torch.")
         width, height = (controls or Controls()).size(base)
@@ -121,7 +123,7 @@ class Recipe:
         return cls(
             prompt, seed, drawing, name, base.identity, (width, height), precision, list(uses),
             model or ModelFile(), vae or ModelFile(), controls, next(iter(variations), None), start or ModelFile(),
-            mask or ModelFile(),
+            mask or ModelFile(), shared,
         )  # fmt: skip
 
     @classmethod
@@ -184,7 +186,7 @@ class Recipe:
             "Edit keep": controls.edit_keep if controls.edit else "",
             "Edit layout": controls.edit_layout if controls.edit else "",
             "Edit weights": controls.edit_weights, "Edit only": controls.edit_only,
-            "Late steps": controls.late_steps or "",
+            "Late steps": controls.late_steps or "", "Shared attention": self.shared,
             "Strength courses": ", ".join(f"{use.file.stem}: {use.course}" for use in self.uses if use.course),
         }  # fmt: skip
 
