@@ -90,6 +90,7 @@ class ControlOptions:
     cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone", least=0, most=1)
     freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
     pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0, most=100)
+    extend: str = setting("", "LEFT,TOP,RIGHT,BOTTOM pixels that a picture to begin with grows by")
     mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
     fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
     only_masked: bool = setting(False, "sample the masked part alone, at the whole size")

@@ -73,8 +73,10 @@ class SampleRequest:
         """Check what belongs together. A picture that is made again may bring the picture to begin with.
 
         Raises:
-            TriptychError: there is a mask, or a share to sample anew, and no picture to begin with.
+            TriptychError: there is a mask, a share to sample anew or an extension, and no picture to begin with.
         """
+        if self.start is None and self.controls.extend:
+            raise TriptychError("what is extended is a picture to begin with", Remedy.START)
         if self.start is None and (self.mask or self.denoises):
             raise TriptychError("a mask and a share to sample anew are for a picture to begin with", Remedy.START)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,7 +191,8 @@ def _report(
         cells = [[scene.path for scene in scenes] for scenes in own]
         captions = [[_said(values.get(scene.path, {})) for scene in scenes] for scenes in own]
         label = f"seed {own[0][0].sampled.single.seeds[0]}"
-        blocks.append(Block(label, [line.prompt for line in lines], [str(one) for one in found], cells, captions))
+        rows = [f"{one.name}: {_said(one.values)}" for one in found]
+        blocks.append(Block(label, [line.prompt for line in lines], rows, cells, captions))
     title = f"{subject} in {len(lines)} scenes" if subject else f"{len(lines)} scenes"
     compared = Compared(title, ["the scene", "the way of sampling"], blocks)
     sheet, page, data = (out / name for name in REPORT)
@@ -210,5 +211,5 @@ def _report(
     return ScenesResult(sheet, page, tuple(scene.path for scene in drawn[-1].scenes), tuple(found))
 
 
-def _said(values: dict[str, float]) -> str:
+def _said(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items())

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import TriptychError
@@ -17,6 +18,7 @@ from .extended import Extending, extended
 from .opening.names import family_of_config
 from .text import Encoded, Text
 
+PLAIN, INPAINTING = 4, 9  # channels of latents; of latents, a mask, and latents of what is not masked
 LENGTH = 1000  # the time of pure noise in rectified flows
 
 
@@ -52,6 +54,15 @@ class Denoiser(ABC):
     @abstractmethod
     def multiple(self) -> int:
         """Height and width of latents must be multiples of this."""
+
+    @property
+    def reads_mask(self) -> bool:
+        """Whether it also reads what is masked, and the latents of the rest: a denoiser for inpainting."""
+        return False
+
+    def fitted(self, difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A difference of weights by their names in files, as this network takes it."""
+        return dict(difference)
 
     @property
     @abstractmethod
@@ -143,6 +154,18 @@ class UNet(Denoiser):
     @property
     def context_width(self) -> int:
         return int(self.module.config.cross_attention_dim)
+
+    @property
+    def reads_mask(self) -> bool:
+        return bool(self.module.config.in_channels == INPAINTING)
+
+    def fitted(self, difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a plain base learned in its first convolution is about latents, which come first in inpainting, too."""
+        found, name = dict(difference), f"{self.name}.conv_in.weight"
+        own = self.module.conv_in.weight.shape
+        if name in found and self.reads_mask and found[name].shape[1] < own[1]:
+            found[name] = F.pad(found[name], (0, 0, 0, 0, 0, own[1] - found[name].shape[1]))
+        return found
 
     @property
     def reads_pooled(self) -> bool:

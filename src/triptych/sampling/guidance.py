@@ -26,9 +26,11 @@ class Guidance:
 
     Attributes:
         state: of what changes the encoding of prompts; they are encoded again where it changes.
+        kept: of each picture what a denoiser for inpainting reads beside its latents; None: all of it is masked.
     """
 
     state: Hashable = ()
+    kept: Tensor | None = None
 
     def __init__(
         self, base: Base, singles: Sequence[Request], scale: float, controls: Controls,
@@ -90,7 +92,8 @@ class Guidance:
         perturbed = self.base.denoiser.perturbed(self.perturbed) if self.perturbed else nullcontext()
         with self.base.rows(self.stated), perturbed:
             times = t.expand(len(rows)).to(self.base.device)
-            predicted = self.base.denoise(rows, times, conditioning, self.framings)
+            kept = None if self.kept is None else self.kept[self.source]
+            predicted = self.base.denoise(rows, times, conditioning, self.framings, kept)
         if not self.guided and not self.perturbed:
             return predicted
         return torch.cat([self._joined(predicted[self.stated[owner]], places) for owner, places in self.groups.items()])

@@ -166,6 +166,7 @@ class Recipe:
     def _controlled(self) -> dict[str, object]:
         """The controls that were used, under A1111's names where it has them."""
         controls, width_height = self.controls, self.controls.seed_resize
+        masked = bool(self.mask.name or controls.extend)
         varied = self.variation is not None and controls.variation_strength
         return {
             "Variation seed": self.variation if varied else "",
@@ -174,10 +175,10 @@ class Recipe:
             "Clip skip": controls.clip_skip if controls.clip_skip > 1 else "",
             "Emphasis": {"a1111": "", "no-norm": "No norm", "none": "None"}.get(controls.emphasis, controls.emphasis),
             "Denoising strength": self._denoise(),
-            "Mask blur": controls.mask_blur if self.mask.name else "",
-            "Inpaint area": "Only masked" if self.mask.name and controls.only_masked else "",
-            "Masked area padding": controls.mask_padding if self.mask.name and controls.only_masked else "",
-            "Masked content": FILLED[controls.fill] if self.mask.name else "",
+            "Mask blur": controls.mask_blur if masked else "",
+            "Inpaint area": "Only masked" if masked and controls.only_masked else "",
+            "Masked area padding": controls.mask_padding if masked and controls.only_masked else "",
+            "Masked content": FILLED[controls.fill] if masked else "", "Extended by": controls.extend,
             "Hires upscale": controls.hires or "", "Hires steps": self.drawing.steps if controls.hires else "",
             "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
             "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
