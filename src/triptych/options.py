@@ -90,6 +90,7 @@ class ControlOptions:
     cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone", least=0, most=1)
     freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
     pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0, most=100)
+    extend: str = setting("", "LEFT,TOP,RIGHT,BOTTOM pixels that a picture to begin with grows by")
     mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
     fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
     only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
@@ -112,6 +113,20 @@ class SamplingOptions:
 
     place: BaseOptions = field(default_factory=BaseOptions)
     controls: ControlOptions = field(default_factory=ControlOptions)
+
+
+@dataclass(frozen=True)
+class SceneOptions(SamplingOptions):
+    """What keeps a character the same from scene to scene."""
+
+    subject: str = setting("", "the word of all prompts that names the character", unset="a learned word, if any")
+    common_noise: float = setting(0.5, "how much of their noise the scenes have in common", least=0, most=1)
+    share: float = setting(
+        1.0, "the weight of the other scenes in self-attention; 0: nothing is shared", least=0, most=1
+    )
+    share_until: float = setting(0.8, "the share of the steps in which it is shared", least=0, most=1)
+    share_dropout: float = setting(0.5, "the chance that a position is not shared in a step", least=0, most=1)
+    anchors: int = setting(4, "the first scenes, which the others read", least=2)
 
 
 @dataclass(frozen=True, kw_only=True)

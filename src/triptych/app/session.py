@@ -29,8 +29,10 @@ from .axes import Axis
 from .bases import Bases
 from .check import Checked, CheckRequest, check_folder
 from .compare import GridResult, compare
-from .explain import Explained, Judges, explain
+from .explain import Explained, explain
+from .judges import Judges
 from .sample import sample_files
+from .scenes import ScenesRequest, ScenesResult, sample_scenes
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
@@ -128,6 +130,24 @@ class Session:
                 yield opened(place)
 
         return compare(axes, request, place, out, progress or Silent(), lent)
+
+    def scenes(
+        self,
+        request: ScenesRequest,
+        place: Place,
+        out: Path,
+        judges: Judges | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ScenesResult:
+        """Sample a character in many scenes and measure how consistent it is, as `sample_scenes`.
+
+        Raises:
+            TriptychError: as `sample_scenes`.
+            Cancelled: the token is set. Pictures that were ready are written, without the report.
+        """
+        with self._call(cancel) as opened:
+            return sample_scenes(request, place, out, progress or Silent(), judges or Judges(), opened)
 
     def study(self, plan: Plan, out: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Verdict:
         """Run what is missing of a study, as `study.run`. The plan's other base, if any, is opened for this call alone.

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
+from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
@@ -77,8 +78,13 @@ def fit(
     attached. For the others see `train`.
 
     Raises:
-        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
+        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures), or the
+            base is for inpainting.
     """
+    if base.denoiser.reads_mask:
+        raise TriptychError(
+            f"{base.name} is a base for inpainting: train on the plain base of its family, and attach the file to it"
+        )
     for trial in trials:
         refuse(trial.kind, base)
     began = time.perf_counter()
