@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,13 +15,18 @@ from ..options import LearningOptions
 from .configured import Config, configured, is_typed, write_config
 from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
 
+if TYPE_CHECKING:
+    from ..app.repeating import Before
+
 
 @with_options(LearningOptions)
 def train(
     *,
     context: typer.Context,
     method: Annotated[str | None, typer.Argument(help="see `triptych methods`; not with --again")] = None,
-    folder: Annotated[Path | None, typer.Argument(help="a folder of pictures, with captions or without")] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="a folder of pictures; of several, one file learns each as a concept")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the file to write, .safetensors")] = None,
     config: Config = None,
     again: Annotated[Path | None, typer.Option(help="a trained file, whose training is repeated on FOLDER")] = None,
@@ -46,52 +52,69 @@ def train(
     tensorboard: Annotated[Path | None, typer.Option(help="a folder for TensorBoard's events")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config."""
+    """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config.
+
+    Several folders are several concepts in one file, each with words of its own: --class cat,dog --token sks,ohwx.
+    """
     from ..app.repeating import Before
     from ..app.session import Session
     from ..app.train import TrainRequest
     from ..app.watching import Watching
     from ..base import Place
-    from ..data.concept import Concept
+    from ..data.concepts import of_classes, open_concepts
     from ..methods import method_named
+    from ..methods import methods as known
     from .console import Console
 
-    before = Before.of(again) if again else None
-    if before and folder is None:
-        method, folder = before.method, Path(method) if method else None
-    for name, value in {"METHOD": method, "FOLDER": folder, "--out": out}.items():
-        if value is None:
+    before, folders = Before.of(again) if again else None, folder or []
+    if before and (not folders or method not in known()):
+        method, folders = before.method, [*([Path(method)] if method else []), *folders]
+    for name, value in {"METHOD": method, "FOLDER": folders, "--out": out}.items():
+        if not value:
             raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
-    assert method is not None and folder is not None and out is not None
+    assert method is not None and out is not None
     if before and method != before.method:
         raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
     given = {**(before.settings if before else {}), **configured(context), **dict(pairs_of(settings, "KEY=VALUE"))}
     if steps is not None:
         given["steps"] = steps
     seed = before.seed if before and not is_typed(context, "seed") else options.seed
-    words = dict(before.words) if before else {}
-    typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
-    words |= {name: value for name, value in typed.items() if value}
-    concept = Concept.open(folder, **words)
+    concepts = open_concepts(folders, **_words(options, folders, before))
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     takes = method_named(method).takes_class_pictures
-    class_folder = class_folder or (concept.class_folder if takes else None)
-    own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
+    own = of_classes(concepts, class_folder, options.kind or None) if class_folder or takes else ()
     request = TrainRequest(
-        method, concept, Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
-        memory_in(memory), options.pictures,
+        method, concepts[0], Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
+        memory_in(memory), options.pictures, concepts[1:],
     )  # fmt: skip
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     beside = out.with_suffix(".toml")
     if not beside.exists() or (overwrite and beside != config):
-        write_config(context, written.settings, beside, method=method, folder=folder.resolve(), seed=seed)
+        write_config(context, written.settings, beside, method=method, folder=_written(folders), seed=seed)
     elif beside != config:
         print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
         print(f"{out}\nsay: {written.says}")
+
+
+def _words(options: LearningOptions, folders: Sequence[Path], before: Before | None) -> dict[str, Any]:
+    """The words of the concepts: as they are typed, one for each folder; else those of the training before."""
+    earlier = before.words if before and len(before.words) == len(folders) else ()
+    kind = options.kind or (before.words[0]["kind"] if before else "")
+    found: dict[str, Any] = {"kind": kind or None}
+    for name, text in {"class_word": options.class_word, "token": options.token}.items():
+        typed = [part.strip() for part in text.split(",")] if len(folders) > 1 else [text]
+        found[f"{name}s"] = typed if text else [words[name] for words in earlier]
+    return found
+
+
+def _written(folders: Sequence[Path]) -> Path | list[Path]:
+    """Folders as a file of options has them."""
+    found = [folder.resolve() for folder in folders]
+    return found if len(found) > 1 else found[0]
 
 
 def methods(as_json: AsJson = False) -> None:
