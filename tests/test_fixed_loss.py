@@ -41,6 +41,7 @@ def steps_of(fitted: Fitted) -> list[int]:
     return [done for done, _ in fitted.fixed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> None:
     without = fit(base, [trial(name, fixed_every=0)])[0]
@@ -77,6 +78,7 @@ def test_jointly_as_alone(base: Base) -> None:
         assert [loss for _, loss in together.fixed] == pytest.approx([loss for _, loss in alone.fixed], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_the_best_is_kept(base: Base, name: str) -> None:
     best = fit(base, [wild(name, keep="best")])[0]
@@ -121,6 +123,12 @@ def test_the_best_is_of_the_smoothed_curve() -> None:
     assert len(kept) == 3
     loss.note(12, 0.3)
     assert loss.is_over
+
+
+def test_without_patience_no_step_searches_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = FixedLoss(fixed_batch(HELD_OUT, "dog", tiny_base().process), Training(), dict, [(25, 1.0), (50, 2.0)])
+    monkeypatch.setattr(FixedLoss, "best_step", property(lambda self: pytest.fail("searched")))
+    assert not curve.is_over
 
 
 def test_choosing_without_looking_is_refused(base: Base) -> None:

@@ -13,6 +13,11 @@ from types import TracebackType
 
 from ..base import Base, Place
 from ..cancel import Cancel
+from ..dilution.plan import Arm, DilutionPlan
+from ..dilution.result import Result
+from ..dilution.run import dilution
+from ..dilution.search import Found, search
+from ..mixing.request import Mix
 from ..study import Plan, Progress, Silent, run
 from ..study.judging import Judgement, JudgeRequest, judge_files
 from ..study.tuned import Tuned
@@ -32,7 +37,7 @@ MEMORY = 24 * 2**30  # bytes
 
 
 class Session:
-    """Trains, samples, studies, judges and tunes, on bases that it keeps open.
+    """Trains, samples, studies, judges, tunes and measures mixes, on bases that it keeps open.
 
     All calls take a `Progress` to report to and a `Cancel`. A cancelled call raises `Cancelled`; what was finished
     before is on disk. A training stops at the end of its step, after its state is written; sampling between two steps;
@@ -161,6 +166,44 @@ class Session:
         """
         with self._call(cancel) as opened:
             return tune(plans, trials, out, progress or Silent(), opened=opened)
+
+    def dilution(
+        self,
+        plan: DilutionPlan,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        single: Sequence[Arm] = (),
+    ) -> Result:
+        """Measure what mixes keep of their files, as `dilution.run.dilution`.
+
+        Raises:
+            TriptychError: as `dilution`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return dilution(plan, out, progress or Silent(), single, opened)
+
+    def search_mix(
+        self,
+        mix: Mix,
+        plan: DilutionPlan,
+        trials: int,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        by_block: bool = False,
+    ) -> Found:
+        """Search the mix that loses least, as `dilution.search.search`.
+
+        Raises:
+            TriptychError: as `search`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return search(mix, plan, trials, by_block, out, progress or Silent(), opened)
 
     def check(self, request: CheckRequest, progress: Progress | None = None, cancel: Cancel | None = None) -> Checked:
         """Check a folder, as `check_folder`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from ..data.examples import Examples
 from ..errors import TriptychError
 from ..exchange.recipes import CONCEPTS
 from ..methods import Method
-from ..study.progress import Progress
 from ..study.training import provenance
 from ..training.fit import NamedExamples
 from ..units import counted
@@ -62,39 +61,49 @@ def word_not_used(method: Method[Any], settings: Any, concept: Concept) -> str:
 def named_examples(
     concepts: Sequence[Concept],
     settings: Sequence[Any],
-    prepared: Callable[[Concept], Examples],
+    examples: Callable[[Concept], Examples],
     class_pictures: Sequence[Concept],
-    progress: Progress,
 ) -> list[NamedExamples]:
     """The examples of each concept, with the user's own pictures of its class, if there are any.
 
     Args:
         settings: of the concepts.
-        prepared: makes the examples of a concept.
+        examples: makes the examples of a concept.
     """
     found = []
     for concept, own in zip(concepts, settings, strict=True):
-        examples = prepared(concept)
-        for line in examples.notes:
-            progress.note(f"{concept.name}: {line}" if len(concepts) > 1 else line)
-        if theirs := next((each for each in class_pictures if each.class_word == concept.class_word), None):
-            progress.note(f"pictures of the class: {counted(len(theirs.pictures), 'picture')} from {theirs.name}")
-            examples = replace(examples, prior=prepared(theirs).each)
-        elif class_pictures:
-            progress.note(f"{concept.name}: pictures of the class are the base's own")
-        found.append(NamedExamples(own, examples, concept.class_word))
+        made, theirs = examples(concept), _of_class(concept, class_pictures)
+        if theirs:
+            made = replace(made, prior=examples(theirs).each)
+        found.append(NamedExamples(own, made, concept.class_word))
     return found
 
 
-def told(concepts: Sequence[Concept], says: Sequence[str], learned: Sequence[NamedExamples]) -> list[str]:
-    """A line for each of several concepts: what it is called, and its share of the training."""
-    if len(concepts) == 1:
-        return []
+def told(
+    concepts: Sequence[Concept],
+    names: Sequence[str],
+    learned: Sequence[NamedExamples],
+    class_pictures: Sequence[Concept],
+) -> Iterator[str]:
+    """Lines on how pictures are prepared; on several concepts also what each is called, and its share of the training.
+
+    Args:
+        names: the words for prompts of each concept.
+    """
     total = sum(len(each.examples) for each in learned)
-    return [
-        f"{concept.name}: learned as {name!r}, {len(each.examples)} of {total} examples"
-        for concept, name, each in zip(concepts, says, learned, strict=True)
-    ]
+    for concept, name, each in zip(concepts, names, learned, strict=True):
+        of = f"{concept.name}: " if len(concepts) > 1 else ""
+        if of:
+            yield f"{of}learned as {name!r}, {len(each.examples)} of {total} examples"
+        yield from (f"{of}{line}" for line in each.examples.notes)
+        if theirs := _of_class(concept, class_pictures):
+            yield f"{of}pictures of the class: {counted(len(theirs.pictures), 'picture')} from {theirs.name}"
+        elif class_pictures:
+            yield f"{of}pictures of the class are the base's own"
+
+
+def _of_class(concept: Concept, class_pictures: Sequence[Concept]) -> Concept | None:
+    return next((each for each in class_pictures if each.class_word == concept.class_word), None)
 
 
 def origin_of(base: Base, concepts: Sequence[Concept], says: Sequence[str], seed: int) -> dict[str, str]:

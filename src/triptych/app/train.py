@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -26,11 +26,10 @@ from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
 from ..study.progress import Progress, steps_of
-from ..training.fit import NamedExamples, Trial, fit
+from ..training.fit import Fitted, NamedExamples, Trial, fit
 from ..training.loop import Stopped
-from ..training.optimizers import remark
-from ..training.reading import reading_of
 from .calling import Attached, attached_by
+from .remarks import remarks_on, schedule_remark
 from .repeating import ATTACHED, CLASS_PICTURES, HASHES, PREPARED, Before
 from .several import named_examples, origin_of, settings_for, told, word_not_used
 from .watching import Watcher, Watching
@@ -96,65 +95,140 @@ def train_file(
         TriptychError: bad input, the file or a state exists already, or the training failed.
         Stopped: cancelled, after the state is saved.
     """
-    method, concepts = method_named(request.method), request.concepts
     state = _check(request, out, resume, overwrite)
-    for line in chain(*map(summary, concepts)):
+    for line in chain(*map(summary, request.concepts)):
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
-    for line in chain(*(brief(concept, base.resolution) for concept in concepts)):
+    prepared = _prepare(request, base, progress.note)
+    for line in _notes(prepared):
         progress.note(line)
-    configured = method.configure(base.description.methods.get(request.method, {}), request.settings)
-    named = settings_for(method, configured, concepts)
-    settings = named[0]
-    if len(concepts) == 1 and (line := word_not_used(method, settings, request.concept)):
-        progress.note(line)
-
-    def prepared(concept: Concept) -> Examples:
-        return Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
-
-    learned = named_examples(concepts, named, prepared, request.class_pictures, progress)
-    on = [attached_by(use, progress.note) for use in request.on]
-    says = [method.phrase(each.settings, each.class_word) for each in learned]
-    for line in told(concepts, says, learned):
-        progress.note(line)
-    origin = origin_of(base, concepts, says, request.seed) | _given(request, on)
-    for line in request.before.differences(origin) if request.before else ():
-        progress.note(line)
-    _note_training(request, base, learned, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
-    progress.stage("training", getattr(settings, "steps", 1))
-    first, *more = learned
-    trial = Trial(request.method, settings, first.examples, first.class_word, request.seed, more=more)
+    progress.stage("training", getattr(prepared.settings, "steps", 1))
+    fitted = _fitted(prepared, out, state, progress)
+    if fitted.failure:
+        state.unlink(missing_ok=True)
+        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
+    artifact = prepared.artifact(fitted.tensors)
+    save(artifact, out, to=method_named(request.method).exports_as[0], base=base, thumbnail=request.thumbnail)
+    state.unlink(missing_ok=True)
+    not_used = map(count, request.concepts)
+    for line in filter(None, (*not_used, schedule_remark(request.method, prepared.settings))):
+        progress.note(line)
+    last = fitted.losses[-10:]
+    return TrainResult(
+        prepared.says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
+        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(chain(*map(remarks, request.concepts))),
+        asdict(prepared.settings),
+    )  # fmt: skip
 
-    def artifact(tensors: Tensors) -> Artifact:
-        return Artifact.trained(request.method, settings, tensors, origin)
 
-    watcher = Watcher(base, request.watching, out, concepts, says, artifact)
+@dataclass(frozen=True)
+class _Prepared:
+    """A request with all that its training takes from the open base.
+
+    Attributes:
+        own: the base's own settings of the method.
+        learned: the examples of each concept, with settings that have its words.
+        names: the words for prompts of each concept.
+        on: the attached files.
+        origin: the provenance.
+    """
+
+    request: TrainRequest
+    base: Base
+    own: Mapping[str, Value]
+    learned: Sequence[NamedExamples]
+    names: Sequence[str]
+    on: Sequence[Attached]
+    origin: Mapping[str, str]
+
+    @property
+    def settings(self) -> Any:
+        return self.learned[0].settings
+
+    @property
+    def says(self) -> str:
+        """The words for prompts."""
+        return self.origin["says"]
+
+    def artifact(self, tensors: Tensors) -> Artifact:
+        return Artifact.trained(self.request.method, self.settings, tensors, self.origin)
+
+
+def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> _Prepared:
+    method, concepts = method_named(request.method), request.concepts
+    own = base.description.methods.get(request.method, {})
+    settings = settings_for(method, method.configure(own, request.settings), concepts)
+
+    def examples(concept: Concept) -> Examples:
+        return Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
+
+    learned = named_examples(concepts, settings, examples, request.class_pictures)
+    names = [method.phrase(each.settings, each.class_word) for each in learned]
+    on = [attached_by(use, note) for use in request.on]
+    origin = origin_of(base, concepts, names, request.seed) | _given(request, on)
+    return _Prepared(request, base, own, learned, names, on, origin)
+
+
+def _notes(prepared: _Prepared) -> Iterator[str]:
+    """What the user should know before the training: input that is not used as given, the settings, the base."""
+    request, base, settings = prepared.request, prepared.base, prepared.settings
+    yield from chain(*(brief(concept, base.resolution) for concept in request.concepts))
+    yield from told(request.concepts, prepared.names, prepared.learned, request.class_pictures)
+    if request.before:
+        yield from request.before.differences(prepared.origin)
+    yield from _unused(prepared)
+    if len(request.concepts) == 1 and (line := word_not_used(method_named(request.method), settings, request.concept)):
+        yield line
+    yield from dict.fromkeys(
+        line
+        for each in prepared.learned
+        for line in remarks_on(base, request.method, request.settings, each.settings, each.class_word, each.examples)
+    )
+    yield settings_line(request.method, settings, prepared.own)
+    dtype = str(base.dtype).removeprefix("torch.")
+    yield f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}"
+
+
+def _unused(prepared: _Prepared) -> Iterator[str]:
+    """What is given besides the settings and does nothing."""
+    request, watching = prepared.request, prepared.request.watching
+    if watching.prompts and not watching.sample_every:
+        yield "there are prompts to sample, but no number of steps between samples: nothing is sampled"
+    if request.class_pictures and not getattr(prepared.settings, "prior_weight", 1):
+        yield "the pictures of the class are not used, since prior_weight is 0"
+    if not isinstance(prepared.settings, Training):
+        given = {
+            "samples": watching.sample_every, "kept files": watching.keep_every, "TensorBoard": watching.tensorboard,
+            "memory": request.memory, "attached files": request.on,
+        }  # fmt: skip
+        if named := [name for name, value in given.items() if value]:
+            yield f"{request.method} has no training steps, so what is asked of them is not used: {', '.join(named)}"
+
+
+def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> Fitted:
+    """Train, and write beside the file what is watched.
+
+    Raises:
+        TriptychError: the training cannot start.
+        Stopped: cancelled, after the state is saved.
+    """
+    request, (first, *more) = prepared.request, prepared.learned
+    trial = Trial(request.method, first.settings, first.examples, first.class_word, request.seed, more=more)
+    watcher = Watcher(prepared.base, request.watching, out, request.concepts, prepared.names, prepared.artifact)
     try:
-        fitted = fit(
-            base, [trial], state=state, made_from=_made_from(request, base, settings, on), progress=steps_of(progress),
-            watch=watcher, memory=request.memory, note=progress.note, on=[part for file in on for part in file.parts],
+        return fit(
+            prepared.base, [trial], state=state, made_from=_made_from(prepared), progress=steps_of(progress),
+            watch=watcher, memory=request.memory, note=progress.note,
+            on=[part for file in prepared.on for part in file.parts],
         )[0]  # fmt: skip
     except Stopped as stopped:
         progress.note(str(stopped))
         raise
     finally:
         watcher.close()
-    if fitted.failure:
-        state.unlink(missing_ok=True)
-        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
-    save(artifact(fitted.tensors), out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
-    state.unlink(missing_ok=True)
-    for not_used in filter(None, map(count, concepts)):
-        progress.note(not_used)
-    last = fitted.losses[-10:]
-    return TrainResult(
-        ", ".join(says), sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
-        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(chain(*map(remarks, concepts))),
-        asdict(settings),
-    )  # fmt: skip
 
 
 def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
@@ -195,31 +269,16 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     return state
 
 
-def _note_training(request: TrainRequest, base: Base, learned: Sequence[NamedExamples], progress: Progress) -> None:
-    """Note the settings and the base, and captions that are too long."""
-    settings = learned[0].settings
-    if isinstance(settings, Training):
-        for own in learned:
-            texts = own.examples.templates, own.examples.names
-            if cut := str(reading_of(base, request.method, own.settings, own.class_word, *texts)):
-                progress.note(cut)
-        if said := remark(settings):
-            progress.note(said)
-    progress.note(settings_line(request.method, settings))
-    dtype = str(base.dtype).removeprefix("torch.")
-    progress.note(f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}")
-
-
-def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[Attached]) -> dict[str, str]:
+def _made_from(prepared: _Prepared) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
+    request, base = prepared.request, prepared.base
     pictures = chain(*(concept.pictures for concept in (*request.concepts, *request.class_pictures)))
     return {
-        "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
+        "method": request.method, **{name: str(value) for name, value in asdict(prepared.settings).items()},
         "class word": ", ".join(concept.class_word for concept in request.concepts), "seed": str(request.seed),
-        "resolution": str(base.resolution), "the base": base.identity,
-        "the folder": digest_of(request.concepts)[:16],
+        "resolution": str(base.resolution), "the base": base.identity, "the folder": digest_of(request.concepts)[:16],
         "pictures of the class": digest_of(request.class_pictures)[:16] if request.class_pictures else "",
         **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
         **({"the masks": digest_of_masks(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
-        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
+        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in prepared.on),
     }  # fmt: skip

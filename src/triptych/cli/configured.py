@@ -82,7 +82,7 @@ def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path
         if value or (value == 0 and value != parameter.default):  # 0 and false are not always the default
             values[name] = [str(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
     values.pop("steps", None)  # it is among the settings
-    write_text(path, tomli_w.dumps({**values, SETTINGS: {k: v for k, v in settings.items() if v != ""}}))
+    write_text(path, tomli_w.dumps({**values, SETTINGS: dict(settings)}))
 
 
 def _plain(value: Any) -> Any:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import TriptychError
 from ..options import LearningOptions
+from ..settings import Value
 from .configured import Config, configured, is_typed, write_config
 from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
 
 if TYPE_CHECKING:
     from ..app.repeating import Before
+
+STEPS = "steps"
 
 
 @with_options(LearningOptions)
@@ -56,33 +59,25 @@ def train(
 
     Several folders are several concepts in one file, each with words of its own: --class cat,dog --token sks,ohwx.
     """
-    from ..app.repeating import Before
     from ..app.session import Session
     from ..app.train import TrainRequest
     from ..app.watching import Watching
     from ..base import Place
     from ..data.concepts import of_classes, open_concepts
     from ..methods import method_named
-    from ..methods import methods as known
     from .console import Console
 
-    before, folders = Before.of(again) if again else None, folder or []
-    if before and (not folders or method not in known()):
-        method, folders = before.method, [*([Path(method)] if method else []), *folders]
-    for name, value in {"METHOD": method, "FOLDER": folders, "--out": out}.items():
-        if not value:
-            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
-    assert method is not None and out is not None
-    if before and method != before.method:
-        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
-    given = {**(before.settings if before else {}), **configured(context), **dict(pairs_of(settings, "KEY=VALUE"))}
-    if steps is not None:
-        given["steps"] = steps
+    before, method, folders, out = _asked(again, method, folder or [], out)
+    given = {**(before.settings if before else {}), **_given(context, steps, settings)}
     seed = before.seed if before and not is_typed(context, "seed") else options.seed
-    concepts = open_concepts(folders, **_words(options, folders, before))
+    words = _words(options, folders, before)
+    concepts = open_concepts(
+        folders, kind=words.get("kind"), class_words=_each(folders, words, "class_word"),
+        tokens=_each(folders, words, "token"),
+    )  # fmt: skip
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     takes = method_named(method).takes_class_pictures
-    own = of_classes(concepts, class_folder, options.kind or None) if class_folder or takes else ()
+    own = of_classes(concepts, class_folder, words.get("kind")) if class_folder or takes else ()
     request = TrainRequest(
         method, concepts[0], Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
         memory_in(memory), options.pictures, concepts[1:],
@@ -91,7 +86,9 @@ def train(
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     beside = out.with_suffix(".toml")
     if not beside.exists() or (overwrite and beside != config):
-        write_config(context, written.settings, beside, method=method, folder=_written(folders), seed=seed)
+        places = [place.resolve() for place in folders]
+        known = {"method": method, "folder": places if len(places) > 1 else places[0], "seed": seed, **words}
+        write_config(context, written.settings, beside, **known)
     elif beside != config:
         print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
@@ -100,21 +97,57 @@ def train(
         print(f"{out}\nsay: {written.says}")
 
 
-def _words(options: LearningOptions, folders: Sequence[Path], before: Before | None) -> dict[str, Any]:
-    """The words of the concepts: as they are typed, one for each folder; else those of the training before."""
+def _asked(
+    again: Path | None, method: str | None, folders: Sequence[Path], out: Path | None
+) -> tuple[Before | None, str, Sequence[Path], Path]:
+    """The training that is repeated, if any, the method, the folders, and the file to write.
+
+    Raises:
+        TriptychError: one of them is missing, or the method is not that of the training that is repeated.
+    """
+    from ..app.repeating import Before
+    from ..methods import methods as known
+
+    before = Before.of(again) if again else None
+    if before and (not folders or method not in known()):
+        method, folders = before.method, [*([Path(method)] if method else []), *folders]
+    for name, value in {"METHOD": method, "FOLDER": folders, "--out": out}.items():
+        if not value:
+            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
+    assert method is not None and out is not None
+    if before and method != before.method:
+        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
+    return before, method, folders, out
+
+
+def _words(options: LearningOptions, folders: Sequence[Path], before: Before | None) -> dict[str, str]:
+    """The words of the concepts as they are typed; else those of the training before, one for each folder."""
     earlier = before.words if before and len(before.words) == len(folders) else ()
-    kind = options.kind or (before.words[0]["kind"] if before else "")
-    found: dict[str, Any] = {"kind": kind or None}
-    for name, text in {"class_word": options.class_word, "token": options.token}.items():
-        typed = [part.strip() for part in text.split(",")] if len(folders) > 1 else [text]
-        found[f"{name}s"] = typed if text else [words[name] for words in earlier]
-    return found
+    found = {name: ",".join(words[name] for words in earlier) for name in ("class_word", "token") if earlier}
+    found |= {"kind": before.words[0]["kind"]} if before else {}
+    typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
+    return found | {name: text for name, text in typed.items() if text}
 
 
-def _written(folders: Sequence[Path]) -> Path | list[Path]:
-    """Folders as a file of options has them."""
-    found = [folder.resolve() for folder in folders]
-    return found if len(found) > 1 else found[0]
+def _each(folders: Sequence[Path], words: Mapping[str, str], name: str) -> list[str]:
+    """The words for the folders; of several folders they are parted by commas."""
+    text = words.get(name, "")
+    return [part.strip() for part in text.split(",")] if len(folders) > 1 and text else [text]
+
+
+def _given(context: typer.Context, steps: int | None, texts: list[str] | None) -> dict[str, Value]:
+    """The settings of the file and of the command line, which go first.
+
+    Raises:
+        TriptychError: the command line has the steps twice.
+    """
+    typed = dict(pairs_of(texts, "KEY=VALUE"))
+    if steps is None:
+        return {**configured(context), **typed}
+    source = context.get_parameter_source("steps")
+    if STEPS in typed and source is not None and source.name == "COMMANDLINE":
+        raise TriptychError(f"--steps {steps} and -s steps={typed[STEPS]} are one setting: give one of them")
+    return {**configured(context), STEPS: steps, **typed}
 
 
 def methods(as_json: AsJson = False) -> None:

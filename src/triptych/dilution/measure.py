@@ -78,14 +78,22 @@ def file_alone(name: str, evidence: Evidence) -> File:
 
 def retention(evidence: Evidence, arm: str) -> Interval | None:
     """The retention of one mix; None where it was not measured."""
+    return kept_more(evidence, arm, BASE)
+
+
+def kept_more(evidence: Evidence, arm: str, other: str) -> Interval | None:
+    """The retention of one mix less that of another, from paired pictures; None where one was not measured."""
     table = evidence.tables.get(BOTH)
-    if table is None or arm not in table.cells:
+    if table is None or not {arm, other} <= table.cells.keys():
         return None
-    gain, less = table.difference(ALONE, BASE), table.difference(arm, BASE)
-    if gain is None or less is None or gain.value <= 0:
+    gain, more = table.difference(ALONE, BASE), table.difference(arm, other)
+    if gain is None or more is None or gain.value <= 0:
         return None
-    kept = less.value / gain.value
-    spread = table.weighed({arm: 1.0, ALONE: -kept, BASE: kept - 1})
+    kept = more.value / gain.value
+    weights = {ALONE: -kept, BASE: kept}
+    weights[arm] = weights.get(arm, 0.0) + 1
+    weights[other] = weights.get(other, 0.0) - 1
+    spread = table.weighed(weights)
     around = spread.scaled(1 / gain.value).interval() if spread else Interval(0.0, 0.0, 0.0, 0)
     return Interval(kept, kept + around.low, kept + around.high, around.n)
 

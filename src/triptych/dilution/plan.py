@@ -124,6 +124,11 @@ class DilutionPlan:
             yield Arm(f"ratio-{share:g}", "ratio", "average", share, ((0, 1 - share), (1, share)))
 
 
-def only(sources: Sequence[Source], weights: Sequence[float]) -> Arm:
+def only(weights: Sequence[float], file: Path) -> Arm:
     """The arm of one mix that exists already."""
-    return Arm("mix", "mix", "as mixed", len(sources), tuple(enumerate(weights)))
+    return Arm("mix", "mix", "the mix", len(weights), tuple(enumerate(weights)), file=file)
+
+
+def plain_average(count: int) -> Arm:
+    """The arm of the plain average of so many files, which a chosen mix has to beat."""
+    return Arm("plain-average", "mix", "the plain average", count, tuple((i, 1 / count) for i in range(count)))

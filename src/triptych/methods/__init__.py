@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Training:
     cycles: int = setting(1, "cosines of the schedule cosine-restarts", least=1)
     power: float = setting(1.0, "exponent of the schedule polynomial", least=0)
     weight_decay: float = setting(0.0, "weight decay of the optimiser", least=0)
-    clip: float = setting(1.0, "greatest norm of a step's gradient", least=0)
+    clip: float = setting(1.0, "greatest norm of a step's gradient, 0 for no bound", least=0)
     ema: float = setting(
         0.0,
         "decay of a moving average of what is trained, which is kept in its place; 0 for none",
@@ -77,6 +78,11 @@ class Training:
         "times its lowest value at which the fixed-batch loss shows a collapse: training goes back; 0: never",
         least=0,
     )
+
+    @property
+    def greatest_norm(self) -> float:
+        """The greatest norm of a step's gradient, infinite if `clip` is 0."""
+        return self.clip or math.inf
 
     @property
     def unwatched(self) -> Self:

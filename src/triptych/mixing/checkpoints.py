@@ -27,7 +27,7 @@ from .blocks import block_of, block_weights
 from .formulas import FORMULAS, Formula, Given
 from .request import Mix
 from .settings import Settings
-from .weights import by_block, check_blocks, weights_of
+from .weights import blocks_of, by_block, weights_of
 
 
 @dataclass(frozen=True)
@@ -173,12 +173,11 @@ def _planned(mix: Mix, files: Sequence[Checkpoint], base: Checkpoint | None) -> 
         raise TriptychError(f"{mix.method} works on differences, so it needs the base they were made from")
     used = base if formula.base else None
     check_same_kind([*files, *([used] if used else [])])
-    check_blocks(mix)
     settings, family = mix.parsed, families()[str(files[0].contents.family)]
     weights, notes = weights_of(mix, whole=True)
     if base and not formula.base:
         notes.append(f"the base is not used: {mix.method} mixes weights, not differences")
-    numbers = block_weights(settings.blocks, family)
+    numbers = block_weights(blocks_of(mix), family)
     plan = _Plan(files, used, formula, mix.method, settings, weights, numbers, family)
     return plan, [*notes, *mix.unread(formula.reads), *_only_in_some(plan)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from ..base import Base, Place
 from ..base.device import DTYPES
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..exchange.artifact import Artifact, Beside
-from ..exchange.conversion import PRECISIONS
+from ..exchange.conversion import precision_of
 from ..exchange.export import single_file_entries, write_single_file
 from ..exchange.formats import Recognised, artifact_in, recognise
 from ..exchange.inspection import MIX
@@ -22,8 +21,7 @@ from ..files.atomic import check_place, write_text
 from ..files.checkpoint import VAE
 from ..files.streaming import Entry
 from ..files.tensorfile import TensorFile
-from ..options import Precision
-from .adapters import mix_adapters
+from .adapters import mix_adapters, needs_base
 from .baking import baked, difference, extracted, layer_weights
 from .checkpoints import Checkpoint, check_same_kind, described, mix_checkpoints
 from .differences import mix_differences
@@ -194,9 +192,7 @@ def _vae(mix: Mix, first: Checkpoint) -> Mapping[str, Entry]:
 
 def _base_of(file: TensorFile, mix: Mix) -> Base:
     """A checkpoint as a base in the precision of most of its tensors, so that they stay in the file."""
-    kinds = Counter(layout.dtype for layout in file.layouts.values())
-    precision: Precision = PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
-    return Place(str(file.path), device="cpu", precision=precision, vae=mix.vae).open()
+    return Place(str(file.path), device="cpu", precision=precision_of(file), vae=mix.vae).open()
 
 
 def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
@@ -229,7 +225,10 @@ def _artifacts(mix: Mix, opened: _Opened, out: Path, kind: str) -> list[str]:
     artifacts = [artifact_in(*pair) for pair in zip(opened.files, opened.found, strict=True)]
     notes = [note for artifact in artifacts for note in artifact.notes]
     if kind == "lora":
-        weights = layer_weights(_cpu(mix.base), artifacts) if mix.base else None
+        needed = any(needs_base(artifact) for artifact in artifacts)
+        weights = layer_weights(_cpu(mix.base), artifacts) if mix.base and needed else None
+        if mix.base and not needed:
+            notes.append("the base is not used: what these LoRAs change does not depend on it")
         made, more = mix_adapters(mix, artifacts, weights)
     elif kind == "dreambooth":
         made, more = mix_differences(mix, artifacts)
@@ -253,6 +252,11 @@ def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
     _check_suffix(out, "lora")
     if not (mix.rank or settings.energy or settings.ratio):
         mix = replace(mix, rank=32)
+    if ingredient.weight not in (None, 1):
+        unused = [
+            *unused,
+            f"the weight of {ingredient.path.name} is not used: a LoRA is taken from all that it changes",
+        ]
     ranks, sources = Ranks(mix.rank, settings.energy, settings.ratio), list[Artifact]()
     if opened and opened.kind == "dreambooth":
         sources = [artifact_in(opened.files[0], opened.found[0])]

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 
+from ..base.device import precision_named
 from ..errors import TriptychError, did_you_mean
 from ..exchange.inspection import MIX
 from ..files.hashes import known_hashes
@@ -135,7 +136,7 @@ def _mix(path: Path, table: Mapping[str, Any]) -> Mix:
         return Mix(
             ingredients, str(table.get("method", "")), place(str(table.get("base", ""))), int(table.get("rank", 0)),
             dict(table.get("settings", {})), place(str(table.get("vae", ""))),
-            cast(Any, str(table.get("precision", "auto"))), str(table.get("base_sha256", "")),
+            precision_named(str(table.get("precision", "auto"))), str(table.get("base_sha256", "")),
             str(table.get("vae_sha256", "")),
         )  # fmt: skip
     except (TypeError, ValueError) as error:

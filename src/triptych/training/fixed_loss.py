@@ -89,8 +89,10 @@ class FixedLoss:
     @property
     def is_over(self) -> bool:
         """Whether the loss has not fallen for `training.patience` evaluations."""
-        since = sum(done > self.best_step for done, _ in self.curve)
-        return 0 < self.training.patience <= since
+        if not self.training.patience:
+            return False
+        best = self.best_step
+        return sum(done > best for done, _ in self.curve) >= self.training.patience
 
 
 def check(training: Training, method: str) -> None:
