@@ -106,7 +106,7 @@ def test_sdxl_reads_the_framing() -> None:
 
 
 def test_a_fixed_batch_has_the_sizes_of_its_examples() -> None:
-    batch = fixed_batch(of_two_sizes().examples, "dog", tiny_base().process)
+    batch = fixed_batch([(of_two_sizes().examples, "dog")], tiny_base().process)
     assert [tuple(noise.shape[1:]) for noise in batch.noise[:4]] == [(8, 8), (8, 12), (12, 8), (8, 8)]
 
 

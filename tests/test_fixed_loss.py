@@ -115,7 +115,7 @@ def test_killed_and_resumed_keeps_the_same_best(base: Base, names: list[str], st
 def test_the_best_is_of_the_smoothed_curve() -> None:
     kept = []
     training = Training(steps=12, fixed_every=2, keep="best", patience=3)
-    loss = FixedLoss(fixed_batch(HELD_OUT, "dog", tiny_base().process), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
+    loss = FixedLoss(fixed_batch([(HELD_OUT, "dog")], tiny_base().process), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
     for done, value in ((0, 0.1), (2, 0.9), (4, 0.8), (6, 0.2), (8, float("nan")), (10, 0.3)):
         loss.note(done, value)
         assert not loss.is_over

@@ -114,6 +114,7 @@ class Method(Generic[S]):
         takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
         files_as: the method whose files its results are, where only the training is its own; by default itself.
         usual: whether a study that names no methods has it.
+        one_concept: why a file of it holds a single concept, as a clause; "" if one training can learn several.
     """
 
     name: ClassVar[str]
@@ -125,6 +126,7 @@ class Method(Generic[S]):
     takes_class_pictures: ClassVar[bool] = False
     files_as: ClassVar[str] = ""
     usual: ClassVar[bool] = True
+    one_concept: ClassVar[str] = ""
 
     @property
     def shares_a_pass(self) -> bool:
@@ -141,6 +143,10 @@ class Method(Generic[S]):
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings, completed with the words of the concept."""
+        return settings
+
+    def with_word(self, settings: S, word: str) -> S:
+        """The settings in which `word` is a concept's own; unchanged where the class word alone names concepts."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
@@ -233,6 +239,9 @@ class PriorMethod(Method[P]):
     """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
 
     takes_class_pictures = True
+
+    def with_word(self, settings: P, word: str) -> P:
+        return replace(settings, identifier=word)
 
     def phrase(self, settings: P, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()
