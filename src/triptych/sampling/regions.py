@@ -52,7 +52,7 @@ class Together(NamedTuple):
     shares: Tensor
 
     def of(self, pictures: Tensor) -> Tensor:
-        """What the parts see of pictures [pictures, channels, height, width]: [parts, channels, their height, width]."""
+        """The views of the parts in pictures [pictures, channels, height, width]: [parts, channels, height, width]."""
         pairs = zip(self.parts, self.views, strict=True)
         return torch.stack([pictures[part.source, :, *view] for part, view in pairs])
 
