@@ -36,7 +36,7 @@ def mosaic(picture: Image.Image) -> Image.Image:
 def lines(picture: Image.Image) -> Image.Image:
     dark = Image.new("L", picture.size, 0)
     for y in range(0, picture.height, 4):
-        dark.paste(150, (0, y, picture.width, y + 2))
+        dark.paste(80, (0, y, picture.width, y + 2))
     return Image.composite(Image.new("RGB", picture.size, "black"), picture, dark)
 
 
