@@ -15,6 +15,7 @@ from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
 from ..files.hashes import known_hashes
 from ..metrics import Shown
+from ..metrics.encoders import ImageEncoder
 from ..mixing.adapters import needs_base
 from ..mixing.merge import merge
 from ..mixing.overlap import layers_of, overlaps
@@ -33,6 +34,7 @@ from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
 from .result import More, Nearer, Preserved, Result
+from .seen import Seen
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
@@ -61,6 +63,7 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
+    eye: ImageEncoder  # one for all members
 
     @property
     def phrase(self) -> str:
@@ -112,7 +115,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
     Raises:
         TriptychError: a file or a folder cannot be used, or the files are of several kinds.
     """
-    found = []
+    found = list[Member]()
     for source in plan.sources:
         artifact = open_artifact(source.file)
         if artifact.method not in MIXABLE:
@@ -128,7 +131,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
         work.note_one_eye()
         _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        found.append(Member(source, artifact, work))
+        found.append(Member(source, artifact, work, found[0].eye if found else Seen(work.judges[0])))
         for note in artifact.not_used(base):
             progress.note(note)
     for file in plan.beside:
@@ -225,7 +228,7 @@ def _measured(
     progress.stage("measuring pictures", len(members))
     kept, alone, first, more = list[Kept](), list[File](), list[Preserved](), list[More]()
     for place, member in enumerate(members):
-        evidence = judged(member.work, _pictures(member, sheets))
+        evidence = judged(member.work, _pictures(member, sheets), member.eye)
         progress.advance()
         file = file_alone(member.source.name, evidence)
         alone.append(file)
@@ -271,7 +274,7 @@ def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -
         for j, theirs in enumerate(by_row):
             both = {row: pictures for row, pictures in mine.items() if row == ALONE or row in theirs}
             if i != j and ALONE in mine and ALONE in theirs and len(both) > 1:
-                nearer = contamination(members[j].work, both, theirs[ALONE])
+                nearer = contamination(members[j].work, both, theirs[ALONE], members[j].eye)
                 names = members[i].source.name, members[j].source.name
                 found += [Nearer(row, *names, value) for row, value in nearer.items()]
     return found
