@@ -2,14 +2,15 @@
 
     python -m recipes.dilution --out OUT --minutes 90    # go on with the same command
 
-For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, and runs a study of dilution for each
-of both kinds. What is there already is not made again, so the work can be stopped at any time; with --minutes it stops
-by itself.
+For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, and runs a study of dilution for
+each of both kinds. What is there already is not made again, so the work can be stopped at any time; with --minutes it
+stops by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,24 +67,33 @@ class Work:
         return file
 
     def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
-        """The study of one seed.
+        """The study of one seed; one that is complete stays as it is.
 
         Raises:
             OverError: the time is over before all is sampled.
         """
+        study = self.out / method / f"study-{seed}"
+        if complete(study):
+            return
         plan = DilutionPlan(
             sources, PLACE, prompts=self.prompts, unrelated=self.prompts, seed=seed, minutes=self.minutes
         )
-        result = self.session.dilution(plan, self.out / method / f"study-{seed}", self.progress)
+        result = self.session.dilution(plan, study, self.progress)
         print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
         if not result.complete:
             raise OverError
 
 
-def everything(work: Work, methods: list[str], seeds: int) -> None:
+def complete(study: Path) -> bool:
+    """Whether all of a study is sampled and measured."""
+    page = study / "dilution.json"
+    return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["complete"])
+
+
+def everything(work: Work, methods: list[str], seeds: list[int]) -> None:
     """Seed after seed, each for all methods, so that a stop leaves as many seeds of each."""
     concepts = folders(work.out, work.session, PLACE, work.progress)
-    for seed in range(seeds):
+    for seed in seeds:
         for method in methods:
             sources = tuple(Source(work.trained(method, folder, seed), folder) for folder in concepts)
             work.studied(method, sources, seed)
@@ -93,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each file")
+    parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each file")
     parser.add_argument("--prompts", type=int, default=16, help="pictures of each concept for each mix")
     parser.add_argument("--steps", type=int, default=0, help="of each training; 0: as many as the base states")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: when all is done")
@@ -103,7 +113,7 @@ def main() -> None:
         try:
             everything(
                 Work(given.out, session, console, ends, given.steps, given.prompts),
-                given.methods.split(","), given.seeds,
+                given.methods.split(","), [int(seed) for seed in given.seeds.split(",")],
             )  # fmt: skip
         except OverError:
             print("the time is over: run the same command again to go on")

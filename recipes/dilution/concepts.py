@@ -52,7 +52,7 @@ def folders(out: Path, session: Session, place: Place, progress: Progress) -> li
 
 
 def _made(name: str, out: Path, session: Session, place: Place, progress: Progress) -> Path:
-    """A folder of pictures of the base's own, changed; its settings are written last, so a folder with them is whole."""
+    """A folder of the base's own pictures, changed. Its settings are written last, so a folder with them is whole."""
     folder = out / "concepts" / name
     if (folder / "concept.toml").is_file():
         return folder
