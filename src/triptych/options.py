@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .errors import TriptychError, did_you_mean
 from .settings import Value, setting
@@ -23,6 +23,17 @@ Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 EMPHASIS = ("a1111", "no-norm", "comfy", "compel", "none")  # how weights in prompts are written and applied
 FILLS = ("original", "blur", "noise", "nothing")  # what lies under a mask at the beginning
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
+
+
+def precision_named(name: str) -> Precision:
+    """The precision called `name`.
+
+    Raises:
+        TriptychError: there is no such precision.
+    """
+    if name not in get_args(Precision):
+        raise TriptychError(f"there is no precision {name!r}{did_you_mean(name, get_args(Precision))}")
+    return cast(Precision, name)
 
 
 @dataclass(frozen=True)

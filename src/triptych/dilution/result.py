@@ -10,7 +10,7 @@ from ..mixing.overlap import Overlap
 from ..verdict.intervals import Interval
 from .foretold import Foretold, foretell, share_close
 from .measure import File, Kept, as_numbers, together
-from .plan import Arm, DilutionPlan
+from .plan import IN_TURN, Arm, DilutionPlan
 
 SCHEMA = 1
 
@@ -65,7 +65,7 @@ class Result:
         complete: bool, more: Sequence[More] = (),
     ) -> Result:  # fmt: skip
         names = [source.name for source in plan.sources]
-        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if not arm.file}
+        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if arm.mixed}
         foretold = foretell([row for row in kept if row.arm in mixes], mixes, overlaps)
         return cls(
             tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
@@ -99,7 +99,7 @@ class Result:
                 said.append(f"{what}, each file loses {', '.join(parts)}.")
         for arm in (arm for arm in self.arms if arm.axis == "beside"):
             if mean := self.mean(arm.name):
-                said.append(f"In {arm.way}, which is no mix, each loses {_lost(mean)}.")
+                said.append(f"{_beside(arm)}, each loses {_lost(mean)}.")
         if chain := self.along("generation"):
             parts = [f"{_lost(mean)} after {int(value)}" for value, mean in chain]
             said.append(f"Mixed again and again half and half, files lose on average {', '.join(parts)}.")
@@ -158,6 +158,13 @@ def _more(more: More) -> str:
 
 def _lost(kept: Interval) -> str:
     return f"{1 - kept.value:.2f} ({1 - kept.high:.2f} to {1 - kept.low:.2f})"
+
+
+def _beside(arm: Arm) -> str:
+    if arm.switched:
+        how = "one after the other" if arm.way == IN_TURN else "at every step"
+        return f"With {len(arm.weights)} files switched {how} along the steps"
+    return f"In {arm.way}, which is no mix"
 
 
 def _ordinal(count: int) -> str:
