@@ -34,7 +34,6 @@ from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
 from .result import More, Nearer, Preserved, Result
-from .seen import Seen
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
@@ -132,7 +131,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
         work.note_one_eye()
         _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        eye: ImageEncoder = found[0].eye if found else Seen(work.judges[0])
+        eye = found[0].eye if found else work.judges[0]  # the same for all, so it encodes a picture once
         found.append(Member(source, artifact, work, eye))
         for note in artifact.not_used(base):
             progress.note(note)
