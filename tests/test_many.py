@@ -13,7 +13,7 @@ from scipy import stats
 from tests.plain import pictures
 from tests.simulated import COSTS, DB, HN, LORA, TI, follows, simulate
 from tests.worlds import call, typed
-from triptych.data.concepts import ONE_PICTURE, concepts_in
+from triptych.data.collections import ONE_PICTURE, concepts_in
 from triptych.errors import TriptychError
 from triptych.options import StudyOptions
 from triptych.report.concepts import OVER, build_concepts

@@ -1,119 +1,111 @@
-"""The concepts that several places hold: folders of pictures, folders of such folders, and two published sets of them.
-
-* DreamBooth's subjects (arXiv:2208.12242): `dataset/<subject>/*.jpg`, and `prompts_and_classes.txt` beside the folders
-  names the class of each.
-* DreamBench++ (arXiv:2406.16855): `images/<category>/.../NN.jpg`, one picture a concept, and `captions/<category>/.../
-  NN.txt`, whose first line names the subject and whose others are prompts.
-"""
+"""Several concepts for one training: a folder for each, or folders whose names or list give them words of their own."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from hashlib import sha256
+from math import gcd, lcm
+from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
-from .folder import contents, pictures_below, read_text
-from .layouts import layout_of
+from ..units import listed
+from .concept import Concept, settings_in
+from .layouts import layouts_of, named
 
-CLASSES = "prompts_and_classes.txt"
-HEADS = ("subject_name", "class")  # of the table in it
-IMAGES, CAPTIONS = "images", "captions"
-NO_PROMPTS = "its prompts are not used: a study asks what its base's population of prompts asks"
-ONE_PICTURE = (
-    "one picture: it would both train and judge, so likeness could not be told from copying, and there is no scale from"
-    " the bare base to real pictures"
-)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A concept's place and what its collection says of it. `unfit`: why it cannot be studied; "" where it can."""
+def open_concepts(
+    places: Sequence[Path], *, kind: str | None = None, class_words: Sequence[str] = (), tokens: Sequence[str] = ()
+) -> tuple[Concept, ...]:
+    """The concepts at several places, in their order.
 
-    name: str  # unique among the concepts
-    place: Path
-    class_word: str = ""
-    kind: str = ""
-    unfit: str = ""
+    A place is a concept, unless its folders have different words (`10_sks cat`, `5_ohwx dog`). Words that are given, or
+    that `concept.toml` states, are those of the whole place. How often pictures are shown holds across all concepts.
 
-
-@dataclass(frozen=True)
-class Collection:
-    """The concepts that were found, and notes on what is not used."""
-
-    entries: tuple[Entry, ...]
-    notes: tuple[str, ...] = ()
-
-
-def concepts_in(places: Sequence[Path]) -> Collection:
-    """The concepts of all places, in order; names that occur twice get a number.
+    Args:
+        class_words, tokens: one for each place; none, or one for all.
 
     Raises:
-        TriptychError: a place cannot be read, or holds no pictures.
+        TriptychError: the numbers do not go together, or as `Concept.open`.
     """
-    found = [_concepts_of(place) for place in places]
-    entries: dict[str, Entry] = {}
-    for entry in (entry for collection in found for entry in collection.entries):
-        names = (entry.name, *(f"{entry.name}-{i}" for i in range(2, len(entries) + 3)))
-        name = next(name for name in names if name not in entries)
-        entries[name] = replace(entry, name=name)
-    return Collection(tuple(entries.values()), tuple(note for collection in found for note in collection.notes))
+    words = zip(_for_each(places, "class words", class_words), _for_each(places, "tokens", tokens), strict=True)
+    found = [
+        pair
+        for place, (class_word, token) in zip(places, words, strict=True)
+        for pair in _opened(place, len(places) > 1, kind, class_word, token)
+    ]
+    common = _common([weight for _, weight in found])
+    return tuple(_shown(concept, int(weight / common)) for concept, weight in found)
 
 
-def _concepts_of(place: Path) -> Collection:
-    if not place.is_dir() or contents(place).pictures or layout_of(place).parts[0].folder != place:
-        return Collection((Entry(place.resolve().name, place),))
-    for root in (place, place / "data"):
-        if (root / IMAGES).is_dir() and (root / CAPTIONS).is_dir():
-            return Collection(tuple(_one_picture_each(root)), (f"{root / CAPTIONS}: {NO_PROMPTS}",))
-    for root in (place, place / "dataset"):
-        if (root / CLASSES).is_file():
-            return _with_classes(root)
-    entries = tuple(Entry(folder.name, folder) for folder in _folders(place))
-    return Collection(entries or (Entry(place.resolve().name, place),))  # a study says what an empty folder lacks
+def of_classes(concepts: Sequence[Concept], folder: Path | None, kind: str | None = None) -> tuple[Concept, ...]:
+    """The user's own pictures of the concepts' classes, one for each class that has some.
 
-
-def _folders(place: Path) -> list[Path]:
-    """The folders in a folder that are concepts: with pictures, or in kohya's layout."""
-    inner = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [path for path in inner if pictures_below(path) or layout_of(path).parts[0].folder != path]
-
-
-def _with_classes(root: Path) -> Collection:
-    classes = dict(_classes(root / CLASSES))
-    folders = _folders(root)
-    entries = tuple(Entry(folder.name, folder, classes.get(folder.name, "")) for folder in folders)
-    notes = [f"{root / CLASSES}: {NO_PROMPTS}"]
-    notes += [f"{root / entry.name}: {CLASSES} names no class for it" for entry in entries if not entry.class_word]
-    missing = [name for name in classes if name not in {folder.name for folder in folders}]
-    notes += [f"{root / CLASSES} names {name!r}, and there is no folder with its pictures" for name in missing]
-    return Collection(entries, tuple(notes))
-
-
-def _classes(path: Path) -> Iterator[tuple[str, str]]:
-    """Subject and class, from the table that begins with its head and ends with an empty line.
+    Args:
+        folder: with pictures of the class, or with kohya's folders of several (`1_cat`, `1_dog`); None: those beside
+            the concepts.
 
     Raises:
-        TriptychError: the file has no such table.
+        TriptychError: it does not say which class it shows, or as `Concept.open`.
     """
-    lines = [line.strip() for line in read_text(path).splitlines()]
-    heads = [i for i, line in enumerate(lines) if tuple(line.replace(" ", "").split(",")) == HEADS]
-    if not heads:
-        raise TriptychError(f"{path} has no table of classes; it begins with the line {','.join(HEADS)}")
-    table = lines[heads[0] + 1 :]
-    table = table[: table.index("")] if "" in table else table
-    for row in csv.reader(table):
-        if len(row) == len(HEADS):
-            yield row[0].strip(), row[1].strip()
+    words = dict.fromkeys(concept.class_word for concept in concepts)
+    if folder is None:
+        beside = {concept.class_word: concept.class_folder for concept in concepts if concept.class_folder}
+        return tuple(Concept.open(place, kind=kind, class_word=word) for word, place in beside.items())
+    if len(words) == 1:
+        return (Concept.open(folder, kind=kind, class_word=concepts[0].class_word),)
+    found = tuple(each for each in open_concepts([folder], kind=kind) if each.class_word in words)
+    if not found:
+        raise TriptychError(
+            f"{folder} does not say which of {listed(list(words))} its pictures show: put them into folders in it, such"
+            f" as '1_{concepts[0].class_word}'"
+        )
+    return found
 
 
-def _one_picture_each(root: Path) -> Iterator[Entry]:
-    """The concepts of DreamBench++, each with the subject that its captions name first."""
-    for caption in sorted((root / CAPTIONS).rglob("*.txt")):
-        inside = caption.relative_to(root / CAPTIONS).with_suffix("")
-        lines = read_text(caption).splitlines()
-        subject = lines[0].strip() if lines else ""
-        kind = "style" if "style" in inside.parts else "subject"
-        name = "-".join((*inside.parts, *subject.lower().split()))
-        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, ONE_PICTURE)
+def digest_of(concepts: Sequence[Concept]) -> str:
+    """SHA-256 over all that the concepts are; of one concept its own."""
+    digests = [concept.digest for concept in concepts]
+    return digests[0] if len(digests) == 1 else sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _for_each(places: Sequence[Path], what: str, given: Sequence[str]) -> Sequence[str | None]:
+    if len(given) not in (0, 1, len(places)):
+        raise TriptychError(f"{len(given)} {what} for {len(places)} folders: give one for all, or one for each")
+    return [(given[i] if len(given) > 1 else given[0]) or None if given else None for i in range(len(places))]
+
+
+def _opened(
+    place: Path, several: bool, kind: str | None, class_word: str | None, token: str | None
+) -> Iterator[tuple[Concept, Fraction]]:
+    """The concepts at a place, with the weights of their pictures."""
+    stated = class_word or token or settings_in(place).keys() & {"class", "token"}
+    layouts = () if stated else layouts_of(place)
+    if len(layouts) > 1:
+        for layout in layouts:
+            concept = Concept.laid_out(place, layout, kind=kind)
+            yield replace(concept, name=layout.parts[0].folder.name), layout.weight
+        return
+    if not several:
+        yield Concept.open(place, kind=kind, class_word=class_word, token=token), Fraction(1)
+        return
+    layout = named(place)
+    yield Concept.laid_out(place, layout, kind=kind, class_word=class_word, token=token), layout.weight
+
+
+def _common(weights: Iterable[Fraction]) -> Fraction:
+    """The greatest fraction by which all weights are whole numbers."""
+    known = list(weights)
+    below = lcm(*(weight.denominator for weight in known))
+    return Fraction(gcd(*(int(weight * below) for weight in known)), below)
+
+
+def _shown(concept: Concept, times: int) -> Concept:
+    if times == 1:
+        return concept
+    pictures = (replace(picture, repeats=picture.repeats * times) for picture in concept.pictures)
+    return replace(concept, pictures=tuple(pictures))

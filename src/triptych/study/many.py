@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.concepts import Entry, concepts_in
+from ..data.collections import Entry, concepts_in
 from ..errors import Remedy, TriptychError
 from ..files.atomic import make_folder, write_text
 from ..options import StudyOptions
