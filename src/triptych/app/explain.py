@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base import Base, Place
-from ..data.concept import Concept
+from ..data.concept import KINDS, Concept
 from ..errors import TriptychError
 from ..files.atomic import make_folder, write_bytes, write_text
 from ..metrics import Evidence, Shown
-from ..metrics.encoders import ImageEncoder, open_encoder
+from ..metrics.encoders import ImageEncoder, open_each, open_encoder
 from ..metrics.prompt_fidelity import PromptFidelity
 from ..metrics.subject_fidelity import SubjectFidelity
 from ..metrics.world import World
@@ -106,7 +106,9 @@ def explain(
     make_folder(out)
     place = named(place, request.library)
     base = opened(place)
-    encoder = open_encoder(judges.image_encoder or base.description.image_encoder, "image", str(base.device))
+    kind = judges.concept.kind if judges.concept else KINDS[0]
+    usual = (judges.image_encoder,) if judges.image_encoder else base.description.image_encoders(kind)
+    encoder = next(open_each(usual, str(base.device), lambda name, error: progress.note(f"not by {name}: {error}")))
     names = _names(files)
     progress.stage("sampling", (1 + len(files) + (len(files) > 1)) * len(lines) * request.count)
     with_all = write_pictures(reading, base, place, out, progress)

@@ -108,8 +108,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         )  # fmt: skip
         own = Layout(layout.out / "concepts" / source.name)
         work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
-        work.note_one_eye()
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
+        work.open_encoders(others=False)
         found.append(Member(source, artifact, work))
         for note in artifact.not_used(base):
             progress.note(note)
