@@ -13,17 +13,16 @@ from ..base import EMBEDDED, Base, Place
 from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
 from ..data.prompts import Line
-from ..exchange.artifact import compose
+from ..exchange.artifact import compose, moves_of
 from ..files.atomic import make_folder, shortened
 from ..files.library import Library
 from ..prompt.words import whole_word
 from ..sampling.controls import Controls, region_of
 from ..sampling.generate import stream
 from ..sampling.heat import save_heat
-from ..sampling.moves import Move
 from ..sampling.pictures import SUFFIXES, save_picture
 from ..sampling.recipe import ModelFile, Recipe, Used
-from ..sampling.request import Request
+from ..sampling.request import Request, Share
 from ..study.progress import Progress, Silent
 from .asked import SampleRequest
 from .calling import WORD, Attached, Prompt, PromptReader, attached_by
@@ -151,6 +150,12 @@ class Reading:
         """The files that are attached to all pictures or to some of them, each once."""
         return list(dict.fromkeys(file.used for file in (*self.attached, *self.reader.attached)))
 
+    @property
+    def words(self) -> list[str]:
+        """The learned words of the files."""
+        parts = [part for file in (*self.attached, *self.reader.attached) for part in file.parts]
+        return [part.artifact.settings.token for part in parts if part.artifact.method == WORD]
+
     def without(self, files: Sequence[Used]) -> Reading:
         """The same without some files."""
         owned = {owner: [file for file in own if file.used not in files] for owner, own in self.reader.owned.items()}
@@ -160,19 +165,18 @@ class Reading:
     def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, Sampled]]:
         """Sample the pictures, each with its number among all, as they are ready."""
         self._note_files(base)
-        lines = zip(self.request.prompts, self.prompts, strict=True)
-        jobs = [job for line, prompt in lines for job in jobs_of(base, self.request, line, prompt, self.note)]
+        shares: Sequence[Share | None] = self.request.shares or [None] * len(self.prompts)
+        lines = zip(self.request.prompts, self.prompts, shares, strict=True)
+        jobs = [
+            job for line, prompt, share in lines for job in jobs_of(base, self.request, line, prompt, self.note, share)
+        ]
         files = [*self.attached, *self.reader.attached]
         parts = [part for file in files for part in file.parts]
         courses = [file.course for file in files for _ in file.parts]
         for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
             self.note(sentence)
         with compose(base, *parts) as patches:
-            moves = [
-                Move(patch, part.strength, course, part.changes_text)
-                for patch, part, course in zip(patches, parts, courses, strict=True)
-                if course
-            ]
+            moves = moves_of(patches, parts, courses)
             progress.stage("sampling", sum(len(job.seeds) for job in jobs))
             done = 0
             for (drawing, controls), group in groupby(jobs, lambda job: job.alike):
@@ -219,7 +223,7 @@ class Writer:
         job, single = sampled.job, sampled.single
         recipe = Recipe.of(
             self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
-            single.variations, self.start, self.mask,
+            single.variations, self.start, self.mask, str(single.share or ""),
         )  # fmt: skip
         save_picture(path, sampled.picture, recipe)
 

@@ -68,7 +68,8 @@ def generate(
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
-    from ..app.explain import REPORT, Judges
+    from ..app.explain import REPORT
+    from ..app.judges import Judges
     from ..app.session import Session
     from ..base import Place
     from ..data.concept import Concept

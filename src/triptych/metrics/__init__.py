@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ..data.concept import fill
 from ..plugins import Plugins
 from ..scores import BASE, CONTROLS
-from .encoders import PatchEncoder
-from .patches import Subjects
+from .patches import Subjects, sees_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -128,7 +127,7 @@ class Evidence:
     @cached_property
     def subjects(self) -> Subjects | None:
         """The subjects of the real pictures as patches; None where no mask tells them, or the encoder sees none."""
-        if self.masks is None or not isinstance(self.image_encoder, PatchEncoder):
+        if self.masks is None or not sees_patches(self.image_encoder):
             return None
         return Subjects(self.image_encoder, self.concept.images(self.resolution), self.masks)
 

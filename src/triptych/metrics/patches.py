@@ -7,18 +7,24 @@ it is; what nothing of the subject looks for does not count. That is the Chamfer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
 
-    from . import Features
-    from .encoders import PatchEncoder
+    from .encoders import ImageEncoder, PatchEncoder
 
 LEAST = 0.5  # of a patch that a mask has to keep, so that it is of the subject
+
+
+def sees_patches(encoder: ImageEncoder) -> TypeGuard[PatchEncoder]:
+    """Whether an encoder encodes patches, also one that stands for another."""
+    return hasattr(encoder, "patches")
 
 
 class Subjects:
@@ -40,7 +46,7 @@ class Subjects:
             of_it = kept >= min(LEAST, float(kept.max())) if kept is not None else slice(None)
             self._parts.append(patches[of_it])
 
-    def likeness(self, pictures: Sequence[Image.Image]) -> Features:
+    def likeness(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
         """[pictures, subjects], -1 to 1: the mean over a subject's patches of the cosine of the most similar one."""
         from torch import stack
 

@@ -111,6 +111,7 @@ def moved(
             f"{method} moves the base's own weights, which all rows share: it cannot be {owner!r}'s alone"
         )
     if tensors:
+        tensors = base.denoiser.fitted(tensors)
         check_fit(f"{method} difference", tensors, {name: weight.shape for name, weight in weights.items()})
     patch = Moved(dict(weights), tensors, strength, base.pile, groups or {}, _beside(base, weights))
     patch.enter()

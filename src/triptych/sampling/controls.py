@@ -11,6 +11,7 @@ from ..base import Base, Framing
 from ..errors import TriptychError, did_you_mean, shown
 from ..options import ControlOptions
 from ..settings import setting
+from .outpainting import Extension
 
 NEEDED = {
     "variation_strength": ("variation_seed",),
@@ -58,6 +59,7 @@ class Controls(ControlOptions):
         if self.crop:
             pair_of(self.crop, ",", "crop", "0,64")
         self.weighted_words  # noqa: B018  # raises where they are none
+        self.extension  # noqa: B018  # the same
         for region in self.regions:
             region_of(region)
         if not self.edit and (self.edit_weights or self.edit_only):
@@ -91,6 +93,11 @@ class Controls(ControlOptions):
             if not word:
                 raise TriptychError(f"weights of words are given as red:2,cat:0.5, not {shown(self.edit_weights)!r}")
         return tuple(found)
+
+    @property
+    def extension(self) -> Extension | None:
+        """By how much a picture to begin with is extended."""
+        return Extension.of(self.extend) if self.extend else None
 
     @property
     def edit_words(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from .passes import Pass, enlarged
 from .regions import Regional
 from .request import Request
 from .samplers import sampler_named
+from .sharing import batches, sharing_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,17 +68,18 @@ def stream(
 ) -> Iterator[tuple[int, Image]]:  # fmt: skip
     """Sample pictures and yield each with its index among all pictures requested, as its batch ends.
 
-    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch. `heated` is called
+    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch, unless it shares
+    self-attention: then it depends on the anchors of its set, which are in all batches of the set. `heated` is called
     with the index of a picture and the maps of its words, before it is yielded.
     """
     drawing = drawing or base.description.drawing
     singles = [single for request in requests for single in request.singles]
     order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows must be adjacent
-    for first in range(0, len(order), drawing.batch):
-        batch = order[first : first + drawing.batch]
+    for batch, new in batches(singles, order, drawing.batch):
         hot = (lambda k, maps, batch=batch: heated(batch[k], maps)) if heated else None
         latents = sample(base, [singles[i] for i in batch], drawing, controls, moves, hot)
-        for i, picture in zip(batch, base.decode(latents), strict=True):
+        asked = [batch.index(i) for i in new]
+        for i, picture in zip(new, base.decode(latents[asked]), strict=True):
             start = singles[i].start
             yield i, start.finished(picture) if start else picture
 
@@ -109,15 +111,20 @@ def sample(
         open_.enter_context(skipping(base.texts, controls.clip_skip - 1))
         strengths = open_.enter_context(moving(moves, drawing.steps))
         attending = attending_to(base, singles, edited)
-        if attending and controls.hires:
-            raise TriptychError("edits and maps of words do not go with a second pass at another size")
+        sharing, attending = sharing_of(base, singles, attending)
+        if (attending or sharing) and controls.hires:
+            raise TriptychError(
+                "edits, maps of words and shared self-attention do not go with a second pass at another size"
+            )
+        if sharing:
+            open_.enter_context(base.denoiser.extended(sharing))
         if attending:
             open_.enter_context(base.denoiser.attending(attending))
         guide: Guidance | Regional
         if any(single.regions for single in singles):
             guide = Regional(base, singles, drawing.guidance, controls)
         else:
-            guide = Guidance(base, singles, drawing.guidance, controls, attending)
+            guide = Guidance(base, singles, drawing.guidance, controls, attending, sharing)
         pass_ = Pass(base, drawing, guide, strengths, randoms, attending)
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:

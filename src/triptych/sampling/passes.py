@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from ..base import Base, Drawing
@@ -52,6 +53,7 @@ class Pass:
         """The latents that are sampled from standard normal noise; or from pictures, of which the share `denoise` of
         the steps is sampled anew. Those of a batch begin all with a picture, or none of them."""
         begun = [start for start in starts if start]
+        self._keep(begun)
         if not begun:
             return self._run(sampler_for(self.base, self.drawing), None, noise)
         original = self.base.latents([start.picture for start in begun]).to(noise.device)
@@ -61,7 +63,16 @@ class Pass:
 
     def over(self, latents: Tensor, noise: Tensor, denoise: float) -> Tensor:
         """A second pass over latents. Schedules and strengths are as in the last step."""
+        self._keep([])
         return self._from(latents, noise, denoise, None, last=True)
+
+    def _keep(self, begun: Sequence[Start]) -> None:
+        """State what a denoiser for inpainting reads of the pictures that the pass begins with."""
+        self.guide.kept = None
+        if self.base.denoiser.reads_mask and any(start.mask for start in begun):
+            pictures = [start.picture for start in begun]
+            masks = [start.mask or Image.new("L", start.picture.size, 255) for start in begun]
+            self.guide.kept = self.base.kept(pictures, masks)
 
     def _from(
         self, clean: Tensor, noise: Tensor, denoise: float, keep: tuple[Tensor, Tensor] | None, last: bool = False

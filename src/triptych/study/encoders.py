@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from ..base.description import encoders_named
 from ..data.masks import digest_of, framed_mask
 from ..errors import TriptychError
-from ..metrics.encoders import ImageEncoder, PatchEncoder, PromptScorer, TextImageEncoder, open_each, open_encoder
+from ..metrics.encoders import ImageEncoder, PromptScorer, TextImageEncoder, open_each, open_encoder
 from ..metrics.encoders.clip_score import ClipScore
+from ..metrics.patches import sees_patches
+from .remembering import Remembering
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..base import Base
     from ..data.concept import Concept
+    from .layout import Layout
     from .plan import Plan
     from .progress import Progress
 
@@ -30,8 +33,9 @@ class Encoders:
     does not, such as one that was never downloaded, is left out and said.
     """
 
-    def __init__(self, plan: Plan, base: Base, concept: Concept, progress: Progress) -> None:
+    def __init__(self, plan: Plan, base: Base, concept: Concept, layout: Layout, progress: Progress) -> None:
         self._plan, self._base, self._concept, self._progress = plan, base, concept, progress
+        self._features = layout.features
         self._left_out: list[str] = []
 
     @property
@@ -72,7 +76,7 @@ class Encoders:
             return ClipScore(judge)
         if how and not isinstance(judge, TextImageEncoder):
             self._progress.note(f"prompts are judged by {judge.name if judge else 'pixels'}: there is no other way to")
-        return judge
+        return Remembering(judge, self._features) if isinstance(judge, TextImageEncoder) else judge
 
     @cached_property
     def masks(self) -> list[Image.Image | None] | None:
@@ -110,11 +114,7 @@ class Encoders:
             return ""
         count = sum(mask is not None for mask in self.masks)
         said = f"that of the subject, by the masks of {count} of {len(self.masks)} pictures"
-        return (
-            said
-            if isinstance(self.first, PatchEncoder)
-            else f"that of whole pictures: {self.first.name} reads no masks"
-        )
+        return said if sees_patches(self.first) else f"that of whole pictures: {self.first.name} reads no masks"
 
     @property
     def _prompt_encoder(self) -> str:
@@ -122,7 +122,8 @@ class Encoders:
 
     @cached_property
     def _stream(self) -> Iterator[ImageEncoder]:
-        return open_each(self.names, str(self._base.device), self._missing)
+        each = open_each(self.names, str(self._base.device), self._missing)
+        return (Remembering(encoder, self._features) for encoder in each)
 
     def _missing(self, name: str, error: TriptychError) -> None:
         if self._plan.image_encoder:

@@ -75,7 +75,7 @@ class Work:
     @cached_property
     def encoders(self) -> Encoders:
         """What judges."""
-        return Encoders(self.plan, self.base, self.concept, self.progress)
+        return Encoders(self.plan, self.base, self.concept, self.layout, self.progress)
 
     def open_encoders(self, *, others: bool = True) -> None:
         """Open what judges, so that a missing encoder stops the study at once. `others`: all image encoders judge.
