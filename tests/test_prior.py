@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.prior import Spread, fitted, inside
 from benchmarks.trainings_page import threads
-from tests.simulated import CEILING, DB, FLOOR, LORA, TI, simulate
+from tests.simulated import DB, LORA, TI, simulate
 from triptych.base.description import Trainings
 from triptych.errors import TriptychError
 from triptych.study.plan import Plan
@@ -44,7 +44,7 @@ def test_what_is_no_spread_is_refused_before_any_work(bad: str, tmp_path: Path) 
 def test_the_notes_say_that_it_was_used_and_with_one_training_it_is_not() -> None:
     levels = {TI: 0.2, LORA: 0.4, DB: 0.6}
     known = Prior.known(5, 0.04, 6, 0.01)
-    two, one = (judge(simulate(levels, FLOOR, CEILING, runs=runs), [], prior=known) for runs in (2, 1))
+    two, one = (judge(simulate(levels, runs=runs), [], prior=known) for runs in (2, 1))
     said = [note for note in two.notes if "joined to them" in note]
     assert len(said) == 1 and "0.04 between trainings of a method (5 degrees of freedom)" in said[0]
     assert not [note for note in one.notes if "joined to them" in note]
