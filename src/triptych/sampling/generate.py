@@ -102,13 +102,8 @@ def sample(
     asked = singles
     singles, edited, wanted = with_sources(singles)
     randoms = [generator("draw", request.seeds[0]) for request in singles]
-    shape, resized = controls.latent_shape(base), controls.resized_shape(base)
-    share = controls.variation_strength
-    drawn = [
-        noise_of(random, request.seeds[0], shape, next(iter(request.variations), None), share, resized)
-        for request, random in zip(singles, randoms, strict=True)
-    ]
-    noise = torch.stack(drawn).to(base.device)
+    noise = _noise(base, singles, controls, randoms)
+    watching = watching.among(wanted, len(singles)) if watching else None
     with ExitStack() as open_:
         if controls.freeu:
             open_.enter_context(base.denoiser.freeu(controls.freeu_scales))
@@ -129,9 +124,6 @@ def sample(
             guide = Regional(base, singles, drawing.guidance, controls)
         else:
             guide = Guidance(base, singles, drawing.guidance, controls, attending, sharing)
-        if watching:
-            shown = dict(zip(wanted, watching.places, strict=True))
-            watching = replace(watching, places=[shown.get(i) for i in range(len(singles))])
         pass_ = Pass(base, drawing, guide, strengths, randoms, attending, watching, controls.tiled)
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
@@ -143,3 +135,14 @@ def sample(
             if asked[i].heat:
                 heated(i, attending.maps(wanted[i], asked[i].heat))
     return latents[wanted]
+
+
+def _noise(base: Base, singles: Sequence[Request], controls: Controls, randoms: Sequence[torch.Generator]) -> Tensor:
+    """The noise of each picture [pictures, channels, height, width]."""
+    shape, resized = controls.latent_shape(base), controls.resized_shape(base)
+    share = controls.variation_strength
+    drawn = [
+        noise_of(random, request.seeds[0], shape, next(iter(request.variations), None), share, resized)
+        for request, random in zip(singles, randoms, strict=True)
+    ]
+    return torch.stack(drawn).to(base.device)

@@ -129,6 +129,11 @@ class Watching:
 
         return replace(self, show=show)
 
+    def among(self, wanted: Sequence[int], count: int) -> Watching:
+        """The same in a larger batch of `count` pictures, where the pictures of this one are at the places `wanted`."""
+        shown = dict(zip(wanted, self.places, strict=True))
+        return replace(self, places=[shown.get(i) for i in range(count)])
+
     def __call__(
         self, base: Base, predicted: Tensor, noisy: Tensor, time: Tensor, call: int, calls: int, steps: int
     ) -> None:
