@@ -1,6 +1,7 @@
 """How often the verdict is wrong, what each budget can see, and how often a stated probability comes true.
 
     python -m benchmarks.calibration --json docs/verdict/simulated.json   # simulate everything, some minutes
+    python -m benchmarks.calibration --few --json docs/verdict/few.json   # few trainings, with the stated prior
     python -m benchmarks.calibration --page                               # write docs/verdict.md from what is there
     python -m benchmarks.calibration --scores OUT/scores.jsonl --json docs/verdict/shuffled.json
                                                                           # a real study with its method labels shuffled
@@ -18,7 +19,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,17 @@ import numpy as np
 from benchmarks.calibration_page import FOLDER, PAGE, page
 from benchmarks.real_studies import found_spreads, shuffled_claims
 from benchmarks.studies import METHODS, Shape, Simulated, Spreads, blocks, fixed, population, simulate
+from triptych.base.description import Description
+from triptych.base.opening.loading import EMBEDDED
 from triptych.scores import read_scores
+from triptych.study.prior import as_prior
 from triptych.verdict import MARGINS, Answer
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
 from triptych.verdict.evidence import BOTH, PRESERVATION, Evidence
 from triptych.verdict.intervals import Floats
 from triptych.verdict.looks import SHARES, alphas
+from triptych.verdict.moderated import NONE, Prior
 from triptych.verdict.recommend import choose
 from triptych.verdict.settling import answer_settled, choice_settled
 from triptych.verdict.statements import Means, Statement, enough, excessive, middle
@@ -59,6 +65,10 @@ SHARED = (
 EQUAL, APART = (0.5,) * 4, (0.5, 0.5 + MARGINS.both + 1e-9, 0.5, 0.5 + MARGINS.both + 1e-9)
 ALIKE = (0.7,) * 4  # in preservation, where every claim about it is false
 GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what may be drawn until it is decided
+FEW_TRAININGS = (Shape("two quick studies", 2, 32), Shape("three quick studies", 3, 32), Shape("demo standard", 3, 64))
+FAR = (0.03, 0.08, 0.15)  # spreads that every method has; the last is far beyond what the prior states
+GROWING_FEW = (Shape("demo quick, two trainings", 2, 128),)
+OFTEN = 2  # times as many growing studies for probabilities, since those that are not near 0 or 1 are few
 BINS = 10
 FEW, NOISY = Shape("few", 1, 16), Spreads(method_in_prompt=0.3, picture=0.4)  # of which regret is seldom small
 
@@ -110,12 +120,12 @@ def studies(
 
 
 def false_claims(
-    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0
+    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE
 ) -> tuple[float, float]:
     """The shares of studies with a false claim about any pair, and with a false yes or no, 0..1."""
     pairs = questions = 0
     for block, place in studies(shape, truths, spreads, count, seed):
-        evidence, truth = block.evidence(place), block.truth(place)
+        evidence, truth = block.evidence(place, prior=prior), block.truth(place)
         pairs += false_pairs(decisions(evidence), truth)
         questions += false_answers(answers(evidence), stated(evidence, truth))
     return pairs / count, questions / count
@@ -140,14 +150,14 @@ class Kept:
     wrong: int = 0
 
 
-def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> Kept:
+def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> Kept:
     """Answers and recommendations of studies whose truths are drawn from a population."""
     random, kept = np.random.default_rng(seed), Kept([], [], Counter())
     for size in blocks(count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
-            count_one(kept, block.evidence(place, seed=place), block.truth(place))
+            count_one(kept, block.evidence(place, prior=prior, seed=place), block.truth(place))
     return kept
 
 
@@ -187,7 +197,7 @@ def _mean(values: Floats) -> float:
     return round(float(values.mean()), 4)
 
 
-def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
+def until_decided(block: Simulated, study: int, prior: Prior = NONE) -> tuple[int, Evidence, bool]:
     """A study that looks after a quarter, a half and all of its prompts.
 
     Returns:
@@ -196,7 +206,7 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
     truth, wrong = block.truth(study), False
     for share, alpha in zip(SHARES, alphas(), strict=True):
         prompts = round(share * block.shape.prompts)
-        evidence = block.evidence(study, prompts, alpha, seed=study)
+        evidence = block.evidence(study, prompts, alpha, prior, seed=study)
         told, choice = answers(evidence), choose(evidence, "fidelity")
         wrong |= false_pairs(decisions(evidence), truth) or false_answers(told, stated(evidence, truth))
         if all(map(answer_settled, told.values())) and choice_settled(choice):
@@ -204,24 +214,48 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
     return prompts, evidence, wrong
 
 
-def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> dict[str, Any]:
+def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> dict[str, Any]:
     """Studies that go on until they are decided: false claims where all are equal and a margin apart, and concepts."""
     wrong = {}
     for name, truths in (("equal", EQUAL), ("margin", APART)):
-        told = [until_decided(block, place)[2] for block, place in studies(shape, truths, spreads, count, seed)]
+        drawn_studies = studies(shape, truths, spreads, count, seed)
+        told = [until_decided(block, place, prior)[2] for block, place in drawn_studies]
         wrong[name] = sum(told) / count
     random, kept, drawn = np.random.default_rng(seed), Kept([], [], Counter()), []
-    for size in blocks(count):
+    for size in blocks(OFTEN * count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
-            prompts, evidence, _ = until_decided(block, place)
+            prompts, evidence, _ = until_decided(block, place, prior)
             drawn.append(prompts)
             count_one(kept, evidence, block.truth(place))
     return {
         "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0], **wrong,
         "prompts": float(np.mean(drawn)), "grades": shares(kept), "said": curve(kept.said),
     }  # fmt: skip
+
+
+def stated_prior() -> Prior:
+    """What the demo base states of its trainings."""
+    return as_prior(Description.of(EMBEDDED["demo"], "demo").verdict)
+
+
+def pooled_studies(count: int) -> dict[str, Any]:
+    """Few trainings with the stated prior and without: where it holds (spreads are drawn from it) and where not."""
+    known, rows = stated_prior(), []
+    said: list[tuple[float, bool]] = []
+    foretold = Spreads(between=(sqrt(known.scale),), freedom=known.freedom, run=sqrt(known.shared))
+    far = [Spreads(between=between) for between in (*((each,) for each in FAR), UNEQUAL)]
+    for shape, spreads in product(FEW_TRAININGS, (foretold, *far)):
+        for prior in (NONE, known):
+            wrong = {name: false_claims(shape, truths, spreads, count, prior=prior) for name, truths in TRUTHS.items()}
+            kept = concepts(shape, spreads, count, prior=prior)
+            said += kept.said if prior.stated and spreads is foretold else []
+            row = {**asdict(shape), "between": list(spreads.between), "drawn": spreads is foretold}
+            rows.append({**row, "prior": prior.stated, **wrong, "grades": shares(kept), "wrong": kept.wrong / count})
+            print("few trainings", rows[-1], flush=True)
+    growing = [sequential(shape, foretold, count, prior=known) for shape in GROWING_FEW]
+    return {"studies": count, "prior": asdict(known), "rows": rows, "answers": curve(said), "sequential": growing}
 
 
 def shares(kept: Kept) -> dict[str, float]:
@@ -257,12 +291,16 @@ def report(count: int) -> dict[str, Any]:
             print("concepts", shape, spread, shares(kept), flush=True)
     few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
-    told["sequential"] = [
+    return {**told, "sequential": growing(count)}
+
+
+def growing(count: int) -> list[dict[str, Any]]:
+    """Studies of each budget that go on until they are decided."""
+    return [
         sequential(shape, Spreads(between=(spread,)), count)
         for shape in GROWING
         for spread in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
     ]
-    return told
 
 
 TRUTHS = {"equal": EQUAL, "margin": APART}
@@ -271,6 +309,7 @@ TRUTHS = {"equal": EQUAL, "margin": APART}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=400, help="simulated studies a row, or shuffles")
+    parser.add_argument("--few", action="store_true", help="simulate few trainings, with the stated prior and without")
     parser.add_argument("--scores", type=Path, help="scores.jsonl of a real study, to shuffle its labels instead")
     parser.add_argument("--spreads", type=Path, nargs="+", help="folders, each with the studies of one concept")
     parser.add_argument("--json", type=Path, help="where the figures go")
@@ -287,7 +326,7 @@ def main() -> None:
         rates = shuffled_claims(read_scores(given.scores), given.count)
         told: dict[str, Any] = {"study": given.scores.parent.name, "shuffles": given.count, "criteria": rates}
     else:
-        told = report(given.count)
+        told = pooled_studies(given.count) if given.few else report(given.count)
     text = json.dumps(told, indent=1) + "\n"
     print(text, end="")
     if given.json:

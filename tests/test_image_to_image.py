@@ -142,6 +142,7 @@ def test_from_the_command_line(
     assert "--from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_needs_a_picture_or_a_mask_is_said(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
     assert study.encoder.seen == 4 + 9
 
 
+@pytest.mark.slow
 def test_criteria_are_found_in_the_folder_and_explained_without_torch() -> None:
     assert list(metrics()) == [
         "base_preservation", "ceiling", "centroid_distance", "class_drift", "consistency", "copying", "diversity",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.originals import small_checkpoint, small_configurations, small_shapes, values
@@ -99,6 +100,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *words: call(monkeypatch, *map(str, words))
 
 
+@pytest.mark.slow
 def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate("ab"):
         lora(tmp_path / f"{name}.safetensors", seed)
@@ -123,7 +125,38 @@ def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.C
         (("merge", a, b, "--out", out), "exists already; give another --out, or replace it with --overwrite"),
         (("merge", f"{a}:much", b, "--out", out, "--overwrite"), "FILE:WEIGHT"),
         (("merge", a, b), "--out FILE"),
+        (("merge", a, b, "--foretell", "--search"), "--search is not used here, since --foretell writes nothing"),
+        (
+            ("merge", a, b, "--out", tmp_path / "n.safetensors", "--trials", 4),
+            "--trials is not used here, since nothing",
+        ),
+        (("merge", a, b, "--out", tmp_path / "n.safetensors", "--prompts", 4), "--prompts is not used here, since"),
+        (("merge", a, b, "--out", tmp_path / "n.safetensors", "--search"), "give --measure FOLDER once for each file"),
+        (
+            ("merge", a, "--rank", 2, "--out", tmp_path / "n.safetensors", "--measure", tmp_path),
+            "dilution needs two or more files",
+        ),
         (("merge", tmp_path / "c.safetensors", b, "--out", tmp_path / "n.safetensors"), "there is no file"),
     ):
         assert typed(*words) == 2
         assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "n.safetensors").exists()  # nothing is written before all is known to fit
+
+
+def test_what_is_given_beside_a_recipe_holds(typed: Callable[..., int], tmp_path: Path) -> None:
+    """Also where it is the usual value."""
+    for seed, name in enumerate("ab"):
+        lora(tmp_path / f"{name}.safetensors", seed)
+    recipe, out = tmp_path / "merge.toml", tmp_path / "o.safetensors"
+    files = "".join(f'[[ingredient]]\nfile = "{name}.safetensors"\nweight = 0\n' for name in "ab")
+    recipe.write_text(f'rank = 1\nprecision = "fp61"\n{files}')
+    assert typed("merge", "--recipe", recipe, "--out", out) == 2
+    recipe.write_text(f'rank = 1\nprecision = "fp16"\n{files}')
+    assert typed("merge", "--recipe", recipe, "--out", out, "--rank", 0, "--precision", "auto") == 0
+    with safe_open(out, "pt") as file:
+        whole = [len(file.get_tensor(key)) for key in file.keys() if key.endswith("lora_down.weight")]  # noqa: SIM118
+        assert set(whole) == {4} and "fp16" not in str(file.metadata())
+        mixed = {key: file.get_tensor(key) for key in file.keys() if "lora_up" in key}  # noqa: SIM118
+    assert all(not tensor.any() for tensor in mixed.values())  # weights of 0 are weights
+    assert typed("merge", "--recipe", recipe, "--out", out, "--overwrite") == 0
+    assert {len(tensor) for key, tensor in load_file(out).items() if key.endswith("lora_down.weight")} == {1}

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from tests.plain import call
 from tests.worlds import gap, trial
-from triptych.app.train import TrainRequest, _made_from
+from triptych.app.train import TrainRequest, _made_from, _prepare
 from triptych.base import Base, Framing, Place, tiny_base
 from triptych.data import kept_latents, preparing
 from triptych.data.concept import Concept
@@ -125,6 +125,7 @@ def test_sdxl_is_told_size_and_crop(cat: Path) -> None:
     assert (told.height, told.width) == (32, 72)
 
 
+@pytest.mark.slow
 def test_masks_beside_in_a_folder_and_in_alpha_weigh_the_loss(cat: Path) -> None:
     base = tiny_base()
     half = np.zeros((48, 48), np.uint8)
@@ -172,7 +173,7 @@ def test_another_mask_is_another_training(cat: Path, tmp_path: Path) -> None:
         plan = Plan.of(cat, StudyOptions(methods=("lora",), pictures=options))
         run, *_ = runs(Work(plan, base, concept, Layout(tmp_path), Silent()))
         request = TrainRequest("lora", concept, place, {}, pictures=options)
-        return run.folder, _made_from(request, base, run.settings, [])
+        return run.folder, _made_from(_prepare(request, base, str))
 
     masked, plain = PictureOptions(masks=True), PictureOptions()
     before = inputs(masked), inputs(plain)
@@ -196,6 +197,7 @@ def test_flips_double_the_examples(cat: Path) -> None:
     assert "variations: 5 pictures make 10 examples" in both.notes
 
 
+@pytest.mark.slow
 def test_variations_follow_from_the_seed(cat: Path) -> None:
     base = tiny_base()
     ways = {"crops": True, "colours": 0.2, "shuffle_tags": True}
@@ -241,6 +243,7 @@ def test_an_unknown_framing_is_refused() -> None:
         PictureOptions(framing="buckets")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"framing": "bucket", "flips": True}])
 def test_a_second_run_encodes_nothing(cat: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]) -> None:
     base, calls = tiny_base(), []
@@ -296,6 +299,7 @@ def test_the_cache_is_trimmed_once_and_read_where_it_cannot_be_written(
     assert torch.equal(made(base, cat, flips=True).each[0].latent, first.each[0].latent)
 
 
+@pytest.mark.slow
 def test_the_cache_is_shown_and_cleared(
     cat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

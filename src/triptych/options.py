@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .errors import TriptychError, did_you_mean
 from .settings import Value, setting
@@ -23,6 +23,17 @@ Need = Literal["fidelity", "editability", "small", "portable", "fast"]
 EMPHASIS = ("a1111", "no-norm", "comfy", "compel", "none")  # how weights in prompts are written and applied
 FILLS = ("original", "blur", "noise", "nothing")  # what lies under a mask at the beginning
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
+
+
+def precision_named(name: str) -> Precision:
+    """The precision called `name`.
+
+    Raises:
+        TriptychError: there is no such precision.
+    """
+    if name not in get_args(Precision):
+        raise TriptychError(f"there is no precision {name!r}{did_you_mean(name, get_args(Precision))}")
+    return cast(Precision, name)
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,11 @@ class StudyOptions(LearningOptions):
     image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2; a,b: claims need both")
     text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
     other_base: str = setting("", "another base of the family, to see what carries over to it")
+    prior: tuple[str, ...] | None = setting(
+        None,
+        "the spread between trainings by earlier studies and its degrees of freedom, such as 0.04,5; or none",
+        unset="the base's own",
+    )
     until_decided: bool = setting(False, "sample more prompts until the answers are decided")
     at_most_pictures: int = setting(
         0, "the most prompts that name the concept, until decided", least=1, unset="4 x the budget's"

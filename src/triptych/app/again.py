@@ -11,7 +11,7 @@ from typing import Any
 from ..base import EMBEDDED, Place
 from ..data.prompts import Line
 from ..errors import Remedy, TriptychError
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.library import Kind, Library
 from ..options import Precision
 from ..sampling.controls import Controls, size_of
@@ -96,7 +96,7 @@ def _in_library(library: Library | None, used: Used) -> list[Path]:
 
 
 def _is(path: Path, sha256: str) -> bool:
-    return known_hashes(path).sha256.lower() == sha256
+    return known_sha256(path).lower() == sha256
 
 
 def read_again(path: Path) -> Again:

@@ -13,14 +13,13 @@ from ..base import EMBEDDED, Base, Place
 from ..base.blocks import FAMILIES, block_weights
 from ..base.opening.loading import path_of
 from ..data.prompts import Line
-from ..exchange.artifact import compose
+from ..exchange.artifact import compose, moves_of
 from ..files.atomic import make_folder, shortened
 from ..files.library import Library
 from ..prompt.words import whole_word
 from ..sampling.controls import Controls, region_of
 from ..sampling.generate import stream
 from ..sampling.heat import save_heat
-from ..sampling.moves import Move
 from ..sampling.pictures import SUFFIXES, save_picture
 from ..sampling.preview import Preview, Watching
 from ..sampling.recipe import ModelFile, Recipe, Used
@@ -187,11 +186,7 @@ class Reading:
         for sentence in (sentence for part in parts for sentence in part.artifact.not_used(base)):
             self.note(sentence)
         with compose(base, *parts) as patches:
-            moves = [
-                Move(patch, part.strength, course, part.changes_text)
-                for patch, part, course in zip(patches, parts, courses, strict=True)
-                if course
-            ]
+            moves = moves_of(patches, parts, courses)
             progress.stage("sampling", sum(len(job.seeds) for job in jobs))
             done = 0
             for (drawing, controls), group in groupby(jobs, lambda job: job.alike):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,9 +31,9 @@ from ..study.training import provenance
 from ..training.fit import Fitted, Trial, fit
 from ..training.loop import Stopped
 from ..training.moments import Moment
-from ..training.reading import reading_of
 from ..training.sharing import joint_passes
 from .grid import Wanted, names
+from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
 PAGE = "sweep.html"
@@ -134,7 +135,7 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         board.stage("opening", 1)
         base = opened(request.place)
         jobs = _jobs(base, request, called, concepts, out)
-        for line in dict.fromkeys(line for job in jobs if (line := _cut(base, job))):
+        for line in dict.fromkeys(chain(*(_remarks(base, job) for job in jobs))):
             board.note(line)
         _train_all(base, jobs, request, out, board)
         sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
@@ -172,25 +173,32 @@ def _jobs(
     return found
 
 
-def _cut(base: Base, job: Job) -> str:
-    if not isinstance(job.settings, Training):
-        return ""
-    word, examples = job.concept.class_word, job.trained
-    return str(reading_of(base, job.method, job.settings, word, examples.templates, examples.names))
+def _remarks(base: Base, job: Job) -> list[str]:
+    found = remarks_on(base, job.method, job.given, job.settings, job.concept.class_word, job.trained)
+    return [line for line in [*found, schedule_remark(job.method, job.settings)] if line]
 
 
 def _train_all(base: Base, jobs: Sequence[Job], request: SweepRequest, out: Path, board: Board) -> None:
-    own = sys.maxsize if request.memory else base.description.drawing.rows
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
+    own = sys.maxsize if request.memory else base.description.drawing.rows
     passes = list(joint_passes(missing, request.most_rows or own))
-    states = {_state(out, joint) for joint in passes}
-    for path in set((out / "jobs").glob("state-*.pt")) - states:  # of passes that are grouped differently now
-        path.unlink()
+    _drop_other_states(passes, out, board)
+    if request.memory and not request.most_rows and (most := max(map(len, passes), default=0)) > 1:
+        board.note(f"{most} jobs train at once: memory bounds the rows of a pass; a number of rows bounds the jobs")
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
     for joint in passes:
         _train(base, joint, request.memory, out, board)
+
+
+def _drop_other_states(passes: Sequence[Sequence[Job]], out: Path, board: Board) -> None:
+    """Delete the states that no pass will resume, and say so."""
+    others = set((out / "jobs").glob("state-*.pt")) - {_state(out, joint) for joint in passes}
+    for path in others:
+        path.unlink()
+    if others:
+        board.note("the jobs have changed since the sweep was stopped: those that had not ended begin again at step 0")
 
 
 def _state(out: Path, joint: Sequence[Job]) -> Path:

@@ -71,11 +71,14 @@ class Trainings:
     """What earlier studies on this base tell of how far trainings lie apart that differ in their seed alone.
 
     freedom: the degrees of freedom it is known with; 0: nothing is stated. spread: the standard deviation between
-    trainings of one method, in the headline figure.
+    trainings of one method, in the headline figure. shared: of what all methods have in common in a training (the split
+    of the pictures), and shared_freedom: its degrees of freedom.
     """
 
     freedom: float = 0.0
     spread: float = 0.0
+    shared_freedom: float = 0.0
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class Base:
         It is the mask, 1 where the picture changes, and the latents of the picture with grey there. A mask is white
         (from 128 on) where the picture changes, and of its size.
         """
-        changed = torch.stack([torch.from_numpy(np.asarray(mask.convert("L"))) >= CHANGED for mask in masks])[:, None]
+        changed = torch.stack([torch.from_numpy(np.array(mask.convert("L"))) >= CHANGED for mask in masks])[:, None]
         latents = self._encoded(_scaled(pictures) * ~changed, tiled)
         return torch.cat([F.interpolate(changed.float(), latents.shape[2:]).to(latents), latents], dim=1)
 

@@ -93,6 +93,11 @@ def _kept_precision(request: ConversionRequest, file: TensorFile | None) -> Prec
     """The requested precision, or that of most tensors in the file."""
     if request.precision != "auto" or file is None:
         return request.precision if request.precision != "auto" else "fp32"
+    return precision_of(file)
+
+
+def precision_of(file: TensorFile) -> Precision:
+    """The precision of most tensors in a file; fp32 where most are of another type."""
     kinds = Counter(layout.dtype for layout in file.layouts.values())
     return PRECISIONS.get(kinds.most_common(1)[0][0], "fp32")
 

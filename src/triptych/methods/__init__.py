@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Training:
     cycles: int = setting(1, "cosines of the schedule cosine-restarts", least=1)
     power: float = setting(1.0, "exponent of the schedule polynomial", least=0)
     weight_decay: float = setting(0.0, "weight decay of the optimiser", least=0)
-    clip: float = setting(1.0, "greatest norm of a step's gradient", least=0)
+    clip: float = setting(1.0, "greatest norm of a step's gradient, 0 for no bound", least=0)
     ema: float = setting(
         0.0,
         "decay of a moving average of what is trained, which is kept in its place; 0 for none",
@@ -77,6 +78,11 @@ class Training:
         "times its lowest value at which the fixed-batch loss shows a collapse: training goes back; 0: never",
         least=0,
     )
+
+    @property
+    def greatest_norm(self) -> float:
+        """The greatest norm of a step's gradient, infinite if `clip` is 0."""
+        return self.clip or math.inf
 
     @property
     def unwatched(self) -> Self:
@@ -108,6 +114,7 @@ class Method(Generic[S]):
         takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
         files_as: the method whose files its results are, where only the training is its own; by default itself.
         usual: whether a study that names no methods has it.
+        one_concept: why a file of it holds a single concept, as a clause; "" if one training can learn several.
     """
 
     name: ClassVar[str]
@@ -119,6 +126,7 @@ class Method(Generic[S]):
     takes_class_pictures: ClassVar[bool] = False
     files_as: ClassVar[str] = ""
     usual: ClassVar[bool] = True
+    one_concept: ClassVar[str] = ""
 
     @property
     def shares_a_pass(self) -> bool:
@@ -135,6 +143,10 @@ class Method(Generic[S]):
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings, completed with the words of the concept."""
+        return settings
+
+    def with_word(self, settings: S, word: str) -> S:
+        """The settings in which `word` is a concept's own; unchanged where the class word alone names concepts."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
@@ -227,6 +239,9 @@ class PriorMethod(Method[P]):
     """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
 
     takes_class_pictures = True
+
+    def with_word(self, settings: P, word: str) -> P:
+        return replace(settings, identifier=word)
 
     def phrase(self, settings: P, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

@@ -73,13 +73,11 @@ class Pass:
 
     def _keep(self, begun: Sequence[Start]) -> None:
         """State what a denoiser for inpainting reads of the pictures that the pass begins with."""
-        guide = self.guide.inner if isinstance(self.guide, Regional) else self.guide
-        guide.kept = None
+        self.guide.kept = None
         if self.base.denoiser.reads_mask and any(start.mask for start in begun):
             pictures = [start.picture for start in begun]
             masks = [start.mask or Image.new("L", start.picture.size, 255) for start in begun]
-            kept = self.base.kept(pictures, masks, self.tiled)
-            guide.kept = kept[self.guide.source] if isinstance(self.guide, Regional) else kept
+            self.guide.kept = self.base.kept(pictures, masks, self.tiled)
 
     def _from(
         self, clean: Tensor, noise: Tensor, denoise: float, keep: tuple[Tensor, Tensor] | None, last: bool = False

@@ -76,9 +76,9 @@ class Used:
         return cls(ModelFile.of(path), method, text, denoiser, called, blocks, course, attached)
 
     @classmethod
-    def named(cls, name: str, strength: float = 1.0) -> Used:
+    def named(cls, name: str, strength: float = 1.0, course: str = "") -> Used:
         """A file with a name only, as in studies."""
-        return cls(ModelFile(name), text=strength, denoiser=strength)
+        return cls(ModelFile(name), text=strength, denoiser=strength, course=course)
 
     @property
     def tag(self) -> str:

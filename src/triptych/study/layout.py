@@ -54,6 +54,11 @@ class Layout:
         return self.out / "costs.json"
 
     @property
+    def features(self) -> Path:
+        """What image encoders saw in pictures."""
+        return self.out / "features"
+
+    @property
     def verdict(self) -> Path:
         return self.out / "verdict.json"
 

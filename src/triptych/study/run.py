@@ -25,7 +25,7 @@ from ..sampling.recipe import TAGS
 from ..scores import Cost, Score
 from ..settings import line as settings_line
 from ..training.reading import reading_of
-from ..verdict import Look, Prior, Verdict, further, judge
+from ..verdict import Look, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .choosing import choose_points
@@ -36,6 +36,7 @@ from .measuring import by_all_eyes, measured, other_eyes
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
+from .prior import as_prior
 from .progress import Progress
 from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
@@ -126,7 +127,6 @@ def _decided(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], clo
 def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], looks: Sequence[Look]) -> Verdict:
     """Sample what is missing, measure it, and judge all of it."""
     plan, trained = work.plan, [training for training in wanted if training.done]
-    known = work.base.description.verdict
     sampled = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
     sample_all(work, sampled)
     check()
@@ -139,7 +139,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     def judged(scores: Sequence[Score]) -> Verdict:
         return judge(
             scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata,
-            prior=Prior(known.freedom, known.spread**2, stated=True), looks=looks,
+            prior=as_prior(plan.trainings_on(work.base)), looks=looks,
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):

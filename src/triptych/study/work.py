@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..base import Base, Budget
 from ..data.concept import Concept, fill
@@ -19,6 +19,7 @@ from .layout import Layout
 from .plan import Plan, eyes_named
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
+from .remembering import Remembering
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,8 +81,14 @@ class Work:
         """
         description, device = self.base.description, str(self.base.device)
         text = self.plan.text_encoder or description.text_encoder
-        image = open_encoder(self.eyes[0], "image", device)
-        return image, open_encoder(text, "text", device) if text else None
+        judge = open_encoder(text, "text", device) if text else None
+        return self._eye(self.eyes[0]), cast("TextImageEncoder", self._remembering(judge)) if judge else None
+
+    def _eye(self, name: str) -> ImageEncoder:
+        return self._remembering(open_encoder(name, "image", str(self.base.device)))
+
+    def _remembering(self, encoder: ImageEncoder) -> ImageEncoder:
+        return Remembering(encoder, self.layout.features)
 
     @property
     def eyes(self) -> tuple[str, ...]:
@@ -95,7 +102,7 @@ class Work:
         Raises:
             TriptychError: one of them cannot be opened.
         """
-        return tuple(open_encoder(name, "image", str(self.base.device)) for name in self.eyes[1:])
+        return tuple(map(self._eye, self.eyes[1:]))
 
     def note_one_eye(self) -> None:
         """Say that only the first image encoder judges, where several are named for what has no verdict."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,22 @@ from .state import MadeFrom
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training of one method on one concept.
+class NamedExamples:
+    """The examples of a concept, its class word, and the settings with the words that name it."""
 
-    The fixed-batch loss is computed on the pictures in `held_out`, or on the training pictures if there are none. On
-    training pictures it shows when the loss has settled, but not when the method begins to memorise them.
+    settings: Any
+    examples: Examples
+    class_word: str
+    held_out: Examples | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one method on one concept, or on several, which one set of tensors learns together.
+
+    `more` are the further concepts; their settings differ from the trial's in words alone. The fixed-batch loss is
+    computed on the pictures in `held_out`, or on the training pictures if there are none. On training pictures it shows
+    when the loss has settled, but not when the method begins to memorise them.
     """
 
     method: str
@@ -38,10 +50,16 @@ class Trial:
     seed: int = 0
     owner: Owner = None
     held_out: Examples | None = None
+    more: Sequence[NamedExamples] = ()
 
     @property
     def kind(self) -> Method[Any]:
         return method_named(self.method)
+
+    @property
+    def concepts(self) -> tuple[NamedExamples, ...]:
+        """All its concepts."""
+        return (NamedExamples(self.settings, self.examples, self.class_word, self.held_out), *self.more)
 
 
 @dataclass(frozen=True)
@@ -107,8 +125,9 @@ def _train(
 ) -> list[Fitted]:
     for trial in trials:
         check(trial.settings, trial.method)
-        refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
-    sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
+        for each in trial.concepts:
+            refuse_cut_words(base, trial.method, each.settings, each.class_word, each.examples)
+    sources = [_sources(base, trial) for trial in trials]
     starts = [
         Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
     ]
@@ -121,6 +140,18 @@ def _train(
         train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in pairs]
+
+
+def _sources(base: Base, trial: Trial) -> list[Source]:
+    """The sources of all its concepts. Those of the same kind are one source, so that rows are drawn from all."""
+    every = [trial.kind.sources(base, each.settings, each.examples, each.class_word) for each in trial.concepts]
+    return [
+        replace(
+            alike[0], examples=[*chain(*(source.examples for source in alike))],
+            prompts=[*chain(*(source.prompts for source in alike))],
+        )
+        for alike in zip(*every, strict=True)
+    ]  # fmt: skip
 
 
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
@@ -142,8 +173,13 @@ def _is_in_text(base: Base, patch: Patch) -> bool:
 def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     if not trial.settings.fixed_every:
         return None
-    phrase = trial.kind.phrase(trial.settings, trial.class_word)
-    batch = fixed_batch(trial.held_out or trial.examples, phrase, base.process)
+    batch = fixed_batch(
+        [
+            (each.held_out or each.examples, trial.kind.phrase(each.settings, each.class_word))
+            for each in trial.concepts
+        ],
+        base.process,
+    )
     return FixedLoss(batch, trial.settings, partial(kept, patch))
 
 

@@ -37,7 +37,7 @@ class Job:
         averages: the moving averages of the parameters, if `training.ema` asks for them.
         failure: why the job failed.
         rescue: its last good state, if `training.rescue` asks for one.
-        said: sentences for the user.
+        said: sentences for the user that are not shown yet.
         stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
@@ -120,7 +120,7 @@ class Job:
         if math.isfinite(loss):
             self.set_rates(self.optimizer, step)
             scaler.unscale_(self.optimizer)
-            clip(self.parameters, self.training.clip)
+            clip(self.parameters, self.training.greatest_norm)
             scaler.step(self.optimizer)
         elif not self.go_back():
             self.failure = f"its loss stopped being a number at step {step + 1}; try a lower learning rate"
@@ -132,16 +132,21 @@ class Job:
         if not self.training.rescue:
             return
         if self.rescue.is_good(loss):
-            self.rescue.keep(done, loss, self.parameters, self.optimizer)
+            self.rescue.keep(done, loss, self.parameters, self.optimizer, self.averages)
         elif not self.go_back():
             self.failure = f"it collapsed again at step {done}; try a lower learning rate"
 
     def go_back(self) -> bool:
         """Go back to the last good state, if there is one, and say so."""
-        said = self.rescue.go_back(self.parameters, self.optimizer)
+        said = self.rescue.go_back(self.parameters, self.optimizer, self.averages)
         if said:
             self.said.append(f"{self.owner}: {said}" if self.owner else said)
         return bool(said)
+
+    def sentences(self) -> list[str]:
+        """What is to be shown to the user since the last call."""
+        found, self.said = self.said, []
+        return found
 
     @torch.no_grad()
     def stepped(self, loss: float) -> None:

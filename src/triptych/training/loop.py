@@ -27,6 +27,7 @@ from .state import MadeFrom, load_state, save_state
 PROMPTS = 64  # in one call of the text encoder, where training does not change it
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Watch = Callable[[int], None]  # steps done
+Note = Callable[[str], None]  # shows the user a sentence
 StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
 
@@ -141,6 +142,28 @@ def train_step(
         scaler.update()
 
 
+def passes_for(
+    base: Base,
+    active: Sequence[Job],
+    encodings: Encodings,
+    stacks: JobStacks,
+    most_rows: int | None,
+    memory: int | None,
+    note: Note,
+) -> tuple[Passes, bool]:
+    """The passes of the steps, and whether their activations are recomputed: as asked, or as the memory requires.
+
+    Raises:
+        TriptychError: the memory holds not one row.
+    """
+    asked = any(job.training.checkpointing for job in active)
+    if not memory or not active:
+        return Passes(most_rows, note), asked
+    planned = plan_passes(base, active, encodings, stacks, memory, asked)
+    note(str(planned))
+    return Passes(min(planned.most_rows, most_rows or planned.most_rows), note), planned.checkpointing
+
+
 def plan_passes(
     base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: bool
 ) -> Plan:
@@ -166,7 +189,7 @@ def train(
     watch: Watch | None = None,
     most_rows: int | None = None,
     memory: int | None = None,
-    note: Callable[[str], None] = lambda sentence: None,
+    note: Note = lambda sentence: None,
 ) -> None:
     """Train every job for its own number of steps. Jobs that have ended, failed or stopped early leave the batch.
 
@@ -192,12 +215,8 @@ def train(
     first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
-    passes, checkpointing = Passes(most_rows, note), any(job.training.checkpointing for job in jobs)
     active = [job for job in jobs if job.runs_at(first)]
-    if memory and active:
-        planned = plan_passes(base, active, encodings, stacks, memory, checkpointing)
-        passes.most, checkpointing = min(planned.most_rows, most_rows or planned.most_rows), planned.checkpointing
-        note(str(planned))
+    passes, checkpointing = passes_for(base, active, encodings, stacks, most_rows, memory, note)
     if first == 0:
         evaluate_fixed(base, jobs, encodings, 0, stop_early)
         if watch:
@@ -213,9 +232,8 @@ def train(
                     break
                 train_step(base, active, encodings, stacks, passes, scaler, step)
                 evaluate_fixed(base, active, encodings, step + 1, stop_early)
-                for job in active:
-                    while job.said:
-                        note(job.said.pop(0))
+                for sentence in chain(*(job.sentences() for job in active)):
+                    note(sentence)
                 if watch:
                     watch(step + 1)
                 stops = cancel.is_cancelled

@@ -160,9 +160,9 @@ def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
 
 
 def clip_rows(gradients: Sequence[Tensor], jobs: Sequence[Job]) -> None:
-    """Scale the gradients [J, ...] of each job in place, so that their norm is at most that job's `clip`."""
+    """Scale the gradients [J, ...] of each job in place, so that their norm is at most that job's greatest."""
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    most = torch.tensor([job.training.clip for job in jobs], dtype=norms.dtype, device=norms.device)
+    most = torch.tensor([job.training.greatest_norm for job in jobs], dtype=norms.dtype, device=norms.device)
     scales = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
     if not bool((scales == 1).all()):
         for gradient in gradients:

@@ -13,7 +13,7 @@ before, and added again where no other method takes it off.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import digamma, polygamma
@@ -28,20 +28,34 @@ class Prior:
     """What is known of the variance between trainings (or picture seeds) of a method besides its own.
 
     freedom: d0. scale: s02, of a method's mean over pictures. shared: the variance that all methods have in common.
+    shared_freedom: the degrees of freedom that `shared` is known with besides those of the trainings at hand.
     stated: whether it comes from earlier studies; the scale then lacks the chance of the pictures of this one.
     """
 
     freedom: float = 0.0
     scale: float = 0.0
     shared: float = 0.0
+    shared_freedom: float = 0.0
     stated: bool = False
+
+    @staticmethod
+    def known(freedom: float, spread: float, shared_freedom: float, shared: float) -> "Prior":
+        """What earlier studies tell, as standard deviations; without a degree of freedom they tell nothing."""
+        return Prior(freedom, spread**2, shared**2, shared_freedom, stated=True) if freedom else NONE
+
+    def with_shared(self, variance: float, freedom: float) -> "Prior":
+        """The same, with what the trainings at hand tell of the shared variance, at so many degrees of freedom."""
+        if not self.shared_freedom + freedom:
+            return self
+        joined = (self.shared_freedom * self.shared + freedom * variance) / (self.shared_freedom + freedom)
+        return replace(self, shared=joined)
 
     def variance(self, squares: float, total: float, noise: float) -> float:
         """Expected variance of a weighted sum of methods: sum of squared weights, squared sum of weights."""
         return (self.scale + noise * self.stated) * squares + self.shared * total
 
     def of_all(self, squares: float, total: float, noise: float, members: int) -> float:
-        """The part of it, 0..1, that only as many degrees of freedom tell as a single method has."""
+        """The part of it, 0..1, that is common to all methods, so that a method more tells no more of it."""
         expected = self.variance(squares, total, noise)
         return total * (self.shared + self.scale / members) / expected if expected > 0 and members else 0.0
 
@@ -69,8 +83,20 @@ def estimated(means: Floats) -> tuple[Prior, int]:
         scale = float(np.exp(logs.mean() + digamma(freedom / 2) - np.log(freedom / 2)))
     else:
         freedom, scale = np.inf, float(moving.mean())
-    shared = max(0.0, float(common.var(ddof=1)) - scale / methods)
+    shared, _ = common_variance(means, scale)
     return Prior(min(freedom, (methods - 2) * own), scale, shared), methods
+
+
+def common_variance(means: Floats, scale: float) -> tuple[float, int]:
+    """The variance that all methods have in common, 0 or more, and the degrees of freedom it is known with.
+
+    `means`: as for `estimated`. `scale`: the variance of each method, whose part in the mean of all is taken off.
+    """
+    means = means[~np.isnan(means).any(axis=1)]
+    methods, members = means.shape
+    if not methods or members < 2:
+        return 0.0, 0
+    return max(0.0, float(means.mean(axis=0).var(ddof=1)) - scale / methods), members - 1
 
 
 def _inverse(falling: Callable[[float], float], value: float) -> float:

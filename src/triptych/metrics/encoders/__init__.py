@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, overload, runtime_checkable
 
-from ...errors import TriptychError, did_you_mean
+from ...errors import TriptychError, did_you_mean, first_line
 from ...plugins import Plugins
+from .weights import weights_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -50,15 +51,18 @@ class Encoder(ABC):
         known_as: its name. An encoder without `families` is opened by this name.
         families: the model types (`model_type` in a configuration of transformers) that it opens from a folder or a
             hub id.
+        tensors: the ends of names in a file of weights by which it is recognised, where no configuration tells its
+            type. Such an encoder also opens from the file itself.
     """
 
     known_as: ClassVar[str]
     families: ClassVar[tuple[str, ...]] = ()
+    tensors: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
     def open(cls, path: str, device: str | torch.device) -> ImageEncoder:
-        """Open the encoder; from a folder or a hub id if it has `families`."""
+        """Open the encoder; from a folder, a hub id or a file if it has `families` or `tensors`."""
 
 
 PLUGINS = Plugins[Encoder](Encoder, __name__, "triptych.encoders", name="known_as")
@@ -69,10 +73,10 @@ def open_encoder(name: str, kind: Literal["image"], device: str | torch.device =
 @overload
 def open_encoder(name: str, kind: Literal["text"], device: str | torch.device = "cpu") -> TextImageEncoder: ...
 def open_encoder(name: str, kind: Literal["image", "text"], device: str | torch.device = "cpu") -> ImageEncoder:
-    """Open an encoder by name, from a folder, or from a model hub: a DINOv2, a CLIP, or a plug-in's.
+    """Open an encoder by name, from a folder, a file, or a model hub: a DINOv2, a CLIP, a SigLIP, or a plug-in's.
 
     Args:
-        name: a name, a path, or a hub id such as "facebook/dinov2-base".
+        name: a name, the path of a folder or of a file of weights, or a hub id such as "facebook/dinov2-base".
         kind: "text" requires an encoder that also reads texts, such as a CLIP.
 
     Raises:
@@ -88,8 +92,6 @@ def open_encoder(name: str, kind: Literal["image", "text"], device: str | torch.
 
 
 def _open_model(name: str, device: str | torch.device, named: Collection[str]) -> ImageEncoder:
-    from transformers import AutoConfig
-
     here = Path(name).expanduser()
     if not here.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         known = did_you_mean(name, named)
@@ -97,13 +99,36 @@ def _open_model(name: str, device: str | torch.device, named: Collection[str]) -
     path = str(here) if here.exists() else name
     families = {family: encoder for encoder in PLUGINS.classes().values() for family in encoder.families}
     try:
-        family: str = AutoConfig.from_pretrained(path).model_type
-        if family in families:
-            return families[family].open(path, device)
+        family = "" if here.is_file() else _family(path)
+        encoder = families.get(family) or (None if family else _by_tensors(path))
+        if encoder:
+            return encoder.open(path, device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        where = "folder" if here.exists() else "model hub (and no folder of that name is here)"
-        why = str(error).strip().partition("\n")[0]
-        raise TriptychError(f"cannot load the encoder {name} from the {where}: {why}") from error
+        where = "model hub (and no folder of that name is here)"
+        if here.exists():
+            where = "file" if here.is_file() else "folder"
+        raise TriptychError(f"cannot load the encoder {name} from the {where}: {first_line(error)}") from error
     raise TriptychError(
         f"{name} is a model of type {family!r}, not an encoder known here: {', '.join(sorted(families))}"
     )
+
+
+def _family(path: str) -> str:
+    """The type of the model in a folder or a hub id by its configuration; "" where that tells none."""
+    from transformers import PreTrainedConfig
+
+    stated = PreTrainedConfig.get_config_dict(path)[0]
+    return str(stated.get("model_type", ""))
+
+
+def _by_tensors(path: str) -> type[Encoder]:
+    """The plug-in that knows the tensors at `path`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    file = weights_at(path)
+    for encoder in PLUGINS.classes().values():
+        if file and any(name.endswith(own) for name in file.layouts for own in encoder.tensors):
+            return encoder
+    raise ValueError("neither a configuration nor the names of its tensors tell what model it is")
