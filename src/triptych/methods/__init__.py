@@ -178,6 +178,10 @@ class Method(Generic[S]):
         """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""
         return {}
 
+    def ends(self, settings: S) -> Mapping[str, int]:
+        """Steps after which a group of parameters is not trained any more, for groups that end before the others."""
+        return {}
+
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:
@@ -203,6 +207,10 @@ class Method(Generic[S]):
             OtherBaseError: they were made for another kind of base.
         """
         return []
+
+    def words(self, settings: S, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+        """The embeddings among the tensors that its file bundles: word -> their method, its settings, tensors."""
+        return {}
 
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """Metadata that other tools expect in the file, besides the recipe."""

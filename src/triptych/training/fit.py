@@ -161,6 +161,7 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
+        ends=trial.kind.ends(trial.settings),
     )  # fmt: skip
 
 
