@@ -14,8 +14,10 @@ from ..data.examples import Examples, Source
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+from ..patching.weights import Moved
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
+from .leaves import check_steps
 from .loop import Progress, StopEarly, train
 from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
@@ -101,6 +103,7 @@ def _train(
 ) -> list[Fitted]:
     for trial in trials:
         check(trial.settings, trial.method)
+        check_steps(trial.settings, trial.method)
         refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
     sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
     starts = [
@@ -123,7 +126,7 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
         trial.owner, patch.parameters(), sources, process, trial.settings, trial.seed, patch.begin,
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
-        rates=trial.kind.rates(trial.settings),
+        rates=trial.kind.rates(trial.settings), masters=patch.masters if isinstance(patch, Moved) else {},
     )  # fmt: skip
 
 
