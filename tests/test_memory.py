@@ -14,8 +14,9 @@ from tests.worlds import gap, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.training import loop
-from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.fit import Fitted, Trial, fit, fits
 from triptych.training.memory import Arrangement, Counted, Plan
+from triptych.training.sharing import fitting_passes
 from triptych.units import bytes_of
 
 GIVEN: dict[str, Any] = {"batch": 24, "steps": 2, "fixed_every": 0}
@@ -147,6 +148,27 @@ def test_what_would_save_memory_is_named_and_saves_it(plans: list[Plan]) -> None
     small = {"fused": True, "clip": 0.0, "masters": "bf16", "optimizer": "adafactor", "checkpointing": True}
     least, _ = measured_with("dreambooth", {**given, **small}, halved=True)
     assert least < 0.5 * usual
+
+
+def test_trainings_are_grouped_into_passes_that_fit() -> None:
+    several = [trial("lora", str(i)) for i in range(11)] + [trial("dreambooth"), trial("lora", "x", frozen="fp8")]
+    for most, sizes in {1: [1] * 11, 3: [3, 3, 3, 2], 4: [3, 3, 3, 2], 8: [6, 5], 11: [11]}.items():
+        passes = list(fitting_passes(several, lambda joint, most=most: len(joint) <= most))  # type: ignore[misc]
+        assert [len(joint) for joint in passes] == [*sizes, 1, 1]
+        assert [one for joint in passes for one in joint] == several
+
+
+@pytest.mark.slow
+def test_jobs_of_a_pass_are_as_many_as_memory_holds(base: Base, plans: list[Plan]) -> None:
+    several = [trial("lora", str(i), i, batch=2, fixed_every=0, steps=2) for i in range(6)]
+    with unchanged(base):
+        assert fits(base, several, 10**12)
+        assert fits(base, several, plans[-1].peak)
+        assert not fits(base, several, plans[-1].peak - 1)
+        assert fits(base, several[:3], plans[0].peak - 1)
+        assert not fits(base, several, 10_000)
+    peak, _ = measured(base, several[:3], None)
+    assert peak < plans[0].peak
 
 
 @pytest.mark.slow
