@@ -10,14 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.test_laws import unchanged
+from tests.test_laws import SHARING, TRAINED, unchanged
 from tests.worlds import gap, look, trial
 from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.training.fit import fit
 from triptych.training.frozen import LAYERS, in_eight_bits, stored
-
-METHODS = ["lora", "textual-inversion", "hypernetwork"]
 
 
 def in_type(weight: torch.Tensor, kind: str) -> torch.Tensor:
@@ -50,7 +48,7 @@ def test_eight_bits_keep_a_sixteenth() -> None:
 
 @pytest.mark.parametrize("kind", ["bf16", "fp8"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SHARING)
 def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkpointing: bool, kind: str) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2, "checkpointing": checkpointing}
     with rounded(base, kind):
@@ -63,7 +61,7 @@ def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkp
 
 
 @pytest.mark.parametrize("offload", ["idle", "all"])
-@pytest.mark.parametrize("method", [*METHODS, "dreambooth"])
+@pytest.mark.parametrize("method", TRAINED)
 def test_weights_that_wait_in_files_change_no_bit(base: Base, method: str, offload: str) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2}
     expected = fit(base, [trial(method, **given)])[0]
@@ -113,3 +111,8 @@ def test_bf16_on_a_base_of_16_bits_is_refused() -> None:
     half = tiny_base(dtype=torch.bfloat16)
     with unchanged(half), pytest.raises(TriptychError, match="saves nothing on a base that is opened in bfloat16"):
         fit(half, [trial("lora", frozen="bf16")])
+
+
+def test_where_all_weights_are_trained_there_is_nothing_to_store(base: Base) -> None:
+    with unchanged(base), pytest.raises(TriptychError, match="frozen=fp8 has nothing to store"):
+        fit(base, [trial("dreambooth", frozen="fp8")])

@@ -132,7 +132,7 @@ def stored(base: Base, trained: Iterable[Tensor], kind: str, offload: str, idle:
         idle: the networks that no step uses, by component.
 
     Raises:
-        TriptychError: the base's weights are no larger than they would be stored.
+        TriptychError: the base's weights are no larger than they would be stored, or all of them are trained.
     """
     if kind == "bf16" and base.dtype.itemsize == 2:
         own = str(base.dtype).removeprefix("torch.")
@@ -144,6 +144,7 @@ def stored(base: Base, trained: Iterable[Tensor], kind: str, offload: str, idle:
     chosen = [(modules[name], "as-is", True) for name in idle if offload != "none"]
     if kind != "as-is" or offload == "all":
         chosen.append((base.denoiser.module, kind, offload == "all"))
+    frozen = set(base.denoiser.module.modules())
     with Aside() as aside:
         store = _Stored(aside)
         try:
@@ -151,6 +152,8 @@ def stored(base: Base, trained: Iterable[Tensor], kind: str, offload: str, idle:
                 for layer in module.modules():
                     if isinstance(layer, LAYERS) and id(layer.weight) not in moved:
                         store.take(layer, how, in_file)
+            if kind != "as-is" and not any(one.layer in frozen for one in store.weights):
+                raise TriptychError(f"frozen={kind} has nothing to store: all weights of the denoiser are trained")
             with torch.autograd.graph.saved_tensors_hooks(store.pack, unpacked):
                 yield store.size
         finally:
