@@ -48,13 +48,19 @@ def measured(base: Base, trials: list[Trial], memory: int | None) -> tuple[int, 
 
 
 def measured_with(method: str, given: dict[str, Any], memory: int = 10**12, halved: bool = False) -> tuple[int, Fitted]:
-    """What a training allocates at its peak, with the base, opened for it: weights that leave memory count."""
+    """What a training allocates at its peak, with the base, opened for it: weights that leave memory count.
+
+    It is taken after the plan, whose trials may take more.
+    """
     with Counted() as counter:
         base = tiny_base(dtype=torch.bfloat16 if halved else torch.float32)
         gc.collect()
-        counter.peak = counter.live
+
+        def planned(_: str) -> None:
+            counter.peak = counter.live
+
         with unchanged(base):
-            fitted = fit(base, [trial(method, **given)], memory=memory)[0]
+            fitted = fit(base, [trial(method, **given)], memory=memory, note=planned)[0]
     return counter.peak, fitted
 
 
