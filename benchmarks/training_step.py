@@ -232,6 +232,7 @@ def page() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
+    parser.add_argument("--resolution", type=int, default=0, help="pixels; 0: the base's own")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS), help="cpu: what a busy machine blurs less")
@@ -248,7 +249,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRIPTYCH_CACHE"] = cache
-        base = Place(arguments.base, precision=arguments.precision).open()
+        base = Place(arguments.base, precision=arguments.precision, resolution=arguments.resolution).open()
         found, ratios = cases(base, CLOCKS[arguments.clock], [int(count) for count in arguments.counts.split(",")])
         ratios = [ratio for ratio in ratios if arguments.only in ratio.name]
         used = {name for ratio in ratios for name in (ratio.of, *ratio.to)}

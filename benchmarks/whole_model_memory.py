@@ -1,6 +1,6 @@
 """What training all weights of the denoiser takes in memory, by the settings that save some, and what the plan expects.
 
-    python -m benchmarks.whole_model_memory [--base demo] [--rows 1] [--only NAME]
+    python -m benchmarks.whole_model_memory [--base demo] [--resolution 64] [--rows 1] [--only NAME]
 
 A step of DreamBooth on so many rows is run on the CPU, and the bytes of all tensors that live at a time are counted,
 the base among them. Those that wait in files do not count. No time is measured.
@@ -30,13 +30,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bf16 base and masters": ("bf16", {"masters": "bf16"}),
     "bf16 base and masters, fused": ("bf16", {**FUSED, "masters": "bf16"}),
     "bf16 base and masters, fused, adafactor": ("bf16", {**FUSED, "masters": "bf16", "optimizer": "adafactor"}),
-    "the same, networks at rest in files": (
-        "bf16", {**FUSED, "masters": "bf16", "optimizer": "adafactor", "offload": "idle"},
-    ),
 }  # fmt: skip
 
 
-def measured(source: str, precision: str, rows: int, settings: dict[str, Any]) -> tuple[int, Plan]:
+def measured(place: Place, rows: int, settings: dict[str, Any]) -> tuple[int, Plan]:
     """The counted peak of a training, and the plan for it."""
     plans: list[Plan] = []
     real = loop.plan
@@ -48,7 +45,7 @@ def measured(source: str, precision: str, rows: int, settings: dict[str, Any]) -
     loop.plan = noted
     try:
         with Counted() as counter:
-            base = Place(source, device="cpu", precision=precision).open()
+            base = place.open()
             gc.collect()
             counter.peak = counter.live
             given = {"prior_weight": 0.0, "steps": 2, **settings}
@@ -61,6 +58,7 @@ def measured(source: str, precision: str, rows: int, settings: dict[str, Any]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
+    parser.add_argument("--resolution", type=int, default=0, help="pixels; 0: the base's own")
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--only", default="", help="only cases with this in their name")
     arguments = parser.parse_args()
@@ -69,7 +67,8 @@ def main() -> None:
     first = 0
     for name, (precision, settings) in CASES.items():
         if arguments.only in name:
-            peak, plan = measured(arguments.base, precision, arguments.rows, settings)
+            place = Place(arguments.base, "cpu", precision, resolution=arguments.resolution)
+            peak, plan = measured(place, arguments.rows, settings)
             first = first or peak
             print(f"| {name} | {size(peak)} | {size(plan.peak)} | {peak / first:.2f} |", flush=True)
 

@@ -158,6 +158,22 @@ def test_it_resumes_to_the_bit(half: Base, name: str, masters: str, fused: bool,
     assert gap(whole.tensors, resumed.tensors) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [{}, {"masters": "bf16", "fused": True}])
+def test_adamw_in_8_bits_learns_resumes_and_keeps_a_quarter(half: Base, given: dict[str, Any], tmp_path: Path) -> None:
+    """Where bitsandbytes is installed."""
+    pytest.importorskip("bitsandbytes")
+    more: dict[str, Any] = {**CHEAP, "steps": 30, "fixed_every": 30, "schedule": "constant", **given}
+    asked = trial("dreambooth", optimizer="adamw8bit", **more)
+    whole = fit(half, [asked])[0]
+    assert whole.fixed[-1][1] < whole.fixed[0][1]
+    with unchanged(half), pytest.raises(KilledError):
+        fit(half, [asked], state=tmp_path / "state.pt", every=1, progress=kill_at(20))
+    assert gap(whole.tensors, fit(half, [asked], state=tmp_path / "state.pt")[0].tensors) == 0
+    plain = fit(half, [trial("dreambooth", optimizer="adamw", **more)])[0]
+    assert 0 < gap(whole.tensors, plain.tensors) < 30e-3
+
+
 # --- tensors in files ------------------------------------------------------------------------------------------------
 
 

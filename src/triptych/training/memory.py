@@ -27,7 +27,7 @@ from ..patching.aside import is_aside
 from ..units import counted, size
 from .job import Job
 from .passes import Piece, is_out_of_memory
-from .sizes import held, savings, state_of, stepping
+from .sizes import differences, held, savings, state_of, stepping
 
 Run = Callable[[Sequence[Piece]], object]  # one pass, forward and back
 
@@ -117,7 +117,7 @@ class Plan:
         most_rows: of a pass.
         arrangement: how a pass takes less memory.
         resting: bytes that stay during training: the base, what is trained, its averages and its optimiser's state.
-        a_pass: bytes of a pass of `most_rows` besides, gradients among them, or of the step after it.
+        a_pass: bytes of a pass of `most_rows` besides, gradients among them, or of what comes after it.
         budget: bytes that were given.
     """
 
@@ -170,7 +170,7 @@ def plan(
     """
     rows = sum(job.rows for job in jobs)
     least = rows if any(job.is_fused for job in jobs) else 1
-    after = sum(stepping(job, base.device) for job in jobs)
+    after = max(sum(stepping(job, base.device) for job in jobs), differences(base))
     for arrangement in asked.then():
         with opened(arrangement) as stored:
             rest = resting(base, jobs, stored)

@@ -70,6 +70,13 @@ def stepping(job: Job, device: torch.device) -> int:
     return gradients + round(NUMBER * one * largest)
 
 
+def differences(base: Base) -> int:
+    """Bytes on the device of what the base's own weights have learned, which is computed at the end, on the CPU."""
+    if base.device.type != "cpu":
+        return 0
+    return sum(2 * below.numel() for patch in base.pile if not patch.difference for below in patch.below.values())
+
+
 def savings(base: Base, jobs: Iterable[Job]) -> str:
     """Settings that would take less memory and change what is trained, with the bytes; "" if there are none."""
     found: dict[str, float] = {}
