@@ -162,8 +162,8 @@ def _lost(kept: Interval) -> str:
 
 def _beside(arm: Arm) -> str:
     if arm.switched:
-        how = "one after the other" if arm.way == IN_TURN else "at every step"
-        return f"With {len(arm.weights)} files switched {how} along the steps"
+        how = "one after the other along the steps" if arm.way == IN_TURN else "at every step"
+        return f"With {len(arm.weights)} files switched {how}"
     return f"In {arm.way}, which is no mix"
 
 
