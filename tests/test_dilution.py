@@ -176,7 +176,7 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), tmp_path) for name in "abcd")
     arms = {arm.name: arm for arm in DilutionPlan(sources, counts=(2, 4, 8), ratios=(0.3,)).arms}
     assert list(arms) == [
-        "average-2", "sum-2", "average-4", "sum-4", "generation-1", "generation-2", "generation-3", "ratio-0.3",
+        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2", "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
     all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
     assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
@@ -192,6 +192,7 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
         DilutionPlan(sources, switched=("both",))
     assert arms["average-4"].weights == ((0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25))
     assert arms["generation-3"].weights == ((0, 0.125), (1, 0.125), (2, 0.25), (3, 0.5))
+    assert arms["weight-4-2"].weights == ((1, 0.25),)
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
@@ -206,9 +207,9 @@ def result() -> Result:
     plan = DilutionPlan(sources, counts=(2,), ratios=(0.5,), generations=1)
     files = [File("<a>", 0.6, Interval(0.6, 0.5, 0.7, 8), True), File("b", 0.5, Interval(0.5, 0.4, 0.6, 8), True)]
     kept = [
-        Kept(arm.name, file.name, 0.5, Interval(0.9 - 0.1 * i, 0.8, 1.0, 8), 0.4)
+        Kept(arm.name, files[i].name, 0.5, Interval(0.9 - 0.1 * i, 0.8, 1.0, 8), 0.4)
         for arm in plan.arms
-        for i, file in enumerate(files)
+        for i, _ in arm.weights
     ]
     overlaps = {("<a>", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "<a>"): Overlap(0.1, 0.2, 0.3, 1, 1)}
     return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=False)
@@ -243,7 +244,7 @@ def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
         kept = [
             Kept(arm.name, name, weight, Interval(0.6 * weight if arm.mixed else value, 0, 1, 8), 0.4)
             for arm in plan.arms
-            for name, (_, weight) in zip("ab", arm.weights, strict=True)
+            for name, weight in (("ab"[i], weight) for i, weight in arm.weights)
         ]
         overlaps = {("a", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "a"): Overlap(0.2, 0.1, 0.3, 1, 1)}
         return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=True)
