@@ -43,6 +43,7 @@ def unchanged(base: Base) -> Iterator[None]:
     assert not any(p.requires_grad or p.grad is not None for m in base.modules().values() for p in m.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_leaving_restores_the_base_bit_for_bit(base: Base, name: str) -> None:
     with unchanged(base):
@@ -53,6 +54,7 @@ def test_leaving_restores_the_base_bit_for_bit(base: Base, name: str) -> None:
         raise KeyError("boom")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_strength_0_is_the_base_and_1_the_artifact(base: Base, name: str) -> None:
     artifact, plain = learned(base, trial(name)), look(base)
@@ -83,6 +85,7 @@ def hold_the_same(first: str, second: str) -> bool:
     return one is not None and one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), first_fast(pairs(), 2))
 def test_different_methods_compose_in_any_order(base: Base, first: str, second: str) -> None:
     a, b = learned(base, trial(first)), learned(base, trial(second, seed=2))

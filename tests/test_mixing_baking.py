@@ -120,6 +120,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *words: call(monkeypatch, *map(str, words))
 
 
+@pytest.mark.slow
 def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate("ab"):
         lora(tmp_path / f"{name}.safetensors", seed)

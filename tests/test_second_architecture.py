@@ -62,6 +62,7 @@ def test_different_methods_compose_in_any_order(flow: Base, pair: tuple[str, str
     laws.test_different_methods_compose_in_any_order(flow, *pair)
 
 
+@pytest.mark.slow
 def test_jointly_as_alone(flow: Base) -> None:
     trials = [
         trial("textual-inversion", "ann", 1),
@@ -72,6 +73,7 @@ def test_jointly_as_alone(flow: Base) -> None:
     laws.check_joint(flow, trials, 5e-5)
 
 
+@pytest.mark.slow
 def test_drawn_together_as_alone(flow: Base) -> None:
     artifacts = {name: learned(flow, trial(name)) for name in ("lora", "textual-inversion")}
     requests = [Request(SAY, (i,), owner) for i, owner in enumerate([*artifacts, "bare"])]
@@ -105,6 +107,7 @@ def test_a_method_without_meaning_there_is_refused(flow: Base, name: str) -> Non
         made.apply(flow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIT)
 def test_what_was_made_for_another_architecture_is_refused(flow: Base, name: str) -> None:
     other = tiny_base()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
@@ -12,6 +12,8 @@ from ..base import Base, Owner
 from ..errors import TriptychError
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+from ..prompt.courses import Course
+from ..sampling.moves import Move
 
 TRAINED_AS = "trained_as"  # the provenance entry of the method that trained it, where its files are another's
 
@@ -122,6 +124,15 @@ def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
             i: stack.enter_context(parts[i].artifact.apply(base, parts[i].strength, parts[i].owner)) for i in order
         }
         yield [opened[i] for i in range(len(parts))]
+
+
+def moves_of(patches: Sequence[Patch], parts: Sequence[Part], courses: Sequence[Course | None]) -> list[Move]:
+    """Those of the open patches whose strength goes over the steps, as sampling needs them."""
+    return [
+        Move(patch, part.strength, course, part.changes_text)
+        for patch, part, course in zip(patches, parts, courses, strict=True)
+        if course
+    ]
 
 
 def _sort_key(artifact: Artifact) -> tuple[int, str, int]:
