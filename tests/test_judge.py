@@ -66,8 +66,8 @@ def test_what_another_eye_does_not_share_is_undecided() -> None:
     found = beside_eye(mine, other, "dino")
     assert [each.decision for each in found] == ["best", "undecided", "undecided", "undecided", "keep"]
     assert [each.reason for each in found] == [
-        "Why. Another eye, dino, decides: discard.", "Why. Another eye, dino, decides: discard.",
-        "Why. Another eye, dino, decides: best.", "Why.", "Why.",
+        "Why. Another image encoder, dino, decides: discard.", "Why. Another eye, dino, decides: discard.",
+        "Why. Another image encoder, dino, decides: best.", "Why.", "Why.",
     ]  # fmt: skip
     assert beside_eye(mine, [], "dino") == mine, "an eye that cannot tell decides nothing"
 
