@@ -125,7 +125,7 @@ def test_otsu_parts_two_groups() -> None:
 def test_what_does_not_go_with_sharing(base: Base) -> None:
     with pytest.raises(TriptychError, match="second pass at another size"):
         drawn(base, ALL, hires=2.0)
-    with pytest.raises(TriptychError, match="text and picture have one"):
+    with pytest.raises(TriptychError, match="cannot share self-attention on Z-Image"):
         base = tiny_base(kind="zimage")
         sample(base, [Request("a dog", (s,), share=ALL) for s in (1, 2)], settings_for(base, sampler="euler"))
 
@@ -205,3 +205,22 @@ def test_bad_requests(
 def test_what_was_measured_is_said() -> None:
     told = str(Measured("shared attention", {"consistency": 0.5}, {"consistency": (0.1, 0.02)}))
     assert told == "shared attention: consistency 0.500 (+0.100 ± 0.020)"
+
+
+def test_a_learned_word_is_the_subject(
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of the library have owners, and scenes with other files are in one set all the same."""
+    library, out = tmp_path / "library", tmp_path / "out"
+    for folder, name, method in (("embeddings", "mydog", "textual-inversion"), ("loras", "one", "lora")):
+        (library / folder).mkdir(parents=True)
+        save(learned(tiny_base(), trial(method)), library / folder / f"{name}.safetensors")
+    file = scenes(tmp_path, "a mydog in a boat", "a mydog at sea <lora:one:1>", "a blue mydog")
+    words = ["scenes", file, "--library", library, "--out", out, "--steps", "3", "--common-noise", "0"]
+    assert call(monkeypatch, *typed(random_base, *words, "--image-encoder", random_base / "dino", "--json")) == 0
+    told = capsys.readouterr()
+    assert "the subject is mydog" in told.err
+    assert [arm["name"] for arm in json.loads(told.out)["arms"]] == ["plain", "shared attention"]
+    for k in range(3):
+        plain, shared = (np.asarray(Image.open(out / f"{k:05}{end}.png")) for end in ("-plain", ""))
+        assert (plain != shared).any()

@@ -67,13 +67,23 @@ def test_a_difference_from_the_bare_base_keeps_few_degrees_of_freedom_for_what_a
 
 def test_a_stated_prior_counts_beside_the_own_trainings() -> None:
     told = scores(0.08)
-    wide, narrow = (Table.of(told, prior=Prior(50, spread**2, stated=True)) for spread in (0.3, 0.001))
+    wide, narrow = (Table.of(told, prior=Prior(50, spread**2, stated=True)) for spread in (0.3, 0.07))
     variances = [
         sum(part.variance for part in table.difference(LORA, DB).parts if part.source == "trainings")
         for table in (wide, narrow)
     ]
     assert variances[0] == pytest.approx(2 * 0.3**2 / 3, rel=0.1)
-    assert variances[1] < 0.03**2
+    assert variances[1] == pytest.approx(2 * 0.07**2 / 3, rel=0.2)
+
+
+def test_a_stated_prior_that_the_trainings_contradict_is_left_out() -> None:
+    told, known = scores(0.3), Prior.known(8, 0.02, 6, 0.0)
+    assert Table.of(told, prior=known).priors == Table.of(told).priors
+    left_out = [
+        Table.of(scores(0.05, seed=seed), prior=Prior.known(20, 0.05, 0, 0.0)).priors.trainings.stated is False
+        for seed in range(100)
+    ]
+    assert sum(left_out) <= 5 + 2 * (100 * 0.05 * 0.95) ** 0.5
 
 
 def test_of_two_trainings_the_stated_prior_tells_what_they_cannot() -> None:

@@ -111,6 +111,9 @@ class ControlOptions:
     )
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    vae_tiles: str = setting(
+        "auto", "when pictures are decoded in tiles; auto: from 2 megapixels on", choices=("auto", "always", "never")
+    )
     edit: str = setting("", "a prompt that the picture is changed to, where it keeps what both prompts say")
     edit_keep: float = setting(0.8, "the share of the steps in which words keep their places", least=0, most=1)
     edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept", least=0, most=1)

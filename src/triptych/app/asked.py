@@ -42,6 +42,7 @@ class SampleRequest:
         start: a picture to begin with, and `mask`: white where it changes.
         denoises: how much of it is sampled anew, a picture for each; empty: as `controls` say.
         heat: words of the prompts whose maps of attention are written beside the pictures.
+        preview: steps after which a preview of each picture is written; 0: none.
         shares: of each prompt, how its pictures share self-attention with those of the others; empty: not at all.
         notes: one sentence for each part of the user's input that is already known not to be used.
 
@@ -64,6 +65,7 @@ class SampleRequest:
     denoises: Sequence[float] = ()
     heat: Sequence[str] = ()
     shares: Sequence[Share] = ()
+    preview: int = 0
 
     def __post_init__(self) -> None:
         if self.form not in SUFFIXES:

@@ -150,7 +150,7 @@ def _alone(scene: Scene, subject: str) -> Image:
     from PIL.Image import Resampling
 
     picture = scene.sampled.picture
-    inside = subject_in(scene.sampled.heat[subject]).cpu().numpy()
+    inside = subject_in(scene.sampled.heat[subject]).numpy()
     mask = Image.fromarray((inside * 255).astype(np.uint8)).resize(picture.size, Resampling.BILINEAR)
     alone = Image.composite(picture, Image.new("RGB", picture.size, GREY), mask)
     return alone.crop(mask.getbbox() or (0, 0, *picture.size))

@@ -120,7 +120,7 @@ class Denoiser(ABC):
             TriptychError: the network has no self-attention of the picture alone.
         """
         raise TriptychError(
-            f"pictures share self-attention, and in the denoiser of {self.family.title} text and picture have one"
+            f"pictures cannot share self-attention on {self.family.title}: text and picture have one together"
         )
 
     def parameters(self) -> dict[str, nn.Parameter]:

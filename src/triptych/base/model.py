@@ -24,6 +24,7 @@ from .description import Description
 from .process import Process
 from .rows import Owner, Rows, spans
 from .text import Text
+from .tiling import in_parts
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -136,6 +137,17 @@ class Base:
     def _encode(self, prompts: Sequence[Said]) -> Conditioning:
         return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
+    @property
+    def reads_as_opened(self) -> bool:
+        """Whether no open patch changes how prompts are encoded, for any owner."""
+        moved = (name for patch in self.pile for name in patch.weights)
+        return (
+            self.encode == self._encode
+            and all(text.is_as_opened for text in self.texts)
+            and not self.changes.tensors_in(*(text.encoder for text in self.texts))
+            and not any(name.startswith(tuple(f"{text.name}." for text in self.texts)) for name in moved)
+        )
+
     def encode_for(self, asked: Sequence[tuple[Owner, Sequence[Said]]]) -> Conditioning:
         """Encode the prompts of all owners in one call of each text encoder. Each owner's prompts are encoded once.
 
@@ -155,27 +167,28 @@ class Base:
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
-    def latents(self, pictures: Sequence[Image]) -> Tensor:
+    def latents(self, pictures: Sequence[Image], tiled: bool | None = None) -> Tensor:
         """Encode square RGB pictures to scaled latents [pictures, channels, height, width], float32.
 
         These are the means of the autoencoder's posterior, not samples, so they can be computed once and cached.
+        `tiled`: whether pictures are cut into tiles; None: large ones are.
         """
-        return self._encoded(_scaled(pictures))
+        return self._encoded(_scaled(pictures), tiled)
 
-    def kept(self, pictures: Sequence[Image], masks: Sequence[Image]) -> Tensor:
+    def kept(self, pictures: Sequence[Image], masks: Sequence[Image], tiled: bool | None = None) -> Tensor:
         """What a denoiser for inpainting reads beside latents [pictures, 1 + channels, height, width].
 
         It is the mask, 1 where the picture changes, and the latents of the picture with grey there. A mask is white
         (from 128 on) where the picture changes, and of its size.
         """
         changed = torch.stack([torch.from_numpy(np.array(mask.convert("L"))) >= CHANGED for mask in masks])[:, None]
-        latents = self._encoded(_scaled(pictures) * ~changed)
+        latents = self._encoded(_scaled(pictures) * ~changed, tiled)
         return torch.cat([F.interpolate(changed.float(), latents.shape[2:]).to(latents), latents], dim=1)
 
-    def _encoded(self, scaled: Tensor) -> Tensor:
+    def _encoded(self, scaled: Tensor, tiled: bool | None) -> Tensor:
         """Scaled latents of pixels from -1 to 1 [pictures, 3, height, width]."""
-        with torch.inference_mode():
-            halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
+        halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
+        with torch.inference_mode(), in_parts(self.vae, len(halves[0]), scaled[0, 0].numel(), tiled):
             means = torch.cat([self.vae.encode(half).latent_dist.mean for half in halves])
         unscaled = means.float().clone() - self._shift if self._shift else means.float().clone()
         return unscaled * float(self.vae.config.scaling_factor)
@@ -185,13 +198,17 @@ class Base:
         """What the autoencoder's latents are off 0 by."""
         return float(self.vae.config.shift_factor or 0.0)
 
-    def decode(self, latents: Tensor) -> list[Image]:
-        """Decode latents [pictures, channels, height, width] to RGB pictures."""
+    def decode(self, latents: Tensor, tiled: bool | None = None) -> list[Image]:
+        """Decode latents [pictures, channels, height, width] to RGB pictures.
+
+        `tiled`: whether pictures are cut into tiles; None: large ones are.
+        """
         import PIL.Image
 
         unscaled = latents.to(self.vae.dtype) / float(self.vae.config.scaling_factor)
         unscaled = unscaled + self._shift if self._shift else unscaled
-        with torch.inference_mode():
+        pixels_of_each = latents[0, 0].numel() * self.pixels**2
+        with torch.inference_mode(), in_parts(self.vae, len(latents), pixels_of_each, tiled):
             samples = self.vae.decode(unscaled).sample
         pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [PIL.Image.fromarray(array) for array in pixels.permute(0, 2, 3, 1).cpu().numpy()]

@@ -187,6 +187,7 @@ class Recipe:
             "Edit keep": controls.edit_keep if controls.edit else "",
             "Edit layout": controls.edit_layout if controls.edit else "",
             "Edit weights": controls.edit_weights, "Edit only": controls.edit_only,
+            "VAE tiles": controls.vae_tiles if controls.tiled is not None else "",
             "Late steps": controls.late_steps or "", "Shared attention": self.shared,
             "Strength courses": ", ".join(f"{use.file.stem}: {use.course}" for use in self.uses if use.course),
         }  # fmt: skip

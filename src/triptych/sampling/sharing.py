@@ -101,7 +101,7 @@ class Sharing:
         ).flatten()
         random = generator("share", self.singles[place].seeds[0], self.call, queries)
         kept = torch.rand(queries, generator=random) >= self._share(place).dropout
-        read = (small.cpu() > 0) & kept
+        read = (small > 0) & kept
         return torch.zeros(queries).masked_fill(~read, -math.inf)
 
 
@@ -131,17 +131,18 @@ def sharing_of(
 
 
 def subject_in(found: Tensor) -> Tensor:
-    """Where a map of attention [H, W] is above Otsu's threshold, booleans [H, W].
+    """Where a map of attention [H, W] is above Otsu's threshold, booleans [H, W] on the CPU.
 
     The threshold parts the values into two groups with the greatest variance between them (Otsu 1979, IEEE Transactions
     on Systems, Man, and Cybernetics 9(1), equation 18).
     """
-    values = found.flatten().double().sort().values
-    below = torch.arange(1, len(values), dtype=torch.double, device=values.device)
+    found = found.detach().cpu().double()
+    values = found.flatten().sort().values
+    below = torch.arange(1, len(values), dtype=torch.double)
     above = len(values) - below
     sums = values.cumsum(0)[:-1]
     between = below * above * (sums / below - (values.sum() - sums) / above) ** 2
-    return found > values[int(between.argmax())].to(found)
+    return found > values[int(between.argmax())]
 
 
 def batches(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import Remedy, TriptychError
 from ...families import family_named
-from ...files.checkpoint import Contents, Prediction, contents_of
+from ...files.checkpoint import MASKED, Contents, Prediction, contents_of
 from ...files.tensorfile import TensorFile
 from ..denoiser import INPAINTING
 from .names import Origin, ema_key, origins
@@ -27,7 +27,6 @@ from .tokenizer import clip_tokenizer
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDPMScheduler
 
-MASKED = "inpainting"  # the variant that reads a mask, too
 NOT_READ = ("position_ids", "logit_scale", "text_projection", "attn_mask")  # tensors of text encoders that are not used
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of old autoencoders
 VELOCITY_SIDE = 96  # latents of Stable Diffusion 2 at 768 px, which predicts velocity
