@@ -1,7 +1,6 @@
 """How often the verdict is wrong, what each budget can see, and how often a stated probability comes true.
 
     python -m benchmarks.calibration --json docs/verdict/simulated.json   # simulate everything, some minutes
-    python -m benchmarks.calibration --few --json docs/verdict/few.json   # few trainings, with the stated prior
     python -m benchmarks.calibration --page                               # write docs/verdict.md from what is there
     python -m benchmarks.calibration --scores OUT/scores.jsonl --json docs/verdict/shuffled.json
                                                                           # a real study with its method labels shuffled
@@ -19,8 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import combinations, product
-from math import sqrt
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,7 @@ import numpy as np
 from benchmarks.calibration_page import FOLDER, PAGE, page
 from benchmarks.real_studies import found_spreads, shuffled_claims
 from benchmarks.studies import METHODS, Shape, Simulated, Spreads, blocks, fixed, population, simulate
-from triptych.base.description import Description
-from triptych.base.opening.loading import EMBEDDED
 from triptych.scores import read_scores
-from triptych.study.prior import as_prior
 from triptych.verdict import MARGINS, Answer
 from triptych.verdict.answers import HEAVY, LIGHT, MIDDLE, answers, lightness
 from triptych.verdict.compare import decide
@@ -65,10 +60,6 @@ SHARED = (
 EQUAL, APART = (0.5,) * 4, (0.5, 0.5 + MARGINS.both + 1e-9, 0.5, 0.5 + MARGINS.both + 1e-9)
 ALIKE = (0.7,) * 4  # in preservation, where every claim about it is false
 GROWING = (Shape("demo quick", 1, 128), Shape("demo standard", 3, 256))  # what may be drawn until it is decided
-FEW_TRAININGS = (Shape("two quick studies", 2, 32), Shape("three quick studies", 3, 32), Shape("demo standard", 3, 64))
-FAR = (0.03, 0.08, 0.15)  # spreads that every method has; the last is far beyond what the prior states
-GROWING_FEW = (Shape("demo quick, two trainings", 2, 128),)
-OFTEN = 2  # times as many growing studies for probabilities, since those that are not near 0 or 1 are few
 BINS = 10
 FEW, NOISY = Shape("few", 1, 16), Spreads(method_in_prompt=0.3, picture=0.4)  # of which regret is seldom small
 
@@ -218,11 +209,16 @@ def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior:
     """Studies that go on until they are decided: false claims where all are equal and a margin apart, and concepts."""
     wrong = {}
     for name, truths in (("equal", EQUAL), ("margin", APART)):
-        drawn_studies = studies(shape, truths, spreads, count, seed)
-        told = [until_decided(block, place, prior)[2] for block, place in drawn_studies]
+        each = studies(shape, truths, spreads, count, seed)
+        told = [until_decided(block, place, prior)[2] for block, place in each]
         wrong[name] = sum(told) / count
+    return {**growing(shape, spreads, count, seed, prior), **wrong}
+
+
+def growing(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> dict[str, Any]:
+    """Studies of concepts that go on until they are decided: their answers, and whether probabilities came true."""
     random, kept, drawn = np.random.default_rng(seed), Kept([], [], Counter()), []
-    for size in blocks(OFTEN * count):
+    for size in blocks(count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
@@ -230,32 +226,10 @@ def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior:
             drawn.append(prompts)
             count_one(kept, evidence, block.truth(place))
     return {
-        "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0], **wrong,
-        "prompts": float(np.mean(drawn)), "grades": shares(kept), "said": curve(kept.said),
+        "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0],
+        "prior": prior.stated, "studies": count, "prompts": float(np.mean(drawn)), "grades": shares(kept),
+        "said": curve(kept.said),
     }  # fmt: skip
-
-
-def stated_prior() -> Prior:
-    """What the demo base states of its trainings."""
-    return as_prior(Description.of(EMBEDDED["demo"], "demo").verdict)
-
-
-def pooled_studies(count: int) -> dict[str, Any]:
-    """Few trainings with the stated prior and without: where it holds (spreads are drawn from it) and where not."""
-    known, rows = stated_prior(), []
-    said: list[tuple[float, bool]] = []
-    foretold = Spreads(between=(sqrt(known.scale),), freedom=known.freedom, run=sqrt(known.shared))
-    far = [Spreads(between=between) for between in (*((each,) for each in FAR), UNEQUAL)]
-    for shape, spreads in product(FEW_TRAININGS, (foretold, *far)):
-        for prior in (NONE, known):
-            wrong = {name: false_claims(shape, truths, spreads, count, prior=prior) for name, truths in TRUTHS.items()}
-            kept = concepts(shape, spreads, count, prior=prior)
-            said += kept.said if prior.stated and spreads is foretold else []
-            row = {**asdict(shape), "between": list(spreads.between), "drawn": spreads is foretold}
-            rows.append({**row, "prior": prior.stated, **wrong, "grades": shares(kept), "wrong": kept.wrong / count})
-            print("few trainings", rows[-1], flush=True)
-    growing = [sequential(shape, foretold, count, prior=known) for shape in GROWING_FEW]
-    return {"studies": count, "prior": asdict(known), "rows": rows, "answers": curve(said), "sequential": growing}
 
 
 def shares(kept: Kept) -> dict[str, float]:
@@ -291,16 +265,14 @@ def report(count: int) -> dict[str, Any]:
             print("concepts", shape, spread, shares(kept), flush=True)
     few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
-    return {**told, "sequential": growing(count)}
+    told["sequential"] = [sequential(shape, spreads, count) for shape, spreads in budgets_that_grow()]
+    return told
 
 
-def growing(count: int) -> list[dict[str, Any]]:
-    """Studies of each budget that go on until they are decided."""
-    return [
-        sequential(shape, Spreads(between=(spread,)), count)
-        for shape in GROWING
-        for spread in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
-    ]
+def budgets_that_grow() -> Iterator[tuple[Shape, Spreads]]:
+    for shape in GROWING:
+        for spread in (0.0,) if shape.runs == 1 else BETWEEN[1:]:
+            yield shape, Spreads(between=(spread,))
 
 
 TRUTHS = {"equal": EQUAL, "margin": APART}
@@ -309,7 +281,6 @@ TRUTHS = {"equal": EQUAL, "margin": APART}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=400, help="simulated studies a row, or shuffles")
-    parser.add_argument("--few", action="store_true", help="simulate few trainings, with the stated prior and without")
     parser.add_argument("--scores", type=Path, help="scores.jsonl of a real study, to shuffle its labels instead")
     parser.add_argument("--spreads", type=Path, nargs="+", help="folders, each with the studies of one concept")
     parser.add_argument("--json", type=Path, help="where the figures go")
@@ -326,7 +297,7 @@ def main() -> None:
         rates = shuffled_claims(read_scores(given.scores), given.count)
         told: dict[str, Any] = {"study": given.scores.parent.name, "shuffles": given.count, "criteria": rates}
     else:
-        told = pooled_studies(given.count) if given.few else report(given.count)
+        told = report(given.count)
     text = json.dumps(told, indent=1) + "\n"
     print(text, end="")
     if given.json:

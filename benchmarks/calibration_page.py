@@ -18,10 +18,10 @@ HEAD = Path(__file__).with_name("verdict_head.md")
 def page(folder: Path) -> str:
     told = json.loads((folder / "simulated.json").read_text())
     shuffled = json.loads((folder / "shuffled.json").read_text())
-    stated, trained = (json.loads((folder / f"{name}.json").read_text()) for name in ("prior", "few"))
+    stated, trained, last = (json.loads((folder / f"{name}.json").read_text()) for name in ("prior", "few", "growing"))
     parts = [HEAD.read_text(encoding="utf-8").rstrip()]
     parts += ["\n".join(part(told)) for part in (_false, _power, _grades, _curves, _growing)]
-    parts += map("\n".join, (prior(stated), few(trained), _shuffled(shuffled)))
+    parts += map("\n".join, (_last_looks(last), prior(stated), few(trained), _shuffled(shuffled)))
     if (ways := folder / "threads.json").is_file():
         parts.append("\n".join(threads(json.loads(ways.read_text()))))
     return "\n\n".join(parts) + "\n"
@@ -129,13 +129,18 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
             f"| {row['budget']} | {row['runs']} | {row['most']} | {_between(row)} | {' | '.join(cells)}"
             f" | {row['prompts']:.0f} on average |"
         )
-    yield ""
+
+
+def _last_looks(told: dict[str, Any]) -> Iterator[str]:
+    first = told["rows"][0]
     yield (
-        "The probabilities at the last look, of twice as many studies. The rule to stop does not make them wrong: they"
-        " are drawn from a posterior, which does not depend on why the study ended."
+        f"The probabilities at the last look, of {first['studies']} studies of concepts of each row, and of as many"
+        " with two trainings and the stated prior (`python -m benchmarks.few_trainings --growing --count"
+        f" {first['studies']} --json docs/verdict/growing.json`). The rule to stop does not make them wrong: they are"
+        " counted over a posterior, which does not depend on why a study ended."
     )
     yield ""
-    yield from curve(pooled([row["said"] for row in told["sequential"]]))
+    yield from curve(pooled([row["said"] for row in told["rows"]]))
 
 
 def pooled(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:

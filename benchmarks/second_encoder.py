@@ -47,7 +47,7 @@ def main() -> None:
 def _report(study: Path, plan: plans.Plan, base: Base, second: ImageEncoder) -> None:
     scores = read_scores(study / "scores.jsonl")
     costs = [*Verdict.from_json((study / "verdict.json").read_text()).costs.values()]
-    first = open_encoder(base.description.image_encoder, "image")
+    first = open_encoder(base.description.image_encoders(plan.concept().kind)[0], "image")
     theirs, seconds = _likeness(study, plan, base, second, scores)
     _, again = _likeness(study, plan, base, first, scores)
     rest = [score for score in scores if score.metric not in LIKENESS]

@@ -44,7 +44,7 @@ def few(told: dict[str, Any]) -> Iterator[str]:
     yield "### Few trainings"
     yield ""
     yield (
-        f"`python -m benchmarks.calibration --few --json docs/verdict/few.json`: {told['studies']} studies a row,"
+        f"`python -m benchmarks.few_trainings --json docs/verdict/few.json`: {told['studies']} studies a row,"
         " without the stated prior and with it. “As stated”: each method's spread is drawn from the prior. Else all"
         " methods have the same, or two of them each; 0.15 is far beyond what is stated. False claims are about pairs,"
         " the greater of “equal” and “apart”; false answers are of the concepts whose grades are shown."
@@ -77,8 +77,6 @@ def few(told: dict[str, Any]) -> Iterator[str]:
             f" the prior: {percent(max(row['equal'], row['margin']))} of studies make a false claim at any look,"
             f" {100 * sure:.0f} % of answers are decided or 90 % sure, after {row['prompts']:.0f} prompts on average."
         )
-        yield ""
-        yield from curve(row["said"])
 
 
 def threads(told: dict[str, Any]) -> Iterator[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tests.plain import pictures
+from tests.plain import call, pictures, typed
 from tests.simulated import COSTS, DB, HN, LORA, TI, follows, simulate
-from tests.worlds import call, typed
 from triptych.data.collections import ONE_PICTURE, concepts_in
 from triptych.errors import TriptychError
 from triptych.options import StudyOptions
@@ -21,6 +21,7 @@ from triptych.study import Plan, Silent
 from triptych.study.many import plans_of, run_many
 from triptych.verdict import Verdict, judge
 from triptych.verdict.evidence import BOTH
+from triptych.verdict.intervals import Interval
 from triptych.verdict.many import over_concepts
 from triptych.verdict.moderated import estimated
 
@@ -128,6 +129,22 @@ def test_what_holds_on_most_concepts_is_found_and_more_concepts_would_decide_the
     assert over.recommendation.choice.method == LORA and over.answers["textual_inversion_is_enough"].answer == "no"
     assert "trainings of each method" not in over.to_json() and "no interval here includes" not in " ".join(over.notes)
     assert any("concepts instead of 8" in told.needed for told in over.differences)
+
+
+@pytest.mark.slow
+def test_over_concepts_equal_methods_are_seldom_called_different() -> None:
+    """A method makes more of one concept than of another (0.15), and some concepts are hard for all (0.2)."""
+    random, one, wrong = np.random.default_rng(0), verdict(0), 0
+    for _ in range(200):
+        hard = random.normal(0.4, 0.2, (5, 1))
+        means = hard + random.normal(0, 0.15, (5, len(LEVELS)))
+        rows = [
+            {name: {BOTH: Interval(value, -1, 2, 30)} for name, value in zip(LEVELS, row, strict=True)} for row in means
+        ]
+        over = over_concepts({str(i): replace(one, methods=row, base={}) for i, row in enumerate(rows)})
+        assert over is not None
+        wrong += any(told.decision in ("better", "worse") for told in over.differences)
+    assert wrong / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5
 
 
 def test_concepts_that_contradict_each_other_decide_nothing() -> None:

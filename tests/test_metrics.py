@@ -140,8 +140,8 @@ def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_criteria_are_found_in_the_folder_and_explained_without_torch() -> None:
     assert list(metrics()) == [
-        "base_preservation", "ceiling", "centroid_distance", "class_drift", "consistency", "copying", "diversity",
-        "leakage", "memorisation", "portability", "prompt_fidelity", "subject_fidelity", "vendi",
+        "base_preservation", "ceiling", "centroid_distance", "class_drift", "clip_score", "consistency", "copying",
+        "diversity", "leakage", "memorisation", "portability", "prompt_fidelity", "subject_fidelity", "vendi",
     ]  # fmt: skip
     for name, metric in metrics().items():
         assert isinstance(metric, Metric)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 
 from benchmarks.prior import Spread, fitted, inside
 from benchmarks.trainings_page import threads
-from tests.simulated import CEILING, DB, FLOOR, LORA, TI, simulate
+from tests.plain import call, typed
+from tests.simulated import DB, LORA, TI, simulate
 from triptych.base.description import Trainings
 from triptych.errors import TriptychError
+from triptych.study.joining import judged_as_one
 from triptych.study.plan import Plan
 from triptych.study.prior import trainings_of
 from triptych.verdict import NEEDS, Prior, judge
@@ -44,7 +48,7 @@ def test_what_is_no_spread_is_refused_before_any_work(bad: str, tmp_path: Path) 
 def test_the_notes_say_that_it_was_used_and_with_one_training_it_is_not() -> None:
     levels = {TI: 0.2, LORA: 0.4, DB: 0.6}
     known = Prior.known(5, 0.04, 6, 0.01)
-    two, one = (judge(simulate(levels, FLOOR, CEILING, runs=runs), [], prior=known) for runs in (2, 1))
+    two, one = (judge(simulate(levels, runs=runs), [], prior=known) for runs in (2, 1))
     said = [note for note in two.notes if "joined to them" in note]
     assert len(said) == 1 and "0.04 between trainings of a method (5 degrees of freedom)" in said[0]
     assert not [note for note in one.notes if "joined to them" in note]
@@ -92,3 +96,24 @@ def test_the_page_shows_what_several_threads_and_builds_said() -> None:
     assert "| recommended for small | LoRA | nothing |" in lines
     assert "| LoRA, both at once | 0.38 | 0.30 |" in lines and "| DreamBooth, both at once | 0.10 |  |" in lines
     assert "| Is DreamBooth excessive? | probably (85 %) | probably (85 %) |" in lines
+
+
+@pytest.mark.study
+@pytest.mark.xdist_group("prior")
+def test_a_study_is_judged_again_by_another_prior_and_nothing_is_trained_again(
+    folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--no-points")
+    words += ["--methods", "textual-inversion,lora", "--together", "none", "--prompts", "6", "--unrelated", "2"]
+    words += ["-s", "lora.steps=2", "-s", "textual-inversion.steps=2", "--replicates", "2", "--out", str(out)]
+    stated = []
+    trained = []
+    for prior in ("0.07,8,0.02,3", "none"):
+        assert call(monkeypatch, *words, "--prior", prior) == 0
+        stated.append(tomllib.loads((out / "study.toml").read_text())["prior"])
+        trained.append({path: path.stat().st_mtime_ns for path in out.glob("trials/*/trial.json")})
+    assert stated == [asdict(Trainings(8, 0.07, 3, 0.02)), asdict(Trainings())]
+    assert len(trained[0]) == 4 and trained[0] == trained[1]
+    assert judged_as_one([out]).replicates == 2
+    assert call(monkeypatch, *words, "--prior", "wide") == 2

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.plain import pictures
-from tests.worlds import call, typed
+from tests.plain import call, pictures, typed
 from triptych.metrics.encoders import ImageEncoder, TextImageEncoder
 from triptych.study import work
 from triptych.study.remembering import Remembering

@@ -2,9 +2,9 @@
 
     python -m recipes.dilution --out OUT --minutes 90    # go on with the same command
 
-For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, and runs a study of dilution for
-each of both kinds. What is there already is not made again, so the work can be stopped at any time; with --minutes it
-stops by itself.
+For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
+of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made again,
+so the work can be stopped at any time; with --minutes it stops by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.dilution.concepts import folders
+from recipes.dilution.concepts import ROOT, folders
+from recipes.dilution.pairs import Pair
 from triptych.app.session import Session
 from triptych.app.train import TrainRequest
 from triptych.base import Place
@@ -24,7 +25,8 @@ from triptych.data.concept import Concept
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.study import Progress
 
-METHODS = ("lora", "dreambooth")
+PARTS = ("lora", "dreambooth", "pairs")
+PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
 PLACE = Place("demo", device="cpu")
 
 
@@ -66,6 +68,20 @@ class Work:
             self.session.train(request, file, self.progress, resume=True)
         return file
 
+    def paired(self, seed: int) -> None:
+        """For each pair of LoRAs: what loses less than a mix, and the mix that loses least.
+
+        Raises:
+            OverError: the time is over before all is sampled.
+        """
+        for names in PAIRS:
+            folders = [ROOT / "examples" / name for name in names]
+            first, second = (Source(self.trained("lora", folder, seed), folder) for folder in folders)
+            pair = Pair(first, second, self.out / "pairs" / f"seed-{seed}" / "-".join(names), self.prompts)
+            for part, folder in ((pair.compare, "beside"), (pair.search, "measured")):
+                if not complete(pair.out / folder) and not part(self.session, PLACE, seed, self.minutes, self.progress):
+                    raise OverError
+
     def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
         """The study of one seed; one that is complete stays as it is.
 
@@ -90,19 +106,21 @@ def complete(study: Path) -> bool:
     return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["complete"])
 
 
-def everything(work: Work, methods: list[str], seeds: list[int]) -> None:
-    """Seed after seed, each for all methods, so that a stop leaves as many seeds of each."""
+def everything(work: Work, parts: list[str], seeds: list[int]) -> None:
+    """Seed after seed, each for all parts, so that a stop leaves as many seeds of each."""
     concepts = folders(work.out, work.session, PLACE, work.progress)
     for seed in seeds:
-        for method in methods:
+        for method in (part for part in parts if part != "pairs"):
             sources = tuple(Source(work.trained(method, folder, seed), folder) for folder in concepts)
             work.studied(method, sources, seed)
+        if "pairs" in parts:
+            work.paired(seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each file")
     parser.add_argument("--prompts", type=int, default=16, help="pictures of each concept for each mix")
     parser.add_argument("--steps", type=int, default=0, help="of each training; 0: as many as the base states")
@@ -113,7 +131,7 @@ def main() -> None:
         try:
             everything(
                 Work(given.out, session, console, ends, given.steps, given.prompts),
-                given.methods.split(","), [int(seed) for seed in given.seeds.split(",")],
+                given.parts.split(","), [int(seed) for seed in given.seeds.split(",")],
             )  # fmt: skip
         except OverError:
             print("the time is over: run the same command again to go on")

@@ -173,8 +173,16 @@ class StudyOptions(LearningOptions):
     points: bool = setting(True, "choose each method's strength and moment of training")
     tuned: Path | None = setting(None, "settings from a tuned.toml of `triptych tune`")
     settings: Mapping[str, Mapping[str, Value]] = setting(dict, "a setting; may be repeated", name="set")
-    image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2; a,b: claims need both")
-    text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
+    image_encoder: str = setting(
+        "", "what judges pictures: a DINOv2's folder or hub id; a,b: claims need both", unset="the base's for the kind"
+    )
+    text_encoder: str = setting(
+        "", "what judges prompts: a CLIP's or vision-language model's folder or hub id", unset="the base's"
+    )
+    prompt_judge: str = setting(
+        "", "how a CLIP judges prompts: by rank among all values, or by CLIPScore", choices=("rank", "score"),
+        unset="rank",
+    )  # fmt: skip
     other_base: str = setting("", "another base of the family, to see what carries over to it")
     prior: tuple[str, ...] | None = setting(
         None,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import Base
-from ..data.concept import Concept
+from ..data.concept import KINDS, Concept
 from ..metrics import Evidence, Metric, Shown
-from ..metrics.encoders import ImageEncoder, open_encoder
+from ..metrics.encoders import ImageEncoder, PromptScorer, open_encoder
 from ..metrics.world import World
 
 
@@ -20,7 +20,7 @@ class Judges:
     Attributes:
         concept: what the files were trained on; None: likeness to it is not measured.
         image_encoder: a name, a folder or a hub id; sees how far pictures are from each other.
-        text_encoder: the same, of an encoder that reads texts, too.
+        text_encoder: the same, of an encoder that reads texts, too, or of a model that answers questions.
     """
 
     concept: Concept | None = None
@@ -32,7 +32,8 @@ class Judges:
         Raises:
             TriptychError: there is no such encoder.
         """
-        return open_encoder(self.image_encoder or base.description.image_encoder, "image", str(base.device))
+        usual = base.description.image_encoders(self.concept.kind if self.concept else KINDS[0])
+        return open_encoder(self.image_encoder or usual[0], "image", str(base.device))
 
     def evidence(self, base: Base, concept: Concept, shown: Sequence[Shown], encoder: ImageEncoder) -> Evidence:
         """Pictures for criteria: prompts are judged by an encoder of texts, or by pixels where the base's world is
@@ -41,12 +42,15 @@ class Judges:
         Raises:
             TriptychError: there is no such encoder of texts, or the world cannot be read.
         """
-        text = self.text_encoder or base.description.text_encoder
-        reads = open_encoder(text, "text", str(base.device)) if text else None
-        world = World.open(base.folder) if base.folder and not reads else None
-        known = {name: tuple(values) for name, values in base.description.population.words.items()}
+        text, population = self.text_encoder or base.description.text_encoder, base.description.population
+        judge = open_encoder(text, "prompt", str(base.device)) if text else None
+        scorer, reads = (judge, None) if isinstance(judge, PromptScorer) else (None, judge)
+        world = World.open(base.folder) if base.folder and not judge else None
+        known = {name: tuple(values) for name, values in population.words.items()}
         words = {**(world.words if world else {}), **known}
-        return Evidence(concept, shown, encoder, base.resolution, reads, world, None, words)
+        return Evidence(
+            concept, shown, encoder, base.resolution, reads, world, None, words, scorer, population.statements
+        )
 
 
 def values_of(evidence: Evidence, criteria: Iterable[Metric]) -> dict[Path, dict[str, float]]:

@@ -137,6 +137,17 @@ class Base:
     def _encode(self, prompts: Sequence[Said]) -> Conditioning:
         return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
+    @property
+    def reads_as_opened(self) -> bool:
+        """Whether no open patch changes how prompts are encoded, for any owner."""
+        moved = (name for patch in self.pile for name in patch.weights)
+        return (
+            self.encode == self._encode
+            and all(text.is_as_opened for text in self.texts)
+            and not self.changes.tensors_in(*(text.encoder for text in self.texts))
+            and not any(name.startswith(tuple(f"{text.name}." for text in self.texts)) for name in moved)
+        )
+
     def encode_for(self, asked: Sequence[tuple[Owner, Sequence[Said]]]) -> Conditioning:
         """Encode the prompts of all owners in one call of each text encoder. Each owner's prompts are encoded once.
 

@@ -54,7 +54,8 @@ class Arm:
 
     Attributes:
         name: of its folder.
-        axis: what it varies: "ratio", "count" or "generation"; "mix" for one mix; "beside" for what is no mix of the
+        axis: what it varies: "ratio", "count" or "generation"; "weight" for one file alone with the weight that it has
+            in an average; "mix" for one mix; "beside" for what is no mix of the
             files: another file, or the files switched along the steps.
         way: how it is mixed, or switched.
         value: on the axis: the second file's share, the number of files, the number of mixes one after the other.
@@ -74,15 +75,17 @@ class Arm:
     @property
     def mixed(self) -> bool:
         """Whether it is mixed here, from the files alone."""
-        return self.file is None and not self.switched
+        return self.file is None and self.axis not in ("weight", "beside")
 
     @property
     def switched(self) -> bool:
         return self.way in SWITCHED
 
-    def course(self, place: int) -> Course:
-        """How the strength of the file at a place goes over the steps, where files are switched."""
+    def course(self, place: int) -> Course | None:
+        """How the strength of the file at a place goes over the steps; None where files are not switched."""
         count = len(self.weights)
+        if not self.switched:
+            return None
         if self.way == IN_TURN:
             return Window(place / count, (place + 1) / count)
         marks = [chr(MARK + i) for i in range(count)]
@@ -123,7 +126,7 @@ class DilutionPlan:
     @property
     def arms(self) -> list[Arm]:
         """All mixes, those first that tell most."""
-        return [*self._beside(), *self._counts(), *self._generations(), *self._ratios()]
+        return [*self._beside(), *self._counts(), *self._weights(), *self._generations(), *self._ratios()]
 
     def _beside(self) -> Iterator[Arm]:
         weights = tuple((i, 1.0) for i in range(len(self.sources)))
@@ -138,6 +141,12 @@ class DilutionPlan:
             for way in self.ways:
                 weight = 1 / count if way == "average" else 1.0
                 yield Arm(f"{way}-{count}", "count", way, count, tuple((i, weight) for i in range(count)))
+
+    def _weights(self) -> Iterator[Arm]:
+        """Each of the first two files alone, as weak as it is in an average: what the others do is not in it."""
+        for count in (count for count in self.counts if count <= len(self.sources)):
+            for place in (0, 1):
+                yield Arm(f"weight-{count}-{place + 1}", "weight", "alone", count, ((place, 1 / count),))
 
     def _generations(self) -> Iterator[Arm]:
         """A mix of two, that mix with a third file, that one with a fourth: each time half and half."""

@@ -85,8 +85,12 @@ class Result:
 
     def along(self, axis: str, way: str = "") -> list[tuple[float, Interval]]:
         """Value on the axis, and mean retention."""
-        arms = [arm for arm in self.arms if arm.axis == axis and way in ("", arm.way)]
-        return [(arm.value, mean) for arm in arms if (mean := self.mean(arm.name))]
+        found: dict[float, list[Interval]] = {}
+        for arm in self.arms:
+            mean = self.mean(arm.name) if arm.axis == axis and way in ("", arm.way) else None
+            if mean:
+                found.setdefault(arm.value, []).append(mean)
+        return [(value, together(means)) for value, means in found.items()]
 
     @property
     def sentences(self) -> list[str]:
@@ -97,6 +101,8 @@ class Result:
             parts = [f"{_lost(mean)} with {_ordinal(int(count))} file" for count, mean in found]
             if parts:
                 said.append(f"{what}, each file loses {', '.join(parts)}.")
+        if weak := [f"{_lost(mean)} at {1 / value:.2f}" for value, mean in self.along("weight")]:
+            said.append(f"Alone, with the weight that they have in an average, the first two lose {', '.join(weak)}.")
         for arm in (arm for arm in self.arms if arm.axis == "beside"):
             if mean := self.mean(arm.name):
                 said.append(f"{_beside(arm)}, each loses {_lost(mean)}.")
@@ -162,8 +168,8 @@ def _lost(kept: Interval) -> str:
 
 def _beside(arm: Arm) -> str:
     if arm.switched:
-        how = "one after the other" if arm.way == IN_TURN else "at every step"
-        return f"With {len(arm.weights)} files switched {how} along the steps"
+        how = "one after the other along the steps" if arm.way == IN_TURN else "at every step"
+        return f"With {len(arm.weights)} files switched {how}"
     return f"In {arm.way}, which is no mix"
 
 

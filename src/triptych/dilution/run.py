@@ -63,7 +63,7 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
-    eye: ImageEncoder  # one for all members
+    eye: ImageEncoder  # one for all members that are judged alike
 
     @property
     def phrase(self) -> str:
@@ -127,12 +127,12 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
             source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
             image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
         )  # fmt: skip
-        own = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
-        work.note_one_eye()
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        eye = found[0].eye if found else work.judges[0]  # the same for all, so it encodes a picture once
-        found.append(Member(source, artifact, work, eye))
+        place = Layout(layout.out / "concepts" / source.name)
+        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
+        work.open_encoders(others=False)
+        own = work.encoders.first
+        same = (member.eye for member in found if member.eye.digest == own.digest)  # which encodes a picture once
+        found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
     for file in plan.beside:
@@ -146,9 +146,10 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
 def _mixes(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], layout: Layout, progress: Progress
 ) -> dict[str, Path]:
-    """Make the files of all mixes that are missing. Returns arm -> file. A mix is made anew if its files changed.
+    """Make the files of all mixes that are missing. A mix is made anew if its files changed.
 
-    Arms whose files are switched have no file.
+    Returns:
+        Arm -> its own file, for those that have one.
     """
     progress.stage("mixing", len(arms))
     hashes, places = [known_sha256(member.source.file) for member in members], dict[str, Path]()
@@ -179,13 +180,13 @@ def attached(file: Path) -> Uses:
 
 
 def _uses(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> dict[str, Uses]:
-    """Arm -> what is attached: its file, or all files by turns."""
+    """Arm -> what is attached: its own file, or the files themselves, by turns or weakly."""
 
-    def switched(arm: Arm) -> Uses:
-        used = [(place, members[place].source.file) for place, _ in arm.weights]
-        return tuple(Use(file, known_sha256(file), course=arm.course(place)) for place, file in used)
+    def themselves(arm: Arm) -> Uses:
+        used = [(place, members[place].source.file, weight) for place, weight in arm.weights]
+        return tuple(Use(file, known_sha256(file), weight, arm.course(place)) for place, file, weight in used)
 
-    return {arm.name: switched(arm) if arm.switched else attached(files[arm.name]) for arm in arms}
+    return {arm.name: attached(files[arm.name]) if arm.name in files else themselves(arm) for arm in arms}
 
 
 def _concept_sheet(work: Work, row: str, phrase: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:

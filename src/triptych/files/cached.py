@@ -11,6 +11,7 @@ from .atomic import cache_folder
 
 PARTS: Mapping[str, str] = {
     "latents": "encoded training pictures",
+    "texts": "encoded captions",
     "prior": "the base's own pictures of a class, for DreamBooth",
     "identity": "fingerprints of bases",
     "hashes": "hashes of files",

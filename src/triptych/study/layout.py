@@ -50,6 +50,11 @@ class Layout:
         return self.out / "scores.jsonl"
 
     @property
+    def prompt_scores(self) -> Path:
+        """What a scorer of prompts has answered, so that it is not asked again."""
+        return self.out / "prompt-scores.jsonl"
+
+    @property
     def costs(self) -> Path:
         return self.out / "costs.json"
 

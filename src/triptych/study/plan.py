@@ -13,7 +13,7 @@ import tomli_w
 
 from .. import __version__
 from ..base import Base, Budget, Place
-from ..base.description import Trainings
+from ..base.description import Trainings, encoders_named
 from ..data.concept import Concept
 from ..data.notes import lines
 from ..data.prompts import PromptFile, read_prompts
@@ -57,7 +57,7 @@ class Plan(StudyOptions):
         if min(self.at_most_pictures, self.at_most_minutes) < 0:
             raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
         if self.image_encoder:
-            eyes_named(self.image_encoder)
+            encoders_named(self.image_encoder)
         _ = trainings_of(self.prior, Trainings())  # reports bad numbers before any work
         _ = self.tuning  # reports a bad file before any work
         if self.together is not None:
@@ -162,22 +162,10 @@ class Plan(StudyOptions):
         return command_line(words + [word for name, value in beside.items() for word in (f"--{name}", str(value))])
 
 
-def eyes_named(text: str) -> tuple[str, ...]:
-    """The image encoders in `first,second`.
-
-    Raises:
-        TriptychError: a name is empty, or stands twice.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise TriptychError(f"{text!r} does not name image encoders; name each once, as in first,second")
-    return names
-
-
-def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "") -> None:
+def write(plan: Plan, out: Path, base: Base, concept: Concept, encoders: Mapping[str, Any], deciding: str = "") -> None:
     """Write study.toml: the plan, and its values for this base and folder.
 
-    `deciding`: the command that would decide what is open, once a verdict is reached.
+    `encoders`: what judges. `deciding`: the command that would decide what is open, once a verdict is reached.
 
     Raises:
         TriptychError: the folder holds a study of another plan.
@@ -185,7 +173,8 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "
     path = out / FILE
     if path.is_file():
         _compare(plan, _asked(path), out)
-    shown = described(plan, base, concept, plan.command, {name: method_named(name).title for name in plan.chosen})
+    titles = {name: method_named(name).title for name in plan.chosen}
+    shown = described(plan, base, concept, plan.command, titles, encoders)
     shown["study"] |= {
         "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         "deciding": deciding,
@@ -195,9 +184,12 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "
 
 
 def described(
-    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str]
+    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str], encoders: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """What the report shows of the folder, the base and the yardstick. `titles`: row -> its title."""
+    """What the report shows of the folder, the base and the yardstick.
+
+    `titles`: row -> its title. `encoders`: what judges.
+    """
     return {
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
@@ -209,10 +201,7 @@ def described(
             "notes": lines(concept.notes), "titles": dict(titles),
         },
         "drawing": asdict(base.description.drawing),
-        "encoders": {
-            "image": list(eyes_named(plan.image_encoder or base.description.image_encoder)),
-            "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
-        },
+        "encoders": dict(encoders),
     }  # fmt: skip
 
 

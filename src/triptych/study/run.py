@@ -32,7 +32,7 @@ from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
 from .layout import Layout
-from .measuring import by_all_eyes, measured, other_eyes
+from .measuring import by_all_encoders, by_others, measured
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
@@ -58,10 +58,10 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     with layout.locked():
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        _ = work.judges, work.others  # opened first, so that a missing encoder stops the study at once
+        work.open_encoders()
         if work.other:
             progress.note(f"portability is measured on {work.other.name}")
-        plans.write(plan, out, work.base, concept)
+        plans.write(plan, out, work.base, concept, work.encoders.told)
         for line in (
             *summary(concept),
             *brief(concept, work.base.resolution),
@@ -84,7 +84,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         points = points_of(chosen.points)
         verdict = _decided(work, wanted, points, clock)
         write_text(layout.verdict, verdict.to_json())
-        plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
+        plans.write(plan, out, work.base, concept, work.encoders.told, deciding_command(plan, verdict, out))
         _export(work, trained, points)
         report.build(out)
         if chosen.seconds and chosen != known:
@@ -143,7 +143,7 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):
-        return by_all_eyes(scores, other_eyes(work, sampled, scores), judged)
+        return by_all_encoders(scores, by_others(work, sampled, scores), judged)
 
 
 def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:

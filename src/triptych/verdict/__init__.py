@@ -161,6 +161,12 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     return flags
 
 
+NOT_STATED = (
+    "What was stated before of the spread between trainings is not used: the trainings of this study tell as much, or"
+    " lie farther apart than it lets expect."
+)
+
+
 def _stated(prior: Prior, replicates: int) -> str:
     """What was stated of the spread between trainings, and that it was used."""
     common = (
@@ -186,8 +192,9 @@ def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
             " holds for these trained files; another training may turn it round.",
         )
     headline = evidence.tables.get(BOTH)
-    if headline and evidence.replicates > 1 and headline.priors.trainings.stated:
-        notes.insert(0, _stated(headline.stated, evidence.replicates))
+    if headline and evidence.replicates > 1 and headline.stated.freedom:
+        used = headline.priors.trainings.stated
+        notes.insert(0, _stated(headline.stated, evidence.replicates) if used else NOT_STATED)
     if headline and (shared := headline.seeds) is not None:
         count = len(np.unique(shared[shared >= 0]))
         notes.append(

@@ -6,19 +6,20 @@ variances are taken as drawn from a scaled inverse chi-square of d0 degrees of f
     s2~ = (d0 s02 + d s2) / (d0 + d)    with d0 + d degrees of freedom
 
 (Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, eq. 3). d0 and s02 are
-found from the log variances of the methods by their mean and variance (the same, section 6.2), unless the base states
-them from earlier studies. They are never worth more than the degrees of freedom they come from, (M - 2) d, so that a
-method's own trainings always count. What all methods share in a training (the split of the pictures) is taken out
-before, and added again where no other method takes it off.
+found from the log variances of the methods by their mean and variance (the same, section 6.2). They are never worth
+more than the degrees of freedom they come from, (M - 2) d, so that a method's own trainings always count. Or they are
+stated from earlier studies, which counts if it is worth more and the trainings at hand do not contradict it. What all
+methods share in a training (the split of the pictures) is taken out before, and added again where no other method takes
+it off.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, fdtri, polygamma
 
-from .intervals import Floats
+from .intervals import LEVEL, Floats
 
 FEWEST = 3  # methods, from which the others tell something about one
 
@@ -70,9 +71,7 @@ def estimated(means: Floats) -> tuple[Prior, int]:
     own = members - 1
     if methods < FEWEST or own < 1:
         return NONE, methods
-    common = means.mean(axis=0)
-    apart = means - means.mean(axis=1, keepdims=True) - (common - common.mean())
-    variances = (apart**2).sum(axis=1) / own * methods / (methods - 1)
+    variances = _variances(means)
     moving = variances[variances > 1e-9 * max(float(variances.max()), 1e-12)]
     if moving.size < FEWEST:
         return NONE, methods
@@ -85,6 +84,27 @@ def estimated(means: Floats) -> tuple[Prior, int]:
         freedom, scale = np.inf, float(moving.mean())
     shared, _ = common_variance(means, scale)
     return Prior(min(freedom, (methods - 2) * own), scale, shared), methods
+
+
+def contradicted(prior: Prior, means: Floats, noise: float) -> bool:
+    """Whether trainings surely lie farther apart than a stated prior lets expect, by an F test at the level.
+
+    `means`: as for `estimated`. `noise`: what the chance of the pictures adds to the variance of each.
+    """
+    means = means[~np.isnan(means).any(axis=1)]
+    methods, members = means.shape
+    if methods < 2 or members < 2:
+        return False
+    freedom = (methods - 1) * (members - 1)
+    return float(_variances(means).mean()) > (prior.scale + noise) * float(fdtri(freedom, prior.freedom, LEVEL))
+
+
+def _variances(means: Floats) -> Floats:
+    """[methods], between trainings, without what all methods share in one."""
+    methods, members = means.shape
+    common = means.mean(axis=0)
+    apart = means - means.mean(axis=1, keepdims=True) - (common - common.mean())
+    return np.asarray((apart**2).sum(axis=1) / (members - 1) * methods / (methods - 1))
 
 
 def common_variance(means: Floats, scale: float) -> tuple[float, int]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ..scores import BASE, Score, parts_of
 from .intervals import ALPHA, Estimate, Floats
-from .moderated import NONE, Prior, common_variance, estimated
+from .moderated import NONE, Prior, common_variance, contradicted, estimated
 from .posterior import draws
-from .variance import Priors, Seeds, Weights, by_seed_means, joint, mean, parts
+from .variance import Priors, Seeds, Weights, by_seed_means, chance, joint, mean, parts
 
 
 class Table:
@@ -86,12 +86,17 @@ class Table:
             return Priors()
         by_training = np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single])
         trainings, methods = estimated(by_training)
-        if self.stated.freedom > trainings.freedom:  # the one that more is known by
+        if self._takes_stated(trainings, by_training, single):
             trainings = self.stated.with_shared(*common_variance(by_training, self.stated.scale))
         shared = NONE
         if self.seeds is not None:
             shared, _ = estimated(np.stack([by_seed_means(mean(cells, 0), self.seeds) for cells in single]))
         return Priors(trainings, shared, methods)
+
+    def _takes_stated(self, own: Prior, by_training: Floats, single: Sequence[Floats]) -> bool:
+        """Whether more is known by the stated prior than by the methods' own, and these do not contradict it."""
+        noise = float(np.mean([chance(cells) for cells in single]))
+        return self.stated.freedom > own.freedom and not contradicted(self.stated, by_training, noise)
 
     def mean(self, method: str) -> Estimate | None:
         return self.weighed({method: 1.0})

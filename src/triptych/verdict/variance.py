@@ -50,8 +50,7 @@ def parts(cells: Floats, seeds: Seeds | None, weights: Weights, priors: Priors) 
         weights: of the methods that the cells are a sum of.
         priors: of this criterion.
     """
-    table = mean(cells, 2) if cells.shape[1] > 1 else cells[:, 0, :]
-    table = table[~np.isnan(table).all(axis=1)][:, ~np.isnan(table).all(axis=0)]
+    table = _by_training(cells)
     runs, units = table.shape
     if runs == units == 1:
         return ()
@@ -70,6 +69,18 @@ def parts(cells: Floats, seeds: Seeds | None, weights: Weights, priors: Priors) 
     if units > 1:
         found.append(Part("prompts", max(by_unit / units - doubled, 0.0), units - 1))
     return tuple(found)
+
+
+def chance(cells: Floats) -> float:
+    """What the chance of its pictures adds to the variance of a training's mean. `cells`: as for `parts`."""
+    table = _by_training(cells)
+    return _two_ways(table)[2] / table.shape[1] if table.size else 0.0
+
+
+def _by_training(cells: Floats) -> Floats:
+    """[trainings, prompts], or [trainings, pictures] of a single prompt; those that have nothing are left out."""
+    table = mean(cells, 2) if cells.shape[1] > 1 else cells[:, 0, :]
+    return table[~np.isnan(table).all(axis=1)][:, ~np.isnan(table).all(axis=0)]
 
 
 def _few(

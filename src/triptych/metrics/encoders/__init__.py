@@ -15,7 +15,7 @@ from ...plugins import Plugins
 from .weights import weights_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     import torch
     from PIL import Image
@@ -44,6 +44,30 @@ class TextImageEncoder(ImageEncoder, Protocol):
         """Encode one or more texts: float32 [texts, d] on the CPU, rows of length 1."""
 
 
+@runtime_checkable
+class PatchEncoder(ImageEncoder, Protocol):
+    """Encodes pictures, and their patches one by one."""
+
+    def patches(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Encode the patches of RGB pictures: float32 [pictures, patches, d] on the CPU, rows of length 1."""
+
+    def shares(self, masks: Sequence[Image.Image]) -> Tensor:
+        """How much of each patch a mask in grey keeps: float32 [masks, patches] on the CPU, 0 to 1."""
+
+
+@runtime_checkable
+class PromptScorer(Protocol):
+    """Tells how well texts fit pictures. `name` and `digest` are as of an encoder."""
+
+    name: str
+
+    @property
+    def digest(self) -> str: ...
+
+    def scores(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Tensor:
+        """Of each RGB picture with the text of the same place: float32 [pictures] on the CPU, 0 or more."""
+
+
 class Encoder(ABC):
     """A plug-in that opens an encoder.
 
@@ -61,8 +85,8 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, path: str, device: str | torch.device) -> ImageEncoder:
-        """Open the encoder; from a folder, a hub id or a file if it has `families` or `tensors`."""
+    def open(cls, path: str, device: str | torch.device) -> ImageEncoder | PromptScorer:
+        """Open the encoder, or a scorer of prompts; from a folder, hub id or file if it has `families` or `tensors`."""
 
 
 PLUGINS = Plugins[Encoder](Encoder, __name__, "triptych.encoders", name="known_as")
@@ -72,26 +96,58 @@ PLUGINS = Plugins[Encoder](Encoder, __name__, "triptych.encoders", name="known_a
 def open_encoder(name: str, kind: Literal["image"], device: str | torch.device = "cpu") -> ImageEncoder: ...
 @overload
 def open_encoder(name: str, kind: Literal["text"], device: str | torch.device = "cpu") -> TextImageEncoder: ...
-def open_encoder(name: str, kind: Literal["image", "text"], device: str | torch.device = "cpu") -> ImageEncoder:
+@overload
+def open_encoder(
+    name: str, kind: Literal["prompt"], device: str | torch.device = "cpu"
+) -> TextImageEncoder | PromptScorer: ...
+def open_encoder(
+    name: str, kind: Literal["image", "text", "prompt"], device: str | torch.device = "cpu"
+) -> ImageEncoder | PromptScorer:
     """Open an encoder by name, from a folder, a file, or a model hub: a DINOv2, a CLIP, a SigLIP, or a plug-in's.
 
     Args:
         name: a name, the path of a folder or of a file of weights, or a hub id such as "facebook/dinov2-base".
-        kind: "text" requires an encoder that also reads texts, such as a CLIP.
+        kind: "image" requires an encoder of pictures, "text" one that also reads texts, such as a CLIP, and "prompt"
+            either such an encoder, or a scorer of prompts.
 
     Raises:
         TriptychError: there is no such encoder, it cannot be loaded, or it reads no texts although it should.
     """
     named = {encoder.known_as: encoder for encoder in PLUGINS.classes().values() if not encoder.families}
     encoder = named[name].open(name, device) if name in named else _open_model(name, device, named)
-    if kind == "text" and not isinstance(encoder, TextImageEncoder):
+    if isinstance(encoder, PromptScorer):
+        if kind != "prompt":
+            raise TriptychError(f"{name} answers questions about pictures, and encodes none; give a DINOv2 or a CLIP")
+    elif kind != "image" and not isinstance(encoder, TextImageEncoder):
         raise TriptychError(
             f"{name} sees pictures but reads no texts; give a CLIP, such as openai/clip-vit-base-patch32"
         )
     return encoder
 
 
-def _open_model(name: str, device: str | torch.device, named: Collection[str]) -> ImageEncoder:
+def open_each(
+    names: Sequence[str], device: str | torch.device, missing: Callable[[str, TriptychError], None]
+) -> Iterator[ImageEncoder]:
+    """Open image encoders, each when it is asked for. What cannot be opened is told to `missing`, and left out.
+
+    Raises:
+        TriptychError: none of them can be opened.
+    """
+    last, some = None, False
+    for name in names:
+        try:
+            encoder = open_encoder(name, "image", device)
+        except TriptychError as error:
+            missing(name, error)
+            last = error
+        else:
+            some = True
+            yield encoder
+    if last and not some:
+        raise last
+
+
+def _open_model(name: str, device: str | torch.device, named: Collection[str]) -> ImageEncoder | PromptScorer:
     here = Path(name).expanduser()
     if not here.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         known = did_you_mean(name, named)
