@@ -26,7 +26,7 @@ NEAR = 6  # levels of 255, up to which a pixel counts as kept: what the autoenco
 
 def edits(bench: Bench) -> Iterator[Rate]:
     """A lion becomes an owl in half of the pictures; any thing any other one in the rest."""
-    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked()[1::2]]
+    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked(bench.count)[1::2]]
     before = bench.draw("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
     others = [one.of(one.other) for one in asked]
     plain = bench.draw(
@@ -182,7 +182,7 @@ def regions(bench: Bench) -> Iterator[Rate]:
 
 def kept_to_regions(bench: Bench) -> Iterator[Rate]:
     """A LoRA that the prompt of the left half calls."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     wanted = [
         Request(
             one.prompt,
@@ -217,7 +217,7 @@ def kept_to_regions(bench: Bench) -> Iterator[Rate]:
 
 def courses(bench: Bench) -> Iterator[Rate]:
     """A LoRA that is switched off at half of the steps."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     requests = [Request(one.prompt, (one.seed,)) for one in asked]
     found = {}
     with compose(bench.base, Part(bench.lora)) as (patch,):
@@ -257,7 +257,7 @@ def variations(bench: Bench) -> Iterator[Rate]:
 
 def heats(bench: Bench) -> Iterator[Rate]:
     """Where the map of the thing's word is highest, and where that of the background's is."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     maps: dict[int, Mapping[str, Tensor]] = {}
     requests = [Request(one.prompt, (one.seed,), heat=(one.thing, one.ground)) for one in asked]
     drawn = dict(stream(bench.base, requests, heated=maps.__setitem__))
@@ -279,7 +279,7 @@ def heats(bench: Bench) -> Iterator[Rate]:
 
 
 def second_passes(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked(bench.count // 4)
+    asked = bench.asked(bench.count // 5)
     for by in ("latent", "pixel"):
         drawn = bench.draw(
             f"hires {by}",
@@ -299,7 +299,7 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
 
 def samplers(bench: Bench) -> Iterator[Rate]:
     """Each sampler by itself, on the same prompts."""
-    asked = bench.asked(8)
+    asked = bench.asked(6)
     rates = []
     for name in SAMPLERS:
         found = draw(
