@@ -107,24 +107,19 @@ def reweights(bench: Bench) -> Iterator[Rate]:
 
 
 def denoises(bench: Bench) -> Iterator[Rate]:
-    """A picture becomes another thing: the more is sampled anew, the farther it is from the picture."""
+    """A picture is sampled anew by its own prompt with another seed: the more, the farther it is from the picture."""
     asked = bench.asked()
     before = bench.draw("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
     found = []
     for amount in (0.3, 0.6, 0.9):
         starts = [Start.of(picture, picture.size) for picture in before]
-        wanted = [
-            Request(one.of(one.other), (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)
-        ]
-        found.append(bench.distances(before, bench.draw(f"denoise: {amount}", wanted, denoise=amount)))
-        yield Rate("--denoise", f"distance from the picture at {amount:g}", float(found[-1].mean()), len(asked))
-    yield Rate(
-        "--denoise",
-        "0.3 is nearer than 0.6, and 0.6 than 0.9",
-        share((found[0] < found[1]) & (found[1] < found[2])),
-        len(asked),
-        0.8,
-    )
+        wanted = [Request(one.prompt, (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)]
+        after = bench.draw(f"denoise: {amount}", wanted, denoise=amount)
+        found.append(np.array([change(a, b).mean() for a, b in zip(before, after, strict=True)]))
+        yield Rate("--denoise", f"mean change at {amount:g}, of 255", float(found[-1].mean()), len(asked))
+        yield Rate("--denoise", f"distance at {amount:g}", float(bench.distances(before, after).mean()), len(asked))
+    rises = share((found[0] < found[1]) & (found[1] < found[2]))
+    yield Rate("--denoise", "0.3 changes less than 0.6, and 0.6 less than 0.9", rises, len(asked), 0.8)
 
 
 def inpaints(bench: Bench) -> Iterator[Rate]:
@@ -197,22 +192,14 @@ def kept_to_regions(bench: Bench) -> Iterator[Rate]:
         with compose(bench.base, Part(bench.lora, strength, "in")):
             found.append(bench.draw(f"LoRA on the left: {strength:g}", wanted, width=128))
     changes = [change(a, b) for a, b in zip(*found, strict=True)]
-    middle = changes[0].shape[1] // 2
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change inside, of 255",
-        fmean(float(own[:, :middle].mean()) for own in changes),
-        len(asked),
-        5,
+    middle, name = changes[0].shape[1] // 2, "a LoRA of the left region"
+    inside, outside = (
+        fmean(float(own[:, part].mean()) for own in changes) for part in (slice(middle), slice(middle, None))
     )
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change outside, of 255",
-        fmean(float(own[:, middle:].mean()) for own in changes),
-        len(asked),
-        None,
-        0.5,
-    )
+    yield Rate(name, "mean change inside, of 255", inside, len(asked))
+    yield Rate(name, "mean change outside, of that inside", outside / inside, len(asked), None, 0.1)
+    right = bench.right([halves(picture)[1] for picture in found[1]], [one.other for one in asked])
+    yield Rate(name, "the right half shows its thing", right, len(asked), 0.8)
 
 
 def courses(bench: Bench) -> Iterator[Rate]:

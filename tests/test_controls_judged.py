@@ -58,7 +58,7 @@ def test_regions_have_their_things(bench: Bench) -> None:
 @pytest.mark.slow
 def test_more_denoising_is_farther_away(bench: Bench) -> None:
     found = seen(list(denoises(bench)))
-    near, middle, far = (found["--denoise", f"distance from the picture at {amount}"] for amount in (0.3, 0.6, 0.9))
+    near, middle, far = (found["--denoise", f"mean change at {amount}, of 255"] for amount in (0.3, 0.6, 0.9))
     assert near < middle < far
 
 
