@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.originals import small_checkpoint, small_configurations, small_shapes, values
 from tests.plain import call
+from tests.worlds import look, trial
+from triptych.base import Place
 from triptych.errors import TriptychError
+from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
 from triptych.families import Family
 from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
+from triptych.training.fit import fit
 
 UNET = "model.diffusion_model."
 KEY = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -70,6 +76,21 @@ def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["custom-diffusion", "layernorm", "svdiff"])
+def test_relatives_of_lora_that_are_trained_go_into_a_checkpoint(small: Path, name: str, tmp_path: Path) -> None:
+    base, one, path = Place(str(small), precision="fp32").open(), trial(name), tmp_path / "change.safetensors"
+    artifact = Artifact.trained(name, one.settings, fit(base, [one])[0].tensors, {})
+    save(artifact, path)
+    made = merge(Mix((Ingredient(small), Ingredient(path))), tmp_path / "whole.safetensors")
+    assert ("for which a checkpoint has no place" in " ".join(made.notes)) == (name == "custom-diffusion")
+    with open_artifact(path).apply(base):
+        ours = look(base)
+    assert not torch.allclose(look(base), ours, atol=1e-3)
+    whole = Place(str(tmp_path / "whole.safetensors"), precision="fp32").open()
+    assert torch.allclose(look(whole), ours, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_another_autoencoder_is_baked_in(small: Path, tmp_path: Path) -> None:
     shapes = {k: s for k, s in small_shapes("sd1").items() if k.startswith("first_stage_model.")}
     vae = {key.removeprefix("first_stage_model."): t for key, t in values(shapes, torch.float32, 9).items()}
@@ -99,6 +120,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *words: call(monkeypatch, *map(str, words))
 
 
+@pytest.mark.slow
 def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate("ab"):
         lora(tmp_path / f"{name}.safetensors", seed)
@@ -123,7 +145,38 @@ def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.C
         (("merge", a, b, "--out", out), "exists already; give another --out, or replace it with --overwrite"),
         (("merge", f"{a}:much", b, "--out", out, "--overwrite"), "FILE:WEIGHT"),
         (("merge", a, b), "--out FILE"),
+        (("merge", a, b, "--foretell", "--search"), "--search is not used here, since --foretell writes nothing"),
+        (
+            ("merge", a, b, "--out", tmp_path / "n.safetensors", "--trials", 4),
+            "--trials is not used here, since nothing",
+        ),
+        (("merge", a, b, "--out", tmp_path / "n.safetensors", "--prompts", 4), "--prompts is not used here, since"),
+        (("merge", a, b, "--out", tmp_path / "n.safetensors", "--search"), "give --measure FOLDER once for each file"),
+        (
+            ("merge", a, "--rank", 2, "--out", tmp_path / "n.safetensors", "--measure", tmp_path),
+            "dilution needs two or more files",
+        ),
         (("merge", tmp_path / "c.safetensors", b, "--out", tmp_path / "n.safetensors"), "there is no file"),
     ):
         assert typed(*words) == 2
         assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "n.safetensors").exists()  # nothing is written before all is known to fit
+
+
+def test_what_is_given_beside_a_recipe_holds(typed: Callable[..., int], tmp_path: Path) -> None:
+    """Also where it is the usual value."""
+    for seed, name in enumerate("ab"):
+        lora(tmp_path / f"{name}.safetensors", seed)
+    recipe, out = tmp_path / "merge.toml", tmp_path / "o.safetensors"
+    files = "".join(f'[[ingredient]]\nfile = "{name}.safetensors"\nweight = 0\n' for name in "ab")
+    recipe.write_text(f'rank = 1\nprecision = "fp61"\n{files}')
+    assert typed("merge", "--recipe", recipe, "--out", out) == 2
+    recipe.write_text(f'rank = 1\nprecision = "fp16"\n{files}')
+    assert typed("merge", "--recipe", recipe, "--out", out, "--rank", 0, "--precision", "auto") == 0
+    with safe_open(out, "pt") as file:
+        whole = [len(file.get_tensor(key)) for key in file.keys() if key.endswith("lora_down.weight")]  # noqa: SIM118
+        assert set(whole) == {4} and "fp16" not in str(file.metadata())
+        mixed = {key: file.get_tensor(key) for key in file.keys() if "lora_up" in key}  # noqa: SIM118
+    assert all(not tensor.any() for tensor in mixed.values())  # weights of 0 are weights
+    assert typed("merge", "--recipe", recipe, "--out", out, "--overwrite") == 0
+    assert {len(tensor) for key, tensor in load_file(out).items() if key.endswith("lora_down.weight")} == {1}

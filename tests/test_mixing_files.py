@@ -18,8 +18,11 @@ from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.methods import method_named
+from triptych.mixing.adapters import needs_base
+from triptych.mixing.foretelling import overlaps_of
 from triptych.mixing.low_rank import Factors, Ranks, reduced, summed
 from triptych.mixing.merge import merge
+from triptych.mixing.recipe import read_recipe
 from triptych.mixing.request import Ingredient, Mix
 
 
@@ -271,3 +274,52 @@ def test_settings_that_are_not_read_are_said(two: tuple[Path, Path], tmp_path: P
     mixed = merge(of(*two, settings={"density": 0.5}, vae="x.safetensors"), tmp_path / "o.safetensors")
     assert "density is not used by weighted-sum" in mixed.notes
     assert any("autoencoder is for checkpoints" in note for note in mixed.notes)
+    mixed = merge(of(*two, settings={"drop": 0.5}, base="nowhere"), tmp_path / "p.safetensors")
+    assert "drop is not used by weighted-sum" in mixed.notes  # its default, but the user gave it
+    assert any("the base is not used" in note for note in mixed.notes)
+
+
+def test_blocks_that_are_not_read_change_nothing(two: tuple[Path, Path], tmp_path: Path) -> None:
+    merge(of(*two, method="ties"), tmp_path / "o.safetensors")
+    mixed = merge(of(*two, method="ties", settings={"blocks": "1,2"}), tmp_path / "p.safetensors")
+    assert "blocks is not used by ties" in mixed.notes
+    one, other = load_file(tmp_path / "o.safetensors"), load_file(tmp_path / "p.safetensors")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_whole_changes_stay_whole_in_every_way(tmp_path: Path) -> None:
+    """A layer without a rank is no smaller as factors."""
+    for seed in (1, 2):
+        random = torch.Generator().manual_seed(seed)
+        block = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to"
+        tensors = {f"{block}_{letter}.diff": torch.randn(6, 8, generator=random) for letter in "kv"}
+        save_file(tensors, tmp_path / f"{seed}.safetensors")
+    mixed = merge(of(*(tmp_path / f"{s}.safetensors" for s in (1, 2)), method="ties"), tmp_path / "o.safetensors")
+    assert [key.rpartition(".")[2] for key in load_file(tmp_path / "o.safetensors")] == ["diff", "diff"]
+    assert any("2 layers of no low rank" in note for note in mixed.notes)
+
+
+def test_numbers_that_no_mix_has_are_refused(tmp_path: Path) -> None:
+    for text, words in (
+        ("[[ingredient]]\nfile = 'a'\nweight = nan\n", "the weight of a is a number, not nan"),
+        ("rank = -3\n[[ingredient]]\nfile = 'a'\n", "a rank is 0 .* or more, not -3"),
+        ("precision = 'fp61'\n[[ingredient]]\nfile = 'a'\n", "no precision 'fp61'; did you mean 'fp16'"),
+    ):
+        (tmp_path / "merge.toml").write_text(text)
+        with pytest.raises(TriptychError, match=words):
+            read_recipe(tmp_path / "merge.toml")
+
+
+def test_what_cannot_overlap_is_refused(base: Base, two: tuple[Path, Path], tmp_path: Path) -> None:
+    narrow = {key: tensor[..., :4] if "lora_down" in key else tensor for key, tensor in load_file(two[1]).items()}
+    save_file({key: tensor.contiguous() for key, tensor in narrow.items()}, tmp_path / "narrow.safetensors")
+    with pytest.raises(TriptychError, match=r"narrow\.safetensors does not match a\.safetensors: the layer"):
+        overlaps_of(of(two[0], tmp_path / "narrow.safetensors"))
+    (tmp_path / "x").mkdir()
+    with pytest.raises(TriptychError, match="of different names"):
+        overlaps_of(of(*two, lora(tmp_path / "x" / "a.safetensors", base, 3)))
+
+
+def test_differences_need_no_base(base: Base, tmp_path: Path) -> None:
+    made = Artifact("dreambooth", method_named("dreambooth").configure(), {"unet.conv_in.bias": torch.ones(8)})
+    assert not needs_base(made) and not needs_base(open_artifact(lora(tmp_path / "a.safetensors", base, 1)))

@@ -63,6 +63,7 @@ def test_the_upper_of_two_classes() -> None:
     assert torch.equal(upper(3 * values + 1), upper(values))
 
 
+@pytest.mark.slow
 def test_edits_and_maps_go_with_artifacts_and_leave_no_trace(base: Base) -> None:
     plain = latents(base, Request("a dog", (1,)))
     artifacts = [learned(base, trial(name)) for name in ("lora", "hypernetwork")]
@@ -228,6 +229,7 @@ def test_an_edit_calls_no_files(
     assert "<lora:x:1> is in the edit, which has the files of the prompt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--edit", "a qword"), ("--region", "0,0,1,1: a qword")])
 def test_embeddings_act_in_edits_and_regions(
     words: tuple[str, ...], base: Base, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

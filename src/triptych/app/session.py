@@ -6,15 +6,21 @@ calls for different bases at the same time. A call with a `Cancel` can be cancel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from ..base import Base, Place
 from ..cancel import Cancel
+from ..dilution.plan import Arm, DilutionPlan
+from ..dilution.result import Result
+from ..dilution.run import dilution
+from ..dilution.search import Found, search
+from ..mixing.request import Mix
 from ..study import Plan, Progress, Silent, run
 from ..study.judging import Judgement, JudgeRequest, judge_files
+from ..study.many import Many, run_many
 from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
@@ -23,8 +29,10 @@ from .axes import Axis
 from .bases import Bases
 from .check import Checked, CheckRequest, check_folder
 from .compare import GridResult, compare
-from .explain import Explained, Judges, explain
+from .explain import Explained, explain
+from .judges import Judges
 from .sample import sample_files
+from .scenes import ScenesRequest, ScenesResult, sample_scenes
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
@@ -32,7 +40,7 @@ MEMORY = 24 * 2**30  # bytes
 
 
 class Session:
-    """Trains, samples, studies, judges and tunes, on bases that it keeps open.
+    """Trains, samples, studies, judges, tunes and measures mixes, on bases that it keeps open.
 
     All calls take a `Progress` to report to and a `Cancel`. A cancelled call raises `Cancelled`; what was finished
     before is on disk. A training stops at the end of its step, after its state is written; sampling between two steps;
@@ -123,6 +131,24 @@ class Session:
 
         return compare(axes, request, place, out, progress or Silent(), lent)
 
+    def scenes(
+        self,
+        request: ScenesRequest,
+        place: Place,
+        out: Path,
+        judges: Judges | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ScenesResult:
+        """Sample a character in many scenes and measure how consistent it is, as `sample_scenes`.
+
+        Raises:
+            TriptychError: as `sample_scenes`.
+            Cancelled: the token is set. Pictures that were ready are written, without the report.
+        """
+        with self._call(cancel) as opened:
+            return sample_scenes(request, place, out, progress or Silent(), judges or Judges(), opened)
+
     def study(self, plan: Plan, out: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Verdict:
         """Run what is missing of a study, as `study.run`. The plan's other base, if any, is opened for this call alone.
 
@@ -132,6 +158,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return run(plan, out, progress or Silent(), opened=opened)
+
+    def study_many(
+        self, plans: Mapping[str, Plan | str], out: Path, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Many:
+        """Run what is missing of the studies of many concepts and join them, as `study.many.run_many`.
+
+        Raises:
+            TriptychError: as `run_many`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        shown = progress or Silent()
+        return run_many(plans, out, shown, lambda plan, place: self.study(plan, place, shown, cancel))
 
     def judge(
         self, request: JudgeRequest, out: Path, progress: Progress | None = None, cancel: Cancel | None = None
@@ -161,6 +199,44 @@ class Session:
         """
         with self._call(cancel) as opened:
             return tune(plans, trials, out, progress or Silent(), opened=opened)
+
+    def dilution(
+        self,
+        plan: DilutionPlan,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        single: Sequence[Arm] = (),
+    ) -> Result:
+        """Measure what mixes keep of their files, as `dilution.run.dilution`.
+
+        Raises:
+            TriptychError: as `dilution`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return dilution(plan, out, progress or Silent(), single, opened)
+
+    def search_mix(
+        self,
+        mix: Mix,
+        plan: DilutionPlan,
+        trials: int,
+        out: Path,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        *,
+        by_block: bool = False,
+    ) -> Found:
+        """Search the mix that loses least, as `dilution.search.search`.
+
+        Raises:
+            TriptychError: as `search`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        with self._call(cancel) as opened:
+            return search(mix, plan, trials, by_block, out, progress or Silent(), opened)
 
     def check(self, request: CheckRequest, progress: Progress | None = None, cancel: Cancel | None = None) -> Checked:
         """Check a folder, as `check_folder`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +32,12 @@ def merge(
         str, typer.Option(help="weighted-sum, add-difference, slerp, ties, dare, della, ...: see docs/mixing.md")
     ] = "",
     base: Annotated[str, typer.Option("--base", help="the base that differences are taken from")] = "",
-    rank: Annotated[int, typer.Option(help="of a LoRA that is written; 0: all that is needed", min=0)] = 0,
+    rank: Annotated[int | None, typer.Option(help="of a LoRA [default: 0, all that is needed]", min=0)] = None,
     settings: Set = None,
     vae: Annotated[str, typer.Option("--vae", help="a file with the autoencoder for a checkpoint")] = "",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 of a checkpoint; auto: as the first file")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, fp16 of a checkpoint [default: auto, as the first file]")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
     foretell: Annotated[bool, typer.Option("--foretell", help="write nothing, and tell how the files overlap")] = False,
     measure: Annotated[
@@ -44,12 +47,23 @@ def merge(
     search: Annotated[
         bool, typer.Option("--search", help="look for the mix that loses least; with --measure for each file")
     ] = False,
-    trials: Annotated[int, typer.Option(help="mixes that --search tries", min=1)] = 24,
+    trials: Annotated[int | None, typer.Option(help="mixes that --search tries [default: 24]", min=1)] = None,
+    prompts: Annotated[
+        int | None, typer.Option(help="prompts that --measure samples with each concept [default: 16]", min=2)
+    ] = None,
     by_block: Annotated[bool, typer.Option("--by-block", help="search the second file's share of each block")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
-    from ..mixing.merge import merge as make
+    folders = measure or []
+    _refuse_unused(
+        {"--out": out, "--measure": folders, "--search": search} if foretell else {}, "--foretell writes nothing"
+    )
+    _refuse_unused({} if search else {"--trials": trials, "--by-block": by_block}, "nothing is searched")
+    _refuse_unused({} if folders else {"--prompts": prompts}, "nothing is measured")
+    if search and not folders:
+        raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
+    from ..mixing.opening import open_files
 
     mix = _mix(files, recipe, method, base, rank, dict(pairs_of(settings, "KEY=VALUE")), vae, precision)
     if foretell:
@@ -57,34 +71,44 @@ def merge(
         return
     if out is None:
         raise TriptychError("say where to write with --out FILE")
-    folders = measure or []
-    if folders and len(folders) != len(mix.ingredients):
-        raise TriptychError(f"give --measure once for each of the {len(mix.ingredients)} files, in their order")
-    if search:
-        if out.exists() and not overwrite:
-            raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
-        mix = _searched(mix, out, folders, trials, by_block)
-    elif by_block:
-        raise TriptychError("--by-block says what --search looks for: give both")
+    if out.exists() and not overwrite:
+        raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
+    if not any(file.path.is_dir() for file in mix.ingredients):
+        open_files(mix)  # refused before anything heavy is loaded
+    from ..mixing.merge import merge as make
+
+    plan = _plan(mix, folders, prompts or 16) if folders else None
+    if plan and search:
+        mix = _searched(mix, out, plan, trials or 24, by_block)
     mixed = make(mix, out, overwrite=overwrite)
     told = {"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}
     print(json.dumps(told) if as_json else mixed.path)
     for note in () if as_json else mixed.notes:
         print(printable(note), file=sys.stderr)
-    if folders:
-        _measure(mix, mixed.path, folders)
+    if plan:
+        _measure(mix, mixed.path, plan, beside_average=search)
+
+
+def _refuse_unused(given: Mapping[str, object], why: str) -> None:
+    """
+    Raises:
+        TriptychError: one of these options is given, and it is not used.
+    """
+    for option, value in given.items():
+        if value:
+            raise TriptychError(f"{option} is not used here, since {why}: leave it out")
 
 
 def _mix(
-    files: list[str] | None, recipe: Path | None, method: str, base: str, rank: int, given: dict[str, Value], vae: str,
-    precision: str,
+    files: list[str] | None, recipe: Path | None, method: str, base: str, rank: int | None, given: dict[str, Value],
+    vae: str, precision: str,
 ) -> Mix:  # fmt: skip
     """The mix of a recipe with the options over it, or of the files and the options."""
     from dataclasses import replace
 
-    from ..base.device import precision_named
     from ..mixing.recipe import read_recipe
     from ..mixing.request import Ingredient, Mix
+    from ..options import precision_named
 
     if recipe:
         if files:
@@ -92,20 +116,20 @@ def _mix(
         mix = read_recipe(recipe)
         mix = replace(
             mix, method=method or mix.method, base=base or mix.base, base_sha256="" if base else mix.base_sha256,
-            rank=rank or mix.rank, settings={**mix.settings, **given}, vae=vae or mix.vae,
+            rank=mix.rank if rank is None else rank, settings={**mix.settings, **given}, vae=vae or mix.vae,
             vae_sha256="" if vae else mix.vae_sha256,
-            precision=precision_named(mix.precision if precision == "auto" else precision),
+            precision=precision_named(precision or mix.precision),
         )  # fmt: skip
     else:
         ingredients = tuple(map(Ingredient.parse, files or ()))
-        mix = Mix(ingredients, method, base, rank, given, vae, precision_named(precision))
+        mix = Mix(ingredients, method, base, rank or 0, given, vae, precision_named(precision or "auto"))
     return mix
 
 
 def _foretell(mix: Mix, as_json: bool) -> None:
-    from ..mixing.foretelling import overlaps
+    from ..mixing.foretelling import overlaps_of
 
-    found = overlaps(mix)
+    found = overlaps_of(mix)
     if as_json:
         print(json.dumps([{"first": a, "second": b, **vars(overlap)} for (a, b), overlap in found.items()]))
         return
@@ -113,37 +137,41 @@ def _foretell(mix: Mix, as_json: bool) -> None:
         print(printable(overlap.sentence(a, b)))
 
 
-def _plan(mix: Mix, folders: list[Path]) -> DilutionPlan:
+def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
+    """The files with their pictures, and no mix but the one that is made."""
     from ..base import Place
     from ..dilution.plan import DilutionPlan, Source
 
+    if len(folders) != len(mix.ingredients):
+        raise TriptychError(f"give --measure once for each of the {len(mix.ingredients)} files, in their order")
     sources = tuple(Source(file.path, folder) for file, folder in zip(mix.ingredients, folders, strict=True))
-    return DilutionPlan(sources, Place(mix.base or "demo"))
+    place = Place(mix.base) if mix.base else Place()
+    return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
 
 
-def _searched(mix: Mix, path: Path, folders: list[Path], trials: int, by_block: bool) -> Mix:
+def _searched(mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:
     """The mix that loses least, found in a folder beside the file."""
-    from ..dilution.search import search
+    from ..app.session import Session
     from .console import Console
 
-    if not folders:
-        raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
+    out = path.with_name(f"{path.stem}-searched")
     with Console() as console:
-        found = search(mix, _plan(mix, folders), trials, by_block, path.with_name(f"{path.stem}-searched"), console)
+        found = Session().search_mix(mix, plan, trials, out, console, by_block=by_block)
     print(printable(str(found)), file=sys.stderr)
     return found.mix
 
 
-def _measure(mix: Mix, path: Path, folders: list[Path]) -> None:
-    """Measure one mix, in a folder beside it."""
-    from ..dilution.plan import only
-    from ..dilution.run import dilution as study
+def _measure(mix: Mix, path: Path, plan: DilutionPlan, *, beside_average: bool) -> None:
+    """Measure one mix in a folder beside it, on request beside the plain average of its files."""
+    from ..app.session import Session
+    from ..dilution.plan import only, plain_average
     from .console import Console
 
-    plan, out = _plan(mix, folders), path.with_name(f"{path.stem}-measured")
-    sources, weights = plan.sources, [1.0 if file.weight is None else file.weight for file in mix.ingredients]
+    out = path.with_name(f"{path.stem}-measured")
+    weights = [1.0 if file.weight is None else file.weight for file in mix.ingredients]
+    arms = [only(weights, path), *([plain_average(len(weights))] if beside_average else [])]
     with Console() as console:
-        result = study(plan, out, console, (only(sources, weights), path))
+        result = Session().dilution(plan, out, console, single=arms)
     print("\n".join(map(printable, result.sentences)))
     print(f"page: {out / 'dilution.html'}")
 
@@ -160,25 +188,30 @@ def dilution(
     unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
     minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
     beside: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="measure this one too, such as one trained on all concepts; may be repeated"),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|in-turn|alternating",
+            help="measure this too: a file trained on all concepts, or the files switched along the steps",
+        ),
     ] = None,
     options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:
     """Measure how much mixes keep of each of their files, by the pictures that they give."""
+    from ..app.session import Session
     from ..base import Place
-    from ..dilution.plan import DilutionPlan, Source
-    from ..dilution.run import dilution as study
+    from ..dilution.plan import SWITCHED, DilutionPlan, Source
     from .console import Console
 
     plan = DilutionPlan(
         tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
-        image_encoder=options.image_encoder, text_encoder=options.text_encoder, beside=tuple(beside or ()),
+        image_encoder=options.image_encoder, text_encoder=options.text_encoder,
+        beside=tuple(Path(given) for given in beside or () if given not in SWITCHED),
+        switched=tuple(given for given in beside or () if given in SWITCHED),
     )  # fmt: skip
     with Console() as console:
-        result = study(plan, out, console)
+        result = Session().dilution(plan, out, console)
     if as_json:
         print(result.to_json(), end="")
         return

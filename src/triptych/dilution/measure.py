@@ -16,6 +16,7 @@ from math import isfinite
 from statistics import fmean
 
 from ..metrics import Shown, metrics
+from ..metrics.encoders import ImageEncoder
 from ..scores import BASE, Score
 from ..study.work import Work
 from ..verdict import MARGINS
@@ -61,8 +62,8 @@ class File:
         )
 
 
-def judged(work: Work, pictures: Sequence[Shown]) -> Evidence:
-    seen = work.evidence(pictures)
+def judged(work: Work, pictures: Sequence[Shown], eye: ImageEncoder) -> Evidence:
+    seen = work.evidence(pictures, eye)
     scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
     return Evidence.of(scores, [], {}, MARGINS, work.plan.seed)
 
@@ -78,14 +79,22 @@ def file_alone(name: str, evidence: Evidence) -> File:
 
 def retention(evidence: Evidence, arm: str) -> Interval | None:
     """The retention of one mix; None where it was not measured."""
+    return kept_more(evidence, arm, BASE)
+
+
+def kept_more(evidence: Evidence, arm: str, other: str) -> Interval | None:
+    """The retention of one mix less that of another, from paired pictures; None where one was not measured."""
     table = evidence.tables.get(BOTH)
-    if table is None or arm not in table.cells:
+    if table is None or not {arm, other} <= table.cells.keys():
         return None
-    gain, less = table.difference(ALONE, BASE), table.difference(arm, BASE)
-    if gain is None or less is None or gain.value <= 0:
+    gain, more = table.difference(ALONE, BASE), table.difference(arm, other)
+    if gain is None or more is None or gain.value <= 0:
         return None
-    kept = less.value / gain.value
-    spread = table.weighed({arm: 1.0, ALONE: -kept, BASE: kept - 1})
+    kept = more.value / gain.value
+    weights = {ALONE: -kept, BASE: kept}
+    weights[arm] = weights.get(arm, 0.0) + 1
+    weights[other] = weights.get(other, 0.0) - 1
+    spread = table.weighed(weights)
     around = spread.scaled(1 / gain.value).interval() if spread else Interval(0.0, 0.0, 0.0, 0)
     return Interval(kept, kept + around.low, kept + around.high, around.n)
 
@@ -97,7 +106,9 @@ def preserved(evidence: Evidence) -> dict[str, Interval]:
     return {name: mean.interval() for name, mean in means.items() if mean}
 
 
-def contamination(other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown]) -> dict[str, Interval]:
+def contamination(
+    other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown], eye: ImageEncoder
+) -> dict[str, Interval]:
     """Row -> how far the pictures of one concept went towards another concept.
 
     0: no nearer to the other concept's pictures than the file alone comes; 1: as near as the other file's own pictures.
@@ -108,7 +119,7 @@ def contamination(other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequenc
         own: the other file's pictures of its own concept.
     """
     everything = [picture for pictures in mine.values() for picture in pictures]
-    seen = other.evidence([*everything, *own])
+    seen = other.evidence([*everything, *own], eye)
     scores = [
         Score("contamination", row, value, 0, picture.prompt, picture.seed)
         for row, pictures in mine.items()

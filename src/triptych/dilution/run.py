@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..base import Base
-from ..data.concept import Concept, fill
+from ..base import Base, Place
+from ..data.concept import Concept
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact
 from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..metrics import Shown
+from ..metrics.encoders import ImageEncoder
+from ..mixing.adapters import needs_base
 from ..mixing.merge import merge
-from ..mixing.overlap import all_overlaps
+from ..mixing.overlap import layers_of, overlaps
 from ..mixing.request import Ingredient, Mix
 from ..scores import BASE
 from ..study.layout import Layout, key
 from ..study.plan import Plan
 from ..study.point import Use
 from ..study.progress import Progress
-from ..study.sheets import Sheet, sample_all
+from ..study.prompts import Prompt
+from ..study.sheets import Sheet, asked_for, sample_all, sheet_of
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
-from .measure import ALONE, File, Kept, contamination, file_alone, judged, preserved, retention
+from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_more, preserved, retention
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
-from .result import Nearer, Preserved, Result
+from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
+Uses = tuple[Use, ...]
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,34 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
+    eye: ImageEncoder  # one for all members that are judged alike
 
     @property
     def phrase(self) -> str:
         return self.artifact.kind.phrase(self.artifact.settings, self.work.concept.class_word)
 
+    def before(self, prompts: Sequence[Prompt]) -> list[Sheet]:
+        """The pictures that a mix is held against: of the class word on the bare base, and of the file alone."""
+        bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
+        return [bare, self.under(ALONE, attached(self.source.file), prompts)]
 
-def dilution(plan: DilutionPlan, out: Path, progress: Progress, mixed: tuple[Arm, Path] | None = None) -> Result:
+    def under(self, row: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
+        """The pictures of its concept with files attached."""
+        return _concept_sheet(self.work, row, self.phrase, uses, prompts)
+
+
+def dilution(
+    plan: DilutionPlan,
+    out: Path,
+    progress: Progress,
+    single: Sequence[Arm] = (),
+    opened: Callable[[Place], Base] = Place.open,
+) -> Result:
     """Measure what mixes keep of each file, and write dilution.json and dilution.html.
 
     Args:
-        mixed: a mix that exists already, which alone is measured, in place of the plan's.
+        single: mixes of axis "mix" that are measured before those of the plan.
+        opened: gives the base of a place.
 
     Raises:
         TriptychError: bad input, or files that are no changes of weights.
@@ -77,12 +98,12 @@ def dilution(plan: DilutionPlan, out: Path, progress: Progress, mixed: tuple[Arm
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = members_of(plan, plan.place.open(), layout, progress)
+        members = members_of(plan, opened(plan.place), layout, progress)
         progress.advance()
-        arms = [mixed[0]] if mixed else plan.arms
-        files = {mixed[0].name: mixed[1]} if mixed else _mixes(plan, arms, members, layout, progress)
-        complete = _draw(plan, arms, members, files, progress)
-        result = _measured(plan, arms, members, files, complete, progress)
+        arms = [*single, *plan.arms]
+        uses = _uses(arms, members, _mixes(plan, arms, members, layout, progress))
+        complete = _draw(plan, arms, members, uses, progress)
+        result = _measured(plan, arms, members, uses, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
         return result
@@ -94,7 +115,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
     Raises:
         TriptychError: a file or a folder cannot be used, or the files are of several kinds.
     """
-    found = []
+    found = list[Member]()
     for source in plan.sources:
         artifact = open_artifact(source.file)
         if artifact.method not in MIXABLE:
@@ -106,11 +127,12 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
             source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
             image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
         )  # fmt: skip
-        own = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
-        work.note_one_eye()
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        found.append(Member(source, artifact, work))
+        place = Layout(layout.out / "concepts" / source.name)
+        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
+        work.open_encoders(others=False)
+        own = work.encoders.first
+        same = (member.eye for member in found if member.eye.digest == own.digest)  # which encodes a picture once
+        found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
     for file in plan.beside:
@@ -124,65 +146,79 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
 def _mixes(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], layout: Layout, progress: Progress
 ) -> dict[str, Path]:
-    """Make the files of all mixes that are missing. Returns arm -> file. A mix is made anew if its files changed."""
+    """Make the files of all mixes that are missing. A mix is made anew if its files changed.
+
+    Returns:
+        Arm -> its own file, for those that have one.
+    """
     progress.stage("mixing", len(arms))
-    hashes, places = [known_hashes(member.source.file).sha256 for member in members], dict[str, Path]()
+    hashes, places = [known_sha256(member.source.file) for member in members], dict[str, Path]()
     for arm in arms:
-        if arm.file:
-            places[arm.name] = arm.file
+        if not arm.mixed:
+            places |= {arm.name: arm.file} if arm.file else {}
             progress.advance()
             continue
         made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
         path = layout.out / "mixes" / f"{arm.name}-{made_from}" / FILE
         places[arm.name] = path
         if not path.is_file():
-            merge(_mix(arm, members, places), path)
+            merge(_mix(plan, arm, members, places), path)
         progress.advance()
     return places
 
 
-def _mix(arm: Arm, members: Sequence[Member], places: Mapping[str, Path]) -> Mix:
+def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], places: Mapping[str, Path]) -> Mix:
+    base = plan.place.source if any(needs_base(member.artifact) for member in members) else ""
     if arm.before:
         last = members[arm.weights[-1][0]].source.file
-        return Mix((Ingredient(places[arm.before], 0.5), Ingredient(last, 0.5)), "weighted-sum")
-    return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum")
+        return Mix((Ingredient(places[arm.before], 0.5), Ingredient(last, 0.5)), "weighted-sum", base)
+    return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum", base)
 
 
-def sheet_of(member: Member, row: str, phrase: str, file: Path | None, role: str = "concept") -> Sheet:
-    """The pictures of one row for one concept, on prompts that are the same for all rows."""
-    work, word = member.work, member.work.concept.class_word
-    prompts = work.prompts if role == "concept" else work.unrelated
-    asked = tuple((fill(p.template, word), fill(p.template, phrase), p.seed(work.plan.seed)) for p in prompts)
-    seen = known_hashes(file).sha256 if file else ""
-    uses = (Use(file, file.parent.name),) if file else ()
-    folder = work.layout.sheets / f"{row}-{role}-{key(work.base_key, seen, asked, work.base.description.drawing)}"
-    return Sheet(row, 0, "unrelated" if role == "unrelated" else "concept", asked, folder, uses)
+def attached(file: Path) -> Uses:
+    return (Use(file, known_sha256(file)),)
 
 
-def _rows(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> list[tuple[Member, Sheet]]:
+def _uses(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> dict[str, Uses]:
+    """Arm -> what is attached: its own file, or the files themselves, by turns or weakly."""
+
+    def themselves(arm: Arm) -> Uses:
+        used = [(place, members[place].source.file, weight) for place, weight in arm.weights]
+        return tuple(Use(file, known_sha256(file), weight, arm.course(place)) for place, file, weight in used)
+
+    return {arm.name: attached(files[arm.name]) if arm.name in files else themselves(arm) for arm in arms}
+
+
+def _concept_sheet(work: Work, row: str, phrase: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
+    """The pictures of one row for one concept. `phrase` names the concept in the prompts."""
+    return sheet_of(work, row, 0, "concept", [asked_for(work, prompt, phrase) for prompt in prompts], uses)
+
+
+def _unrelated_sheet(work: Work, row: str, uses: Uses) -> Sheet:
+    return sheet_of(work, row, 0, "unrelated", [asked_for(work, prompt, "") for prompt in work.unrelated], uses)
+
+
+def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses]) -> list[tuple[Member, Sheet]]:
     """All sheets, in the order in which they are sampled: the files alone first, then arm after arm."""
     found = []
     for member in members:
-        found.append((member, sheet_of(member, BASE, member.work.concept.class_word, None)))
-        found.append((member, sheet_of(member, ALONE, member.phrase, member.source.file)))
+        found += [(member, sheet) for sheet in member.before(member.work.prompts)]
     first = members[0]
-    found.append((first, sheet_of(first, BASE, "", None, "unrelated")))
-    found.append((first, sheet_of(first, ALONE, "", first.source.file, "unrelated")))
+    found.append((first, _unrelated_sheet(first.work, BASE, ())))
+    found.append((first, _unrelated_sheet(first.work, ALONE, attached(first.source.file))))
     for arm in arms:
-        file = files[arm.name]
-        for i, weight in arm.weights:
-            if weight:
-                found.append((members[i], sheet_of(members[i], arm.name, members[i].phrase, file)))
-        found.append((first, sheet_of(first, arm.name, "", file, "unrelated")))
+        for member in (members[i] for i, weight in arm.weights if weight):
+            found.append((member, member.under(arm.name, uses[arm.name], member.work.prompts)))
+        found.append((first, _unrelated_sheet(first.work, arm.name, uses[arm.name])))
     return found
 
 
 def _draw(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path], progress: Progress
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], progress: Progress
 ) -> bool:
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
     ends = time.monotonic() + plan.minutes * 60 if plan.minutes else float("inf")
-    missing = [(member, sheet) for member, sheet in _rows(arms, members, files) if not sheet.record]
+    missing = [(member, sheet) for member, sheet in _rows(arms, members, uses) if not sheet.record]
     progress.stage("sampling", sum(len(sheet.asked) for _, sheet in missing))
     for place, (member, sheet) in enumerate(missing):
         if time.monotonic() > ends:
@@ -199,25 +235,26 @@ def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Sh
 
 
 def _measured(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path], complete: bool,
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], complete: bool,
     progress: Progress,
 ) -> Result:  # fmt: skip
-    sheets = _rows(arms, members, files)
+    sheets = _rows(arms, members, uses)
     progress.stage("measuring pictures", len(members))
-    kept, alone, first = list[Kept](), list[File](), list[Preserved]()
+    kept, alone, first, more = list[Kept](), list[File](), list[Preserved](), list[More]()
     for place, member in enumerate(members):
-        evidence = judged(member.work, _pictures(member, sheets))
+        evidence = judged(member.work, _pictures(member, sheets), member.eye)
         progress.advance()
         file = file_alone(member.source.name, evidence)
         alone.append(file)
         if file.learned:
             kept += _kept(place, member, arms, evidence)
+            more += _more(member, arms, evidence)
         else:
             progress.note(file.why_not)
         if place == 0:
             first = [Preserved(row, value) for row, value in preserved(evidence).items()]
-    overlaps = all_overlaps((member.source.name, member.artifact) for member in members)
-    return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), overlaps, complete)
+    met = overlaps({member.source.name: layers_of(member.artifact, member.source.name) for member in members})
+    return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), met, complete, more)
 
 
 def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[Kept]:
@@ -228,6 +265,13 @@ def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -
             both = evidence.mean("both", arm.name)
             found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0))
     return found
+
+
+def _more(member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[More]:
+    """What the first single mix keeps more of a file than each of the others."""
+    single = [arm.name for arm in arms if arm.axis == "mix"]
+    values = ((other, kept_more(evidence, single[0], other)) for other in single[1:])
+    return [More(single[0], other, member.source.name, value) for other, value in values if value]
 
 
 def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -> list[Nearer]:
@@ -244,7 +288,7 @@ def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -
         for j, theirs in enumerate(by_row):
             both = {row: pictures for row, pictures in mine.items() if row == ALONE or row in theirs}
             if i != j and ALONE in mine and ALONE in theirs and len(both) > 1:
-                nearer = contamination(members[j].work, both, theirs[ALONE])
+                nearer = contamination(members[j].work, both, theirs[ALONE], members[j].eye)
                 names = members[i].source.name, members[j].source.name
                 found += [Nearer(row, *names, value) for row, value in nearer.items()]
     return found

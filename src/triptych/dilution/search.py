@@ -8,33 +8,33 @@ trials are the plain average and the plain sum, which the others have to beat.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import rmtree
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from ..base import generator
+from ..base import Base, Place, generator
 from ..cancel import check
 from ..errors import TriptychError
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..metrics import Shown
 from ..mixing.blocks import block_names
 from ..mixing.formulas import FORMULAS, Formula
 from ..mixing.merge import merge
 from ..mixing.request import Ingredient, Mix
-from ..scores import BASE
 from ..settings import Value
 from ..study.layout import Layout, key
 from ..study.progress import Progress
 from ..study.prompts import Prompt, deal
 from ..study.sheets import Sheet, sample_all
-from .measure import ALONE, file_alone, judged, retention
+from .measure import file_alone, judged, retention
 from .plan import DilutionPlan
-from .run import FILE, Member, members_of, sheet_of
+from .run import FILE, Member, attached, members_of
 
 LEAST, MOST = 0.05, 1.5  # of a weight
 SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
@@ -45,13 +45,14 @@ DIGITS = 3  # of a number in a mix, as it is made and written
 class Found:
     """The best mix, its value and that of the better one of plain average and plain sum, on prompts for choosing.
 
-    A value is the retention of the file that the mix keeps least of; see `measure`.
+    A value is the retention of that one of `files` that the mix keeps least of; see `measure`.
     """
 
     mix: Mix
     value: float
     plain: float
     trials: int
+    files: tuple[str, ...]  # those that learned their concept
 
     def __str__(self) -> str:
         weights = " and ".join(
@@ -59,20 +60,29 @@ class Found:
             for file in self.mix.ingredients
         )
         settings = "".join(f", {name} {value}" for name, value in self.mix.settings.items())
+        least = self.files[0] if len(self.files) == 1 else f"the least retained of {' and '.join(self.files)}"
         return (
-            f"the best of {self.trials} mixes is {self.mix.method} of {weights}{settings}: on prompts for choosing the"
-            f" least retained file keeps {self.value:.2f}, and {self.plain:.2f} in the better one of plain average and"
-            " plain sum"
+            f"the best of {self.trials} mixes is {self.mix.method} of {weights}{settings}: on prompts for choosing it"
+            f" keeps {self.value:.2f} of {least}, and the better one of plain average and plain sum {self.plain:.2f}"
         )
 
 
-def search(mix: Mix, plan: DilutionPlan, trials: int, by_block: bool, out: Path, progress: Progress) -> Found:
+def search(
+    mix: Mix,
+    plan: DilutionPlan,
+    trials: int,
+    by_block: bool,
+    out: Path,
+    progress: Progress,
+    opened: Callable[[Place], Base] = Place.open,
+) -> Found:
     """Try so many mixes of the files, in the folder `out`.
 
     Args:
         mix: the files. If it names a method, only its weights and settings are searched.
         plan: the files with their folders, the place, the number of prompts, and the seed.
         by_block: whether the second file's share is searched for each block, in place of a weight for each file.
+        opened: gives the base of a place.
 
     Raises:
         TriptychError: bad input, none of the files learned its concept, or no trial could be measured.
@@ -81,7 +91,7 @@ def search(mix: Mix, plan: DilutionPlan, trials: int, by_block: bool, out: Path,
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = members_of(plan, plan.place.open(), layout, progress)
+        members = members_of(plan, opened(plan.place), layout, progress)
         judge = Judge.of(members, progress)
         progress.advance()
         names = block_names(members[0].work.base.family) if by_block else ()
@@ -101,7 +111,7 @@ def search(mix: Mix, plan: DilutionPlan, trials: int, by_block: bool, out: Path,
     best = max(whole, key=lambda trial: (trial.value, -trial.number))
     usual = [params.items() for params in space.plain(names)]
     plain = [trial.value or 0.0 for trial in whole if any(params <= trial.params.items() for params in usual)]
-    return Found(space.mix_of(best.params, names), best.value or 0.0, max(plain, default=0.0), len(whole))
+    return Found(space.mix_of(best.params, names), best.value or 0.0, max(plain, default=0.0), len(whole), judge.names)
 
 
 def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str], out: Path) -> optuna.Study:
@@ -190,11 +200,19 @@ def _weight(place: int) -> str:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Measures mixes by prompts for choosing. `alone` are the pictures of the bare base and of each file alone."""
+class Candidate:
+    """A file that learned its concept, with prompts for choosing and the pictures that a mix is held against."""
 
-    members: Sequence[Member]
-    alone: Sequence[Sequence[Shown]]
+    member: Member
+    prompts: Sequence[Prompt]
+    before: Sequence[Shown]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures mixes by prompts for choosing."""
+
+    candidates: Sequence[Candidate]
 
     @classmethod
     def of(cls, members: Sequence[Member], progress: Progress) -> Judge:
@@ -203,64 +221,59 @@ class Judge:
         Raises:
             TriptychError: none did.
         """
-        able, alone = list[Member](), list[Sequence[Shown]]()
-        for member in map(_choosing, members):
-            word = member.work.concept.class_word
-            sheets = [sheet_of(member, BASE, word, None), sheet_of(member, ALONE, member.phrase, member.source.file)]
-            pictures = [picture for sheet in sheets for picture in _drawn(member, sheet)]
-            file = file_alone(member.source.name, judged(member.work, pictures))
+        able = list[Candidate]()
+        for member in members:
+            prompts = choosing_prompts(member)
+            pictures = [picture for sheet in member.before(prompts) for picture in _sampled(member, sheet)]
+            file = file_alone(member.source.name, judged(member.work, pictures, member.eye))
             if file.learned:
-                able.append(member)
-                alone.append(pictures)
+                able.append(Candidate(member, prompts, pictures))
             else:
                 progress.note(file.why_not)
         if not able:
             raise TriptychError("none of the files is clearly better than the bare base, so there is nothing to keep")
-        return cls(able, alone)
+        return cls(able)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(candidate.member.source.name for candidate in self.candidates)
 
     @property
     def made_from(self) -> list[object]:
         return [
             (
-                known_hashes(member.source.file).sha256,
-                member.work.base_key,
-                member.work.concept.digest,
-                member.work.prompts,
+                known_sha256(candidate.member.source.file),
+                candidate.member.work.base_key,
+                candidate.member.work.concept.digest,
+                candidate.prompts,
             )
-            for member in self.members
+            for candidate in self.candidates
         ]
 
     def value(self, number: int, mix: Mix, out: Path) -> float | None:
         """The least retention of a mix over the files; None where it cannot be measured. Its file is not kept."""
-        path = out / "mixes" / f"trial-{number}" / FILE
+        row = f"trial-{number}"
+        path = out / "mixes" / row / FILE
         merge(mix, path, overwrite=True)
         kept = []
-        for member, alone in zip(self.members, self.alone, strict=True):
-            row = f"trial-{number}"
-            pictures = _drawn(member, sheet_of(member, row, member.phrase, path))
-            kept.append(retention(judged(member.work, [*alone, *pictures]), row))
-        path.unlink()
+        for candidate in self.candidates:
+            member = candidate.member
+            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts))
+            kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.eye), row))
+        rmtree(path.parent)
         known = [interval.value for interval in kept if interval]
         return min(known) if len(known) == len(kept) else None
 
 
-def _choosing(member: Member) -> Member:
-    """The same with as many prompts, of those that are reserved for choosing."""
-    plan = member.work.plan
-    work = member.work.at(plan.prompts, plan.unrelated)  # a copy
-    work.__dict__["prompts"] = choosing_prompts(member)
-    return replace(member, work=work)
-
-
 def choosing_prompts(member: Member) -> list[Prompt]:
-    """Prompts with the concept that no study reports."""
+    """Prompts with the concept that no study reports, as many as are reported."""
     work, concept = member.work, member.work.concept
     known = [*concept.templates(""), *work.plan.own_prompts]
     templates = work.base.description.population.templates[concept.kind]
     return deal(templates, work.words, work.budget.prompts, purpose="choose", without=known)
 
 
-def _drawn(member: Member, sheet: Sheet) -> list[Shown]:
+def _sampled(member: Member, sheet: Sheet) -> list[Shown]:
     if not sheet.record:
         sample_all(member.work, [sheet])
     return sheet.sampled(member.work.layout.out)

@@ -101,12 +101,13 @@ def single_file_entries(base: Base, change: Change | None = None, dtype: torch.d
     Raises:
         TriptychError: the differences are for another base, or the family has no layout of one file.
     """
-    change, weights = change or Change(), _weights(base)
+    change, weights = change or Change(), weights_of_base(base)
     change.check(weights)
     return {key: _joined_entry(weights, group, change, dtype) for key, group in _groups(base).items()}
 
 
-def _weights(base: Base) -> dict[str, Tensor]:
+def weights_of_base(base: Base) -> dict[str, Tensor]:
+    """All weights of a base by "component.parameter", as its files name them."""
     return {f"{part}.{name}": w for part, module in base.modules().items() for name, w in module.state_dict().items()}
 
 
@@ -188,7 +189,7 @@ def write_diffusers_folder(
         TriptychError: the differences are for another base, the weights do not fit the precision, or the folder cannot
             be written.
     """
-    change, weights = change or Change(), _weights(base)
+    change, weights = change or Change(), weights_of_base(base)
     change.check(weights)
     folder, rounding = folder.absolute(), Rounding()
     with replacing_entries(folder, INDEX) as whole:

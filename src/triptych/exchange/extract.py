@@ -51,7 +51,7 @@ def extract_lora(difference: Mapping[str, Tensor], rank: int, *, energy: float |
     """
     if rank < 1:
         raise TriptychError(f"a LoRA has a rank of 1 or more, not {rank}")
-    layers = {name: change for name, change in difference.items() if _can_hold(name, change)}
+    layers = {name: change for name, change in difference.items() if can_hold(name, change)}
     whole = sum(_energy(change) for change in difference.values())
     if not layers or not whole:
         raise TriptychError("there is no change of a linear or convolution layer to take a LoRA from")
@@ -67,14 +67,20 @@ def extract_lora(difference: Mapping[str, Tensor], rank: int, *, energy: float |
     return Extracted(tensors, rank, retained, (1 - retained) ** 0.5)
 
 
-def _in_files(path: str) -> str:
+def in_files(path: str) -> str:
     """The path of a layer as LoRA files have it, with `text_model`, which transformers 5 left out of some encoders."""
     part, _, inner = path.partition(".")
     inside = part.startswith("text_encoder") and not inner.startswith(("text_model.", "text_projection"))
     return f"{part}.text_model.{inner}" if inside else path
 
 
-def _can_hold(name: str, change: Tensor) -> bool:
+def can_hold(name: str, change: Tensor) -> bool:
+    """Whether a LoRA can hold a change of this weight, which is that of a linear layer or a convolution.
+
+    Args:
+        name: "component.parameter".
+        change: [out, in, ...kernel] of such a layer.
+    """
     return name.endswith(".weight") and change.ndim in (2, 4) and ".embeddings." not in name
 
 
@@ -87,7 +93,7 @@ def _filled(values: Tensor, length: int) -> Tensor:
 
 
 def _named(name: str, a: Tensor, b: Tensor, layer: Tensor, rank: int) -> dict[str, Tensor]:
-    path, more = _in_files(name.removesuffix(".weight")), rank - len(a)
+    path, more = in_files(name.removesuffix(".weight")), rank - len(a)
     a, b = torch.nn.functional.pad(a, (0, 0, 0, more)), torch.nn.functional.pad(b, (0, more))
     return {
         f"{path}.lora_A.weight": a.reshape(rank, *layer.shape[1:]).float(),

@@ -26,10 +26,10 @@ from .blocks import block_of, block_weights
 from .formulas import FORMULAS, Given
 from .low_rank import Factors, Ranks, Retained, nearest, reduced, summed
 from .request import Mix
-from .weights import by_block, check_blocks, weights_of
+from .weights import blocks_of, by_block, weights_of
 
 Weights = Mapping[str, Tensor]  # of a base, by the path of their layer
-BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr")  # kinds whose dW needs the layer's weight, or its shape
+BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr", "SVDiff")  # kinds whose dW needs the layer's weight, or its shape
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,9 @@ class Changes:
         leaves = self.layers.get(path)
         if leaves is None or not leaves.keys() - {"alpha", *BIASES}:
             return None
-        kind = algorithm_of(path, leaves).name
         if self.weights is not None and path in self.weights:
             return change_of(path, leaves, self.weights[path], self.alpha).float()
-        if kind in BY_WEIGHT or "dora_scale" in leaves:
-            what = "DoRA" if "dora_scale" in leaves else kind
+        if what := _by_weight(path, leaves):
             if self.weights is not None:
                 raise TriptychError(f"{self.name} changes {path}, which the base has not")
             raise TriptychError(f"{self.name} holds {what}, whose change needs the weights of a base", Remedy.NAME_BASE)
@@ -82,6 +80,20 @@ class Changes:
     def rank(self, path: str) -> int:
         leaves = self.layers.get(path)
         return (rank_of(algorithm_of(path, leaves), leaves) or 0) if leaves else 0
+
+
+def _by_weight(path: str, leaves: Leaves) -> str:
+    """The kind of a layer whose dW depends on the weight of the base, or on its shape; else empty."""
+    kind = algorithm_of(path, leaves).name
+    return "DoRA" if "dora_scale" in leaves else kind if kind in BY_WEIGHT else ""
+
+
+def needs_base(artifact: Artifact) -> bool:
+    """Whether the changes of an artifact are known only with the weights of a base, as those of some LoRAs are."""
+    if artifact.method != "lora":
+        return False
+    layers = by_layer(artifact.tensors).items()
+    return any(_by_weight(path, leaves) for path, leaves in layers if leaves.keys() - {"alpha", *BIASES})
 
 
 def _shape(leaves: Leaves) -> tuple[int, ...]:
@@ -108,10 +120,9 @@ def mix_adapters(mix: Mix, artifacts: Sequence[Artifact], weights: Weights | Non
     formula, settings = FORMULAS[mix.method], mix.parsed
     if not formula.changes:
         raise TriptychError(f"{mix.method} mixes whole weights: it has no meaning for LoRAs, which are changes")
-    check_blocks(mix)
     shares, notes = weights_of(mix, whole=False)
     files = [Changes.of(a, name, weights) for a, name in zip(artifacts, mix.names, strict=True)]
-    numbers = block_numbers(settings.blocks, artifacts)
+    numbers = block_numbers(blocks_of(mix), artifacts)
     ranks = Ranks(mix.rank, settings.energy, settings.ratio)
     mixer = _Mixer(mix, files, shares, numbers, ranks)
     paths = dict.fromkeys(path for file in files for path in file.layers)
@@ -179,11 +190,12 @@ class _Mixer:
         change = self._mixed(path, [_or_zero(change, shape) for change in changes], weights)
         if any("w_norm" in file.layers.get(path, {}) for file in self.files):
             return {"w_norm": change}
-        total = sum(file.rank(path) for file in self.files)
-        if change.dim() < 2 or not (self.ranks.limits or self.mix.method != "weighted-sum"):
+        ranks = self.ranks
+        if not ranks.limits and self.mix.method != "weighted-sum":
+            ranks = Ranks(sum(file.rank(path) for file in self.files))
+        if change.dim() < 2 or not ranks.limits:
             self.whole += change.dim() > 1
             return {"diff": change}
-        ranks = self.ranks if self.ranks.limits else Ranks(total)
         found, self.cut = nearest(change, ranks), True
         self.retained.add(found.retained, found.whole)
         self.ranks_used.append(found.rank)

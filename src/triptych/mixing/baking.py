@@ -14,19 +14,13 @@ from ..base import Base
 from ..errors import TriptychError
 from ..exchange.alphas import settled
 from ..exchange.artifact import Artifact
-from ..exchange.export import Change
+from ..exchange.export import Change, weights_of_base
+from ..exchange.extract import can_hold, in_files
 from ..methods import method_named, refuse
 from ..patching.adapters import by_layer
 from ..units import counted
 from .adapters import Changes
 from .low_rank import Ranks, Retained, nearest
-
-EMBEDDINGS = ("token_embedding", "position_embedding")  # weights that a LoRA has no place for
-
-
-def weights_of_base(base: Base) -> dict[str, Tensor]:
-    """All weights of a base by "component.parameter", as its files name them."""
-    return {f"{part}.{name}": w for part, module in base.modules().items() for name, w in module.state_dict().items()}
 
 
 def layer_name(base: Base, path: str) -> str:
@@ -165,14 +159,13 @@ def extracted(changes: Mapping[str, Tensor], ranks: Ranks, what: str) -> tuple[A
         change = changes[name]
         if not bool(change.any()):
             continue
-        path, _, leaf = name.rpartition(".")
-        if leaf != "weight" or change.dim() not in (2, 4) or path.endswith(EMBEDDINGS):
+        if not can_hold(name, change):
             retained.add(0.0, float(change.double().square().sum()))
             lost.append(name)
             continue
         found = nearest(change, ranks)
         retained.add(found.retained, found.whole)
-        layers[path] = found.leaves()
+        layers[in_files(name.removesuffix(".weight"))] = found.leaves()
     if not layers:
         raise TriptychError(f"{what} changes no linear or convolution layer, so there is no LoRA to take from it")
     used = [len(leaves["lora_A.weight"]) for leaves in layers.values()]
@@ -181,13 +174,5 @@ def extracted(changes: Mapping[str, Tensor], ranks: Ranks, what: str) -> tuple[A
         notes.append(
             f"left out changes of {counted(len(lost), 'norm, bias or embedding')}, for which a LoRA has no place"
         )
-    in_files = {_in_files(path): leaves for path, leaves in layers.items()}
-    tensors, rank, alpha = settled(in_files, {path: float(r) for path, r in zip(in_files, used, strict=True)})
+    tensors, rank, alpha = settled(layers, {path: float(r) for path, r in zip(layers, used, strict=True)})
     return Artifact("lora", method_named("lora").configure({"rank": rank, "alpha": alpha}), tensors), notes
-
-
-def _in_files(path: str) -> str:
-    """The path of a layer as LoRA files have it: text encoders with their `text_model`."""
-    part, _, inner = path.partition(".")
-    bare = part.startswith("text") and not inner.startswith(("text_model.", "text_projection"))
-    return f"{part}.text_model.{inner}" if bare else path

@@ -27,7 +27,7 @@ from .blocks import block_of, block_weights
 from .formulas import FORMULAS, Formula, Given
 from .request import Mix
 from .settings import Settings
-from .weights import by_block, check_blocks, weights_of
+from .weights import blocks_of, by_block, weights_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Plan:
         own = TYPES[layout.dtype]
         if not own.is_floating_point:
             return Entry(own, layout.shape, self._kept(key, notes))
-        make = self._mixed(key) if self.everywhere(key) else lambda: first.read(key)
+        make = self._mixed(key) if self.everywhere(key) else partial(first.read, key)
         return Entry(dtype or own, layout.shape, make)
 
     def _kept(self, key: str, notes: list[str]) -> Callable[[], Tensor]:
@@ -154,13 +154,13 @@ class _Plan:
 
         return make
 
-    def _mixed(self, key: str) -> Callable[[], Tensor]:
+    def _mixed(self, key: str) -> Callable[[], Iterator[Tensor]]:
         weights = by_block(self.weights, block_of(key, self.family), self.numbers, self.method)
 
-        def make() -> Tensor:
+        def make() -> Iterator[Tensor]:
             base = self.base.read(key) if self.base else None
             tensors = [file.read(key) for file in self.files]
-            return self.formula.mix(
+            return self.formula.parts(
                 Given(tensors, weights, base, self.settings, partial(generator, "mix", self.settings.seed, key))
             )
 
@@ -173,12 +173,11 @@ def _planned(mix: Mix, files: Sequence[Checkpoint], base: Checkpoint | None) -> 
         raise TriptychError(f"{mix.method} works on differences, so it needs the base they were made from")
     used = base if formula.base else None
     check_same_kind([*files, *([used] if used else [])])
-    check_blocks(mix)
     settings, family = mix.parsed, families()[str(files[0].contents.family)]
     weights, notes = weights_of(mix, whole=True)
     if base and not formula.base:
         notes.append(f"the base is not used: {mix.method} mixes weights, not differences")
-    numbers = block_weights(settings.blocks, family)
+    numbers = block_weights(blocks_of(mix), family)
     plan = _Plan(files, used, formula, mix.method, settings, weights, numbers, family)
     return plan, [*notes, *mix.unread(formula.reads), *_only_in_some(plan)]
 

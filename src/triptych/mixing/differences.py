@@ -11,7 +11,7 @@ from ..exchange.artifact import Artifact
 from .adapters import block_numbers, check_one_family
 from .formulas import FORMULAS, Given
 from .request import Mix
-from .weights import by_block, check_blocks, weights_of
+from .weights import blocks_of, by_block, weights_of
 
 
 def mix_differences(mix: Mix, artifacts: Sequence[Artifact]) -> tuple[Artifact, list[str]]:
@@ -29,9 +29,8 @@ def mix_differences(mix: Mix, artifacts: Sequence[Artifact]) -> tuple[Artifact, 
         wrong = [key for key in shapes[0] | shapes[1] if shapes[0].get(key) != shapes[1].get(key)]
         if wrong:
             raise TriptychError(f"{name} does not match {mix.names[0]}: they differ in the shape of {wrong[0]}")
-    check_blocks(mix)
     weights, notes = weights_of(mix, whole=False)
-    place = block_numbers(settings.blocks, artifacts)
+    place = block_numbers(blocks_of(mix), artifacts)
     tensors = {}
     for key, tensor in first.tensors.items():
         here = by_block(weights, *place(key.rpartition(".")[0]), mix.method)

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
 
 from torch import Tensor
 
-from ..base import Place
+from ..base import Base, Place
 from ..errors import Remedy, TriptychError
 from ..exchange.formats import artifact_in, recognise
 from ..files.tensorfile import TensorFile
 from .baking import difference
-from .overlap import Layers, Overlap, layers_of, overlap
+from .overlap import Layers, Overlap, layers_of, overlaps
 from .request import Mix
 
 
-def overlaps(mix: Mix) -> dict[tuple[str, str], Overlap]:
+def overlaps_of(mix: Mix) -> dict[tuple[str, str], Overlap]:
     """The overlap of every ordered pair of a mix's files, by their names. Checkpoints are told by their differences.
 
     Raises:
         TriptychError: a file is no change of weights, or is a checkpoint and no base is given.
     """
-    known = {ingredient.path.name: _layers(mix, i) for i, ingredient in enumerate(mix.ingredients)}
-    if len(known) < 2:
+    if len(mix.names) < 2 or len(set(mix.names)) < len(mix.names):
         raise TriptychError("an overlap is of two or more files of different names")
-    return {(a, b): overlap(known[a], known[b]) for a in known for b in known if a != b}
+    base = cache(lambda: _open(mix.base))  # opened once, if it is needed at all
+    return overlaps({ingredient.path.name: _layers(ingredient.path, mix, base) for ingredient in mix.ingredients})
 
 
-def _layers(mix: Mix, place: int) -> Layers:
-    path = mix.ingredients[place].path
+def _open(source: str) -> Base:
+    return Place(source, device="cpu", precision="fp32").open()
+
+
+def _layers(path: Path, mix: Mix, base: Callable[[], Base]) -> Layers:
     file = TensorFile.open(path)
     found = recognise(file)
     if found.kind != "checkpoint":
         return layers_of(artifact_in(file, found), path.name)
     if not mix.base:
         raise TriptychError(f"what {path.name} changes is told by the base it was made from", Remedy.NAME_BASE)
-    after, before = (Place(source, device="cpu", precision="fp32").open() for source in (str(path), mix.base))
-    return _of(difference(after, before))
+    return _of(difference(_open(str(path)), base()))
 
 
 def _of(changes: Mapping[str, Tensor]) -> Layers:

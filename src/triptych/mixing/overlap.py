@@ -12,8 +12,9 @@ Over all layers they are weighted by the first's energy; layers that the second 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -68,33 +69,53 @@ def _dense(changes: Changes, path: str) -> Callable[[], Tensor | None]:
     return lambda: changes.dense(path)
 
 
-def overlap(first: Layers, second: Layers) -> Overlap:
-    """How the changes of `first` meet those of `second`."""
-    whole = other = inside = product = against = 0.0
-    for path, change in first.items():
-        a = change()
-        if a is None or a.dim() < 2:
-            continue
-        a = a.flatten(1).double()
-        energy = float(a.square().sum())
-        whole += energy
-        b = second[path]() if path in second else None
-        if b is None or not energy:
-            continue
-        b = b.flatten(1).double()
-        inside += float((_columns(b).T @ a).square().sum())
-        product += float((a * b).sum())
-        against += float(a.square()[a * b < 0].sum())
-    other = sum(_energy(change()) for change in second.values())
-    shared = len(first.keys() & second.keys())
-    whole, other = max(whole, 1e-30), max(other, 1e-30)
-    return Overlap(
-        inside / whole, product / (whole * other) ** 0.5, against / whole, (other / whole) ** 0.5, shared / len(first)
-    )
+def overlaps(files: Mapping[str, Layers]) -> dict[tuple[str, str], Overlap]:
+    """The overlap of every ordered pair of files, by their names. Each change is computed once.
+
+    Raises:
+        TriptychError: two files change a layer of different shapes.
+    """
+    sums = {pair: _Sums() for pair in permutations(files, 2)}
+    whole = dict.fromkeys(files, 0.0)
+    for path in dict.fromkeys(path for layers in files.values() for path in layers):
+        changes = {name: change for name, layers in files.items() if (change := _matrix(layers, path)) is not None}
+        columns = {name: _columns(change) for name, change in changes.items()} if len(changes) > 1 else {}
+        for name, change in changes.items():
+            whole[name] += float(change.square().sum())
+        for a, b in permutations(changes, 2):
+            if changes[a].shape != changes[b].shape:
+                shapes = f"{list(changes[b].shape)} in it, and {list(changes[a].shape)} in the first"
+                raise TriptychError(f"{b} does not match {a}: the layer {path} is {shapes}")
+            sums[a, b].add(changes[a], changes[b], columns[b])
+    return {
+        (a, b): found.overlap(whole[a], whole[b], files[a].keys(), files[b].keys()) for (a, b), found in sums.items()
+    }
 
 
-def _energy(change: Tensor | None) -> float:
-    return 0.0 if change is None or change.dim() < 2 else float(change.double().square().sum())
+@dataclass
+class _Sums:
+    """Of one ordered pair, over the layers that both change."""
+
+    inside: float = 0.0
+    product: float = 0.0
+    against: float = 0.0
+
+    def add(self, a: Tensor, b: Tensor, columns: Tensor) -> None:
+        self.inside += float((columns.T @ a).square().sum())
+        self.product += float((a * b).sum())
+        self.against += float(a.square()[a * b < 0].sum())
+
+    def overlap(self, first: float, second: float, mine: Set[str], others: Set[str]) -> Overlap:
+        """From the energies of both files, and the layers that each changes."""
+        first, second = max(first, 1e-30), max(second, 1e-30)
+        cosine, size = self.product / (first * second) ** 0.5, (second / first) ** 0.5
+        return Overlap(self.inside / first, cosine, self.against / first, size, len(mine & others) / len(mine))
+
+
+def _matrix(layers: Layers, path: str) -> Tensor | None:
+    """dW of a layer as a matrix in float64; None for a vector, or where the file does not change it."""
+    change = layers[path]() if path in layers else None
+    return None if change is None or change.dim() < 2 else change.flatten(1).double()
 
 
 def _columns(change: Tensor) -> Tensor:
@@ -102,9 +123,3 @@ def _columns(change: Tensor) -> Tensor:
     _, b, squares = nearest_of_rank(change, COLUMNS)
     basis: Tensor = torch.linalg.qr(b[:, squares > 0]).Q
     return basis
-
-
-def all_overlaps(files: Iterable[tuple[str, Artifact]]) -> dict[tuple[str, str], Overlap]:
-    """The overlap of every ordered pair of files, by their names."""
-    known = {name: layers_of(artifact, name) for name, artifact in files}
-    return {(a, b): overlap(known[a], known[b]) for a in known for b in known if a != b}

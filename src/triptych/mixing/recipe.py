@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 
 from ..errors import TriptychError, did_you_mean
 from ..exchange.inspection import MIX
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.safetensors_header import begins_safetensors
 from ..files.tensorfile import TensorFile
+from ..options import precision_named
 from ..settings import describe
 from ..shell import writable
 from .request import Ingredient, Mix
@@ -37,7 +38,7 @@ def with_hashes(mix: Mix) -> Mix:
     """
 
     def hashed(path: Path, stated: str) -> str:
-        found = known_hashes(path).sha256.lower()
+        found = known_sha256(path).lower()
         if stated and stated.lower() != found:
             raise TriptychError(
                 f"{path} is not the file that the recipe was made from: its SHA-256 is {found[:12]}..., and the recipe"
@@ -135,7 +136,7 @@ def _mix(path: Path, table: Mapping[str, Any]) -> Mix:
         return Mix(
             ingredients, str(table.get("method", "")), place(str(table.get("base", ""))), int(table.get("rank", 0)),
             dict(table.get("settings", {})), place(str(table.get("vae", ""))),
-            cast(Any, str(table.get("precision", "auto"))), str(table.get("base_sha256", "")),
+            precision_named(str(table.get("precision", "auto"))), str(table.get("base_sha256", "")),
             str(table.get("vae_sha256", "")),
         )  # fmt: skip
     except (TypeError, ValueError) as error:

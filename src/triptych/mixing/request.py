@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import TriptychError, shown
-from ..settings import Value, describe, parse
+from ..settings import Value, parse
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class Ingredient:
     weight: float | None = None
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        if self.weight is not None and not isfinite(self.weight):
+            raise TriptychError(f"the weight of {self.path} is a number, not {self.weight}")
+
     @classmethod
     def parse(cls, text: str) -> Ingredient:
         """Read `FILE` or `FILE:WEIGHT`.
@@ -34,12 +39,10 @@ class Ingredient:
         if not colon or Path(text).exists():
             return cls(Path(text))
         try:
-            weight = float(number)
-        except ValueError:
-            weight = float("nan")
-        if not abs(weight) < float("inf"):
-            raise TriptychError(f"{shown(text)!r} is not of the form FILE:WEIGHT, as in a.safetensors:0.6")
-        return cls(Path(name), weight)
+            return cls(Path(name), float(number))
+        except (ValueError, TriptychError):
+            why = f"{shown(text)!r} is not of the form FILE:WEIGHT, as in a.safetensors:0.6"
+            raise TriptychError(why) from None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Mix:
     base_sha256: str = ""
     vae_sha256: str = ""
 
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise TriptychError(f"a rank is 0 (all that is needed) or more, not {self.rank}")
+
     @property
     def parsed(self) -> Settings:
         """
@@ -74,7 +81,4 @@ class Mix:
 
     def unread(self, reads: tuple[str, ...]) -> list[str]:
         """One sentence for each setting that the user gives and this way to mix does not read."""
-        usual = {setting.name: setting.default for setting in describe(Settings)}
-        parsed = self.parsed
-        given = [name for name in self.settings if getattr(parsed, name) != usual[name]]
-        return [f"{name} is not used by {self.method}" for name in given if name not in reads]
+        return [f"{name} is not used by {self.method}" for name in self.settings if name not in reads]

@@ -70,14 +70,17 @@ def by_block(weights: Sequence[float], block: str, numbers: Mapping[str, float],
     return [first, share]
 
 
-def check_blocks(mix: Mix) -> None:
-    """
+def blocks_of(mix: Mix) -> str:
+    """The numbers for blocks as they are given; empty where the way to mix does not read them.
+
     Raises:
         TriptychError: numbers for blocks are given, and not two files, or a weight for the second besides.
     """
-    if not mix.parsed.blocks:
-        return
+    blocks = mix.parsed.blocks
+    if not blocks or "blocks" not in FORMULAS[mix.method].reads:
+        return ""
     if len(mix.ingredients) != 2:
         raise TriptychError(f"weights by block are for two files, and {len(mix.ingredients)} are given")
     if any(ingredient.weight is not None for ingredient in mix.ingredients):
         raise TriptychError("give a weight for each file, or one for each block, and not both")
+    return blocks

@@ -51,6 +51,11 @@ class Together(NamedTuple):
     views: list[View]
     shares: Tensor
 
+    def of(self, pictures: Tensor) -> Tensor:
+        """The views of the parts in pictures [pictures, channels, height, width]: [parts, channels, height, width]."""
+        pairs = zip(self.parts, self.views, strict=True)
+        return torch.stack([pictures[part.source, :, *view] for part, view in pairs])
+
 
 class Regional:
     """The predictions of the regions of pictures, joined by their areas (as MultiDiffusion, arXiv:2302.08113, eq. 5).
@@ -60,10 +65,11 @@ class Regional:
     their predictions are averaged. The prompt of the whole picture acts where no region is.
 
     Attributes:
-        state: as of `Guidance`.
+        state, kept: as of `Guidance`.
     """
 
     state: Hashable = ()
+    kept: Tensor | None = None
 
     def __init__(self, base: Base, singles: Sequence[Request], scale: float, controls: Controls) -> None:
         self.base, self.scale, self.controls = base, scale, controls
@@ -83,8 +89,8 @@ class Regional:
         predicted = torch.zeros_like(latents)
         for together in self.together(latents.shape[-2], latents.shape[-1]):
             together.guide.state = self.state
-            seen = [latents[part.source, :, *view] for part, view in zip(together.parts, together.views, strict=True)]
-            given = together.guide(torch.stack(seen), t, call, calls) * together.shares.to(latents)
+            together.guide.kept = None if self.kept is None else together.of(self.kept)
+            given = together.guide(together.of(latents), t, call, calls) * together.shares.to(latents)
             for part, view, own in zip(together.parts, together.views, given, strict=True):
                 predicted[part.source, :, *view] += own
         return predicted
