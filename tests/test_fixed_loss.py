@@ -126,7 +126,7 @@ def test_the_best_is_of_the_smoothed_curve() -> None:
 
 
 def test_without_patience_no_step_searches_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    curve = FixedLoss(fixed_batch(HELD_OUT, "dog", tiny_base().process), Training(), dict, [(25, 1.0), (50, 2.0)])
+    curve = FixedLoss(fixed_batch([(HELD_OUT, "dog")], tiny_base().process), Training(), dict, [(25, 1.0), (50, 2.0)])
     monkeypatch.setattr(FixedLoss, "best_step", property(lambda self: pytest.fail("searched")))
     assert not curve.is_over
 

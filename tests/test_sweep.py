@@ -116,7 +116,7 @@ def test_another_grid_after_a_stop_says_what_begins_again(
     assert call(monkeypatch, *swept(random_base, folder, out, "-s", "clip=2", "--memory", "100GB")) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "the jobs have changed since the sweep was stopped" in said
-    assert "6 jobs train at once" in said
+    assert "memory: 100 GB hold the 6 jobs in these passes: 1 of 6" in said
 
 
 def test_bad_words(

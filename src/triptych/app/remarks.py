@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base import Base
 from ..data.examples import Examples
-from ..methods import Training, method_named
+from ..methods import Training, WholeTraining, method_named
 from ..settings import Value
 from ..training.optimizers import remark
 from ..training.reading import reading_of
@@ -33,7 +33,11 @@ def remarks_on(
         return found
     cut = str(reading_of(base, method, settings, class_word, examples.templates, examples.names))
     found += _idle(method, given, settings)
-    return [line for line in [*found, cut, remark(settings), _blind(method, settings)] if line]
+    return [
+        line
+        for line in [*found, cut, remark(settings), _blind(method, settings), _held(base, method, settings)]
+        if line
+    ]
 
 
 def schedule_remark(method: str, settings: Any) -> str:
@@ -60,6 +64,12 @@ def _idle(method: str, given: Mapping[str, Value], settings: Training) -> list[s
 def _blind(method: str, settings: Training) -> str:
     if settings.rescue and not settings.fixed_every:
         return f"{method}: rescue has nothing to see a collapse by, since fixed_every 0 leaves the fixed-batch loss out"
+    return ""
+
+
+def _held(base: Base, method: str, settings: Training) -> str:
+    if isinstance(settings, WholeTraining) and settings.masters == "cpu" and base.device.type == "cpu":
+        return f"{method}: masters=cpu saves nothing on a CPU, where all memory is one: the masters are further copies"
     return ""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import TriptychError
+from ..exchange.artifact import TRAINED_AS
 from ..exchange.recipes import CONCEPTS, RECIPE, read_recipe
 from ..files.tensorfile import TensorFile
 from ..methods import method_named
@@ -45,6 +46,10 @@ class Before:
         method, given, origin = read_recipe(path, recipe) if recipe else ("", {}, {})
         if not {"seed", "pictures", *WORDS} <= origin.keys():
             raise TriptychError(f"{path} does not say how it was trained, so that training cannot be repeated")
+        if TRAINED_AS in origin:  # its file is another method's, and settings that only it has are in the origin
+            method = origin[TRAINED_AS]
+            names = {entry.name for entry in fields(method_named(method).settings_class)}
+            given = {name: value for name, value in {**given, **origin}.items() if name in names}
         settings = asdict(method_named(method).configure(given))
         concepts = json.loads(origin[CONCEPTS]) if CONCEPTS in origin else [origin]
         words = [{name: concept[name] for name in WORDS} for concept in concepts]

@@ -5,7 +5,6 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -28,10 +27,11 @@ from ..report.sweep import Row, write_page
 from ..study.layout import Layout, key
 from ..study.progress import Progress, steps_of
 from ..study.training import provenance
-from ..training.fit import Fitted, Trial, fit
+from ..training.fit import Fitted, Trial, fit, fits
 from ..training.loop import Stopped
 from ..training.moments import Moment
-from ..training.sharing import joint_passes
+from ..training.sharing import fitting_passes, joint_passes
+from ..units import counted, size
 from .grid import Wanted, names
 from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
@@ -53,7 +53,7 @@ class SweepRequest:
 
     Args:
         words: arguments of `Concept.open`: kind, class_word, token.
-        most_rows: most rows of a joint step; None: the base's own number, or no bound where `memory` is given.
+        most_rows: most rows of a joint step; None: the base's own number, or as many as `memory` holds.
         memory: bytes that training may take. A step is cut into passes that fit.
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
         prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
@@ -182,14 +182,41 @@ def _train_all(base: Base, jobs: Sequence[Job], request: SweepRequest, out: Path
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
-    own = sys.maxsize if request.memory else base.description.drawing.rows
-    passes = list(joint_passes(missing, request.most_rows or own))
+    passes = _passes(base, missing, request, board)
     _drop_other_states(passes, out, board)
-    if request.memory and not request.most_rows and (most := max(map(len, passes), default=0)) > 1:
-        board.note(f"{most} jobs train at once: memory bounds the rows of a pass; a number of rows bounds the jobs")
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
     for joint in passes:
         _train(base, joint, request.memory, out, board)
+
+
+def _passes(base: Base, missing: Sequence[Job], request: SweepRequest, board: Board) -> list[list[Job]]:
+    """The joint passes: of so many rows, or as many jobs as the memory holds in one pass a step."""
+    memory = request.memory
+    if not memory or request.most_rows:
+        return list(joint_passes(missing, request.most_rows or base.description.drawing.rows))
+    passes = list(fitting_passes(missing, lambda joint: _fits(base, joint, memory)))
+    if missing:
+        sizes = [len(joint) for joint in passes]
+        found = ", ".join(f"{sizes.count(count)} of {count}" for count in dict.fromkeys(sizes))
+        board.note(f"memory: {size(memory)} hold the {counted(len(missing), 'job')} in these passes: {found}")
+    return passes
+
+
+def _fits(base: Base, joint: Sequence[Job], memory: int) -> bool:
+    try:
+        return fits(base, _trials(joint), memory)
+    except TriptychError:  # a job cannot start: the pass that breaks of it says so
+        return True
+
+
+def _trials(joint: Sequence[Job]) -> list[Trial]:
+    return [
+        Trial(
+            job.method, job.settings, job.trained, job.concept.class_word, job.seed,
+            job.name if len(joint) > 1 else None, job.watched,
+        )
+        for job in joint
+    ]  # fmt: skip
 
 
 def _drop_other_states(passes: Sequence[Sequence[Job]], out: Path, board: Board) -> None:
@@ -208,17 +235,10 @@ def _state(out: Path, joint: Sequence[Job]) -> Path:
 def _train(base: Base, joint: Sequence[Job], memory: int | None, out: Path, board: Board) -> None:
     """Train one pass. If it fails, train each of its jobs alone, so that only the faulty one is lost."""
     state = _state(out, joint)
-    trials = [
-        Trial(
-            job.method, job.settings, job.trained, job.concept.class_word, job.seed,
-            job.name if len(joint) > 1 else None, job.watched,
-        )
-        for job in joint
-    ]  # fmt: skip
     try:
         fitted = fit(
             base,
-            trials,
+            _trials(joint),
             state=state,
             progress=steps_of(board),
             watch=_shown(joint, board),

@@ -15,6 +15,7 @@ PARTS: Mapping[str, str] = {
     "prior": "the base's own pictures of a class, for DreamBooth",
     "identity": "fingerprints of bases",
     "hashes": "hashes of files",
+    "previews": "linear decoders of latents, for previews",
 }
 ALL = "all"
 

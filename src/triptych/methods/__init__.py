@@ -65,6 +65,14 @@ class Training:
     zero_snr: bool = setting(False, "train on the schedule rescaled to zero terminal SNR (arXiv:2305.08891)")
     drop_captions: float = setting(0.0, "share of the rows that are trained on the empty prompt", least=0, most=1)
     checkpointing: bool = setting(False, "gradient checkpointing: less memory, about a third more time")
+    frozen: str = setting(
+        "as-is", "how the denoiser's weights that are not trained are stored; they are computed with as opened",
+        choices=("as-is", "bf16", "fp8"),
+    )  # fmt: skip
+    offload: str = setting(
+        "none", "weights that wait in files: of networks that no step uses, or all that are not trained",
+        choices=("none", "idle", "all"),
+    )  # fmt: skip
     fixed_every: int = setting(25, "steps between looks at the fixed-batch loss, 0 for none", least=0)
     keep: str = setting(
         "last", "the tensors that are kept: the last, or those of the lowest fixed-batch loss", choices=("last", "best")
@@ -93,6 +101,17 @@ class Training:
     def chooses(self) -> bool:
         """Whether the fixed-batch loss decides when training ends or which tensors are kept."""
         return self.keep == "best" or self.patience > 0
+
+
+@dataclass(frozen=True)
+class WholeTraining(Training):
+    """The settings of a method that trains the base's own weights, so that weights and gradients fill the memory."""
+
+    masters: str = setting(
+        "fp32", "what holds the weights that are trained: bf16 rounds at random, cpu keeps fp32 off the card",
+        choices=("fp32", "bf16", "cpu"),
+    )  # fmt: skip
+    fused: bool = setting(False, "each weight steps as soon as its gradient is there, which is then dropped; clip=0")
 
 
 S = TypeVar("S")
@@ -178,6 +197,10 @@ class Method(Generic[S]):
         """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""
         return {}
 
+    def ends(self, settings: S) -> Mapping[str, int]:
+        """Steps after which a group of parameters is not trained any more, for groups that end before the others."""
+        return {}
+
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:
@@ -203,6 +226,10 @@ class Method(Generic[S]):
             OtherBaseError: they were made for another kind of base.
         """
         return []
+
+    def words(self, settings: S, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+        """The embeddings among the tensors that its file bundles: word -> their method, its settings, tensors."""
+        return {}
 
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """Metadata that other tools expect in the file, besides the recipe."""

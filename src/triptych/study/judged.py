@@ -18,7 +18,7 @@ from ..exchange.formats import artifact_in, recognise
 from ..exchange.inspection import inspect
 from ..exchange.recipes import CONCEPTS, RECIPE
 from ..files.atomic import shortened
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.library import sidecar
 from ..files.tensorfile import TensorFile
 from ..scores import Cost
@@ -182,7 +182,7 @@ def _digest(path: Path) -> str:
     """Identifies the content of a file, or of a folder's base, in the keys of sheets."""
     if path.is_dir():
         return record_of([path]).name[:16]
-    return known_hashes(path).sha256.lower()[:16]
+    return known_sha256(path).lower()[:16]
 
 
 def _bytes(path: Path) -> int:

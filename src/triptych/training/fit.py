@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -12,14 +13,19 @@ from typing import Any
 
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
+from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+from ..patching.weights import Moved
+from .arranging import asked_by
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
-from .loop import Progress, StopEarly, train
+from .leaves import check_steps
+from .loop import Encodings, Progress, StopEarly, plan_passes, train
 from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
+from .stacking import JobStacks
 from .state import MadeFrom
 
 
@@ -95,8 +101,13 @@ def fit(
     attached. For the others see `train`.
 
     Raises:
-        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
+        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures), or the
+            base is for inpainting.
     """
+    if base.denoiser.reads_mask:
+        raise TriptychError(
+            f"{base.name} is a base for inpainting: train on the plain base of its family, and attach the file to it"
+        )
     for trial in trials:
         refuse(trial.kind, base)
     began = time.perf_counter()
@@ -114,26 +125,47 @@ def fit(
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
 
 
+def fits(base: Base, trials: Sequence[Trial], memory: int) -> bool:
+    """Whether a joint step of these trials takes one pass within so many bytes. Nothing of the trial stays."""
+    with _opened(base, trials, ()) as pairs:
+        jobs, stacks = [job for job, _ in pairs], JobStacks(base.changes, together=True)
+        try:
+            planned = plan_passes(base, jobs, Encodings(base, jobs), stacks, memory, asked_by(jobs))
+        except TriptychError:
+            return False
+        finally:
+            stacks.dissolve()
+        return planned.most_rows == planned.rows and planned.arrangement == asked_by(jobs)
+
+
 def _train(
     base: Base, trials: Sequence[Trial], on: Sequence[Part], watch: Watch | None, options: Mapping[str, Any]
 ) -> list[Fitted]:
+    began = time.perf_counter()
+    with _opened(base, trials, on) as pairs:
+        jobs = [job for job, _ in pairs]
+        train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
+        seconds = time.perf_counter() - began
+        return [_fitted(job, patch, seconds) for job, patch in pairs]
+
+
+@contextmanager
+def _opened(base: Base, trials: Sequence[Trial], on: Sequence[Part]) -> Iterator[list[tuple[Job, Patch]]]:
+    """The job of each trial, with its patch, which is open inside the block."""
     for trial in trials:
         check(trial.settings, trial.method)
+        check_steps(trial.settings, trial.method)
         for each in trial.concepts:
             refuse_cut_words(base, trial.method, each.settings, each.class_word, each.examples)
     sources = [_sources(base, trial) for trial in trials]
     starts = [
         Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
     ]
-    began = time.perf_counter()
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
     with compose(base, *on, *parts) as opened:
         patches = opened[len(on) :]
         jobs = [_job(base, *args) for args in zip(trials, patches, sources, strict=True)]
-        pairs = list(zip(jobs, patches, strict=True))
-        train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
-        seconds = time.perf_counter() - began
-        return [_fitted(job, patch, seconds) for job, patch in pairs]
+        yield list(zip(jobs, patches, strict=True))
 
 
 def _sources(base: Base, trial: Trial) -> list[Source]:
@@ -155,6 +187,8 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
+        ends=trial.kind.ends(trial.settings),
+        masters=patch.masters if isinstance(patch, Moved) else {},
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch import Tensor
 from ..base import Base, Conditioning, Owner
 from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
+from .arranging import arranged, asked_by, refuse_fused
 from .job import Job
 from .kept_texts import encoded
 from .loss import Objective, errors_of
-from .memory import Plan, plan
+from .memory import Arrangement, Plan, plan
 from .passes import Passes, Piece
 from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
@@ -93,8 +95,10 @@ def gradients_of(
     drawn, losses = {id(job): job.draw(step) for job in jobs}, {id(job): 0.0 for job in jobs}
     for pieces in passes.of(jobs):
         shares = losses_of(base, pieces, drawn, encodings)
-        scaler.scale(torch.stack([share for _, share in shares]).sum()).backward()
-        for (job, _), share in zip(shares, torch.stack([share for _, share in shares]).tolist(), strict=True):
+        each = torch.stack([share for _, share in shares])
+        if not any(job.is_fused for job in jobs) or bool(each.isfinite().all()):
+            scaler.scale(each.sum()).backward()
+        for (job, _), share in zip(shares, each.tolist(), strict=True):
             losses[id(job)] += share
     return list(losses.values())
 
@@ -134,9 +138,12 @@ def train_step(
 ) -> None:
     """One step of the active jobs. If no loss is finite, no job moves and the gradient scale is not updated."""
     stacks.arrange(active)
-    losses = passes.retried(
-        active, lambda: gradients_of(base, active, encodings, passes, scaler, step), stacks.drop_gradients
-    )
+    with ExitStack() as stack:
+        for job in active:
+            stack.enter_context(job.moving(step))
+        losses = passes.retried(
+            active, lambda: gradients_of(base, active, encodings, passes, scaler, step), stacks.drop_gradients
+        )
     stacks.step(losses, step, scaler)
     if any(job.failure is None for job in active):
         scaler.update()
@@ -150,22 +157,24 @@ def passes_for(
     most_rows: int | None,
     memory: int | None,
     note: Note,
-) -> tuple[Passes, bool]:
-    """The passes of the steps, and whether their activations are recomputed: as asked, or as the memory requires.
+) -> tuple[Passes, Arrangement]:
+    """The passes of the steps, and how they take less memory: as asked, or as the memory requires.
 
     Raises:
         TriptychError: the memory holds not one row.
     """
-    asked = any(job.training.checkpointing for job in active)
-    if not memory or not active:
-        return Passes(most_rows, note), asked
-    planned = plan_passes(base, active, encodings, stacks, memory, asked)
-    note(str(planned))
-    return Passes(min(planned.most_rows, most_rows or planned.most_rows), note), planned.checkpointing
+    passes, arrangement = Passes(most_rows, note), asked_by(active)
+    if memory and active:
+        planned = plan_passes(base, active, encodings, stacks, memory, arrangement)
+        note(str(planned))
+        passes.most = min(planned.most_rows, most_rows or planned.most_rows)
+        arrangement = planned.arrangement
+    refuse_fused(active, passes, base)
+    return passes, arrangement
 
 
 def plan_passes(
-    base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: bool
+    base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: Arrangement
 ) -> Plan:
     """A plan for the passes of these jobs, from passes of one row and of two, whose gradients are dropped."""
     stacks.arrange(active)
@@ -174,7 +183,7 @@ def plan_passes(
     def run(pieces: Sequence[Piece]) -> None:
         torch.stack([share for _, share in losses_of(base, pieces, drawn, encodings)]).sum().backward()
 
-    return plan(base, active, run, stacks.drop_gradients, memory, asked)
+    return plan(base, active, run, stacks.drop_gradients, memory, asked, partial(arranged, base, active))
 
 
 def train(
@@ -216,16 +225,15 @@ def train(
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
     active = [job for job in jobs if job.runs_at(first)]
-    passes, checkpointing = passes_for(base, active, encodings, stacks, most_rows, memory, note)
-    if first == 0:
-        evaluate_fixed(base, jobs, encodings, 0, stop_early)
-        if watch:
-            watch(0)
+    passes, arrangement = passes_for(base, active, encodings, stacks, most_rows, memory, note)
     try:
-        with (
-            base.checkpointed() if checkpointing else nullcontext(),
-            deferred_interrupt() if state else nullcontext(current()) as cancel,
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(arranged(base, jobs, arrangement))
+            if first == 0:
+                evaluate_fixed(base, jobs, encodings, 0, stop_early)
+                if watch:
+                    watch(0)
+            cancel = stack.enter_context(deferred_interrupt() if state else nullcontext(current()))
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:

@@ -116,8 +116,7 @@ class JobStacks:
                 for column, stack in zip(columns, stacked.stacks, strict=True):
                     self.changes.stacks |= {id(tensor): (stack, index) for index, tensor in enumerate(column)}
             else:
-                for tensor in group[0].parameters:
-                    tensor.requires_grad_(True)
+                group[0].leaves.attach()
 
     def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
         """Do a step of every job. `losses` are in the order of `arrange`."""
@@ -139,8 +138,7 @@ class JobStacks:
         for stacked in self.stacked:
             stacked.dissolve()
         for job in self.jobs:
-            for tensor in job.parameters:
-                tensor.requires_grad_(False).grad = None
+            job.leaves.detach()
         self.jobs, self.stacked, self.arranged = [], [], []
         self.changes.stacks.clear()
 
