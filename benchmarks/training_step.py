@@ -213,12 +213,13 @@ def section(told: dict[str, Any]) -> str:
         f"{told['rounds']} rounds, load of the machine {told['load']:.1f}"
     )
     clock = "time on the clock" if told["clock"] == "wall" else "time of the processor"
-    lines = [f"## {told['base']} on {told['device']}, {told['threads']} threads, {clock}", "", f"{where}.", ""]
+    title = f"{told.get('title', '')} {told['base']} on {told['device']}, {told['threads']} threads, {clock}".strip()
+    lines = [f"## {title}", "", f"{where}.", ""]
     lines += ["| | ratio | lowest to highest | goal |", "|---|---|---|---|"]
     for one in told["ratios"]:
         goal = "" if one["goal"] is None else f"{one['goal']:.2f}{'' if one['ratio'] <= one['goal'] else ', missed'}"
         lines.append(f"| {one['name']} | {one['ratio']:.2f} | {one['lowest']:.2f} to {one['highest']:.2f} | {goal} |")
-    lines += ["", "| a step of | rows | ms | ms a row |", "|---|---|---|---|"]
+    lines += ["", f"| {told.get('unit', 'a step of')} | rows | ms | ms a row |", "|---|---|---|---|"]
     for name, one in told["milliseconds"].items():
         lines.append(f"| {name} | {one['rows']} | {one['median']:.0f} | {one['median'] / one['rows']:.1f} |")
     return "\n".join(lines)

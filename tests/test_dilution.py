@@ -149,23 +149,34 @@ def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
     def seen(pictures: Any) -> Any:
         return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
 
-    other: Any = SimpleNamespace(evidence=seen)
-    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"))
+    other: Any = SimpleNamespace(evidence=lambda pictures, eye: seen(pictures))
+    found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), Colours())
     assert found["mix"].value == pytest.approx(0.5)
     likeness["own"] = 0.2
-    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own")) == {}
+    assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), Colours()) == {}
 
 
 def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), tmp_path) for name in "abcd")
     arms = {arm.name: arm for arm in DilutionPlan(sources, counts=(2, 4, 8), ratios=(0.3,)).arms}
     assert list(arms) == [
-        "average-2", "sum-2", "average-4", "sum-4", "generation-1", "generation-2", "generation-3", "ratio-0.3",
+        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2", "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
     all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
     assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
+    taking_turns = DilutionPlan(sources, counts=(), ratios=(), generations=0, switched=("in-turn", "alternating")).arms
+    assert [arm.name for arm in taking_turns] == ["in-turn-2", "alternating-2", "in-turn-4", "alternating-4"]
+    in_turn, alternating = (
+        ["".join(f"{arm.course(place)(step, 8):.0f}" for step in range(8)) for place, _ in arm.weights]
+        for arm in taking_turns[2:]
+    )
+    assert in_turn == ["11000000", "00110000", "00001100", "00000011"]
+    assert alternating == ["10001000", "01000100", "00100010", "00010001"]
+    with pytest.raises(TriptychError, match="switched in-turn or alternating, not 'both'"):
+        DilutionPlan(sources, switched=("both",))
     assert arms["average-4"].weights == ((0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25))
     assert arms["generation-3"].weights == ((0, 0.125), (1, 0.125), (2, 0.25), (3, 0.5))
+    assert arms["weight-4-2"].weights == ((1, 0.25),)
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
@@ -180,9 +191,9 @@ def result() -> Result:
     plan = DilutionPlan(sources, counts=(2,), ratios=(0.5,), generations=1)
     files = [File("<a>", 0.6, Interval(0.6, 0.5, 0.7, 8), True), File("b", 0.5, Interval(0.5, 0.4, 0.6, 8), True)]
     kept = [
-        Kept(arm.name, file.name, 0.5, Interval(0.9 - 0.1 * i, 0.8, 1.0, 8), 0.4)
+        Kept(arm.name, files[i].name, 0.5, Interval(0.9 - 0.1 * i, 0.8, 1.0, 8), 0.4)
         for arm in plan.arms
-        for i, file in enumerate(files)
+        for i, _ in arm.weights
     ]
     overlaps = {("<a>", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "<a>"): Overlap(0.1, 0.2, 0.3, 1, 1)}
     return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=False)
@@ -208,19 +219,22 @@ def test_a_file_that_did_not_learn_is_left_out_of_means() -> None:
 
 def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), Path()) for name in "ab")
-    plan = DilutionPlan(sources, counts=(2,), ratios=(0.2, 0.7), beside=(Path("all.safetensors"),))
+    plan = DilutionPlan(
+        sources, counts=(2,), ratios=(0.2, 0.7), beside=(Path("all.safetensors"),), switched=("alternating",)
+    )
     files = [File(name, 0.6, Interval(0.6, 0.5, 0.7, 8), True) for name in "ab"]
 
     def seen(value: float) -> Result:
         kept = [
-            Kept(arm.name, name, weight, Interval(value if arm.file else 0.6 * weight, 0, 1, 8), 0.4)
+            Kept(arm.name, name, weight, Interval(0.6 * weight if arm.mixed else value, 0, 1, 8), 0.4)
             for arm in plan.arms
-            for name, (_, weight) in zip("ab", arm.weights, strict=True)
+            for name, weight in (("ab"[i], weight) for i, weight in arm.weights)
         ]
         overlaps = {("a", "b"): Overlap(0.1, 0.2, 0.3, 1, 1), ("b", "a"): Overlap(0.2, 0.1, 0.3, 1, 1)}
         return Result.of(plan, plan.arms, files, kept, [], [], overlaps, complete=True)
 
     assert any("In all, which is no mix, each loses 0.10" in sentence for sentence in seen(0.9).sentences)
+    assert any(s.startswith("With 2 files switched at every step, each") for s in seen(0.9).sentences)
     assert seen(0.9).foretold == seen(0.3).foretold != ()
 
 
@@ -254,6 +268,7 @@ def test_a_study_goes_on_where_its_time_was_over(
         text_encoder="colours",
         minutes=1e-9,
         beside=(lora(tmp_path / "all.safetensors", base, 7),),
+        switched=("in-turn", "alternating"),
     )
     out, sampled = tmp_path / "out", list[str]()
     usual = running.sample_all
@@ -273,7 +288,7 @@ def test_a_study_goes_on_where_its_time_was_over(
     assert {mix["name"] for mix in told["mixes"]} == rows - {"base", "alone"}
     assert len(told["overlap"]) == 6
     single = [only((1.0, 1.0, 1.0), lora(tmp_path / "mix.safetensors", base, 8)), plain_average(3)]
-    bare = replace(plan, minutes=0, counts=(), ratios=(), generations=0, beside=())
+    bare = replace(plan, minutes=0, counts=(), ratios=(), generations=0, beside=(), switched=())
     with Session() as session:
         beside = session.dilution(bare, tmp_path / "single", Silent(), single=single)
         assert session.bases.places() == [place]  # opened by the session, and kept for the next call
@@ -323,7 +338,7 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     usual = searching.merge
     monkeypatch.setattr(searching, "merge", lambda mix, path, **more: (made.append(mix), usual(mix, path, **more)))
     monkeypatch.setattr(searching, "retention", kept)
-    monkeypatch.setattr(searching, "judged", lambda work, pictures: len(pictures))
+    monkeypatch.setattr(searching, "judged", lambda work, pictures, eye: len(pictures))
     monkeypatch.setattr(
         searching, "file_alone", lambda name, evidence: File(name, 0.5, Interval(0.5, 0.4, 0.6, 8), True)
     )

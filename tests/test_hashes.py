@@ -8,9 +8,11 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from triptych.files import hashes
-from triptych.files.hashes import hashes_of
+from triptych.files.hashes import hashes_of, known_hashes, known_sha256
 from triptych.files.tensorfile import TensorFile
 
 
@@ -30,3 +32,18 @@ def test_what_has_no_header_has_no_hash_without_it(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"abc")
     assert hashes_of(tmp_path / "x.pt").autov3 == ""
     assert hashes_of(tmp_path / "x.pt").autov2 == hashlib.sha256(b"abc").hexdigest()[:10].upper()
+
+
+def test_a_file_is_hashed_once_for_each_hash_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "hashes_of", lambda *given: (asked.append(given[1:]), hashes_of(*given))[1])
+    path, asked = tmp_path / "x.safetensors", list[tuple[int, ...]]()
+    save_file({"a": torch.zeros(4)}, path)
+    data = TensorFile.open(path).data
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest().upper()
+    for _ in range(2):
+        assert known_sha256(path) == sha256
+    assert asked == [()]
+    for _ in range(2):
+        assert known_hashes(path) == hashes_of(path, data)
+    assert known_sha256(path) == sha256 and asked == [(), (data,)]

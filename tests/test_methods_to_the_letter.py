@@ -43,6 +43,7 @@ def started(base: Base, **given: Any) -> Tensors:
 # --- LoRA and its relatives ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv_rank", [0, 2])
 @pytest.mark.parametrize("name", STARTS)
 def test_every_algorithm_starts_at_the_base_learns_and_is_read_back(
@@ -155,6 +156,7 @@ def test_rslora_scales_by_the_root_of_the_rank(base: Base) -> None:
         assert torch.allclose(look(base), twice, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"rslora": True}, {"ranks": "mid_block=4:1", "conv_rank": 3}], ids=["rs", "ranks"])
 @pytest.mark.parametrize("layout", ["triptych", "kohya-lora", "diffusers-lora"])
 def test_own_alphas_survive_every_layout(base: Base, layout: str, given: dict[str, Any], tmp_path: Path) -> None:
@@ -211,6 +213,7 @@ def test_a_word_starts_from_several_words(base: Base) -> None:
         assert torch.equal(alone, table(torch.tensor(spelled[:3])))
 
 
+@pytest.mark.slow
 def test_vectors_of_fixed_length_turn_and_do_not_grow(base: Base) -> None:
     start = one(base, "textual-inversion", lr=0.0).tensors["emb_params"]
     free = one(base, "textual-inversion", lr=0.1).tensors["emb_params"]
@@ -294,6 +297,7 @@ def test_a_rescue_leaves_the_others_of_its_pass_alone_and_resumes(base: Base, tm
 # --- DreamBooth ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_dreambooth_trains_text_encoders_by_choice(base: Base, tmp_path: Path) -> None:
     with unchanged(base):
         both = one(base, "dreambooth", text_lr=1e-3)
@@ -324,6 +328,7 @@ def test_the_nearest_lora_has_the_text_encoders_too(base: Base) -> None:
     assert 0 < float((near - whole).norm()) < float((plain - whole).norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
 def test_own_pictures_of_the_class_take_the_place_of_the_bases(
     base: Base, monkeypatch: pytest.MonkeyPatch, method: str

@@ -18,6 +18,7 @@ from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.methods import method_named
+from triptych.mixing.adapters import needs_base
 from triptych.mixing.foretelling import overlaps_of
 from triptych.mixing.low_rank import Factors, Ranks, reduced, summed
 from triptych.mixing.merge import merge
@@ -317,3 +318,8 @@ def test_what_cannot_overlap_is_refused(base: Base, two: tuple[Path, Path], tmp_
     (tmp_path / "x").mkdir()
     with pytest.raises(TriptychError, match="of different names"):
         overlaps_of(of(*two, lora(tmp_path / "x" / "a.safetensors", base, 3)))
+
+
+def test_differences_need_no_base(base: Base, tmp_path: Path) -> None:
+    made = Artifact("dreambooth", method_named("dreambooth").configure(), {"unet.conv_in.bias": torch.ones(8)})
+    assert not needs_base(made) and not needs_base(open_artifact(lora(tmp_path / "a.safetensors", base, 1)))

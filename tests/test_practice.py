@@ -179,7 +179,7 @@ def test_a_setting_of_the_wrong_type_is_a_sentence(value: Any) -> None:
 
 def test_differences_name_what_was_given_besides_the_pictures() -> None:
     origin = {"pictures": "1", "base_fingerprint": "2", "resolution": "3", "precision": "4"}
-    before = Before(Path("a.safetensors"), "dreambooth", {}, 0, {}, origin)
+    before = Before(Path("a.safetensors"), "dreambooth", {}, 0, [{}], origin)
     assert before.differences(origin) == []
     [attached] = before.differences({**origin, ATTACHED: "b:1", HASHES: "ab"})
     assert "the attached files, since it was trained with nothing" in attached

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.worlds import learned, trial
 from triptych.base import Base
 from triptych.exchange.saving import save
 from triptych.metrics import Role
+from triptych.prompt.courses import Window
 from triptych.records import SheetRecord
 from triptych.scores import BASE
 from triptych.study.layout import Layout
@@ -80,6 +83,7 @@ def test_pictures_of_a_smaller_sheet_are_taken_over_once(work: Work) -> None:
     assert times(large) == taken
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_of_small_sheets_goes_on(work: Work, base: Base, tmp_path: Path) -> None:
     """Some of its files have no picture left to sample."""
     path = tmp_path / "lora.safetensors"
@@ -96,6 +100,27 @@ def test_a_stopped_batch_of_small_sheets_goes_on(work: Work, base: Base, tmp_pat
     sample_small(work, small)
     assert not unfinished(small)
     assert (small[0].folder / "00000.png").read_bytes() == before[0] != before[1]
+
+
+def test_a_file_comes_and_goes_along_the_steps(work: Work, base: Base, tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    save(learned(base, trial("lora", lr=0.3)), path)
+    asked = [("dog", "a dog", 3)]
+    courses = (None, Window(0.0, 1.0), Window(0.5, 1.0), Window(1.0, 2.0))
+    given = [(Use(path, "lora", course=course),) for course in courses]
+    sheets = [sheet_of(work, "lora", 0, "choose", asked, uses) for uses in (*given, ())]
+    assert len({sheet.folder for sheet in sheets}) == len(sheets)
+    for sample in (sample_all, sample_small):
+        sample(work, sheets)
+        whole, always, half, never, without = (open_picture(sheet.folder / "00000.png") for sheet in sheets)
+        assert whole == always != half and never == without != half
+        for sheet in sheets:
+            shutil.rmtree(sheet.folder)
+
+
+def open_picture(path: Path) -> bytes:
+    with Image.open(path) as picture:
+        return picture.tobytes()
 
 
 def test_the_time_of_a_picture_is_the_mean_over_what_a_larger_study_has_more_of(work: Work) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ..base import EMBEDDED, Place
 from ..data.prompts import Line
 from ..errors import Remedy, TriptychError
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.library import Kind, Library
 from ..options import Precision
 from ..sampling.controls import Controls, size_of
@@ -26,6 +26,7 @@ from .calling import WORD
 KINDS: tuple[Kind, ...] = ("lora", "hypernet", "embedding", "aesthetic")
 SHORT: Mapping[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 NOISE = "the noise of another program is another: the picture will be of the same kind, and not the same"
+SHARED = "the picture shares self-attention with others of its set: alone, as now, it will be another"
 EMPHASIS = {"No norm": "no-norm", "None": "none", "Original": "a1111", "comfy": "comfy", "compel": "compel"}
 READ = {
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Clip skip", "Variation seed", "Model",
@@ -95,7 +96,7 @@ def _in_library(library: Library | None, used: Used) -> list[Path]:
 
 
 def _is(path: Path, sha256: str) -> bool:
-    return known_hashes(path).sha256.lower() == sha256
+    return known_sha256(path).lower() == sha256
 
 
 def read_again(path: Path) -> Again:
@@ -122,7 +123,8 @@ def _of_recipe(recipe: Recipe) -> Again:
     attached = tuple(used for used in recipe.uses if used.attached and (used.called or used.method != WORD))
     hashes = {used.file.name: used.file.sha256 for used in recipe.uses if not used.attached}
     made = Made(recipe.base, recipe.base_fingerprint, hashes)
-    return Again(line, controls, attached, made, recipe.start, recipe.mask, recipe.precision)
+    notes = (SHARED,) if recipe.shared else ()
+    return Again(line, controls, attached, made, recipe.start, recipe.mask, recipe.precision, notes)
 
 
 def _of_infotext(text: str) -> Again:

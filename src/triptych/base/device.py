@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
-from typing import cast, get_args
 
 import torch
 
-from ..errors import Remedy, TriptychError, did_you_mean, first_line
-from ..options import Precision
+from ..errors import Remedy, TriptychError, first_line
+from ..options import precision_named
 
 TRIM, PAD, MAP = -1, -2, -3  # names of settings in glibc's malloc.h
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,17 +53,6 @@ def _keep_freed_memory() -> None:
         return
     for setting, size in ((MAP, 32 << 20), (TRIM, 1 << 30), (PAD, 64 << 20)):
         library.mallopt(setting, size)
-
-
-def precision_named(name: str) -> Precision:
-    """The precision called `name`.
-
-    Raises:
-        TriptychError: there is no such precision.
-    """
-    if name not in get_args(Precision):
-        raise TriptychError(f"there is no precision {name!r}{did_you_mean(name, get_args(Precision))}")
-    return cast(Precision, name)
 
 
 def dtype_named(precision: str, device: torch.device) -> torch.dtype:

@@ -40,7 +40,11 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
     if not isinstance(settings, dict):
         raise TriptychError(f"{path}: [{SETTINGS}] must be a table")
     context.meta[SETTINGS] = settings
-    context.default_map = {names[name]: value for name, value in said.items()}
+    several = {parameter.name for parameter in context.command.params if parameter.multiple or parameter.nargs == -1}
+    values = {names[name]: value for name, value in said.items()}
+    context.default_map = {
+        name: [value] if name in several and isinstance(value, str) else value for name, value in values.items()
+    }
     return path
 
 

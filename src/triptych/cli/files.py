@@ -50,8 +50,8 @@ def convert(
 ) -> None:
     """Write FILE's content in the layout of another program."""
     from ..base import Place
-    from ..base.device import precision_named
     from ..exchange.conversion import ConversionRequest, convert
+    from ..options import precision_named
 
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)

@@ -15,7 +15,6 @@ from ..options import StudyOptions
 from .options import AsJson, Set, pairs_of, with_options
 
 if TYPE_CHECKING:
-    from ..app.session import Session
     from ..dilution.plan import DilutionPlan
     from ..mixing.request import Mix
     from ..settings import Value
@@ -56,9 +55,6 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
-    from ..app.session import Session
-    from ..mixing.merge import merge as make
-
     folders = measure or []
     _refuse_unused(
         {"--out": out, "--measure": folders, "--search": search} if foretell else {}, "--foretell writes nothing"
@@ -67,24 +63,30 @@ def merge(
     _refuse_unused({} if folders else {"--prompts": prompts}, "nothing is measured")
     if search and not folders:
         raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
+    from ..mixing.opening import open_files
+
     mix = _mix(files, recipe, method, base, rank, dict(pairs_of(settings, "KEY=VALUE")), vae, precision)
     if foretell:
         _foretell(mix, as_json)
         return
     if out is None:
         raise TriptychError("say where to write with --out FILE")
-    plan, session = _plan(mix, folders, prompts or 16) if folders else None, Session()
+    if out.exists() and not overwrite:
+        raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
+    if not any(file.path.is_dir() for file in mix.ingredients):
+        open_files(mix)  # refused before anything heavy is loaded
+    from ..mixing.merge import merge as make
+
+    plan = _plan(mix, folders, prompts or 16) if folders else None
     if plan and search:
-        if out.exists() and not overwrite:
-            raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
-        mix = _searched(session, mix, out, plan, trials or 24, by_block)
+        mix = _searched(mix, out, plan, trials or 24, by_block)
     mixed = make(mix, out, overwrite=overwrite)
     told = {"file": str(mixed.path), "kind": mixed.kind, "method": mixed.method, "notes": mixed.notes}
     print(json.dumps(told) if as_json else mixed.path)
     for note in () if as_json else mixed.notes:
         print(printable(note), file=sys.stderr)
     if plan:
-        _measure(session, mix, mixed.path, plan, beside_average=search)
+        _measure(mix, mixed.path, plan, beside_average=search)
 
 
 def _refuse_unused(given: Mapping[str, object], why: str) -> None:
@@ -104,9 +106,9 @@ def _mix(
     """The mix of a recipe with the options over it, or of the files and the options."""
     from dataclasses import replace
 
-    from ..base.device import precision_named
     from ..mixing.recipe import read_recipe
     from ..mixing.request import Ingredient, Mix
+    from ..options import precision_named
 
     if recipe:
         if files:
@@ -147,19 +149,21 @@ def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
     return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
 
 
-def _searched(session: Session, mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:
+def _searched(mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:
     """The mix that loses least, found in a folder beside the file."""
+    from ..app.session import Session
     from .console import Console
 
     out = path.with_name(f"{path.stem}-searched")
     with Console() as console:
-        found = session.search_mix(mix, plan, trials, out, console, by_block=by_block)
+        found = Session().search_mix(mix, plan, trials, out, console, by_block=by_block)
     print(printable(str(found)), file=sys.stderr)
     return found.mix
 
 
-def _measure(session: Session, mix: Mix, path: Path, plan: DilutionPlan, *, beside_average: bool) -> None:
+def _measure(mix: Mix, path: Path, plan: DilutionPlan, *, beside_average: bool) -> None:
     """Measure one mix in a folder beside it, on request beside the plain average of its files."""
+    from ..app.session import Session
     from ..dilution.plan import only, plain_average
     from .console import Console
 
@@ -167,7 +171,7 @@ def _measure(session: Session, mix: Mix, path: Path, plan: DilutionPlan, *, besi
     weights = [1.0 if file.weight is None else file.weight for file in mix.ingredients]
     arms = [only(weights, path), *([plain_average(len(weights))] if beside_average else [])]
     with Console() as console:
-        result = session.dilution(plan, out, console, single=arms)
+        result = Session().dilution(plan, out, console, single=arms)
     print("\n".join(map(printable, result.sentences)))
     print(f"page: {out / 'dilution.html'}")
 
@@ -184,8 +188,11 @@ def dilution(
     unrelated: Annotated[int, typer.Option(help="prompts without it, one picture each", min=2)] = 16,
     minutes: Annotated[float, typer.Option(help="stop sampling after so long; 0: when all is done", min=0)] = 0,
     beside: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="measure this one too, such as one trained on all concepts; may be repeated"),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|in-turn|alternating",
+            help="measure this too: a file trained on all concepts, or the files switched along the steps",
+        ),
     ] = None,
     options: StudyOptions,
     as_json: AsJson = False,
@@ -193,13 +200,15 @@ def dilution(
     """Measure how much mixes keep of each of their files, by the pictures that they give."""
     from ..app.session import Session
     from ..base import Place
-    from ..dilution.plan import DilutionPlan, Source
+    from ..dilution.plan import SWITCHED, DilutionPlan, Source
     from .console import Console
 
     plan = DilutionPlan(
         tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
-        image_encoder=options.image_encoder, text_encoder=options.text_encoder, beside=tuple(beside or ()),
+        image_encoder=options.image_encoder, text_encoder=options.text_encoder,
+        beside=tuple(Path(given) for given in beside or () if given not in SWITCHED),
+        switched=tuple(given for given in beside or () if given in SWITCHED),
     )  # fmt: skip
     with Console() as console:
         result = Session().dilution(plan, out, console)

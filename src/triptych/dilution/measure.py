@@ -16,6 +16,7 @@ from math import isfinite
 from statistics import fmean
 
 from ..metrics import Shown, metrics
+from ..metrics.encoders import ImageEncoder
 from ..scores import BASE, Score
 from ..study.work import Work
 from ..verdict import MARGINS
@@ -61,8 +62,8 @@ class File:
         )
 
 
-def judged(work: Work, pictures: Sequence[Shown]) -> Evidence:
-    seen = work.evidence(pictures)
+def judged(work: Work, pictures: Sequence[Shown], eye: ImageEncoder) -> Evidence:
+    seen = work.evidence(pictures, eye)
     scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
     return Evidence.of(scores, [], {}, MARGINS, work.plan.seed)
 
@@ -105,7 +106,9 @@ def preserved(evidence: Evidence) -> dict[str, Interval]:
     return {name: mean.interval() for name, mean in means.items() if mean}
 
 
-def contamination(other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown]) -> dict[str, Interval]:
+def contamination(
+    other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown], eye: ImageEncoder
+) -> dict[str, Interval]:
     """Row -> how far the pictures of one concept went towards another concept.
 
     0: no nearer to the other concept's pictures than the file alone comes; 1: as near as the other file's own pictures.
@@ -116,7 +119,7 @@ def contamination(other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequenc
         own: the other file's pictures of its own concept.
     """
     everything = [picture for pictures in mine.values() for picture in pictures]
-    seen = other.evidence([*everything, *own])
+    seen = other.evidence([*everything, *own], eye)
     scores = [
         Score("contamination", row, value, 0, picture.prompt, picture.seed)
         for row, pictures in mine.items()

@@ -19,6 +19,7 @@ from .result import Result
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 420, 240
 Points = Sequence[tuple[float, Interval]]
+Plot = tuple[str, Markup, list[tuple[int, str]]]  # title, picture, and the key of its lines (colour and name)
 
 
 def write_page(result: Result, out: Path) -> Path:
@@ -38,14 +39,15 @@ def _figure(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: no minus before zero
 
 
-def _plots(result: Result) -> list[tuple[str, Markup, list[tuple[int, str]]]]:
-    """Title, plot, and the key of its lines (colour and name)."""
+def _plots(result: Result) -> list[Plot]:
     found = []
     ways = {way: result.along("count", way) for way in ("average", "sum")}
     names = {"average": "averaged", "sum": "summed at full strength"}
     counted = [(names[way], points) for way, points in ways.items() if points]
+    if weak := result.along("weight"):
+        counted.append(("alone at the weight of an average", weak))
     if counted:
-        found.append(_plot("Mean retention by the number of files", "files in the mix", counted))
+        found.append(plot("Mean retention by the number of files", "files in the mix", counted))
     ratio = [arm for arm in result.arms if arm.axis == "ratio"]
     if ratio and result.files:
         lines = []
@@ -55,13 +57,14 @@ def _plots(result: Result) -> list[tuple[str, Markup, list[tuple[int, str]]]]:
             if points:
                 lines.append((file.name, points))
         if lines:
-            found.append(_plot("Retention along the ratio", f"share of {result.files[1].name}", lines))
+            found.append(plot("Retention along the ratio", f"share of {result.files[1].name}", lines))
     if chain := result.along("generation"):
-        found.append(_plot("Mean retention over generations", "mixes one after the other", [("half and half", chain)]))
+        found.append(plot("Mean retention over generations", "mixes one after the other", [("half and half", chain)]))
     return found
 
 
-def _plot(title: str, across: str, lines: Sequence[tuple[str, Points]]) -> tuple[str, Markup, list[tuple[int, str]]]:
+def plot(title: str, across: str, lines: Sequence[tuple[str, Points]]) -> Plot:
+    """Lines with intervals. Colours come from the page's style (`m0`, `m1`, ...)."""
     values = [value for _, points in lines for value, _ in points]
     seen = [
         end for _, points in lines for _, kept in points for end in (kept.value, kept.low, kept.high) if isfinite(end)

@@ -1,6 +1,7 @@
 """The mixes that a study of dilution makes: along the ratio of two, the number of files, and generations.
 
-Files that were made otherwise, such as one trained on all concepts, are measured beside them.
+What keeps concepts together without a mix is measured beside them: a file that was trained on all concepts, and files
+that take turns along the steps of a picture.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from pathlib import Path
 
 from ..base import Place
 from ..errors import TriptychError, shown
+from ..prompt.courses import Course, Shown, Window
 
 COUNTS = (2, 3, 4, 6, 8)
 RATIOS = tuple(i / 10 for i in range(1, 10))
 WAYS = ("average", "sum")
+IN_TURN, ALTERNATING = "in-turn", "alternating"
+MARK = ord("A")  # the letter of the first file in a schedule
+SWITCHED = (IN_TURN, ALTERNATING)  # one after the other, each for an equal part of the steps; at every step another one
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ class Arm:
 
     Attributes:
         name: of its folder.
-        axis: what it varies: "ratio", "count" or "generation"; "mix" for one mix; "beside" for a file that is no mix
-            of the others.
-        way: how it is mixed.
+        axis: what it varies: "ratio", "count" or "generation"; "weight" for one file alone with the weight that it has
+            in an average; "mix" for one mix; "beside" for what is no mix of the
+            files: another file, or the files switched along the steps.
+        way: how it is mixed, or switched.
         value: on the axis: the second file's share, the number of files, the number of mixes one after the other.
         weights: position of the file -> its weight in the mix. For a generation, the weights that it comes to.
         before: the arm that a generation is mixed from.
+        file: of the arm, where it exists already.
     """
 
     name: str
@@ -63,7 +70,26 @@ class Arm:
     value: float
     weights: tuple[tuple[int, float], ...]
     before: str = ""
-    file: Path | None = None  # one that exists already
+    file: Path | None = None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it is mixed here, from the files alone."""
+        return self.file is None and self.axis not in ("weight", "beside")
+
+    @property
+    def switched(self) -> bool:
+        return self.way in SWITCHED
+
+    def course(self, place: int) -> Course | None:
+        """How the strength of the file at a place goes over the steps; None where files are not switched."""
+        count = len(self.weights)
+        if not self.switched:
+            return None
+        if self.way == IN_TURN:
+            return Window(place / count, (place + 1) / count)
+        marks = [chr(MARK + i) for i in range(count)]
+        return Shown(f"[{'|'.join(marks)}]", marks[place])
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class DilutionPlan:
     image_encoder: str = ""
     text_encoder: str = ""
     beside: tuple[Path, ...] = ()  # files that hold all concepts, such as one trained on all folders
+    switched: tuple[str, ...] = ()  # how files are switched along the steps, the first two and all of them
 
     def __post_init__(self) -> None:
         if len(self.sources) < 2:
@@ -93,22 +120,33 @@ class DilutionPlan:
                 raise TriptychError(f"two files are called {name}: give them names of their own")
         if unknown := [way for way in self.ways if way not in WAYS]:
             raise TriptychError(f"a mix is made as an average or as a sum, not as {unknown[0]!r}")
+        if unknown := [way for way in self.switched if way not in SWITCHED]:
+            raise TriptychError(f"files are switched {' or '.join(SWITCHED)}, not {unknown[0]!r}")
 
     @property
     def arms(self) -> list[Arm]:
         """All mixes, those first that tell most."""
-        return [*self._beside(), *self._counts(), *self._generations(), *self._ratios()]
+        return [*self._beside(), *self._counts(), *self._weights(), *self._generations(), *self._ratios()]
 
     def _beside(self) -> Iterator[Arm]:
         weights = tuple((i, 1.0) for i in range(len(self.sources)))
         for file in self.beside:
             yield Arm(f"beside-{file.stem}", "beside", file.stem, len(weights), weights, file=file)
+        for count in sorted({2, len(self.sources)}) if self.switched else ():
+            for way in self.switched:
+                yield Arm(f"{way}-{count}", "beside", way, count, weights[:count])
 
     def _counts(self) -> Iterator[Arm]:
         for count in (count for count in self.counts if count <= len(self.sources)):
             for way in self.ways:
                 weight = 1 / count if way == "average" else 1.0
                 yield Arm(f"{way}-{count}", "count", way, count, tuple((i, weight) for i in range(count)))
+
+    def _weights(self) -> Iterator[Arm]:
+        """Each of the first two files alone, as weak as it is in an average: what the others do is not in it."""
+        for count in (count for count in self.counts if count <= len(self.sources)):
+            for place in (0, 1):
+                yield Arm(f"weight-{count}-{place + 1}", "weight", "alone", count, ((place, 1 / count),))
 
     def _generations(self) -> Iterator[Arm]:
         """A mix of two, that mix with a third file, that one with a fourth: each time half and half."""

@@ -10,7 +10,7 @@ from ..mixing.overlap import Overlap
 from ..verdict.intervals import Interval
 from .foretold import Foretold, foretell, share_close
 from .measure import File, Kept, as_numbers, together
-from .plan import Arm, DilutionPlan
+from .plan import IN_TURN, Arm, DilutionPlan
 
 SCHEMA = 1
 
@@ -65,7 +65,7 @@ class Result:
         complete: bool, more: Sequence[More] = (),
     ) -> Result:  # fmt: skip
         names = [source.name for source in plan.sources]
-        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if not arm.file}
+        mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if arm.mixed}
         foretold = foretell([row for row in kept if row.arm in mixes], mixes, overlaps)
         return cls(
             tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
@@ -85,8 +85,12 @@ class Result:
 
     def along(self, axis: str, way: str = "") -> list[tuple[float, Interval]]:
         """Value on the axis, and mean retention."""
-        arms = [arm for arm in self.arms if arm.axis == axis and way in ("", arm.way)]
-        return [(arm.value, mean) for arm in arms if (mean := self.mean(arm.name))]
+        found: dict[float, list[Interval]] = {}
+        for arm in self.arms:
+            mean = self.mean(arm.name) if arm.axis == axis and way in ("", arm.way) else None
+            if mean:
+                found.setdefault(arm.value, []).append(mean)
+        return [(value, together(means)) for value, means in found.items()]
 
     @property
     def sentences(self) -> list[str]:
@@ -97,9 +101,11 @@ class Result:
             parts = [f"{_lost(mean)} with {_ordinal(int(count))} file" for count, mean in found]
             if parts:
                 said.append(f"{what}, each file loses {', '.join(parts)}.")
+        if weak := [f"{_lost(mean)} at {1 / value:.2f}" for value, mean in self.along("weight")]:
+            said.append(f"Alone, with the weight that they have in an average, the first two lose {', '.join(weak)}.")
         for arm in (arm for arm in self.arms if arm.axis == "beside"):
             if mean := self.mean(arm.name):
-                said.append(f"In {arm.way}, which is no mix, each loses {_lost(mean)}.")
+                said.append(f"{_beside(arm)}, each loses {_lost(mean)}.")
         if chain := self.along("generation"):
             parts = [f"{_lost(mean)} after {int(value)}" for value, mean in chain]
             said.append(f"Mixed again and again half and half, files lose on average {', '.join(parts)}.")
@@ -158,6 +164,13 @@ def _more(more: More) -> str:
 
 def _lost(kept: Interval) -> str:
     return f"{1 - kept.value:.2f} ({1 - kept.high:.2f} to {1 - kept.low:.2f})"
+
+
+def _beside(arm: Arm) -> str:
+    if arm.switched:
+        how = "one after the other along the steps" if arm.way == IN_TURN else "at every step"
+        return f"With {len(arm.weights)} files switched {how}"
+    return f"In {arm.way}, which is no mix"
 
 
 def _ordinal(count: int) -> str:

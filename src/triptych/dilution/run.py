@@ -13,8 +13,9 @@ from ..errors import TriptychError
 from ..exchange.artifact import Artifact
 from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..metrics import Shown
+from ..metrics.encoders import ImageEncoder
 from ..mixing.adapters import needs_base
 from ..mixing.merge import merge
 from ..mixing.overlap import layers_of, overlaps
@@ -36,6 +37,7 @@ from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
+Uses = tuple[Use, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
+    eye: ImageEncoder  # one for all members that are judged alike
 
     @property
     def phrase(self) -> str:
@@ -68,12 +71,12 @@ class Member:
 
     def before(self, prompts: Sequence[Prompt]) -> list[Sheet]:
         """The pictures that a mix is held against: of the class word on the bare base, and of the file alone."""
-        bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, None, prompts)
-        return [bare, self.under(ALONE, self.source.file, prompts)]
+        bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
+        return [bare, self.under(ALONE, attached(self.source.file), prompts)]
 
-    def under(self, row: str, file: Path, prompts: Sequence[Prompt]) -> Sheet:
-        """The pictures of its concept with a file attached."""
-        return _concept_sheet(self.work, row, self.phrase, file, prompts)
+    def under(self, row: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
+        """The pictures of its concept with files attached."""
+        return _concept_sheet(self.work, row, self.phrase, uses, prompts)
 
 
 def dilution(
@@ -98,9 +101,9 @@ def dilution(
         members = members_of(plan, opened(plan.place), layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]
-        files = _mixes(plan, arms, members, layout, progress)
-        complete = _draw(plan, arms, members, files, progress)
-        result = _measured(plan, arms, members, files, complete, progress)
+        uses = _uses(arms, members, _mixes(plan, arms, members, layout, progress))
+        complete = _draw(plan, arms, members, uses, progress)
+        result = _measured(plan, arms, members, uses, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
         return result
@@ -112,7 +115,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
     Raises:
         TriptychError: a file or a folder cannot be used, or the files are of several kinds.
     """
-    found = []
+    found = list[Member]()
     for source in plan.sources:
         artifact = open_artifact(source.file)
         if artifact.method not in MIXABLE:
@@ -124,11 +127,12 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
             source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
             image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
         )  # fmt: skip
-        own = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
-        work.note_one_eye()
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        found.append(Member(source, artifact, work))
+        place = Layout(layout.out / "concepts" / source.name)
+        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
+        work.open_encoders(others=False)
+        own = work.encoders.first
+        same = (member.eye for member in found if member.eye.digest == own.digest)  # which encodes a picture once
+        found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
     for file in plan.beside:
@@ -142,12 +146,16 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
 def _mixes(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], layout: Layout, progress: Progress
 ) -> dict[str, Path]:
-    """Make the files of all mixes that are missing. Returns arm -> file. A mix is made anew if its files changed."""
+    """Make the files of all mixes that are missing. A mix is made anew if its files changed.
+
+    Returns:
+        Arm -> its own file, for those that have one.
+    """
     progress.stage("mixing", len(arms))
-    hashes, places = [known_hashes(member.source.file).sha256 for member in members], dict[str, Path]()
+    hashes, places = [known_sha256(member.source.file) for member in members], dict[str, Path]()
     for arm in arms:
-        if arm.file:
-            places[arm.name] = arm.file
+        if not arm.mixed:
+            places |= {arm.name: arm.file} if arm.file else {}
             progress.advance()
             continue
         made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
@@ -167,41 +175,50 @@ def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], places: Mappin
     return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum", base)
 
 
-def _concept_sheet(work: Work, row: str, phrase: str, file: Path | None, prompts: Sequence[Prompt]) -> Sheet:
-    """The pictures of one row for one concept. `phrase` names the concept in the prompts; `file` is attached."""
-    return sheet_of(work, row, 0, "concept", [asked_for(work, prompt, phrase) for prompt in prompts], _uses(file))
+def attached(file: Path) -> Uses:
+    return (Use(file, known_sha256(file)),)
 
 
-def _unrelated_sheet(work: Work, row: str, file: Path | None) -> Sheet:
-    return sheet_of(work, row, 0, "unrelated", [asked_for(work, prompt, "") for prompt in work.unrelated], _uses(file))
+def _uses(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> dict[str, Uses]:
+    """Arm -> what is attached: its own file, or the files themselves, by turns or weakly."""
+
+    def themselves(arm: Arm) -> Uses:
+        used = [(place, members[place].source.file, weight) for place, weight in arm.weights]
+        return tuple(Use(file, known_sha256(file), weight, arm.course(place)) for place, file, weight in used)
+
+    return {arm.name: attached(files[arm.name]) if arm.name in files else themselves(arm) for arm in arms}
 
 
-def _uses(file: Path | None) -> tuple[Use, ...]:
-    return (Use(file, known_hashes(file).sha256),) if file else ()
+def _concept_sheet(work: Work, row: str, phrase: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
+    """The pictures of one row for one concept. `phrase` names the concept in the prompts."""
+    return sheet_of(work, row, 0, "concept", [asked_for(work, prompt, phrase) for prompt in prompts], uses)
 
 
-def _rows(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> list[tuple[Member, Sheet]]:
+def _unrelated_sheet(work: Work, row: str, uses: Uses) -> Sheet:
+    return sheet_of(work, row, 0, "unrelated", [asked_for(work, prompt, "") for prompt in work.unrelated], uses)
+
+
+def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses]) -> list[tuple[Member, Sheet]]:
     """All sheets, in the order in which they are sampled: the files alone first, then arm after arm."""
     found = []
     for member in members:
         found += [(member, sheet) for sheet in member.before(member.work.prompts)]
     first = members[0]
-    found.append((first, _unrelated_sheet(first.work, BASE, None)))
-    found.append((first, _unrelated_sheet(first.work, ALONE, first.source.file)))
+    found.append((first, _unrelated_sheet(first.work, BASE, ())))
+    found.append((first, _unrelated_sheet(first.work, ALONE, attached(first.source.file))))
     for arm in arms:
-        file = files[arm.name]
         for member in (members[i] for i, weight in arm.weights if weight):
-            found.append((member, member.under(arm.name, file, member.work.prompts)))
-        found.append((first, _unrelated_sheet(first.work, arm.name, file)))
+            found.append((member, member.under(arm.name, uses[arm.name], member.work.prompts)))
+        found.append((first, _unrelated_sheet(first.work, arm.name, uses[arm.name])))
     return found
 
 
 def _draw(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path], progress: Progress
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], progress: Progress
 ) -> bool:
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
     ends = time.monotonic() + plan.minutes * 60 if plan.minutes else float("inf")
-    missing = [(member, sheet) for member, sheet in _rows(arms, members, files) if not sheet.record]
+    missing = [(member, sheet) for member, sheet in _rows(arms, members, uses) if not sheet.record]
     progress.stage("sampling", sum(len(sheet.asked) for _, sheet in missing))
     for place, (member, sheet) in enumerate(missing):
         if time.monotonic() > ends:
@@ -218,14 +235,14 @@ def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Sh
 
 
 def _measured(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path], complete: bool,
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], complete: bool,
     progress: Progress,
 ) -> Result:  # fmt: skip
-    sheets = _rows(arms, members, files)
+    sheets = _rows(arms, members, uses)
     progress.stage("measuring pictures", len(members))
     kept, alone, first, more = list[Kept](), list[File](), list[Preserved](), list[More]()
     for place, member in enumerate(members):
-        evidence = judged(member.work, _pictures(member, sheets))
+        evidence = judged(member.work, _pictures(member, sheets), member.eye)
         progress.advance()
         file = file_alone(member.source.name, evidence)
         alone.append(file)
@@ -271,7 +288,7 @@ def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -
         for j, theirs in enumerate(by_row):
             both = {row: pictures for row, pictures in mine.items() if row == ALONE or row in theirs}
             if i != j and ALONE in mine and ALONE in theirs and len(both) > 1:
-                nearer = contamination(members[j].work, both, theirs[ALONE])
+                nearer = contamination(members[j].work, both, theirs[ALONE], members[j].eye)
                 names = members[i].source.name, members[j].source.name
                 found += [Nearer(row, *names, value) for row, value in nearer.items()]
     return found

@@ -21,7 +21,7 @@ from optuna.trial import Trial, TrialState
 from ..base import Base, Place, generator
 from ..cancel import check
 from ..errors import TriptychError
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..metrics import Shown
 from ..mixing.blocks import block_names
 from ..mixing.formulas import FORMULAS, Formula
@@ -34,7 +34,7 @@ from ..study.prompts import Prompt, deal
 from ..study.sheets import Sheet, sample_all
 from .measure import file_alone, judged, retention
 from .plan import DilutionPlan
-from .run import FILE, Member, members_of
+from .run import FILE, Member, attached, members_of
 
 LEAST, MOST = 0.05, 1.5  # of a weight
 SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
@@ -225,7 +225,7 @@ class Judge:
         for member in members:
             prompts = choosing_prompts(member)
             pictures = [picture for sheet in member.before(prompts) for picture in _sampled(member, sheet)]
-            file = file_alone(member.source.name, judged(member.work, pictures))
+            file = file_alone(member.source.name, judged(member.work, pictures, member.eye))
             if file.learned:
                 able.append(Candidate(member, prompts, pictures))
             else:
@@ -242,7 +242,7 @@ class Judge:
     def made_from(self) -> list[object]:
         return [
             (
-                known_hashes(candidate.member.source.file).sha256,
+                known_sha256(candidate.member.source.file),
                 candidate.member.work.base_key,
                 candidate.member.work.concept.digest,
                 candidate.prompts,
@@ -258,8 +258,8 @@ class Judge:
         kept = []
         for candidate in self.candidates:
             member = candidate.member
-            pictures = _sampled(member, member.under(row, path, candidate.prompts))
-            kept.append(retention(judged(member.work, [*candidate.before, *pictures]), row))
+            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts))
+            kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.eye), row))
         rmtree(path.parent)
         known = [interval.value for interval in kept if interval]
         return min(known) if len(known) == len(kept) else None

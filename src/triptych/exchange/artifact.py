@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
@@ -12,6 +12,8 @@ from ..base import Base, Owner
 from ..errors import TriptychError
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+from ..prompt.courses import Course
+from ..sampling.moves import Move
 
 TRAINED_AS = "trained_as"  # the provenance entry of the method that trained it, where its files are another's
 
@@ -47,7 +49,7 @@ class Artifact:
     def trained(cls, method: str, settings: Any, tensors: Tensors, provenance: Mapping[str, str]) -> Artifact:
         """The artifact of a training, as the method whose files its results are.
 
-        Settings that only the training has go to the provenance.
+        Settings that only the training has go to the provenance. A word that was learned, too, is bundled.
         """
         kind = method_named(method)
         if not kind.files_as:
@@ -56,7 +58,11 @@ class Artifact:
         names = {entry.name for entry in fields(known.settings_class)}
         held = {name: value for name, value in given.items() if name in names}
         rest = {name: str(value) for name, value in given.items() if name not in names}
-        return cls(known.name, known.configure(held), tensors, {**provenance, TRAINED_AS: method, **rest})
+        words = {word: cls(*of) for word, of in kind.words(settings, tensors).items()}
+        bundled = {name for word in words.values() for name in word.tensors}
+        own = {name: tensor for name, tensor in tensors.items() if name not in bundled}
+        origin = {**provenance, TRAINED_AS: method, **rest}
+        return cls(known.name, known.configure(held), own, origin, beside=Beside(words=words))
 
     @property
     def kind(self) -> Method[Any]:
@@ -92,6 +98,11 @@ class Part:
         return inside or self.artifact.kind.changes_text(self.artifact.settings)
 
 
+def with_words(artifact: Artifact, strength: float = 1.0, owner: Owner = None) -> list[Part]:
+    """An artifact and the words that its file bundles, which are read at full strength."""
+    return [Part(artifact, strength, owner), *(Part(word, owner=owner) for word in artifact.beside.words.values())]
+
+
 @contextmanager
 def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
     """Attach several artifacts for the length of a `with` block. They are detached in reverse, also after an error.
@@ -113,6 +124,15 @@ def compose(base: Base, *parts: Part) -> Iterator[list[Patch]]:
             i: stack.enter_context(parts[i].artifact.apply(base, parts[i].strength, parts[i].owner)) for i in order
         }
         yield [opened[i] for i in range(len(parts))]
+
+
+def moves_of(patches: Sequence[Patch], parts: Sequence[Part], courses: Sequence[Course | None]) -> list[Move]:
+    """Those of the open patches whose strength goes over the steps, as sampling needs them."""
+    return [
+        Move(patch, part.strength, course, part.changes_text)
+        for patch, part, course in zip(patches, parts, courses, strict=True)
+        if course
+    ]
 
 
 def _sort_key(artifact: Artifact) -> tuple[int, str, int]:

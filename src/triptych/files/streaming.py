@@ -21,19 +21,23 @@ from ..errors import TriptychError
 from ..shell import writable
 from .atomic import replacing
 from .kinds import KINDS
+from .mapped import CHUNK
 
 DTYPES = {getattr(torch, kind.torch): name for name, kind in KINDS.items() if hasattr(torch, kind.torch)}
-CHUNK = 1 << 16  # numbers that are compared at once: so few stay in a processor's cache
 HASHES = {"modelspec.hash_sha256": "0x", "sshs_model_hash": ""}  # metadata entry -> prefix of the hash over all tensors
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to write. `make` returns it when it is written, in float32 or better if it was computed."""
+    """A tensor to write. `make` returns it when it is written, in float32 or better if it was computed.
+
+    It may return the tensor's values in flat parts instead, one after the other, so that they are not in memory at once
+    before they are cast.
+    """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    make: Callable[[], Tensor]
+    make: Callable[[], Tensor | Iterator[Tensor]]
 
 
 @dataclass
@@ -51,8 +55,8 @@ class Rounding:
             if before.numel():
                 kept = before.to(wide)
                 difference = kept - after.to(wide)
-                self.squares += float(kept.dot(kept))
-                self.lost += float(difference.dot(difference))
+                self.squares += float(kept.norm()) ** 2  # a dot product would wake all threads of BLAS
+                self.lost += float(difference.norm()) ** 2
                 most = float(difference.abs().max())
                 self.most = most if not most <= self.most else self.most  # also what is not a number
 
@@ -133,11 +137,24 @@ def _one_ahead(
 
 def _bytes(path: Path, rounding: Rounding, named: tuple[str, Entry]) -> memoryview:
     name, entry = named
-    exact = entry.make().detach().cpu()
-    written = exact.to(entry.dtype).contiguous()
-    if written.dtype != exact.dtype:
+    made = entry.make()
+    if isinstance(made, Tensor):
+        written = _cast(made.detach().cpu(), entry.dtype, rounding).contiguous().reshape(-1)
+    else:
+        written = torch.empty(torch.Size(entry.shape).numel(), dtype=entry.dtype)
+        begin = 0
+        for part in made:
+            end = begin + part.numel()
+            written[begin:end] = _cast(part, entry.dtype, rounding)
+            begin = end
+    if not isfinite(rounding.most):
+        precision = str(entry.dtype).removeprefix("torch.")
+        raise TriptychError(f"{path} cannot be written in {precision}: {name} has values too large for it")
+    return written.view(torch.uint8).numpy().data
+
+
+def _cast(exact: Tensor, dtype: torch.dtype, rounding: Rounding) -> Tensor:
+    written = exact.to(dtype)
+    if dtype != exact.dtype:
         rounding.add(exact, written)
-        if not isfinite(rounding.most):
-            precision = str(entry.dtype).removeprefix("torch.")
-            raise TriptychError(f"{path} cannot be written in {precision}: {name} has values too large for it")
-    return written.reshape(-1).view(torch.uint8).numpy().data
+    return written

@@ -133,6 +133,7 @@ class Method(Generic[S]):
         takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
         files_as: the method whose files its results are, where only the training is its own; by default itself.
         usual: whether a study that names no methods has it.
+        one_concept: why a file of it holds a single concept, as a clause; "" if one training can learn several.
     """
 
     name: ClassVar[str]
@@ -144,6 +145,7 @@ class Method(Generic[S]):
     takes_class_pictures: ClassVar[bool] = False
     files_as: ClassVar[str] = ""
     usual: ClassVar[bool] = True
+    one_concept: ClassVar[str] = ""
 
     @property
     def shares_a_pass(self) -> bool:
@@ -160,6 +162,10 @@ class Method(Generic[S]):
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings, completed with the words of the concept."""
+        return settings
+
+    def with_word(self, settings: S, word: str) -> S:
+        """The settings in which `word` is a concept's own; unchanged where the class word alone names concepts."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
@@ -191,6 +197,10 @@ class Method(Generic[S]):
         """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""
         return {}
 
+    def ends(self, settings: S) -> Mapping[str, int]:
+        """Steps after which a group of parameters is not trained any more, for groups that end before the others."""
+        return {}
+
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:
@@ -216,6 +226,10 @@ class Method(Generic[S]):
             OtherBaseError: they were made for another kind of base.
         """
         return []
+
+    def words(self, settings: S, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+        """The embeddings among the tensors that its file bundles: word -> their method, its settings, tensors."""
+        return {}
 
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """Metadata that other tools expect in the file, besides the recipe."""
@@ -252,6 +266,9 @@ class PriorMethod(Method[P]):
     """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
 
     takes_class_pictures = True
+
+    def with_word(self, settings: P, word: str) -> P:
+        return replace(settings, identifier=word)
 
     def phrase(self, settings: P, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

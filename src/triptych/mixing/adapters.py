@@ -29,7 +29,7 @@ from .request import Mix
 from .weights import blocks_of, by_block, weights_of
 
 Weights = Mapping[str, Tensor]  # of a base, by the path of their layer
-BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr")  # kinds whose dW needs the layer's weight, or its shape
+BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr", "SVDiff")  # kinds whose dW needs the layer's weight, or its shape
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ def _by_weight(path: str, leaves: Leaves) -> str:
 
 
 def needs_base(artifact: Artifact) -> bool:
-    """Whether the changes of a LoRA are known only with the weights of a base."""
+    """Whether the changes of an artifact are known only with the weights of a base, as those of some LoRAs are."""
+    if artifact.method != "lora":
+        return False
     layers = by_layer(artifact.tensors).items()
     return any(_by_weight(path, leaves) for path, leaves in layers if leaves.keys() - {"alpha", *BIASES})
 

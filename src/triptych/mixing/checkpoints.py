@@ -138,7 +138,7 @@ class _Plan:
         own = TYPES[layout.dtype]
         if not own.is_floating_point:
             return Entry(own, layout.shape, self._kept(key, notes))
-        make = self._mixed(key) if self.everywhere(key) else lambda: first.read(key)
+        make = self._mixed(key) if self.everywhere(key) else partial(first.read, key)
         return Entry(dtype or own, layout.shape, make)
 
     def _kept(self, key: str, notes: list[str]) -> Callable[[], Tensor]:
@@ -154,13 +154,13 @@ class _Plan:
 
         return make
 
-    def _mixed(self, key: str) -> Callable[[], Tensor]:
+    def _mixed(self, key: str) -> Callable[[], Iterator[Tensor]]:
         weights = by_block(self.weights, block_of(key, self.family), self.numbers, self.method)
 
-        def make() -> Tensor:
+        def make() -> Iterator[Tensor]:
             base = self.base.read(key) if self.base else None
             tensors = [file.read(key) for file in self.files]
-            return self.formula.mix(
+            return self.formula.parts(
                 Given(tensors, weights, base, self.settings, partial(generator, "mix", self.settings.seed, key))
             )
 

@@ -6,7 +6,7 @@ differences); with changes, `Given.base` is None and stands for zero. Everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import TriptychError, did_you_mean
+from ..files.mapped import CHUNK
 from .settings import Settings
 from .sparse import drop_at_random, drop_by_size, elected_mean, trim
 
-CHUNK = 1 << 16  # values that are mixed at once: so few stay in a processor's cache
 TRAIN = 1.8  # the factor of train difference, so that alpha 1 is about as strong as a whole difference
 
 
@@ -175,16 +175,23 @@ class Formula:
     by_value: bool = False
 
     def apply(self, given: Given) -> Tensor:
-        """The mix in float32. Where values do not depend on each other, few are in work at one time."""
+        """The mix in float32."""
         if not self.by_value:
             return self.mix(given)
-        shape = given.tensors[0].shape
-        mixed = torch.empty(shape.numel())
+        mixed = torch.empty(given.tensors[0].shape)
+        for into, part in zip(mixed.view(-1).split(CHUNK), self.parts(given), strict=True):
+            into.copy_(part)
+        return mixed
+
+    def parts(self, given: Given) -> Iterator[Tensor]:
+        """The mix in float32, flat and in parts. Where values do not depend on each other, few are in work at once."""
+        if not self.by_value:
+            yield self.mix(given).reshape(-1)
+            return
         parts = [tensor.reshape(-1).split(CHUNK) for tensor in given.tensors]
         bases = given.base.reshape(-1).split(CHUNK) if given.base is not None else [None] * len(parts[0])
-        for into, base, *tensors in zip(mixed.split(CHUNK), bases, *parts, strict=True):
-            into.copy_(self.mix(replace(given, tensors=tensors, base=base)))
-        return mixed.reshape(shape)
+        for base, *tensors in zip(bases, *parts, strict=True):
+            yield self.mix(replace(given, tensors=tensors, base=base))
 
 
 FORMULAS: Mapping[str, Formula] = {

@@ -12,7 +12,7 @@ from ..errors import Remedy, TriptychError, did_you_mean
 from ..exchange.artifact import Artifact, Beside
 from ..exchange.conversion import precision_of
 from ..exchange.export import single_file_entries, write_single_file
-from ..exchange.formats import Recognised, artifact_in, recognise
+from ..exchange.formats import artifact_in
 from ..exchange.inspection import MIX
 from ..exchange.metadata import architecture
 from ..exchange.recipes import TRAINED_BY
@@ -28,9 +28,10 @@ from .differences import mix_differences
 from .formulas import FORMULAS
 from .low_rank import Ranks
 from .nets import CHAIN, mix_nets
+from .opening import Opened, open_files
 from .recipe import recipe_text, with_hashes
 from .request import Mix
-from .words import AVERAGE, CONCATENATE, mix_words
+from .words import AVERAGE, CONCATENATE, bundled, mix_words, without_words
 
 SUM, EXTRACT = "weighted-sum", "extract"
 WAYS: Mapping[str, tuple[str, ...]] = {  # kind -> the ways to mix it, the default first
@@ -54,32 +55,6 @@ class Mixed:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """The files by their headers."""
-
-    files: Sequence[TensorFile]
-    found: Sequence[Recognised]
-
-    @property
-    def kind(self) -> str:
-        """The common kind, or "baking" for a checkpoint with changes after it.
-
-        Raises:
-            TriptychError: the kinds do not go together.
-        """
-        kinds = [found.kind for found in self.found]
-        if len(set(kinds)) == 1 and kinds[0] in WAYS:
-            return kinds[0]
-        if kinds[0] == "checkpoint" and set(kinds[1:]) <= {"lora", "dreambooth"}:
-            return "baking"
-        names = " and ".join(
-            f"{file.path.name} ({found.kind})" for file, found in zip(self.files, self.found, strict=True)
-        )
-        why = "give files of one kind, or a checkpoint first and LoRAs and differences after it"
-        raise TriptychError(f"{names} cannot be mixed: {why}")
-
-
 def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
     """Make the mix and write it to `out` atomically.
 
@@ -94,7 +69,7 @@ def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
         raise TriptychError("there is nothing to mix: give the files")
     if mix.method == EXTRACT and mix.ingredients[0].path.is_dir():
         return _taken_out(mix, out, None)
-    opened = _open(mix)
+    opened = open_files(mix)
     kind = opened.kind
     mix = replace(mix, method=_method(mix, kind))
     _check_suffix(out, kind)
@@ -110,15 +85,6 @@ def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
     else:
         notes += _artifacts(mix, opened, out, kind)
     return Mixed(out, kind, mix.method, tuple(dict.fromkeys(notes)))
-
-
-def _open(mix: Mix) -> _Opened:
-    files = []
-    for ingredient in mix.ingredients:
-        if ingredient.path.is_dir():
-            raise TriptychError(f"{ingredient.path} is a folder: convert it to a checkpoint of one file first")
-        files.append(TensorFile.open(ingredient.path))
-    return _Opened(files, [recognise(file) for file in files])
 
 
 def _method(mix: Mix, kind: str) -> str:
@@ -172,7 +138,7 @@ def _used(mix: Mix, kind: str) -> tuple[Mix, list[str]]:
     return mix, notes
 
 
-def _checkpoints(mix: Mix, opened: _Opened, out: Path) -> list[str]:
+def _checkpoints(mix: Mix, opened: Opened, out: Path) -> list[str]:
     files = [Checkpoint.open(file.path) for file in opened.files]
     base = Checkpoint.open(Path(mix.base)) if mix.base else None
     check_same_kind(files)
@@ -195,7 +161,7 @@ def _base_of(file: TensorFile, mix: Mix) -> Base:
     return Place(str(file.path), device="cpu", precision=precision_of(file), vae=mix.vae).open()
 
 
-def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
+def _baked(mix: Mix, opened: Opened, out: Path) -> list[str]:
     first, *others = mix.ingredients
     if first.weight not in (None, 1):
         raise TriptychError(
@@ -215,13 +181,14 @@ def _baked(mix: Mix, opened: _Opened, out: Path) -> list[str]:
     )  # fmt: skip
     return [
         *(note for artifact in artifacts for note in artifact.notes),
+        *without_words(artifacts),
         *notes,
         *mix.unread(()),
         *([rounded] if rounded else []),
     ]
 
 
-def _artifacts(mix: Mix, opened: _Opened, out: Path, kind: str) -> list[str]:
+def _artifacts(mix: Mix, opened: Opened, out: Path, kind: str) -> list[str]:
     artifacts = [artifact_in(*pair) for pair in zip(opened.files, opened.found, strict=True)]
     notes = [note for artifact in artifacts for note in artifact.notes]
     if kind == "lora":
@@ -230,6 +197,8 @@ def _artifacts(mix: Mix, opened: _Opened, out: Path, kind: str) -> list[str]:
         if mix.base and not needed:
             notes.append("the base is not used: what these LoRAs change does not depend on it")
         made, more = mix_adapters(mix, artifacts, weights)
+        words, doubled = bundled(artifacts)
+        made, more = replace(made, beside=Beside(words=words)), [*more, *doubled]
     elif kind == "dreambooth":
         made, more = mix_differences(mix, artifacts)
     elif kind == "hypernetwork":
@@ -243,7 +212,7 @@ def _cpu(source: str) -> Base:
     return Place(source, device="cpu", precision="fp32").open()
 
 
-def _taken_out(mix: Mix, out: Path, opened: _Opened | None) -> Mixed:
+def _taken_out(mix: Mix, out: Path, opened: Opened | None) -> Mixed:
     """The difference of two checkpoints, or a DreamBooth's, as a LoRA."""
     if len(mix.ingredients) != 1:
         raise TriptychError(f"{EXTRACT} takes a LoRA out of one file, and {len(mix.ingredients)} are given")
@@ -287,7 +256,7 @@ def _save(mix: Mix, made: Artifact, artifacts: Sequence[Artifact], files: Sequen
         TRAINED_BY: f"a mix of {', '.join(mix.names)}",
     }
     headers = _stated(hashed, files)
-    made = replace(made, provenance=provenance, beside=Beside("", headers))
+    made = replace(made, provenance=provenance, beside=Beside("", headers, made.beside.words))
     to = "a1111-hypernetwork" if out.suffix == ".pt" else made.kind.exports_as[0]
     notes = save(made, out, to=to)
     if out.suffix == ".pt":

@@ -15,12 +15,12 @@ from typing import Any
 
 import tomli_w
 
-from ..base.device import precision_named
 from ..errors import TriptychError, did_you_mean
 from ..exchange.inspection import MIX
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.safetensors_header import begins_safetensors
 from ..files.tensorfile import TensorFile
+from ..options import precision_named
 from ..settings import describe
 from ..shell import writable
 from .request import Ingredient, Mix
@@ -38,7 +38,7 @@ def with_hashes(mix: Mix) -> Mix:
     """
 
     def hashed(path: Path, stated: str) -> str:
-        found = known_hashes(path).sha256.lower()
+        found = known_sha256(path).lower()
         if stated and stated.lower() != found:
             raise TriptychError(
                 f"{path} is not the file that the recipe was made from: its SHA-256 is {found[:12]}..., and the recipe"

@@ -141,6 +141,7 @@ def moved(
             f"{method} moves the base's own weights, which all rows share: it cannot be {owner!r}'s alone"
         )
     if tensors:
+        tensors = base.denoiser.fitted(tensors)
         check_fit(f"{method} difference", tensors, {name: weight.shape for name, weight in weights.items()})
     if holder == "bf16" and not tensors and base.dtype is not torch.bfloat16:
         own = str(base.dtype).removeprefix("torch.")

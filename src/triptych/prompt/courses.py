@@ -34,6 +34,10 @@ class Window:
     def __call__(self, step: int, steps: int) -> float:
         return float(self.begins <= (step if self.counted else step / steps) < self.ends)
 
+    def __str__(self) -> str:
+        counted = " steps" if self.counted else ""
+        return f"1@{self.begins:g}-{self.ends:g}{counted}"
+
 
 @dataclass(frozen=True)
 class Ramp:
@@ -59,6 +63,9 @@ class Shown:
 
     def __call__(self, step: int, steps: int) -> float:
         return float(self.mark in _text_at(self.text, step, steps, self.late))
+
+    def __str__(self) -> str:
+        return f"{self.mark} in {self.text}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from ..errors import OtherBaseError, TriptychError, did_you_mean
 from ..exchange.artifact import Artifact
 from ..exchange.formats import artifact_in, recognise
 from ..exchange.inspection import inspect
-from ..exchange.recipes import RECIPE
+from ..exchange.recipes import CONCEPTS, RECIPE
 from ..files.atomic import shortened
-from ..files.hashes import known_hashes
+from ..files.hashes import known_sha256
 from ..files.library import sidecar
 from ..files.tensorfile import TensorFile
 from ..scores import Cost
@@ -155,13 +156,20 @@ def _words(path: Path, artifact: Artifact, concept: Concept, note: Note) -> str:
         return artifact.kind.phrase(artifact.settings, concept.class_word)
     found = inspect(path)
     if artifact.provenance.get("says") and RECIPE in artifact.beside.header:
-        return artifact.provenance["says"]
+        return _stated(artifact.provenance, concept)
     trigger = next(iter((*found.triggers, *found.guesses)), "")
     phrase = phrase_of(trigger, concept)
     how = "states no word" if not trigger else f"has the trigger word {trigger!r}"
     how = f"states no word, and {trigger!r} is a tag of its training" if trigger and not found.triggers else how
     note(f"{path.name} {how}: it is asked for by {phrase!r}")
     return phrase
+
+
+def _stated(provenance: Mapping[str, str], concept: Concept) -> str:
+    """The words of a recipe. Of several concepts, those of the one with this class word; else of the first."""
+    several = json.loads(provenance.get(CONCEPTS, "[]"))
+    own = [each["says"] for each in several if each["class_word"] == concept.class_word]
+    return str((own or [each["says"] for each in several] or [provenance["says"]])[0])
 
 
 def phrase_of(trigger: str, concept: Concept) -> str:
@@ -174,7 +182,7 @@ def _digest(path: Path) -> str:
     """Identifies the content of a file, or of a folder's base, in the keys of sheets."""
     if path.is_dir():
         return record_of([path]).name[:16]
-    return known_hashes(path).sha256.lower()[:16]
+    return known_sha256(path).lower()[:16]
 
 
 def _bytes(path: Path) -> int:

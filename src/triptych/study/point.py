@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..prompt.courses import Course
+
 
 @dataclass(frozen=True)
 class Point:
@@ -19,12 +21,17 @@ FULL = Point()
 
 @dataclass(frozen=True)
 class Use:
-    """A file to attach, and its strength. `source` identifies its content in the keys of sheets."""
+    """A file to attach, its strength, and how that goes over the steps.
+
+    `source` identifies its content in the keys of sheets.
+    """
 
     path: Path
     source: str
     strength: float = 1.0
+    course: Course | None = None
 
     @property
     def label(self) -> str:
-        return self.source if self.strength == 1 else f"{self.source}@{self.strength:g}"
+        strength = "" if self.strength == 1 else f"@{self.strength:g}"
+        return f"{self.source}{strength}{'' if self.course is None else repr(self.course)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,13 +15,14 @@ from ..base import Base, Drawing, Owner
 from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
-from ..exchange.artifact import Part, compose
+from ..exchange.artifact import compose, moves_of, with_words
 from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
 from ..methods import method_named
 from ..metrics import Role, Shown
 from ..records import PictureRecord, SheetRecord
 from ..sampling.generate import stream
+from ..sampling.moves import Move
 from ..sampling.pictures import save_picture
 from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
@@ -229,19 +231,20 @@ def _unsampled(sheet: Sheet) -> list[int]:
 
 def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
     """Sample sheets that attach the same files, on one base."""
-    with compose(base, *_parts(uses)):
+    with _attached(base, [(uses, None)]) as moves:
         for drawing in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
-            _sample_alike(work, base, drawing, [sheet for sheet in wanted if _settings(work, sheet.role) == drawing])
+            alike = [sheet for sheet in wanted if _settings(work, sheet.role) == drawing]
+            _sample_alike(work, base, drawing, alike, moves)
 
 
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
     for group in _batches(unfinished(wanted), work.base.description.drawing.batch):
         owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
-        parts = [part for sheet, owner in zip(group, owners, strict=True) for part in _parts(sheet.uses, owner)]
+        owned = [(sheet.uses, owner) for sheet, owner in zip(group, owners, strict=True)]
         check()
-        with compose(work.base, *parts):
-            _sample_alike(work, work.base, _settings(work, group[0].role), group, owners)
+        with _attached(work.base, owned) as moves:
+            _sample_alike(work, work.base, _settings(work, group[0].role), group, moves, owners)
 
 
 def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
@@ -263,15 +266,23 @@ def _shares_rows(sheet: Sheet) -> bool:
     return not sheet.uses or all(method_named(name).shares_a_pass for name in parts_of(sheet.method))
 
 
-def _parts(uses: Sequence[Use], owner: Owner = None) -> list[Part]:
-    artifacts = [(open_artifact(use.path), use.strength) for use in uses]
-    words = [Part(word, owner=owner) for artifact, _ in artifacts for word in artifact.beside.words.values()]
-    return [*(Part(artifact, strength, owner) for artifact, strength in artifacts), *words]
+@contextmanager
+def _attached(base: Base, owned: Sequence[tuple[Sequence[Use], Owner]]) -> Iterator[list[Move]]:
+    """Attach the files of every owner. Yields those whose strengths go over the steps."""
+    parts = [
+        (part, use.course)
+        for uses, owner in owned
+        for use in uses
+        for part in with_words(open_artifact(use.path), use.strength, owner)
+    ]
+    with compose(base, *(part for part, _ in parts)) as patches:
+        yield moves_of(patches, [part for part, _ in parts], [course for _, course in parts])
 
 
 def _sample_alike(
-    work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], owners: Sequence[Owner] | None = None
-) -> None:
+    work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], moves: Sequence[Move],
+    owners: Sequence[Owner] | None = None,
+) -> None:  # fmt: skip
     """Sample the sheets that share their sampling settings, the rows of each belonging to its owner.
 
     Each picture is saved when its batch ends, so a study that is stopped loses one batch at most.
@@ -280,7 +291,9 @@ def _sample_alike(
     places = [(sheet, place, owner) for sheet, owner in owned for place in _unsampled(sheet)]
     requests = [Request(sheet.asked[place][1], (sheet.asked[place][2],), owner) for sheet, place, owner in places]
     seconds, began = 0.0, time.perf_counter()  # of sampling, without the time of saving
-    for (sheet, place, _), picture in ((places[i], picture) for i, picture in stream(base, requests, drawing)):
+    for (sheet, place, _), picture in (
+        (places[i], picture) for i, picture in stream(base, requests, drawing, moves=moves)
+    ):
         seconds += time.perf_counter() - began
         _save(sheet, place, picture, base, drawing)
         work.progress.advance()
@@ -293,5 +306,5 @@ def _sample_alike(
 
 def _save(sheet: Sheet, place: int, picture: Image, base: Base, drawing: Drawing) -> None:
     _, asked, seed = sheet.asked[place]
-    used = [Used.named(use.source, use.strength) for use in sheet.uses]
+    used = [Used.named(use.source, use.strength, str(use.course or "")) for use in sheet.uses]
     save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, drawing=drawing))

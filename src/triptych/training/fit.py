@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,22 @@ from .state import MadeFrom
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training of one method on one concept.
+class NamedExamples:
+    """The examples of a concept, its class word, and the settings with the words that name it."""
 
-    The fixed-batch loss is computed on the pictures in `held_out`, or on the training pictures if there are none. On
-    training pictures it shows when the loss has settled, but not when the method begins to memorise them.
+    settings: Any
+    examples: Examples
+    class_word: str
+    held_out: Examples | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one method on one concept, or on several, which one set of tensors learns together.
+
+    `more` are the further concepts; their settings differ from the trial's in words alone. The fixed-batch loss is
+    computed on the pictures in `held_out`, or on the training pictures if there are none. On training pictures it shows
+    when the loss has settled, but not when the method begins to memorise them.
     """
 
     method: str
@@ -43,10 +55,16 @@ class Trial:
     seed: int = 0
     owner: Owner = None
     held_out: Examples | None = None
+    more: Sequence[NamedExamples] = ()
 
     @property
     def kind(self) -> Method[Any]:
         return method_named(self.method)
+
+    @property
+    def concepts(self) -> tuple[NamedExamples, ...]:
+        """All its concepts."""
+        return (NamedExamples(self.settings, self.examples, self.class_word, self.held_out), *self.more)
 
 
 @dataclass(frozen=True)
@@ -83,8 +101,13 @@ def fit(
     attached. For the others see `train`.
 
     Raises:
-        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
+        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures), or the
+            base is for inpainting.
     """
+    if base.denoiser.reads_mask:
+        raise TriptychError(
+            f"{base.name} is a base for inpainting: train on the plain base of its family, and attach the file to it"
+        )
     for trial in trials:
         refuse(trial.kind, base)
     began = time.perf_counter()
@@ -132,8 +155,9 @@ def _opened(base: Base, trials: Sequence[Trial], on: Sequence[Part]) -> Iterator
     for trial in trials:
         check(trial.settings, trial.method)
         check_steps(trial.settings, trial.method)
-        refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
-    sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
+        for each in trial.concepts:
+            refuse_cut_words(base, trial.method, each.settings, each.class_word, each.examples)
+    sources = [_sources(base, trial) for trial in trials]
     starts = [
         Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
     ]
@@ -144,13 +168,27 @@ def _opened(base: Base, trials: Sequence[Trial], on: Sequence[Part]) -> Iterator
         yield list(zip(jobs, patches, strict=True))
 
 
+def _sources(base: Base, trial: Trial) -> list[Source]:
+    """The sources of all its concepts. Those of the same kind are one source, so that rows are drawn from all."""
+    every = [trial.kind.sources(base, each.settings, each.examples, each.class_word) for each in trial.concepts]
+    return [
+        replace(
+            alike[0], examples=[*chain(*(source.examples for source in alike))],
+            prompts=[*chain(*(source.prompts for source in alike))],
+        )
+        for alike in zip(*every, strict=True)
+    ]  # fmt: skip
+
+
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
     process = base.process.zero_terminal() if trial.settings.zero_snr else base.process
     return Job(
         trial.owner, patch.parameters(), sources, process, trial.settings, trial.seed, patch.begin,
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
-        rates=trial.kind.rates(trial.settings), masters=patch.masters if isinstance(patch, Moved) else {},
+        rates=trial.kind.rates(trial.settings),
+        ends=trial.kind.ends(trial.settings),
+        masters=patch.masters if isinstance(patch, Moved) else {},
     )  # fmt: skip
 
 
@@ -163,8 +201,13 @@ def _is_in_text(base: Base, patch: Patch) -> bool:
 def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     if not trial.settings.fixed_every:
         return None
-    phrase = trial.kind.phrase(trial.settings, trial.class_word)
-    batch = fixed_batch(trial.held_out or trial.examples, phrase, base.process)
+    batch = fixed_batch(
+        [
+            (each.held_out or each.examples, trial.kind.phrase(each.settings, each.class_word))
+            for each in trial.concepts
+        ],
+        base.process,
+    )
     return FixedLoss(batch, trial.settings, partial(kept, patch))
 
 

@@ -36,6 +36,7 @@ class Job:
         text_is_fixed: the patch does not change how prompts are encoded, so each is encoded once.
         fixed: the fixed-batch loss, if it is computed.
         rates: group -> learning rate, for groups that do not use `training.lr`.
+        ends: group -> steps after which it is not trained any more, for groups that end before the others.
         losses: of each step done.
         averages: the moving averages of the parameters, if `training.ema` asks for them.
         failure: why the job failed.
@@ -54,6 +55,7 @@ class Job:
     text_is_fixed: bool = True
     fixed: FixedLoss | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     averages: list[Tensor] = field(default_factory=list)
     masters: Mapping[int, Tensor] = field(default_factory=dict)
@@ -66,8 +68,8 @@ class Job:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("nothing to train: the patch has no parameters")
-        if unknown := self.rates.keys() - self.groups.keys():
-            raise ValueError(f"a learning rate for {sorted(unknown)}, where the groups are {sorted(self.groups)}")
+        if unknown := (self.rates.keys() | self.ends.keys()) - self.groups.keys():
+            raise ValueError(f"a learning rate or an end for {sorted(unknown)}, and groups are {sorted(self.groups)}")
         passes = self.training.accumulate
         self.sources = [replace(source, batch=source.batch * passes) for source in self.sources]
         leaves = self.parameters
@@ -135,6 +137,8 @@ class Job:
         if math.isfinite(loss):
             if not self.is_fused:
                 self.set_rates(self.optimizer, step)
+                for tensor in chain(*(self.groups[name] for name, end in self.ends.items() if step >= end)):
+                    tensor.grad = None
                 scaler.unscale_(self.optimizer)
                 clip(self.parameters, self.training.greatest_norm)
                 scaler.step(self.optimizer)

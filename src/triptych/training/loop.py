@@ -20,6 +20,7 @@ from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
 from .arranging import arranged, asked_by, refuse_fused
 from .job import Job
+from .kept_texts import encoded
 from .loss import Objective, errors_of
 from .memory import Arrangement, Plan, plan
 from .passes import Passes, Piece
@@ -53,8 +54,7 @@ class Encodings:
         asked = [(job.owner, prompt) for job in jobs if job.text_is_fixed for prompt in job.prompts]
         for some in (asked[first : first + PROMPTS] for first in range(0, len(asked), PROMPTS)):
             by_owner = {owner: [prompt for _, prompt in own] for owner, own in groupby(some, key=itemgetter(0))}
-            with torch.no_grad():
-                texts = base.encode_for(list(by_owner.items()))
+            texts = encoded(base, list(by_owner.items()))
             for (owner, prompt), text in zip(some, texts.split([1] * len(texts)), strict=True):
                 self.cached.setdefault(owner, {})[prompt] = text
 
@@ -64,11 +64,11 @@ class Encodings:
             (job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed
         ]
         sizes = [len(prompts) for _, prompts in trained]
-        encoded = iter(self.base.encode_for(trained).split(sizes)) if trained else iter(())
+        texts = iter(self.base.encode_for(trained).split(sizes)) if trained else iter(())
         return Conditioning.cat(
             Conditioning.cat(self.cached[job.owner][prompt] for prompt in batch.prompts)
             if job.text_is_fixed
-            else next(encoded)
+            else next(texts)
             for job, batch in zip(jobs, batches, strict=True)
         )
 

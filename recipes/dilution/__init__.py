@@ -1,0 +1,1 @@
+"""Measures how much mixes of files keep of each concept, on the embedded base."""

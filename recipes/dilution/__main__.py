@@ -1,0 +1,141 @@
+"""Measures how much mixes of files keep of each concept, on the embedded base: ratios, counts, generations.
+
+    python -m recipes.dilution --out OUT --minutes 90    # go on with the same command
+
+For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
+of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made again,
+so the work can be stopped at any time; with --minutes it stops by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.dilution.concepts import ROOT, folders
+from recipes.dilution.pairs import Pair
+from triptych.app.session import Session
+from triptych.app.train import TrainRequest
+from triptych.base import Place
+from triptych.cli.console import Console
+from triptych.data.concept import Concept
+from triptych.dilution.plan import DilutionPlan, Source
+from triptych.study import Progress
+
+PARTS = ("lora", "dreambooth", "pairs")
+PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
+PLACE = Place("demo", device="cpu")
+
+
+class OverError(Exception):
+    """The time is over."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder, the session, and when to stop."""
+
+    out: Path
+    session: Session
+    progress: Progress
+    ends: float
+    steps: int  # of a training; 0: as many as the base states
+    prompts: int
+
+    @property
+    def minutes(self) -> float:
+        """What is left, 0 for no end.
+
+        Raises:
+            OverError: nothing is left.
+        """
+        left = (self.ends - time.monotonic()) / 60
+        if left <= 0:
+            raise OverError
+        return left if left != float("inf") else 0.0
+
+    def trained(self, method: str, folder: Path, seed: int) -> Path:
+        """A file of one training with the base's own settings; one that was stopped goes on."""
+        file = self.out / method / f"seed-{seed}" / f"{folder.name}.safetensors"
+        if not file.is_file():
+            _ = self.minutes
+            file.parent.mkdir(parents=True, exist_ok=True)
+            settings = {"steps": self.steps} if self.steps else {}
+            request = TrainRequest(method, Concept.open(folder), PLACE, settings, seed)
+            self.session.train(request, file, self.progress, resume=True)
+        return file
+
+    def paired(self, seed: int) -> None:
+        """For each pair of LoRAs: what loses less than a mix, and the mix that loses least.
+
+        Raises:
+            OverError: the time is over before all is sampled.
+        """
+        for names in PAIRS:
+            folders = [ROOT / "examples" / name for name in names]
+            first, second = (Source(self.trained("lora", folder, seed), folder) for folder in folders)
+            pair = Pair(first, second, self.out / "pairs" / f"seed-{seed}" / "-".join(names), self.prompts)
+            for part, folder in ((pair.compare, "beside"), (pair.search, "measured")):
+                if not complete(pair.out / folder) and not part(self.session, PLACE, seed, self.minutes, self.progress):
+                    raise OverError
+
+    def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
+        """The study of one seed; one that is complete stays as it is.
+
+        Raises:
+            OverError: the time is over before all is sampled.
+        """
+        study = self.out / method / f"study-{seed}"
+        if complete(study):
+            return
+        plan = DilutionPlan(
+            sources, PLACE, prompts=self.prompts, unrelated=self.prompts, seed=seed, minutes=self.minutes
+        )
+        result = self.session.dilution(plan, study, self.progress)
+        print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
+        if not result.complete:
+            raise OverError
+
+
+def complete(study: Path) -> bool:
+    """Whether all of a study is sampled and measured."""
+    page = study / "dilution.json"
+    return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["complete"])
+
+
+def everything(work: Work, parts: list[str], seeds: list[int]) -> None:
+    """Seed after seed, each for all parts, so that a stop leaves as many seeds of each."""
+    concepts = folders(work.out, work.session, PLACE, work.progress)
+    for seed in seeds:
+        for method in (part for part in parts if part != "pairs"):
+            sources = tuple(Source(work.trained(method, folder, seed), folder) for folder in concepts)
+            work.studied(method, sources, seed)
+        if "pairs" in parts:
+            work.paired(seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each file")
+    parser.add_argument("--prompts", type=int, default=16, help="pictures of each concept for each mix")
+    parser.add_argument("--steps", type=int, default=0, help="of each training; 0: as many as the base states")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: when all is done")
+    given = parser.parse_args()
+    ends = time.monotonic() + 60 * given.minutes if given.minutes else float("inf")
+    with Console() as console, Session() as session:
+        try:
+            everything(
+                Work(given.out, session, console, ends, given.steps, given.prompts),
+                given.parts.split(","), [int(seed) for seed in given.seeds.split(",")],
+            )  # fmt: skip
+        except OverError:
+            print("the time is over: run the same command again to go on")
+
+
+if __name__ == "__main__":
+    main()
