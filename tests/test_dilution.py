@@ -176,7 +176,8 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), tmp_path) for name in "abcd")
     arms = {arm.name: arm for arm in DilutionPlan(sources, counts=(2, 4, 8), ratios=(0.3,)).arms}
     assert list(arms) == [
-        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2", "generation-1", "generation-2", "generation-3", "ratio-0.3",
+        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2",
+        "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
     all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
     assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass
 class Seen:
-    encoder: ImageEncoder
-    _features: dict[tuple[tuple[int, int], bytes], Tensor] = field(default_factory=dict)
+    """The encoder, with the features of all pictures that it encoded."""
 
-    @property
-    def name(self) -> str:
-        return self.encoder.name
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.encoder, self.name = encoder, encoder.name
+        self._features: dict[tuple[tuple[int, int], bytes], Tensor] = {}
 
     @property
     def digest(self) -> str:
