@@ -200,8 +200,8 @@ def write(out: Path, page: Path) -> None:
         "    python -m recipes.dilution --out OUT", "    python -m recipes.dilution.page --out OUT", "",
         f"Eight concepts on the embedded base (recipes/dilution/concepts.py). Training seeds: {seeds}.",
         f"{by_kind[0][0].told['pictures_a_row']} pictures of each concept for each mix. Loss is 1 - retention: 0 where"
-        " a mix keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it is"
-        " worse than the bare base. In brackets, 95 % intervals from the paired pictures, for these files.",
+        " a mix keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it"
+        " is worse than the bare base. In brackets, 95 % intervals from the paired pictures, for these files.",
         "", seen, "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
