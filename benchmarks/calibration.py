@@ -34,6 +34,7 @@ from triptych.verdict.compare import decide
 from triptych.verdict.evidence import BOTH, PRESERVATION, Evidence
 from triptych.verdict.intervals import Floats
 from triptych.verdict.looks import SHARES, alphas
+from triptych.verdict.moderated import NONE, Prior
 from triptych.verdict.recommend import choose
 from triptych.verdict.settling import answer_settled, choice_settled
 from triptych.verdict.statements import Means, Statement, enough, excessive, middle
@@ -110,12 +111,12 @@ def studies(
 
 
 def false_claims(
-    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0
+    shape: Shape, truths: Sequence[float], spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE
 ) -> tuple[float, float]:
     """The shares of studies with a false claim about any pair, and with a false yes or no, 0..1."""
     pairs = questions = 0
     for block, place in studies(shape, truths, spreads, count, seed):
-        evidence, truth = block.evidence(place), block.truth(place)
+        evidence, truth = block.evidence(place, prior=prior), block.truth(place)
         pairs += false_pairs(decisions(evidence), truth)
         questions += false_answers(answers(evidence), stated(evidence, truth))
     return pairs / count, questions / count
@@ -140,14 +141,14 @@ class Kept:
     wrong: int = 0
 
 
-def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> Kept:
+def concepts(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> Kept:
     """Answers and recommendations of studies whose truths are drawn from a population."""
     random, kept = np.random.default_rng(seed), Kept([], [], Counter())
     for size in blocks(count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
-            count_one(kept, block.evidence(place, seed=place), block.truth(place))
+            count_one(kept, block.evidence(place, prior=prior, seed=place), block.truth(place))
     return kept
 
 
@@ -187,7 +188,7 @@ def _mean(values: Floats) -> float:
     return round(float(values.mean()), 4)
 
 
-def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
+def until_decided(block: Simulated, study: int, prior: Prior = NONE) -> tuple[int, Evidence, bool]:
     """A study that looks after a quarter, a half and all of its prompts.
 
     Returns:
@@ -196,7 +197,7 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
     truth, wrong = block.truth(study), False
     for share, alpha in zip(SHARES, alphas(), strict=True):
         prompts = round(share * block.shape.prompts)
-        evidence = block.evidence(study, prompts, alpha, seed=study)
+        evidence = block.evidence(study, prompts, alpha, prior, seed=study)
         told, choice = answers(evidence), choose(evidence, "fidelity")
         wrong |= false_pairs(decisions(evidence), truth) or false_answers(told, stated(evidence, truth))
         if all(map(answer_settled, told.values())) and choice_settled(choice):
@@ -204,23 +205,30 @@ def until_decided(block: Simulated, study: int) -> tuple[int, Evidence, bool]:
     return prompts, evidence, wrong
 
 
-def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0) -> dict[str, Any]:
+def sequential(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> dict[str, Any]:
     """Studies that go on until they are decided: false claims where all are equal and a margin apart, and concepts."""
     wrong = {}
     for name, truths in (("equal", EQUAL), ("margin", APART)):
-        told = [until_decided(block, place)[2] for block, place in studies(shape, truths, spreads, count, seed)]
+        each = studies(shape, truths, spreads, count, seed)
+        told = [until_decided(block, place, prior)[2] for block, place in each]
         wrong[name] = sum(told) / count
+    return {**growing(shape, spreads, count, seed, prior), **wrong}
+
+
+def growing(shape: Shape, spreads: Spreads, count: int, seed: int = 0, prior: Prior = NONE) -> dict[str, Any]:
+    """Studies of concepts that go on until they are decided: their answers, and whether probabilities came true."""
     random, kept, drawn = np.random.default_rng(seed), Kept([], [], Counter()), []
     for size in blocks(count):
         both, calm = population(size, random)
         block = simulate(shape, both, spreads, random, calm)
         for place in range(size):
-            prompts, evidence, _ = until_decided(block, place)
+            prompts, evidence, _ = until_decided(block, place, prior)
             drawn.append(prompts)
             count_one(kept, evidence, block.truth(place))
     return {
-        "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0], **wrong,
-        "prompts": float(np.mean(drawn)), "grades": shares(kept), "said": curve(kept.said),
+        "budget": shape.name, "runs": shape.runs, "most": shape.prompts, "between": spreads.between[0],
+        "prior": prior.stated, "studies": count, "prompts": float(np.mean(drawn)), "grades": shares(kept),
+        "said": curve(kept.said),
     }  # fmt: skip
 
 
@@ -257,12 +265,14 @@ def report(count: int) -> dict[str, Any]:
             print("concepts", shape, spread, shares(kept), flush=True)
     few = concepts(FEW, NOISY, 5 * count, seed=1)
     told["answers"], told["regret"] = curve(said), curve(risks + few.risks, 5)
-    told["sequential"] = [
-        sequential(shape, Spreads(between=(spread,)), count)
-        for shape in GROWING
-        for spread in ((0.0,) if shape.runs == 1 else BETWEEN[1:])
-    ]
+    told["sequential"] = [sequential(shape, spreads, count) for shape, spreads in budgets_that_grow()]
     return told
+
+
+def budgets_that_grow() -> Iterator[tuple[Shape, Spreads]]:
+    for shape in GROWING:
+        for spread in (0.0,) if shape.runs == 1 else BETWEEN[1:]:
+            yield shape, Spreads(between=(spread,))
 
 
 TRUTHS = {"equal": EQUAL, "margin": APART}

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page_parts import curve, percent
+from benchmarks.trainings_page import few, prior, threads
+
 FOLDER = Path(__file__).parents[1] / "docs" / "verdict"
 PAGE = FOLDER.with_suffix(".md")
 HEAD = Path(__file__).with_name("verdict_head.md")
@@ -15,13 +18,13 @@ HEAD = Path(__file__).with_name("verdict_head.md")
 def page(folder: Path) -> str:
     told = json.loads((folder / "simulated.json").read_text())
     shuffled = json.loads((folder / "shuffled.json").read_text())
+    stated, trained, last = (json.loads((folder / f"{name}.json").read_text()) for name in ("prior", "few", "growing"))
     parts = [HEAD.read_text(encoding="utf-8").rstrip()]
     parts += ["\n".join(part(told)) for part in (_false, _power, _grades, _curves, _growing)]
-    return "\n\n".join([*parts, "\n".join(_shuffled(shuffled))]) + "\n"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    parts += map("\n".join, (_last_looks(last), prior(stated), few(trained), _shuffled(shuffled)))
+    if (ways := folder / "threads.json").is_file():
+        parts.append("\n".join(threads(json.loads(ways.read_text()))))
+    return "\n\n".join(parts) + "\n"
 
 
 def _between(row: dict[str, Any]) -> str:
@@ -53,7 +56,7 @@ def _false(told: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for row in told["false"]:
         rates = [row[truth][what] for what in (0, 1) for truth in ("equal", "margin")]
-        yield f"| {row['name']} | {_size(row)} | {_between(row)} | {' | '.join(map(_percent, rates))} |"
+        yield f"| {row['name']} | {_size(row)} | {_between(row)} | {' | '.join(map(percent, rates))} |"
 
 
 def _power(told: dict[str, Any]) -> Iterator[str]:
@@ -86,7 +89,7 @@ def _grades(told: dict[str, Any]) -> Iterator[str]:
     for row in told["concepts"]:
         spread = "these files" if row["runs"] == 1 else _between(row)
         cells = [f"{100 * share:.0f} %" for share in row["grades"].values()]
-        yield f"| {row['name']} | {spread} | {' | '.join(cells)} | {_percent(row['false'])} |"
+        yield f"| {row['name']} | {spread} | {' | '.join(cells)} | {percent(row['false'])} |"
 
 
 def _curves(told: dict[str, Any]) -> Iterator[str]:
@@ -94,7 +97,7 @@ def _curves(told: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "The probabilities of the yes and of the no of all these answers, and how often they were true:"
     yield ""
-    yield from _curve(told["answers"])
+    yield from curve(told["answers"])
     yield ""
     yield (
         "And the regret of recommendations: how often another method was better by more than the margin. Studies of 16"
@@ -102,14 +105,7 @@ def _curves(told: dict[str, Any]) -> Iterator[str]:
         " high side: methods that were measured far apart by chance are closer in truth."
     )
     yield ""
-    yield from _curve(told["regret"])
-
-
-def _curve(bins: list[dict[str, float]]) -> Iterator[str]:
-    yield "| stated | came true | of how many |"
-    yield "|---|---|---|"
-    for row in bins:
-        yield f"| {_percent(row['predicted'])} | {_percent(row['true'])} | {row['count']:.0f} |"
+    yield from curve(told["regret"])
 
 
 def _growing(told: dict[str, Any]) -> Iterator[str]:
@@ -128,24 +124,29 @@ def _growing(told: dict[str, Any]) -> Iterator[str]:
     for row in told["sequential"]:
         decided = row["grades"]["decided"]
         sure = decided + row["grades"]["probably, 90 % and more"]
-        cells = [_percent(row["equal"]), _percent(row["margin"]), f"{100 * decided:.0f} %", f"{100 * sure:.0f} %"]
+        cells = [percent(row["equal"]), percent(row["margin"]), f"{100 * decided:.0f} %", f"{100 * sure:.0f} %"]
         yield (
             f"| {row['budget']} | {row['runs']} | {row['most']} | {_between(row)} | {' | '.join(cells)}"
             f" | {row['prompts']:.0f} on average |"
         )
-    yield ""
+
+
+def _last_looks(told: dict[str, Any]) -> Iterator[str]:
+    first = told["rows"][0]
     yield (
-        "The probabilities at the last look, of all these studies. Near a quarter and three quarters they are too near"
-        " to a half, by up to ten points; from 0.80 on they come true as stated."
+        f"The probabilities at the last look, of {first['studies']} studies of concepts of each row, and of as many"
+        " with two trainings and the stated prior (`python -m benchmarks.few_trainings --growing --count"
+        f" {first['studies']} --json docs/verdict/growing.json`). The rule to stop does not make them wrong: they are"
+        " counted over a posterior, which does not depend on why a study ended."
     )
     yield ""
-    yield from _curve(pooled([row["said"] for row in told["sequential"]]))
+    yield from curve(pooled([row["said"] for row in told["rows"]]))
 
 
 def pooled(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
     """Several curves as one, bin by bin."""
     bins: dict[int, list[dict[str, float]]] = {}
-    for row in (row for curve in curves for row in curve):
+    for row in (row for one in curves for row in one):
         bins.setdefault(min(int(10 * row["predicted"]), 9), []).append(row)
     return [
         {
@@ -168,4 +169,4 @@ def _shuffled(told: dict[str, Any]) -> Iterator[str]:
     yield "| criterion | any false claim |"
     yield "|---|---|"
     for name, rate in told["criteria"].items():
-        yield f"| {name.replace('_', ' ')} | {_percent(rate)} |"
+        yield f"| {name.replace('_', ' ')} | {percent(rate)} |"

@@ -111,7 +111,7 @@ def measured(steps: int, seeds: int, temporary: Path) -> dict[str, Any]:
     done = clean(checked.concept, checked.findings, temporary / "cleaned")
     folders = {name: Concept.open(temporary / name) for name in SETS}
     trials = [trial for name in SETS for trial in trials_of(base, folders[name], name, steps, seeds)]
-    encoder = open_encoder(base.description.image_encoder, "image", str(base.device))
+    encoder = open_encoder(base.description.image_encoders("subject")[0], "image", str(base.device))
     judge = Judge.of(base, whole, whole.split(0).held_out, encoder)
     with Console() as console:
         passes = list(joint_passes(trials, base.description.drawing.rows))

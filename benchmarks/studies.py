@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class Spreads:
     method_in_prompt: float = 0.15
     picture: float = 0.2
     between: tuple[float, ...] = (0.0,)  # trainings: of all methods alike, or of each
+    freedom: float = inf  # of the scaled inverse chi-square around `between` that each method's variance is drawn from
     run: float = 0.0  # what all methods share in a training: the split of the pictures
     seed: float = 0.0  # of a shared seed, in all methods
     method_in_seed: float = 0.0
@@ -97,7 +99,9 @@ def simulate(
     """Studies of methods with these true values. `truths`, `calm`: [studies, methods]."""
     studies, methods = truths.shape
     calm = np.tile(CALM[:methods], (studies, 1)) if calm is None else calm
-    between = np.broadcast_to(spreads.between, methods)[None, :, None]
+    between = np.broadcast_to(spreads.between, (studies, methods))[:, :, None]
+    if spreads.freedom < inf:
+        between = between * np.sqrt(spreads.freedom / random.chisquare(spreads.freedom, (studies, methods, 1)))
     apart = random.normal(0, 1, (studies, methods, shape.runs)) * between
     together = random.normal(0, spreads.run, (studies, 1, shape.runs))
     trained = truths[:, :, None] + apart + together

@@ -20,7 +20,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -124,13 +124,16 @@ def _wait(base: Base) -> None:
         torch.cuda.synchronize()
 
 
-def trial(base: Base, method: str, batch: int, place: int | None = None, captions: bool = False) -> Trial:
-    """A method in training; as one of several in a pass, with a place of its own."""
+def trial(
+    base: Base, method: str, batch: int, place: int | None = None, captions: bool = False,
+    given: Mapping[str, Any] | None = None,
+) -> Trial:  # fmt: skip
+    """A method in training; as one of several in a pass, with a place of its own. `given` are other settings."""
     random = torch.Generator().manual_seed(place or 0)
     latents = torch.randn(PICTURES, *base.latent_shape, generator=random).to(base.device)
     templates = CAPTIONS if captions else ["a {}"] * PICTURES
     owner = None if place is None else f"{method} {place}"
-    settings = method_named(method).configure({"batch": batch}, GIVEN.get(method, {})).unwatched
+    settings = method_named(method).configure({"batch": batch}, GIVEN.get(method, {}), given or {}).unwatched
     return Trial(method, settings, Examples(tuple(map(Example, latents, templates))), "cat", place or 0, owner)
 
 
@@ -210,12 +213,13 @@ def section(told: dict[str, Any]) -> str:
         f"{told['rounds']} rounds, load of the machine {told['load']:.1f}"
     )
     clock = "time on the clock" if told["clock"] == "wall" else "time of the processor"
-    lines = [f"## {told['base']} on {told['device']}, {told['threads']} threads, {clock}", "", f"{where}.", ""]
+    title = f"{told.get('title', '')} {told['base']} on {told['device']}, {told['threads']} threads, {clock}".strip()
+    lines = [f"## {title}", "", f"{where}.", ""]
     lines += ["| | ratio | lowest to highest | goal |", "|---|---|---|---|"]
     for one in told["ratios"]:
         goal = "" if one["goal"] is None else f"{one['goal']:.2f}{'' if one['ratio'] <= one['goal'] else ', missed'}"
         lines.append(f"| {one['name']} | {one['ratio']:.2f} | {one['lowest']:.2f} to {one['highest']:.2f} | {goal} |")
-    lines += ["", "| a step of | rows | ms | ms a row |", "|---|---|---|---|"]
+    lines += ["", f"| {told.get('unit', 'a step of')} | rows | ms | ms a row |", "|---|---|---|---|"]
     for name, one in told["milliseconds"].items():
         lines.append(f"| {name} | {one['rows']} | {one['median']:.0f} | {one['median'] / one['rows']:.1f} |")
     return "\n".join(lines)
@@ -229,6 +233,7 @@ def page() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
+    parser.add_argument("--resolution", type=int, default=0, help="pixels; 0: the base's own")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS), help="cpu: what a busy machine blurs less")
@@ -245,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRIPTYCH_CACHE"] = cache
-        base = Place(arguments.base, precision=arguments.precision).open()
+        base = Place(arguments.base, precision=arguments.precision, resolution=arguments.resolution).open()
         found, ratios = cases(base, CLOCKS[arguments.clock], [int(count) for count in arguments.counts.split(",")])
         ratios = [ratio for ratio in ratios if arguments.only in ratio.name]
         used = {name for ratio in ratios for name in (ratio.of, *ratio.to)}

@@ -19,11 +19,17 @@ from triptych.options import FILLS
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw
 from triptych.sampling.image_to_image import Start
-from triptych.sampling.request import Request
+from triptych.sampling.outpainting import Extension
+from triptych.sampling.preview import Preview
+from triptych.sampling.request import Request, Share
 
 OUT = Path("docs/controls")
 TILE, GAP, LINE = 128, 6, 13  # pixels of a tile, between tiles, and of a line of text
 CAT = "a glossy cat on a green background"
+SCENES = (
+    "a cat on a red background", "a cat on a blue background", "a cat on the left on a green background",
+    "a cat on a white background", "a cat on a yellow background", "a cat on the right on a grey background",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,54 @@ def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
         request = Request(prompt, (4,), start=start)
         return draw(base, [request], controls=Controls(denoise=denoise))[0][0]
 
+    by = Extension(32, 0, 32, 0)
+
+    def grown(fill: str) -> Image.Image:
+        start = Start.of(by.canvas(first), by.grown(size), by.mask(size, None, 4), 2, fill)
+        controls = Controls(denoise=1.0, width=by.grown(size)[0], height=by.grown(size)[1])
+        return draw(base, [Request("a green background", (4,), start=start)], controls=controls)[0][0]
+
     plain = Start.of(first, size)
     swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.1, 0.3, 0.5, 0.9)]
     fills = [(f"fill {fill}", made(Start.of(first, size, mask, 2, fill), 0.8)) for fill in FILLS]
-    return {"denoise": swept, "inpainting": [("the picture", first), ("the mask", mask.convert("RGB")), *fills]}
+    extended = [(f"extended at both sides, fill {fill}", grown(fill)) for fill in FILLS[:3]]
+    return {
+        "denoise": swept,
+        "inpainting": [("the picture", first), ("the mask", mask.convert("RGB")), *fills],
+        "outpainting": [("the picture", first), *extended],
+    }
+
+
+def previews(base: Base) -> list[tuple[str, Image.Image]]:
+    """A picture at several steps, as the linear decoder shows it, and as it is at the end."""
+    seen: list[tuple[str, Image.Image]] = []
+
+    def watch(preview: Preview) -> None:
+        if preview.step in (1, 3, 6, 10, 15, preview.steps):
+            seen.append((f"preview, step {preview.step} of {preview.steps}", preview.pictures()[0]))
+
+    (made,) = generate(base, CAT, (3,), watch=watch)
+    return [*seen, ("the picture", made)]
+
+
+def scenes(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
+    """A character in several scenes: each alone, and with shared self-attention."""
+    found = {}
+    for name, share in (("plain", None), ("shared", Share(subject="cat"))):
+        requests = [Request(prompt, (4 * k,), share=share) for k, prompt in enumerate(SCENES)]
+        drawn = draw(base, requests)
+        found[name] = [(f"{name}: {said}", own[0]) for said, own in zip(SCENES, drawn, strict=True)]
+    return found
+
+
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Strips below each other."""
+    whole = Image.new("RGB", (max(row.width for row in rows), sum(row.height + GAP for row in rows) - GAP), "white")
+    y = 0
+    for row in rows:
+        whole.paste(row, (0, y))
+        y += row.height + GAP
+    return whole
 
 
 def strip(cells: Sequence[tuple[str, Image.Image]]) -> Image.Image:
@@ -179,10 +229,15 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     base = open_base("demo")
     strips = {name: sampled(base, cells) for name, cells in STRIPS.items() if not given.only or name in given.only}
-    if not given.only or {"denoise", "inpainting"} & set(given.only):
+    if not given.only or {"denoise", "inpainting", "outpainting"} & set(given.only):
         strips |= from_a_picture(base)
-    for name, cells in strips.items():
-        strip(cells).quantize(128).save(given.out / f"{name}.png", optimize=True)
+    if not given.only or "preview" in given.only:
+        strips["preview"] = previews(base)
+    made = {name: strip(cells) for name, cells in strips.items() if not given.only or name in given.only}
+    if not given.only or "scenes" in given.only:
+        made["scenes"] = stacked([strip(cells) for cells in scenes(base).values()])
+    for name, picture in made.items():
+        picture.quantize(128).save(given.out / f"{name}.png", optimize=True)
         print(given.out / f"{name}.png")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from triptych.exchange.formats import Format, formats
 from triptych.exchange.lora_files import READ_OTHERWISE
 from triptych.families import families
-from triptych.files.checkpoint import VARIANTS
+from triptych.files.checkpoint import MASKED, VARIANTS
 from triptych.files.library import PLACES
 
 OTHER = "other-family"  # recognised, to be refused by name
@@ -132,9 +132,10 @@ def _bases() -> str:
         for family in families().values()
         if family.prefix
     ]
-    variants = [f"{name} ({channels} channels)" for channels, name in VARIANTS.items() if name]
+    variants = [f"{name} ({channels} channels)" for channels, name in VARIANTS.items() if name not in ("", MASKED)]
     return (
-        f"{BASES}{''.join(rows)}\nRecognised, and refused with a sentence: {', '.join(variants)}, the SDXL refiner.\n"
+        f"{BASES}{''.join(rows)}\nTheir bases for inpainting (9 channels) open, too, and sample; "
+        f"they are not trained on. Recognised, and refused with a sentence: {', '.join(variants)}, the SDXL refiner.\n"
     )
 
 

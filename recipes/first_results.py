@@ -11,13 +11,9 @@ last column judges all of them at once, with the study seeds as training seeds.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -25,12 +21,14 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
+from recipes.running import Wanted, run_all, threads_each
 from triptych.report.reading import Reading, read
 from triptych.report.table import CRITERIA
 from triptych.report.view import NEED_WORDS
-from triptych.scores import BASE, REAL, Score, read_scores
+from triptych.scores import BASE
+from triptych.study.joining import judged_as_one
 from triptych.units import duration, size
-from triptych.verdict import NEEDS, Verdict, judge
+from triptych.verdict import NEEDS, Verdict
 from triptych.verdict.reinforce import question
 from triptych.verdict.summary import QUESTIONS
 from triptych.verdict.words import figure, span, title
@@ -63,14 +61,7 @@ class Found:
 
     def pooled(self) -> Verdict:
         """All studies judged as one, each of them one training seed of it."""
-        costs = list(self.readings[0].verdict.costs.values())
-        return judge(list(self._scores()), costs)
-
-    def _scores(self) -> Iterator[Score]:
-        for run, folder in enumerate(self.folders):
-            for score in read_scores(folder / "scores.jsonl"):
-                if score.method != REAL or not run:  # the real pictures are the same in every study
-                    yield replace(score, replicate=run)
+        return judged_as_one(self.folders)
 
 
 def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
@@ -88,21 +79,6 @@ def command(given: argparse.Namespace, concept: str, seed: int) -> list[str]:
     words += ["--together", CONCEPTS[concept]]
     words += ["--other-base", given.other_base] if given.other_base else []
     return words
-
-
-def studies(commands: Mapping[Path, list[str]], at_once: int) -> None:
-    """Run the command of each folder, some at once, which share the processor; a study that is whole is only read."""
-
-    def run(folder: Path) -> None:
-        words = [sys.executable, "-m", "triptych", *commands[folder], "--out", str(folder)]
-        done = subprocess.run(words, check=False, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{folder} failed: {done.stderr.strip()}")
-        print(f"{folder}: done", flush=True)
-
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(run, commands))
 
 
 def flips(said: Sequence[str]) -> str:
@@ -267,8 +243,13 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     found = [Found(name, tuple(given.out / name / str(seed) for seed in range(given.seeds))) for name in given.concepts]
-    commands = {folder: command(given, one.concept, seed) for one in found for seed, folder in enumerate(one.folders)}
-    studies(commands, given.at_once)
+    threads = threads_each(given.at_once)
+    wanted = [
+        Wanted(folder, command(given, one.concept, seed), threads)
+        for one in found
+        for seed, folder in enumerate(one.folders)
+    ]
+    run_all(wanted, given.at_once)
     pictures = given.page.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     for one in found:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recipes.first_results import ROOT, sheet, studies
+from recipes.first_results import ROOT, sheet
+from recipes.running import Wanted, run_all, threads_each
 from triptych.report.reading import read
 from triptych.units import duration
 from triptych.verdict.words import figure, span, title
@@ -53,7 +54,9 @@ def main() -> None:
     given = parser.parse_args()
     examples = sorted(folder.parent for folder in (ROOT / "examples").glob("*/concept.toml"))
     folders = [given.out / example.name for example in examples]
-    studies({folder: command(example) for folder, example in zip(folders, examples, strict=True)}, given.at_once)
+    threads = threads_each(given.at_once)
+    pairs = zip(folders, examples, strict=True)
+    run_all([Wanted(folder, command(example), threads) for folder, example in pairs], given.at_once)
     pictures = given.page.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     page = [

@@ -180,6 +180,7 @@ def test_a_picture_of_a1111_can_be_given(
     assert Image.open(tmp_path / "out" / "00000.png").size == (20, 16)
 
 
+@pytest.mark.slow
 def test_what_is_stated_overrides_even_where_it_is_the_default(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

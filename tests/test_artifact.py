@@ -43,6 +43,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     refused(tmp_path / "newer.safetensors", "newer triptych")
 
 
+@pytest.mark.slow
 def test_another_kind_of_base_is_refused(base: Base) -> None:
     artifact = learned(base, trial("lora", rank=3))
     with pytest.raises(TriptychError, match=r"made for another kind of base: unet\.down_blocks.*lora_A"):
@@ -74,6 +75,7 @@ def test_hypernetwork_settings(base: Base) -> None:
             hypernetwork.start(base, hypernetwork.configure(given), 0)
 
 
+@pytest.mark.slow
 def test_a_lora_loads_in_diffusers(base: Base, tmp_path: Path) -> None:
     """The file's names and scale are those that diffusers reads: its pipeline predicts what our patch predicts."""
     from diffusers import StableDiffusionPipeline

@@ -122,6 +122,7 @@ def looked_at(root: Path, made: set[Path], out: Path) -> str:
     return "cleaned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_nothing_ends_in_a_traceback(tmp_path: Path, part: int) -> None:
     ends = []

@@ -51,6 +51,7 @@ def cat(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_captions_are_written_where_there_are_none(
     cat: Path, blip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def predicted(base: Base, rows: Mapping[str | None, int]) -> dict[str | None, Te
     return {owner: found[mine] for owner, mine in stated.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "given"), KINDS, ids=lambda one: str(one))
 @pytest.mark.parametrize("rows", [(2, 2, 2, 2), (1, 2, 2, 3)], ids=str)
 def test_several_owners_at_once_as_each_alone(
@@ -73,6 +74,7 @@ def test_changes_of_all_rows_and_of_some_come_in_the_order_of_opening(base: Base
         assert not torch.allclose(together["bob"], predicted(base, {None: 2})[None], atol=1e-4), "nets chain"
 
 
+@pytest.mark.slow
 def test_one_hook_a_layer_and_closed_in_any_order(base: Base) -> None:
     artifacts = {owner: artifact(base, "lora", i) for i, owner in enumerate(OWNERS)}
     plain = look(base)
@@ -114,6 +116,7 @@ def test_a_change_that_layers_share_is_computed_once_a_call(base: Base) -> None:
     assert calls == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owners", [(None,), ("ann", "bob")], ids=str)
 @pytest.mark.parametrize("with_unet", [True, False])
 def test_a_lora_on_the_text_encoder_gets_its_gradient(

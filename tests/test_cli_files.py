@@ -132,6 +132,7 @@ def test_a_folder_is_a_table_with_what_is_refused(
     assert capsys.readouterr().out == "no file of tensors there\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "name"),
     first_fast((m, n) for m in TRAINED for n, one in formats().items() if one.writes and one.kind in (m, "any")),

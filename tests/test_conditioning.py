@@ -33,6 +33,7 @@ def denoised(base: Base, conditioning: Conditioning) -> torch.Tensor:
     return base.denoise(noisy, torch.full((len(conditioning),), 300), conditioning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_lengths_in_one_batch_are_denoised_as_each_alone(kind: Kind) -> None:
     base = reading(kind)
@@ -77,6 +78,7 @@ def test_chunks_of_a_prompt_have_its_owner() -> None:
     assert not torch.allclose(together.hidden[1], together.hidden[2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_lengths_are_trained_together_as_alone() -> None:
     base = reading()
     long = trial("lora", "ann", steps=3)

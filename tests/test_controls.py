@@ -123,6 +123,7 @@ def test_freeu_is_put_back(base: Base) -> None:
         Controls(freeu="1.5,1.6")
 
 
+@pytest.mark.slow
 def test_perturbed_attention(base: Base) -> None:
     """Rows with their own value as attention; scale 0 is the plain picture; one call a step, also for owners."""
     plain = drawn(base)
@@ -162,6 +163,7 @@ def test_bad_controls_are_refused(controls: dict[str, object], why: str) -> None
         Controls(**controls)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_from_the_command_line(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

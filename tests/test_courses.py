@@ -82,6 +82,7 @@ def drawn(base: Base, artifact: Artifact, course: object, strength: float = 1.0)
         return sample(base, [Request("a <concept> dog", (1,))], settings_for(base), moves=moves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "hypernetwork", "dreambooth", "textual-inversion", "aesthetic-gradients"])
 def test_a_course_lies_between_on_and_off(base: Base, method: str) -> None:
     """Always 1 is the artifact, always 0 is the plain picture, bit for bit; half the way is neither."""
@@ -161,6 +162,7 @@ def test_blocks_and_courses_from_the_command_line(
     assert np.array_equal(picture("window", "a dog", "--use", f"{fox}:1@0-0.5"), half)
 
 
+@pytest.mark.slow
 def test_aesthetic_embeddings_by_tag(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +181,7 @@ def test_aesthetic_embeddings_by_tag(
     assert "no aesthetic embedding called 'son'; did you mean 'sun'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_blocks_of_another_family_are_said(
     base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,6 @@ from triptych.dilution.page import write_page
 from triptych.dilution.plan import DilutionPlan, Source, only, plain_average
 from triptych.dilution.result import More, Result
 from triptych.dilution.search import Space
-from triptych.dilution.seen import Seen
 from triptych.errors import TriptychError
 from triptych.metrics import Shown
 from triptych.mixing.overlap import Overlap, overlaps
@@ -156,21 +155,6 @@ def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
     assert found["mix"].value == pytest.approx(0.5)
     likeness["own"] = 0.2
     assert contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), Colours()) == {}
-
-
-def test_a_picture_is_encoded_once() -> None:
-    class Counting(Colours):
-        times = 0
-
-        def images(self, pictures: Any) -> torch.Tensor:
-            self.times += len(pictures)
-            return super().images(pictures)
-
-    pictures = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, RED)]
-    seen = Seen(encoder := Counting())
-    for given in (pictures, pictures[1:], [Image.new("RGB", (4, 16), RED)]):
-        torch.testing.assert_close(seen.images(given), Colours().images(given), rtol=0, atol=0)
-    assert encoder.times == 3
 
 
 def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:

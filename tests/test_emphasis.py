@@ -50,6 +50,7 @@ def test_a1111_multiplies_and_keeps_the_mean(base: Base) -> None:
     assert torch.equal(got[0], hidden(base, "a cat", "a dog")[0]), "another prompt of the batch is as it was"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prompt", ["red (dog)1.4", "(red)1.2 (dog)0.5", "(red)0.3 big (dog)0.6", "red++ dog-", "red dog"]
 )

@@ -53,6 +53,7 @@ def one_source(base: Base, one: Trial) -> list[Source]:
     return list(method_named(one.method).sources(base, one.settings, one.examples, one.class_word))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_two_sizes_and_weights_give_the_loss_of_each_row_by_itself(kind: Kind) -> None:
     base = tiny_base(kind=kind)
@@ -95,6 +96,7 @@ def test_two_sizes_jointly_as_alone(names: list[str]) -> None:
         assert together.fixed[-1][1] == pytest.approx(alone.fixed[-1][1], abs=2e-5)
 
 
+@pytest.mark.slow
 def test_sdxl_reads_the_framing() -> None:
     base = tiny_base(kind="sdxl")
     told = fit(base, [of_two_sizes(lr=0.0, steps=1)])[0].losses
@@ -104,7 +106,7 @@ def test_sdxl_reads_the_framing() -> None:
 
 
 def test_a_fixed_batch_has_the_sizes_of_its_examples() -> None:
-    batch = fixed_batch(of_two_sizes().examples, "dog", tiny_base().process)
+    batch = fixed_batch([(of_two_sizes().examples, "dog")], tiny_base().process)
     assert [tuple(noise.shape[1:]) for noise in batch.noise[:4]] == [(8, 8), (8, 12), (12, 8), (8, 8)]
 
 

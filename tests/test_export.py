@@ -77,6 +77,7 @@ def test_a_checkpoint_from_modules_has_the_names_of_the_list(world: World, tmp_p
     assert written == {key: s for key, s in listed.items() if not any(word in key for word in unread)}
 
 
+@pytest.mark.slow
 def test_diffusers_reads_the_changed_weights(world: World, tmp_path: Path) -> None:
     write_single_file(world.base, tmp_path / "a.safetensors", world.change)
     write_single_file(world.base, tmp_path / "b.safetensors", world.change, source=world.source, dtype=torch.float32)
@@ -85,6 +86,7 @@ def test_diffusers_reads_the_changed_weights(world: World, tmp_path: Path) -> No
             assert torch.equal(weight, world.expected[f"unet.{key}"]), (name, key)
 
 
+@pytest.mark.slow
 def test_what_is_not_changed_is_kept_as_in_the_checkpoint(world: World, tmp_path: Path) -> None:
     path = tmp_path / "it.safetensors"
     write_single_file(world.base, path, world.change, source=world.source)
@@ -103,6 +105,7 @@ def test_what_is_not_changed_is_kept_as_in_the_checkpoint(world: World, tmp_path
         assert file.metadata()["sd_merge_recipe"] == "{}"
 
 
+@pytest.mark.slow
 def test_rounding_is_stated(world: World, tmp_path: Path) -> None:
     path = tmp_path / "it.safetensors"
     said = write_single_file(world.base, path, world.change)

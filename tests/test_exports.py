@@ -41,6 +41,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not loaded_by(help_text)
 
 
+@pytest.mark.slow
 def test_inspect_imports_nothing_heavy(tmp_path: Path) -> None:
     """Neither the lines on one file nor the table on a folder."""
     save_file({"emb_params": torch.zeros(2, 768)}, tmp_path / "word.safetensors")
@@ -51,5 +52,6 @@ def test_inspect_imports_nothing_heavy(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_reports_and_verdicts_need_no_torch() -> None:
     assert "torch" not in loaded_by("import triptych.report, triptych.verdict, triptych.data.concept, triptych.metrics")

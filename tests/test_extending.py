@@ -56,6 +56,7 @@ def test_it_passes_the_laws(base: Base, bitfit: str, tmp_path: Path) -> None:
     laws.test_every_method_explains_itself()
 
 
+@pytest.mark.slow
 def test_it_trains_in_half_precision(bitfit: str) -> None:
     """Only the biases become float32 masters; the weights of the same norms must follow for as long as they do."""
     base = tiny_base(dtype=torch.bfloat16)

@@ -12,12 +12,12 @@ from transformers import Dinov2Config, Dinov2Model
 
 from tests.plain import call
 from tests.simulated import COSTS, DB, HN, LORA, TI, decisions, simulate
+from triptych.base.description import encoders_named
 from triptych.errors import TriptychError
 from triptych.metrics.encoders import open_encoder
 from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 from triptych.report import build
 from triptych.scores import read_scores
-from triptych.study.plan import eyes_named
 from triptych.verdict import Verdict, judge
 from triptych.verdict.eyes import agreed, leans
 from triptych.verdict.summary import summary
@@ -95,10 +95,10 @@ def test_the_file_of_a_verdict_keeps_the_eyes(tmp_path: Path) -> None:
 
 
 def test_eyes_are_named_with_commas() -> None:
-    assert eyes_named("a/b, c") == ("a/b", "c")
+    assert encoders_named("a/b, c") == ("a/b", "c")
     for text in ("a,", "a,a", ","):
         with pytest.raises(TriptychError, match="name each once"):
-            eyes_named(text)
+            encoders_named(text)
 
 
 @pytest.mark.study
@@ -117,16 +117,16 @@ def test_a_study_by_two_eyes(
     assert "another eye, second, " in capsys.readouterr().out
     [eye] = Verdict.from_json((tmp_path / "out" / "verdict.json").read_text()).eyes
     assert eye.name == "second"
-    first, second = (read_scores(tmp_path / "out" / name) for name in ("scores.jsonl", "scores-eye-2.jsonl"))
+    first, second = (read_scores(tmp_path / "out" / name) for name in ("scores.jsonl", "scores-encoder-2.jsonl"))
     likeness = {one.picture: one.value for one in first if one.metric == "subject_fidelity"}
     others = {one.picture: one.value for one in second if one.metric == "subject_fidelity"}
     assert likeness.keys() == others.keys() and likeness != others
     told = tomllib.loads((tmp_path / "out" / "study.toml").read_text())
     assert told["encoders"]["image"] == eyes.split(",")
     assert eyes in told["study"]["command"]
-    written = (tmp_path / "out" / "scores-eye-2.jsonl").stat().st_mtime_ns
+    written = (tmp_path / "out" / "scores-encoder-2.jsonl").stat().st_mtime_ns
     assert call(monkeypatch, *words) == 0
-    assert (tmp_path / "out" / "scores-eye-2.jsonl").stat().st_mtime_ns == written, "measured once"
+    assert (tmp_path / "out" / "scores-encoder-2.jsonl").stat().st_mtime_ns == written, "measured once"
 
 
 @pytest.mark.slow

@@ -115,8 +115,8 @@ def test_what_cannot_draw_from_a_prompt_alone_is_refused(tmp_path: Path) -> None
         Place(str(tmp_path)).open()
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     config = json.loads((tmp_path / "unet" / "config.json").read_text())
-    (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
-    with pytest.raises(TriptychError, match="inpainting"):
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 8}))
+    with pytest.raises(TriptychError, match="reads 8 channels"):
         Place(str(tmp_path)).open()
 
 

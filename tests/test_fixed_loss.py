@@ -41,6 +41,7 @@ def steps_of(fitted: Fitted) -> list[int]:
     return [done for done, _ in fitted.fixed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> None:
     without = fit(base, [trial(name, fixed_every=0)])[0]
@@ -77,6 +78,7 @@ def test_jointly_as_alone(base: Base) -> None:
         assert [loss for _, loss in together.fixed] == pytest.approx([loss for _, loss in alone.fixed], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(TRAINED))
 def test_the_best_is_kept(base: Base, name: str) -> None:
     best = fit(base, [wild(name, keep="best")])[0]
@@ -113,7 +115,7 @@ def test_killed_and_resumed_keeps_the_same_best(base: Base, names: list[str], st
 def test_the_best_is_of_the_smoothed_curve() -> None:
     kept = []
     training = Training(steps=12, fixed_every=2, keep="best", patience=3)
-    loss = FixedLoss(fixed_batch(HELD_OUT, "dog", tiny_base().process), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
+    loss = FixedLoss(fixed_batch([(HELD_OUT, "dog")], tiny_base().process), training, lambda: kept.append(1) or {})  # type: ignore[func-returns-value]
     for done, value in ((0, 0.1), (2, 0.9), (4, 0.8), (6, 0.2), (8, float("nan")), (10, 0.3)):
         loss.note(done, value)
         assert not loss.is_over
@@ -121,6 +123,12 @@ def test_the_best_is_of_the_smoothed_curve() -> None:
     assert len(kept) == 3
     loss.note(12, 0.3)
     assert loss.is_over
+
+
+def test_without_patience_no_step_searches_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = FixedLoss(fixed_batch([(HELD_OUT, "dog")], tiny_base().process), Training(), dict, [(25, 1.0), (50, 2.0)])
+    monkeypatch.setattr(FixedLoss, "best_step", property(lambda self: pytest.fail("searched")))
+    assert not curve.is_over
 
 
 def test_choosing_without_looking_is_refused(base: Base) -> None:

@@ -209,6 +209,7 @@ def test_written_files_draw_the_same_in_both_programs(
         assert getattr(back.settings, name) == getattr(ours.settings, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "told"),
     [

@@ -62,6 +62,7 @@ def by_diffusers(base: Base, file: Path, strength: float) -> Tensor:
         pipeline.unload_lora_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", first_fast([0.5, 1.0]))
 @pytest.mark.parametrize("to", ["kohya", "diffusers"])
 @pytest.mark.parametrize("kind", first_fast(["sd1", "sd2", "sdxl"]))
@@ -115,6 +116,7 @@ TINY_SDXL = {  # the tiny SDXL's blocks in the original layout, counted by hand
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_a_reader_of_the_specification_draws_the_same(kind: Kind, strength: float, tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_sdxl_has_two(tmp_path: Path) -> None:
         open_artifact(tmp_path / "odd.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["kohya", "diffusers", "a1111"])
 def test_diffusers_reads_a_prompt_the_same(to: str, tmp_path: Path) -> None:
     save(word(), tmp_path / "own.safetensors")
@@ -273,6 +274,7 @@ def with_chunk(path: Path, text: str) -> None:
     picture().save(path, pnginfo=told)
 
 
+@pytest.mark.slow
 def test_pictures_that_hold_none(tmp_path: Path) -> None:
     picture().save(tmp_path / "plain.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")

@@ -81,6 +81,7 @@ def graded_answers(seed: int, gap: float) -> Answer:
     return verdict.answers["textual_inversion_is_enough"]
 
 
+@pytest.mark.slow
 def test_what_is_not_sure_is_graded_by_its_probability() -> None:
     told = [graded_answers(seed, gap) for seed in range(12) for gap in (0.02, 0.09, 0.18)]
     assert {one.answer for one in told} == {"yes", "probably", "cannot tell", "probably not", "no"}

@@ -47,6 +47,7 @@ def test_none_reads_no_markup(base: Base) -> None:
     assert guide.prompt.runs == ((text, 1.0),)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_schedules(base: Base) -> None:
     one, two = drawn(base, "[dog:cat:0.5]"), drawn(base, "[dog:cat:2]")
     assert torch.equal(one, two)
@@ -75,6 +76,7 @@ def test_and_is_the_sum_of_differences(base: Base) -> None:
     assert torch.allclose(at_one, a + b - u, atol=1e-2), "guidance 1 needs the unconditional rows, too"
 
 
+@pytest.mark.slow
 def test_and_in_a_batch_is_as_alone(base: Base) -> None:
     lora = learned(base, trial("lora"))
     drawing = settings_for(base)
@@ -127,6 +129,7 @@ SIGNS = "ab ,()[]:|\\.01-+<>\n"
 TINY = tiny_base()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.one_of(st.sampled_from(SIGNS), st.sampled_from(["AND ", " BREAK ", ":0.5]", "(a:1.3)"])), max_size=20)

@@ -197,6 +197,7 @@ def test_it_costs_and_does_nothing(name: str, told: dict[str, Told]) -> None:
     assert not told[name].torch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COSTLY | TRICKS)
 def test_it_is_refused_with_a_sentence(name: str, told: dict[str, Told]) -> None:
     assert told[name].error

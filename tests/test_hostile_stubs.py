@@ -153,6 +153,7 @@ def test_what_is_not_known_is_left_out(name: str, tmp_path: Path, told: dict[str
     assert file.missing_parts.startswith(f"{count} object" if count else "")
 
 
+@pytest.mark.slow
 def test_a_stub_is_never_hashed_compared_or_filled_without_bound(tmp_path: Path) -> None:
     """Parameters that are merged over and over, and texts that are turned to bytes over and over, are counted."""
     module = b"}(" + text("_parameters") + b"}(" + b"".join(text(f"p{i}") + b"N" for i in range(20_000)) + b"uuq\x01"

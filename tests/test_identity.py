@@ -27,6 +27,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_files_are_hashed_once(random_base: Path, taken: list[str]) -> None:
     first, again = (open_base(str(random_base / "base"), precision="fp32") for _ in range(2))
     assert (again.identity, taken) == (first.identity, [first.identity])

@@ -18,6 +18,7 @@ from triptych.options import FILLS
 from triptych.sampling.controls import Controls
 from triptych.sampling.generate import draw, sample, settings_for
 from triptych.sampling.image_to_image import Start
+from triptych.sampling.outpainting import Extension
 from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 
@@ -141,6 +142,7 @@ def test_from_the_command_line(
     assert "--from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_needs_a_picture_or_a_mask_is_said(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,3 +163,55 @@ def test_what_needs_a_picture_or_a_mask_is_said(
     more = ("--from", tmp_path / "start.png", "--mask", tmp_path / "mask.png", "--only-masked", "--heat", "dog")
     assert call(monkeypatch, *words, *more) == 2
     assert "maps of words do not go with a masked part" in capsys.readouterr().err
+
+
+# --- outpainting ---------------------------------------------------------------------------------------------------
+
+
+def test_an_extension_grows_to_what_the_base_can_have() -> None:
+    assert Extension.of("0,0,8,0").rounded((16, 16), 4) == Extension(0, 0, 8, 0)
+    assert Extension.of("3,0,0,1").rounded((16, 16), 4) == Extension(4, 0, 0, 4)
+    assert Extension.of("1,2,1,2").rounded((15, 15), 8) == Extension(1, 2, 8, 7)
+    assert Extension(1, 2, 8, 7).grown((15, 15)) == (24, 24)
+    for wrong in ("1,2,3", "0,0,0,0", "-1,0,0,0", "0,0,0,9999", "a,0,0,0"):
+        with pytest.raises(TriptychError, match="LEFT,TOP,RIGHT,BOTTOM in pixels"):
+            Extension.of(wrong)
+
+
+def test_the_canvas_is_the_picture_and_its_mirror_image(picture: Image.Image) -> None:
+    by, old = Extension(0, 0, 8, 4), np.asarray(picture)
+    canvas, mask = np.asarray(by.canvas(picture)), np.asarray(by.mask(SIZE))
+    assert np.array_equal(canvas[:16, :16], old)
+    assert np.array_equal(canvas[:16, 16:], old[:, :7:-1])
+    assert not mask[:16, :16].any()
+    assert mask[16:].all() and mask[:, 16:].all()
+    edged = np.asarray(by.mask(SIZE, half(), 2))
+    assert edged[:, 8:].all() and edged[14:].all()
+    assert not edged[:14, :8].any()
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_outpainting_from_the_command_line(
+    fill: str, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = pictures(1)[0]
+    start.save(tmp_path / "start.png")
+    words = typed(random_base, "generate", "a dog", "--from", tmp_path / "start.png", "--out", tmp_path / "out")
+    more = ("--extend", "3,0,0,8", "--fill", fill, "--mask-blur", "0", "--denoise", "1")
+    assert call(monkeypatch, *words, *more) == 0
+    assert "extended by 4,0,0,8, so that its sides are multiples of 4" in capsys.readouterr().err
+    made = Image.open(tmp_path / "out" / "00000.png")
+    assert made.size == (20, 24)
+    assert np.array_equal(np.asarray(made)[:16, 4:], np.asarray(start)), "the picture itself is kept"
+    assert "Extended by: 4,0,0,8" in made.text["parameters"].replace('"', "")  # type: ignore[attr-defined]
+    again = typed(random_base, "generate", "--again", tmp_path / "out" / "00000.png", "--out", tmp_path / "again")
+    assert call(monkeypatch, *again, "--from", tmp_path / "start.png") == 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "again" / "00000.png")), np.asarray(made))
+
+
+def test_an_extension_needs_a_picture(
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed(random_base, "generate", "a dog", "--extend", "0,0,8,0", "--out", tmp_path / "out")
+    assert call(monkeypatch, *words) == 2
+    assert "what is extended is a picture to begin with; name it with --from" in capsys.readouterr().err

@@ -218,6 +218,7 @@ def test_a_converted_base_says_what_is_required(random_base: Path, tmp_path: Pat
     assert (told["modelspec.implementation"], told["modelspec.sai_model_spec"]) == (implementation("sdxl"), "1.0.1")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source, out = tmp_path / "fox.safetensors", tmp_path / "out.safetensors"
     small_checkpoint(source, "sd1", metadata={**SAID, "modelspec.hash_sha256": "0xbad"})

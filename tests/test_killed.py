@@ -1,4 +1,7 @@
-"""`kill -9` at logged steps, also while a state is written: the resumed training ends with the same tensors."""
+"""`kill -9` at logged steps, also while a state is written: the resumed training ends with the same tensors.
+
+Every method is stopped ten times by an error in its process, as a kill leaves the files. Some are really killed.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,26 @@ from typing import Any
 
 import pytest
 
+from tests.test_laws import TRAINED as ALL
+from tests.test_laws import KilledError, kill_at, unchanged
 from tests.worlds import gap, trial
-from triptych.base import tiny_base
+from triptych.base import Base, tiny_base
 from triptych.training.fit import Fitted, Trial, fit
 
 STEPS = 12
-KILLED = (1, 4, 9, 11)  # after so many steps
-TRAINED: dict[str, dict[str, Any]] = {
+STOPPED = range(1, 12)  # after so many steps: ten, and one while a state is written
+HALF_WRITTEN = 6
+KILLED = (1, 4, 9, 11)
+REALLY = ("lora", "dreambooth")
+GIVEN: dict[str, dict[str, Any]] = {
     "lora": {"text_lr": 1e-3, "dropout": 0.1}, "textual-inversion": {"ema": 0.9},
-    "hypernetwork": {"rescue": 1.5, "fixed_every": 2}, "dreambooth": {"optimizer": "lion", "lr": 1e-4},
+    "hypernetwork": {"rescue": 1.5, "fixed_every": 2},
+    "dreambooth": {"optimizer": "lion", "lr": 1e-4, "fused": True, "clip": 0.0},
 }  # fmt: skip
 
 
 def trained(method: str) -> Trial:
-    return trial(method, steps=STEPS, keep="best", **{"fixed_every": 3, **TRAINED[method]})
+    return trial(method, steps=STEPS, keep="best", **{"fixed_every": 3, **GIVEN.get(method, {})})
 
 
 def train(method: str, state: Path, step: int, writing: bool) -> None:
@@ -52,7 +61,31 @@ def train(method: str, state: Path, step: int, writing: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", ALL)
+def test_stopped_at_ten_steps_and_while_a_state_is_written_it_ends_with_the_same_tensors(
+    base: Base, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def half(kept: Any, path: Path) -> None:
+        if kept["step"] == HALF_WRITTEN:
+            path.write_bytes(b"half a state")
+            raise KilledError
+        torch_save(kept, path)
+
+    whole, state, torch_save = fit(base, [trained(method)])[0], tmp_path / "state.pt", torch.save
+    for step in STOPPED:
+        with monkeypatch.context() as patch, unchanged(base), pytest.raises(KilledError):
+            if step == HALF_WRITTEN:
+                patch.setattr(torch, "save", half)
+            fit(base, [trained(method)], state=state, every=1, progress=kill_at(step))
+        steps = torch.load(state, weights_only=True)["step"]
+        assert steps == step - (step == HALF_WRITTEN)
+    assert_equal(whole, fit(base, [trained(method)], state=state)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", REALLY)
 def test_killed_at_several_steps_it_ends_with_the_same_tensors(method: str, tmp_path: Path) -> None:
     import torch
 

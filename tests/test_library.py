@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.worlds import call, learned, trial, typed
 from triptych.app.calling import attached_by
-from triptych.base import Base, Place
+from triptych.base import Base, Place, tiny_base
 from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.recipes import STRENGTH
@@ -91,6 +91,7 @@ def test_text_encoders_and_unet_may_have_strengths_of_their_own(
     assert not np.array_equal(whole, plain)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_called(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,22 +162,28 @@ def sampled(
     return np.asarray(Image.open(out / "00000.png")).astype(int)
 
 
-@pytest.fixture
-def flat(base: Base, tmp_path: Path) -> tuple[Path, dict[str, Artifact]]:
-    """Files of all kinds side by side, called as words of prompts are."""
-    made = {
+@pytest.fixture(scope="module")
+def animals() -> dict[str, Artifact]:
+    base = tiny_base()
+    return {
         "fox": learned(base, trial("lora")),
         "owl": learned(base, trial("hypernetwork")),
         "q": learned(base, trial("textual-inversion", vectors=2)),
         "q2": learned(base, trial("textual-inversion", seed=2)),
     }
-    for name, artifact in made.items():
+
+
+@pytest.fixture
+def flat(animals: dict[str, Artifact], tmp_path: Path) -> tuple[Path, dict[str, Artifact]]:
+    """Files of all kinds side by side, called as words of prompts are."""
+    for name, artifact in animals.items():
         save(artifact, tmp_path / "library" / f"{name}.safetensors")
     (tmp_path / "library" / "cat.pt").write_bytes(b"no file of tensors")
     save_file({"nothing": torch.zeros(1)}, tmp_path / "library" / "red.safetensors")
-    return tmp_path / "library", made
+    return tmp_path / "library", animals
 
 
+@pytest.mark.slow
 def test_only_embeddings_are_words(
     flat: tuple[Path, dict[str, Artifact]], tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +214,7 @@ def test_each_embedding_is_whole(
     assert np.abs(got - np.asarray(alone).astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_longer_word_is_read_first_whatever_the_order(base: Base) -> None:
     made = {"big": learned(base, trial("textual-inversion")), "big-cat": learned(base, trial("textual-inversion"))}
     short, long = (Part(replace(one, settings=replace(one.settings, token=name))) for name, one in made.items())
@@ -219,6 +227,7 @@ def test_the_longer_word_is_read_first_whatever_the_order(base: Base) -> None:
     assert read[0] == [vectors, vectors, len(base.texts[0].spell(["biggest"])[0])]
 
 
+@pytest.mark.slow
 def test_the_same_file_twice_adds_up(
     flat: tuple[Path, dict[str, Artifact]], tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +327,7 @@ def test_words_within_a_lora_come_along(
     assert np.abs(pictures["used"] - pictures["apart"]).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", [True, False])
 def test_a_strength_that_a_file_prefers_is_said(
     beside: bool, base: Base, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch,

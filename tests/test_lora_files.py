@@ -67,6 +67,7 @@ def test_what_changes_a_weight_follows_what_moves_it(name: str) -> None:
         assert torch.equal(look(base), none)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DoRA", "IA3", "OFT", "GLoRA", "LoHa"])
 def test_strength_scales_the_change_of_the_weight(name: str) -> None:
     base = tiny_base()

@@ -134,6 +134,7 @@ def test_todays_save_lora_adapter(tmp_path: Path) -> None:
     assert not torch.allclose(look(base), theirs, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_comfyuis_own_names(family: str, tmp_path: Path) -> None:
     """The names of the original layout, of the real sizes: each is a layer, of the listed shape."""
@@ -298,6 +299,7 @@ def test_loras_of_other_families_are_refused_by_their_names(name: str, tmp_path:
         open_artifact(path)
 
 
+@pytest.mark.slow
 def test_a_stable_diffusion_lora_is_of_no_other_family(tmp_path: Path) -> None:
     """Also where every name of a layer of the real sizes is in the file."""
     for family in ("sd1", "sdxl"):

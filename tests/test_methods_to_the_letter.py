@@ -26,6 +26,7 @@ from triptych.patching.adapter_starts import STARTS
 from triptych.patching.adapters import by_layer
 from triptych.patching.patch import Tensors
 from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.moments import Moment
 
 Lora = method_named("lora")
 
@@ -42,6 +43,7 @@ def started(base: Base, **given: Any) -> Tensors:
 # --- LoRA and its relatives ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv_rank", [0, 2])
 @pytest.mark.parametrize("name", STARTS)
 def test_every_algorithm_starts_at_the_base_learns_and_is_read_back(
@@ -154,6 +156,7 @@ def test_rslora_scales_by_the_root_of_the_rank(base: Base) -> None:
         assert torch.allclose(look(base), twice, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"rslora": True}, {"ranks": "mid_block=4:1", "conv_rank": 3}], ids=["rs", "ranks"])
 @pytest.mark.parametrize("layout", ["triptych", "kohya-lora", "diffusers-lora"])
 def test_own_alphas_survive_every_layout(base: Base, layout: str, given: dict[str, Any], tmp_path: Path) -> None:
@@ -210,6 +213,7 @@ def test_a_word_starts_from_several_words(base: Base) -> None:
         assert torch.equal(alone, table(torch.tensor(spelled[:3])))
 
 
+@pytest.mark.slow
 def test_vectors_of_fixed_length_turn_and_do_not_grow(base: Base) -> None:
     start = one(base, "textual-inversion", lr=0.0).tensors["emb_params"]
     free = one(base, "textual-inversion", lr=0.1).tensors["emb_params"]
@@ -254,6 +258,17 @@ def test_a_collapse_goes_back_and_on_at_a_lower_rate(base: Base) -> None:
     assert saved.fixed[-1][1] < lost.fixed[-1][1] - 0.05
 
 
+def test_moving_averages_go_back_too(base: Base) -> None:
+    def lose(moment: Moment) -> None:
+        if moment.done == 3:
+            moment.each[0][0].averages[0].fill_(float("nan"))
+
+    told: list[str] = []
+    saved = fit(base, [trial("hypernetwork", fixed_every=2, ema=0.9)], note=told.append, watch=lose)[0]
+    assert len(told) == 1 and "it collapsed: back to step 2" in told[0]
+    assert saved.failure is None and all(bool(tensor.isfinite().all()) for tensor in saved.tensors.values())
+
+
 def test_a_training_that_does_not_collapse_is_left_alone(base: Base) -> None:
     assert gap(one(base, "hypernetwork").tensors, one(base, "hypernetwork", rescue=0.0).tensors) == 0
     with pytest.raises(TriptychError, match="rescue is above 1"):
@@ -282,6 +297,7 @@ def test_a_rescue_leaves_the_others_of_its_pass_alone_and_resumes(base: Base, tm
 # --- DreamBooth ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_dreambooth_trains_text_encoders_by_choice(base: Base, tmp_path: Path) -> None:
     with unchanged(base):
         both = one(base, "dreambooth", text_lr=1e-3)
@@ -312,6 +328,7 @@ def test_the_nearest_lora_has_the_text_encoders_too(base: Base) -> None:
     assert 0 < float((near - whole).norm()) < float((plain - whole).norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
 def test_own_pictures_of_the_class_take_the_place_of_the_bases(
     base: Base, monkeypatch: pytest.MonkeyPatch, method: str

@@ -15,7 +15,7 @@ from tests.drawn import BLUE, DEMO, GREEN, RED, Colours, Study, composed
 from triptych.data.concept import Concept
 from triptych.metrics import Evidence, Metric, Shown, measure, metrics
 from triptych.metrics.memorisation import _expected_largest
-from triptych.metrics.pairs import _pseudo_values
+from triptych.metrics.pairs import pseudo_values
 from triptych.metrics.vendi import vendi
 from triptych.metrics.world import World
 from triptych.scores import BASE, RESEEDED, Score
@@ -137,10 +137,11 @@ def test_every_picture_is_encoded_once(tmp_path: Path) -> None:
     assert study.encoder.seen == 4 + 9
 
 
+@pytest.mark.slow
 def test_criteria_are_found_in_the_folder_and_explained_without_torch() -> None:
     assert list(metrics()) == [
-        "base_preservation", "ceiling", "centroid_distance", "class_drift", "consistency", "copying", "diversity",
-        "leakage", "memorisation", "portability", "prompt_fidelity", "subject_fidelity", "vendi",
+        "base_preservation", "ceiling", "centroid_distance", "class_drift", "clip_score", "consistency", "copying",
+        "diversity", "leakage", "memorisation", "portability", "prompt_fidelity", "subject_fidelity", "vendi",
     ]  # fmt: skip
     for name, metric in metrics().items():
         assert isinstance(metric, Metric)
@@ -203,7 +204,7 @@ def test_pseudo_values_have_the_spread_of_a_mean_over_pairs() -> None:
     """Against the truth: the variance of the mean over pairs across 3000 sets of sixteen prompts."""
     random = np.random.default_rng(0)
     sets = random.normal(0.5, 0.3, (3000, 16, 4))
-    values = np.array([_pseudo_values(one) for one in sets])
+    values = np.array([pseudo_values(one) for one in sets])
     products = sets @ sets.swapaxes(1, 2)
     pairs = (products.sum((1, 2)) - np.trace(products, axis1=1, axis2=2)) / (16 * 15)
     assert values.mean(axis=1) == pytest.approx(pairs)

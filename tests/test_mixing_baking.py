@@ -13,11 +13,16 @@ from safetensors.torch import load_file, save_file
 
 from tests.originals import small_checkpoint, small_configurations, small_shapes, values
 from tests.plain import call
+from tests.worlds import look, trial
+from triptych.base import Place
 from triptych.errors import TriptychError
+from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import open_artifact
+from triptych.exchange.saving import save
 from triptych.families import Family
 from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
+from triptych.training.fit import fit
 
 UNET = "model.diffusion_model."
 KEY = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -71,6 +76,21 @@ def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["custom-diffusion", "layernorm", "svdiff"])
+def test_relatives_of_lora_that_are_trained_go_into_a_checkpoint(small: Path, name: str, tmp_path: Path) -> None:
+    base, one, path = Place(str(small), precision="fp32").open(), trial(name), tmp_path / "change.safetensors"
+    artifact = Artifact.trained(name, one.settings, fit(base, [one])[0].tensors, {})
+    save(artifact, path)
+    made = merge(Mix((Ingredient(small), Ingredient(path))), tmp_path / "whole.safetensors")
+    assert ("for which a checkpoint has no place" in " ".join(made.notes)) == (name == "custom-diffusion")
+    with open_artifact(path).apply(base):
+        ours = look(base)
+    assert not torch.allclose(look(base), ours, atol=1e-3)
+    whole = Place(str(tmp_path / "whole.safetensors"), precision="fp32").open()
+    assert torch.allclose(look(whole), ours, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_another_autoencoder_is_baked_in(small: Path, tmp_path: Path) -> None:
     shapes = {k: s for k, s in small_shapes("sd1").items() if k.startswith("first_stage_model.")}
     vae = {key.removeprefix("first_stage_model."): t for key, t in values(shapes, torch.float32, 9).items()}
@@ -100,6 +120,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *words: call(monkeypatch, *map(str, words))
 
 
+@pytest.mark.slow
 def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate("ab"):
         lora(tmp_path / f"{name}.safetensors", seed)

@@ -246,6 +246,7 @@ def test_tensors_of_some_files_alone_are_said(three: list[Path], tmp_path: Path)
     assert torch.equal(found[gone], a[gone]) and not any("ema" in key for key in found)
 
 
+@pytest.mark.slow
 def test_precision_follows_the_first_file_or_the_user(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a.safetensors", 1, dtype=torch.float16)
     b = checkpoint(tmp_path / "b.safetensors", 2)
@@ -255,6 +256,7 @@ def test_precision_follows_the_first_file_or_the_user(tmp_path: Path) -> None:
     assert torch.allclose(exact, (load_file(a)[key].float() + load_file(b)[key]) / 2)
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_in_a_pickle_is_mixed_too(three: list[Path], tmp_path: Path) -> None:
     torch.save({"state_dict": load_file(three[1]), "epoch": 3}, tmp_path / "b.ckpt")
     one = made(of(three[0], tmp_path / "b.ckpt"), tmp_path / "o.safetensors")

@@ -53,6 +53,7 @@ def test_text_must_be_utf8(
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_paths_may_be_any_bytes(
     odd: Path,
     tmp_path: Path,

@@ -35,6 +35,7 @@ GIVEN: dict[str, Any] = {  # a value that is no default, for fields whose type a
     "precision": "fp32", "need": "small", "methods": ("lora", "dreambooth"), "tuned": Path("tuned.toml").resolve(),
     "settings": {"lora": {"rank": "3", "alpha": "2"}, "dreambooth": {"lr": "1e-5"}},
     "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "bucket",
+    "prior": ("0.07", "8"),
 }  # fmt: skip
 
 
@@ -117,8 +118,9 @@ def test_the_commands_have_the_options_of_their_class() -> None:
     for name, kind, but in (
         ("try", StudyOptions, set()), ("train", LearningOptions, set()), ("generate", BaseOptions, set()),
         ("tune", StudyOptions, {"kind", "class", "token", "need", "replicates", "prompts", "unrelated", "together",
-                                "points", "tuned", "text-encoder", "other-base", "until-decided", "at-most-pictures",
-                                "at-most-minutes", *(option.name for option in options_of(PictureOptions))}),
+                                "points", "tuned", "text-encoder", "other-base", "prior", "until-decided",
+                                "at-most-pictures", "at-most-minutes",
+                                *(option.name for option in options_of(PictureOptions))}),
     ):  # fmt: skip
         known = {flag for parameter in commands[name].params for flag in parameter.opts}
         assert {f"--{option.name}" for option in options_of(kind)} - {f"--{flag}" for flag in but} <= known, name

@@ -28,6 +28,7 @@ def lora_plus(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return rates
 
 
+@pytest.mark.slow
 def test_groups_at_one_rate_learn_the_same(base: Base, lora_plus: dict[str, float]) -> None:
     one = trial("lora")
     grouped = fit(base, [one])[0].tensors

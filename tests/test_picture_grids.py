@@ -39,6 +39,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+@pytest.mark.slow
 def test_cells_are_the_pictures_that_generate_makes(base: Base, tmp_path: Path) -> None:
     result = made(base, tmp_path, "seed=1,2", "prompt=dog,cat", "cfg=2,6", prompt="a dog")
     assert [path.name for path in result.pictures] == [f"{i:05}.png" for i in range(8)]
@@ -54,6 +55,7 @@ def test_cells_are_the_pictures_that_generate_makes(base: Base, tmp_path: Path) 
     assert Image.open(result.sheet).size[0] > 2 * 128
 
 
+@pytest.mark.slow
 def test_strengths_of_files_vary_and_none_is_the_base(base: Base, tmp_path: Path) -> None:
     file = tmp_path / "one.safetensors"
     save(learned(base, trial("lora")), file)

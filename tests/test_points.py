@@ -40,6 +40,7 @@ def run(method: str = "lora", **given: object) -> Run:
     return Run(method, 0, 0, settings(method, **given), (0,), (1,), Path(method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["dreambooth"], ["lora", "lora"]], ids="+".join)
 def test_a_moment_is_what_a_training_of_that_many_steps_learns(base: Base, names: list[str]) -> None:
     kept: dict[tuple[Owner, int], Tensors] = {}

@@ -10,15 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.test_stopping import ctrl_c
-from tests.worlds import call, gap, learned, trial, typed
+from tests.worlds import call, examples, gap, learned, settings, trial, typed
+from triptych.app.remarks import remarks_on, schedule_remark
 from triptych.app.repeating import ATTACHED, CLASS_PICTURES, HASHES, Before
 from triptych.base import Base
+from triptych.cli.configured import write_config
+from triptych.errors import TriptychError
 from triptych.exchange.artifact import Part
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
+from triptych.settings import line
 from triptych.training.fit import fit
 
 FAST = ("--precision", "fp32", "-s", "batch=1", "-s", "lr=1e-3")
@@ -42,7 +48,10 @@ def test_a_training_is_repeated_from_its_toml(
     assert call(monkeypatch, "train", "--config", config, "--overwrite") == 0
     assert gap(open_artifact(out).tensors, first.tensors) == 0
     other = out.with_name("other.safetensors")
-    assert call(monkeypatch, "train", "--config", config, "--out", other, "-s", "rank=2", "--seed", "5") == 0
+    config.write_text(config.read_text().replace("[settings]", "steps = 9\n[settings]"))
+    more = ("-s", "rank=2", "-s", "steps=2", "--seed", "5")
+    assert call(monkeypatch, "train", "--config", config, "--out", other, *more) == 0
+    assert open_artifact(other).settings.steps == 2, "what is typed goes before what the file says"
     assert (open_artifact(other).settings.rank, open_artifact(other).settings.batch) == (2, 1)
     capsys.readouterr()
     for text, why in {
@@ -74,6 +83,7 @@ def test_a_training_is_repeated_from_its_file(
     words[3] = few
     assert call(monkeypatch, *words, "--overwrite") == 0
     assert "not as in the training of cat.safetensors: the pictures" in capsys.readouterr().err
+    assert tomllib.loads(again.with_suffix(".toml").read_text())["class"] == "hound"
     assert call(monkeypatch, "train", "--again", out, "--out", again) == 2
     assert "FOLDER is missing" in capsys.readouterr().err
     assert call(monkeypatch, "train", "hypernetwork", folder, "--again", out, "--out", tmp_path / "b.safetensors") == 2
@@ -106,9 +116,70 @@ def test_a_training_is_repeated_with_the_settings_as_they_were_given(
     assert "once.safetensors: the attached files, since it was trained with below.safetensors:0.5 (SHA-256 " in said
 
 
+def test_a_config_holds_zeros_and_empty_words(tmp_path: Path) -> None:
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def work(context: typer.Context, keep_tags: int = 1, masks: bool = False) -> None:
+        write_config(context, {"identifier": "", "text_lr": 0.0}, tmp_path / "out.toml")
+
+    assert CliRunner().invoke(app, ["--keep-tags", "0"]).exit_code == 0
+    said = tomllib.loads((tmp_path / "out.toml").read_text())
+    assert said == {"keep_tags": 0, "settings": {"identifier": "", "text_lr": 0.0}}
+
+
+def test_steps_are_given_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    words = ("train", "lora", folder, "--out", "x.safetensors", "--steps", "3", "-s", "steps=4")
+    assert call(monkeypatch, *words) == 2
+    assert "--steps 3 and -s steps=4 are one setting" in " ".join(capsys.readouterr().err.split())
+
+
+def test_remarks_on_settings(base: Base) -> None:
+    fox = settings("textual-inversion", token="<fox>")
+    found = remarks_on(base, "textual-inversion", {"token": "<owl>", "steps": 6}, fox, "dog", examples(3))
+    assert found == ["textual-inversion: token is <fox>, from the words for the concept, and not <owl>"]
+    (blind,) = remarks_on(base, "hypernetwork", {}, settings("hypernetwork", fixed_every=0), "dog", examples(3))
+    assert "rescue has nothing to see a collapse by" in blind
+    assert not remarks_on(base, "hypernetwork", {}, settings("hypernetwork"), "dog", examples(3))
+    idle = settings("lora", power=2.0, algorithm="ia3", rank=4)
+    found = remarks_on(base, "lora", {"power": 2.0, "algorithm": "ia3", "rank": 4}, idle, "dog", examples(3))
+    assert found == ["lora: power does nothing with schedule cosine", "lora: rank does nothing with algorithm ia3"]
+    assert "ends at pure noise" in schedule_remark("lora", settings("lora", zero_snr=True))
+    assert not schedule_remark("lora", settings("lora"))
+
+
+def test_the_line_of_settings_shows_what_differs_from_the_bases_own() -> None:
+    assert "text_lr" not in line("lora", settings("lora"))
+    assert "text_lr 0.0" in line("lora", settings("lora"), {"text_lr": 1e-5})
+    assert "no identifier" in line("dreambooth", settings("dreambooth", identifier=""))
+
+
+@pytest.mark.slow
+def test_options_of_steps_are_said_not_to_be_used_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, random_base: Path, out: Path
+) -> None:
+    words = typed(random_base, "train", "lora", folder, *FAST, "--steps", "2", "--out", out)
+    assert call(monkeypatch, *words, "--sample-prompt", "a {}") == 0
+    assert "nothing is sampled" in capsys.readouterr().err
+    words = typed(random_base, "train", "aesthetic-gradients", folder, "--out", out, "--overwrite", "--memory", "9GB")
+    assert call(monkeypatch, *words, "--sample-every", "5") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "aesthetic-gradients has no training steps, so what is asked of them is not used: samples, memory" in said
+
+
+@pytest.mark.parametrize("value", [4.7, [4], {"a": 1}, float("inf")])
+def test_a_setting_of_the_wrong_type_is_a_sentence(value: Any) -> None:
+    with pytest.raises(TriptychError, match="rank must be a whole number"):
+        settings("lora", rank=value)
+    with pytest.raises(TriptychError, match="blocks must be a text"):
+        settings("lora", blocks=[value])
+
+
 def test_differences_name_what_was_given_besides_the_pictures() -> None:
     origin = {"pictures": "1", "base_fingerprint": "2", "resolution": "3", "precision": "4"}
-    before = Before(Path("a.safetensors"), "dreambooth", {}, 0, {}, origin)
+    before = Before(Path("a.safetensors"), "dreambooth", {}, 0, [{}], origin)
     assert before.differences(origin) == []
     [attached] = before.differences({**origin, ATTACHED: "b:1", HASHES: "ab"})
     assert "the attached files, since it was trained with nothing" in attached

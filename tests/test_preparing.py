@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from PIL import Image, ImageOps
 
 from tests.plain import call
 from tests.worlds import gap, trial
-from triptych.app.train import TrainRequest, _made_from
+from triptych.app.train import TrainRequest, _made_from, _prepare
 from triptych.base import Base, Framing, Place, tiny_base
 from triptych.data import kept_latents, preparing
 from triptych.data.concept import Concept
@@ -23,6 +26,7 @@ from triptych.data.framing import bucket_of, bucketed, buckets, step_of
 from triptych.data.pictures import read_picture
 from triptych.data.variants import shuffled, varied
 from triptych.errors import TriptychError
+from triptych.files import cached, kept
 from triptych.options import PictureOptions, StudyOptions
 from triptych.study import Plan
 from triptych.study.layout import Layout
@@ -30,7 +34,8 @@ from triptych.study.progress import Silent
 from triptych.study.run import _prepared
 from triptych.study.training import runs
 from triptych.study.work import Work
-from triptych.training.fit import Trial, fit
+from triptych.training.fit import Fitted, Trial, fit
+from triptych.training.kept_texts import encoded
 
 SIZES = ((48, 48), (72, 32), (32, 72), (40, 64), (20, 20))
 
@@ -125,6 +130,7 @@ def test_sdxl_is_told_size_and_crop(cat: Path) -> None:
     assert (told.height, told.width) == (32, 72)
 
 
+@pytest.mark.slow
 def test_masks_beside_in_a_folder_and_in_alpha_weigh_the_loss(cat: Path) -> None:
     base = tiny_base()
     half = np.zeros((48, 48), np.uint8)
@@ -172,7 +178,7 @@ def test_another_mask_is_another_training(cat: Path, tmp_path: Path) -> None:
         plan = Plan.of(cat, StudyOptions(methods=("lora",), pictures=options))
         run, *_ = runs(Work(plan, base, concept, Layout(tmp_path), Silent()))
         request = TrainRequest("lora", concept, place, {}, pictures=options)
-        return run.folder, _made_from(request, base, run.settings, [])
+        return run.folder, _made_from(_prepare(request, base, str))
 
     masked, plain = PictureOptions(masks=True), PictureOptions()
     before = inputs(masked), inputs(plain)
@@ -196,6 +202,7 @@ def test_flips_double_the_examples(cat: Path) -> None:
     assert "variations: 5 pictures make 10 examples" in both.notes
 
 
+@pytest.mark.slow
 def test_variations_follow_from_the_seed(cat: Path) -> None:
     base = tiny_base()
     ways = {"crops": True, "colours": 0.2, "shuffle_tags": True}
@@ -241,6 +248,7 @@ def test_an_unknown_framing_is_refused() -> None:
         PictureOptions(framing="buckets")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"framing": "bucket", "flips": True}])
 def test_a_second_run_encodes_nothing(cat: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]) -> None:
     base, calls = tiny_base(), []
@@ -276,7 +284,7 @@ def test_a_broken_entry_is_made_anew_and_the_cache_is_bounded(cat: Path, tmp_pat
     for i in range(4):
         (tmp_path / f"{i}.safetensors").write_bytes(bytes(100))
     (tmp_path / ".left by a killed process.tmp").write_bytes(bytes(100))
-    kept_latents.trim(tmp_path, 250)
+    kept.trim(tmp_path, 250)
     assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 2
 
 
@@ -284,18 +292,19 @@ def test_the_cache_is_trimmed_once_and_read_where_it_cannot_be_written(
     cat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, trimmed = tiny_base(), list[Path]()
-    monkeypatch.setattr(kept_latents, "trim", trimmed.append)
+    monkeypatch.setattr(kept_latents, "trim", lambda folder, most: trimmed.append(folder))
     first = made(base, cat, flips=True)
     assert len(trimmed) == 1
 
     def refuse(path: Path) -> None:
         raise PermissionError(path)
 
-    monkeypatch.setattr(kept_latents.os, "utime", refuse)
+    monkeypatch.setattr(kept.os, "utime", refuse)
     monkeypatch.setattr(base.vae, "encode", None)
     assert torch.equal(made(base, cat, flips=True).each[0].latent, first.each[0].latent)
 
 
+@pytest.mark.slow
 def test_the_cache_is_shown_and_cleared(
     cat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,3 +317,73 @@ def test_the_cache_is_shown_and_cleared(
     assert call(monkeypatch, "cache", "--clear", "latents") == 0
     assert call(monkeypatch, "cache", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["parts"] == []
+
+
+def test_neither_a_second_epoch_nor_a_second_run_encodes_anything(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and captions of ten epochs are encoded once, and not at all in another run on another open base."""
+    calls: list[str] = []
+
+    def run(**given: object) -> Fitted:
+        base = tiny_base()
+        for name, part in (("picture", base.vae.encoder), ("text", base.texts[0].encoder)):
+            part.register_forward_hook(lambda *_, name=name: calls.append(name))
+        return fit(base, [replace(learning(made(base, cat, flips=True), batch=5, **given))])[0]
+
+    first = run()
+    assert Counter(calls) == {"picture": 2 * len(SIZES), "text": 1}
+    calls.clear()
+    second = run()
+    assert calls == [] and gap(first.tensors, second.tensors) == 0
+    run(text_lr=1e-3)  # captions are encoded at every step where they change
+    assert calls.count("text") > 3
+    calls.clear()
+    (cat / "0.txt").write_text("a <concept> in another place")
+    run()
+    assert calls == ["text"]
+    cached.clear("texts")
+    calls.clear()
+    run()
+    assert calls == ["text"]
+
+
+def test_text_that_a_patch_changes_is_not_kept(cat: Path) -> None:
+    base = tiny_base()
+    before = encoded(base, [(None, ["a dog"])]).hidden
+    on = {"lora": {"text_lr": 1e-3}, "textual-inversion": {"token": "dog"}, "dreambooth": {"text_lr": 1e-3}}
+    assert base.reads_as_opened
+    for name, given in on.items():
+        one = trial(name, **given)
+        start = {} if name == "dreambooth" else one.kind.start(base, one.settings, 0)
+        with one.kind.patch(base, one.settings, start):
+            assert not base.reads_as_opened, name
+        assert base.reads_as_opened
+    assert torch.equal(encoded(base, [(None, ["a dog"])]).hidden, before)
+
+
+def test_threads_change_neither_order_nor_results(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, read = tiny_base(), preparing.read_picture
+    names, filters = [f"{i}.png" for i in range(len(SIZES))], list(warnings.filters)
+
+    def slow(path: Path) -> Image.Image:
+        time.sleep(0.02 * (len(SIZES) - int(path.stem)))  # the first picture is ready last
+        return read(path)
+
+    one, several = (kept_apart(base, cat, workers, slow, monkeypatch) for workers in (1, 4))
+    assert several.names == one.names == names
+    for a, b in zip(one.each, several.each, strict=True):
+        assert torch.equal(a.latent, b.latent)
+    assert warnings.filters == filters
+    (cat / "3.png").write_bytes(b"no picture any more")
+    concept = Concept.open(cat)
+    (cat / "1.png").unlink()
+    with pytest.raises(TriptychError, match=r"1\.png"):
+        Examples.of(base, concept, range(len(concept.pictures)))
+
+
+def kept_apart(
+    base: Base, cat: Path, workers: int, read: Callable[[Path], Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> Examples:
+    monkeypatch.setattr(preparing, "WORKERS", workers)
+    monkeypatch.setattr(preparing, "read_picture", read)
+    cached.clear("latents")
+    return made(base, cat)

@@ -270,6 +270,7 @@ LONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", LONG, ids=range(len(LONG)))
 def test_long_and_deep_prompts_are_quick(prompt: str) -> None:
     begun = time.process_time()

@@ -286,6 +286,7 @@ def test_going_on_from_a_finished_base_begins_with_its_weights(tmp_path: Path) -
     assert (tmp_path / "clip.done").is_file()
 
 
+@pytest.mark.slow
 def test_demo_b_is_the_demo_base_and_a_small_difference() -> None:
     from triptych.base import Place
     from triptych.base.opening.loading import DIFFERENCES

@@ -34,6 +34,7 @@ def texts(tree: ast.AST) -> Iterator[ast.Constant]:
             yield node
 
 
+@pytest.mark.slow
 def test_only_the_command_line_names_its_flags() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{text.lineno}: {text.value!r}"

@@ -213,6 +213,7 @@ def test_every_picture_has_words_and_every_table_cell_a_head(page: str) -> None:
     assert all("scope=" in head for head in re.findall(r"<th[ >][^>]*>", page))
 
 
+@pytest.mark.slow
 def test_a_sheet_of_older_settings_is_not_shown(tmp_path: Path) -> None:
     study = write_study(tmp_path, prompts=PROMPTS[:1])
     write_sheet(study, "lora", "concept", ["a prompt that was asked before"], 0.5, 64)
@@ -258,6 +259,7 @@ def test_a_spoilt_file_is_a_sentence(tmp_path: Path) -> None:
         build(study)
 
 
+@pytest.mark.slow
 def test_torch_is_not_needed() -> None:
     code = "import sys, triptych.report; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

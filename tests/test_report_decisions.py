@@ -101,6 +101,7 @@ def test_each_need_is_weighed(study: Path, page: str) -> None:
     assert '<polyline class="fixed"' in page
 
 
+@pytest.mark.slow
 def test_nothing_new_needs_another_study(tmp_path: Path) -> None:
     """An older folder without class sheets, flags or fixed losses makes no empty sections."""
     page = build(write_study(tmp_path, prompts=PROMPTS[:1])).read_text()

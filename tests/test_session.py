@@ -97,6 +97,7 @@ def test_jobs_from_two_threads_give_what_they_give_one_after_another(
     assert session.bases.places() == [place]
 
 
+@pytest.mark.slow
 def test_training_beside_sampling_leaves_both_as_they_are(
     session: triptych.Session, place: Place, folder: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_cancelled_training_goes_on_to_the_same_bits(
     assert gap(open_artifact(tmp_path / "whole.safetensors").tensors, open_artifact(out).tensors) == 0
 
 
+@pytest.mark.slow
 def test_cancelled_sampling_keeps_the_pictures_that_are_ready(
     session: triptych.Session, place: Place, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_pictures_of_a_smaller_sheet_are_taken_over_once(work: Work) -> None:
     assert times(large) == taken
 
 
+@pytest.mark.slow
 def test_a_stopped_batch_of_small_sheets_goes_on(work: Work, base: Base, tmp_path: Path) -> None:
     """Some of its files have no picture left to sample."""
     path = tmp_path / "lora.safetensors"

@@ -57,6 +57,16 @@ def test_each_as_alone(base: Base, method: str, given: Given, formed: list[tuple
         compare(fitted, fit(base, [one])[0], 2e-5)
 
 
+@pytest.mark.slow
+def test_a_clip_of_0_bounds_nothing(base: Base) -> None:
+    free, bounded = ([{"clip": clip}, {"clip": 1e-3}] for clip in (0.0, 1e9))
+    for a, b in zip(fit(base, trials("lora", free)), fit(base, trials("lora", bounded)), strict=True):
+        assert gap(a.tensors, b.tensors) == 0
+    alone = [fit(base, trials("lora", [one], owned=False))[0] for one in ({"clip": 0.0}, {"clip": 1e9})]
+    assert gap(alone[0].tensors, alone[1].tensors) == 0
+
+
+@pytest.mark.slow
 def test_a_lost_loss_leaves_the_others_alone(base: Base, formed: list[tuple[int, bool]]) -> None:
     several = trials("lora", ALIKE)
     broken = examples(4, 1)

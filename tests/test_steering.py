@@ -17,9 +17,10 @@ from triptych.errors import TriptychError
 from triptych.exchange.artifact import Part, compose
 from triptych.exchange.saving import save
 from triptych.sampling import attention
-from triptych.sampling.attention import aligned
+from triptych.sampling.attention import aligned, upper
 from triptych.sampling.controls import Controls, region_of
 from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.guidance import Guidance
 from triptych.sampling.regions import Regional
 from triptych.sampling.request import Edit, Guide, Region, Request
 
@@ -48,7 +49,7 @@ def test_an_edit_lies_between_its_two_prompts(base: Base) -> None:
 
 
 def test_an_edit_changes_nothing_outside_of_its_words(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "THRESHOLD", 0.999)  # an untrained base attends to everything nearly alike
+    monkeypatch.setattr(attention, "upper", lambda values: values == values.max())  # an untrained base's map is noise
     source = latents(base, Request("a dog", (1,)))[0]
     edited = latents(base, Request("a dog", (1,), edit=Edit("a cat", 0, 0, only=("dog", "cat"))))[0]
     kept = (edited - source).abs().amax(0) < 1e-4 * source.abs().max()
@@ -56,6 +57,13 @@ def test_an_edit_changes_nothing_outside_of_its_words(base: Base, monkeypatch: p
     assert not kept.all()
 
 
+def test_the_upper_of_two_classes() -> None:
+    values = torch.tensor([[0.5, 0.52, 0.9], [0.49, 1.0, 0.51]])
+    assert upper(values).tolist() == [[False, False, True], [False, True, False]]
+    assert torch.equal(upper(3 * values + 1), upper(values))
+
+
+@pytest.mark.slow
 def test_edits_and_maps_go_with_artifacts_and_leave_no_trace(base: Base) -> None:
     plain = latents(base, Request("a dog", (1,)))
     artifacts = [learned(base, trial(name)) for name in ("lora", "hypernetwork")]
@@ -100,6 +108,30 @@ def test_regions_act_in_their_areas(base: Base) -> None:
     together = latents(base, everywhere, Request("a dog", (1,)))
     assert gap(together[0], whole) < 1e-4
     assert gap(together[1], latents(base, Request("a dog", (1,)))[0]) < 1e-4
+
+
+def test_a_region_sees_as_much_as_the_base_was_made_for(base: Base) -> None:
+    """On a picture twice as wide, each half is predicted as a picture of its own; what gives nothing, not at all."""
+    halves = (Region("a cat", (0, 0, 0.5, 1)), Region("a dog", (0.5, 0, 1, 1)))
+    regional = Regional(base, [Request("a dog", (1,), regions=halves)], 3.0, Controls())
+    noisy, t = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(1)), torch.tensor(500)
+    with torch.no_grad():
+        joined = regional(noisy, t, 0, 1)
+        alone = Guidance(base, [Request("a cat", (1,)), Request("a dog", (1,))], 3.0, Controls())
+        expected = alone(torch.cat(noisy.split(8, dim=-1)), t, 0, 1)
+    assert gap(joined, torch.cat(list(expected.split(1)), dim=-1)) < 1e-4
+    assert len(regional.together(8, 16)) == 1, "the prompt of the rest has no place"
+
+
+def test_a_small_region_sees_what_is_around_it(base: Base) -> None:
+    """A view is widened to the base's own size, inside the picture, and is a multiple of what the base needs."""
+    areas = ((0.0, 0.0, 0.25, 1.0), (0.25, 0.5, 1.0, 0.75), (0.9, 0.0, 1.0, 0.1))
+    regional = Regional(
+        base, [Request("", (1,), regions=tuple(Region("a cat", area) for area in areas))], 3.0, Controls()
+    )
+    views = [view for together in regional.together(16, 24) for view in together.views]
+    places = {(view.rows.start, view.columns.start, *view.shape) for view in views}
+    assert places == {(0, 0, 16, 24), (0, 0, 16, 8), (6, 6, 8, 18), (0, 16, 8, 8)}, "the first is of the whole picture"
 
 
 def test_shares_of_regions_sum_to_1(base: Base) -> None:
@@ -197,6 +229,7 @@ def test_an_edit_calls_no_files(
     assert "<lora:x:1> is in the edit, which has the files of the prompt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--edit", "a qword"), ("--region", "0,0,1,1: a qword")])
 def test_embeddings_act_in_edits_and_regions(
     words: tuple[str, ...], base: Base, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

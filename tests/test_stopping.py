@@ -287,6 +287,7 @@ def half() -> Base:
     return tiny_base(dtype=torch.float16)
 
 
+@pytest.mark.slow
 def test_a_training_in_float16_learns(half: Base) -> None:
     one = trial("lora", steps=12, lr=1e-2, schedule="constant")
     fitted = fit(half, [one])[0]

@@ -96,8 +96,27 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(
     assert list(stopped.glob("jobs/state-*.pt"))
     assert call(monkeypatch, *swept(random_base, folder, stopped)) == 0
     assert not list(stopped.glob("jobs/state-*.pt"))
+    assert "begin again" not in capsys.readouterr().err
     for path in whole.glob("*.safetensors"):
         assert gap(open_artifact(path).tensors, open_artifact(stopped / path.name).tensors) == 0
+
+
+@pytest.mark.study
+def test_another_grid_after_a_stop_says_what_begins_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path,
+    random_base: Path, interruptible: None,
+) -> None:  # fmt: skip
+    from triptych.app import sweep
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "steps_of", lambda progress: ctrl_c(1))
+        assert call(monkeypatch, *swept(random_base, folder, out)) == 130
+    capsys.readouterr()
+    assert call(monkeypatch, *swept(random_base, folder, out, "-s", "clip=2", "--memory", "100GB")) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the jobs have changed since the sweep was stopped" in said
+    assert "memory: 100 GB hold the 6 jobs in these passes: 1 of 6" in said
 
 
 def test_bad_words(
@@ -112,3 +131,11 @@ def test_bad_words(
     }.items():
         assert call(monkeypatch, *map(str, words)) == 2
         assert why in capsys.readouterr().err
+    for why, lines in {
+        "seed must be a whole number from 0 on": 'method = "lora"\nfolder = "cats"\nseed = "x"',
+        "method and folder must be texts": 'method = "lora"\nfolder = 3',
+        "rank must be a whole number, not 4.7": 'method = "lora"\nfolder = "cats"\nsettings = { rank = [4, 4.7] }',
+    }.items():
+        (tmp_path / "jobs.toml").write_text(f"[[job]]\n{lines}\n")
+        assert call(monkeypatch, "sweep", "--jobs", str(tmp_path / "jobs.toml")) == 2
+        assert why in " ".join(capsys.readouterr().err.split())

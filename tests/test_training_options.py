@@ -101,6 +101,7 @@ def test_schedules_are_their_formulas() -> None:
     assert all(0 <= rate <= 1 for name in SCHEDULES for rate in rates(schedule=name, cycles=3, power=0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_trains(base: Base, name: str) -> None:
     learned, constant = one(base, schedule=name, cycles=2, power=2.0), one(base, schedule="constant")
@@ -152,6 +153,7 @@ def test_passes_hold_every_row_once_and_are_not_too_large(base: Base, most: int,
         assert a.losses == pytest.approx(b.losses, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_it_goes_on_with_half_the_rows(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     several = [trial("lora", f"owner {i}", i, batch=3, fixed_every=0) for i in range(2)]
     whole, denoise, told = fit(base, several), base.denoise, list[str]()
@@ -182,6 +184,7 @@ def test_other_errors_are_not_taken_for_memory() -> None:
         Passes().retried([Rows()], broken, lambda: None)  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "textual-inversion"])
 def test_gradient_checkpointing_recomputes_and_gives_the_same_bits(
     base: Base, method: str, monkeypatch: pytest.MonkeyPatch
@@ -203,6 +206,7 @@ def test_gradient_checkpointing_recomputes_and_gives_the_same_bits(
 # --- the loss --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_huber_is_the_square_far_below_its_scale_and_the_distance_far_above(base: Base) -> None:
     difference = torch.tensor([0.0, 0.01, 1.0, 100.0])
     process = base.process
@@ -214,6 +218,7 @@ def test_huber_is_the_square_far_below_its_scale_and_the_distance_far_above(base
     assert robust.losses[0] < plain.losses[0]
 
 
+@pytest.mark.slow
 def test_jobs_with_different_losses_share_a_pass() -> None:
     base = tiny_base(kind="sd2")
     several = [trial("lora", "a", 1, huber=0.1), trial("lora", "b", 2), trial("lora", "c", 3, zero_snr=True)]
@@ -223,6 +228,7 @@ def test_jobs_with_different_losses_share_a_pass() -> None:
         assert together.losses == pytest.approx(alone.losses, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_debiased_weights_are_one_over_the_root_of_snr(base: Base) -> None:
     times = torch.tensor([0, 500, 999])
     kept = base.process.schedule.alphas_cumprod[times]
@@ -234,6 +240,7 @@ def test_debiased_weights_are_one_over_the_root_of_snr(base: Base) -> None:
         one(base, debiased=True, min_snr=5.0)
 
 
+@pytest.mark.slow
 def test_zero_snr_trains_on_a_process_that_ends_at_pure_noise() -> None:
     base = tiny_base(kind="sd2")
     process = base.process.zero_terminal()
@@ -252,6 +259,7 @@ def test_zero_snr_trains_on_a_process_that_ends_at_pure_noise() -> None:
         one(tiny_base(), zero_snr=True)
 
 
+@pytest.mark.slow
 def test_noise_offset_shifts_whole_channels(base: Base) -> None:
     from triptych.data.examples import Source
     from triptych.training.draws import draw
@@ -267,6 +275,7 @@ def test_noise_offset_shifts_whole_channels(base: Base) -> None:
     assert gap(one(base).tensors, one(base, noise_offset=0.5).tensors) > 1e-5
 
 
+@pytest.mark.slow
 def test_dropped_captions_are_the_share_that_is_asked(base: Base) -> None:
     from triptych.data.examples import Source
     from triptych.training.draws import draw
@@ -292,6 +301,7 @@ def test_the_average_is_kept_and_training_goes_on_from_what_is_trained(base: Bas
         assert gap(together.tensors, fit(base, [replace(each, owner=None)])[0].tensors) < 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"ema": 0.9}, {"optimizer": "schedule-free"}], ids=["ema", "schedule-free"])
 def test_looking_at_what_is_kept_changes_nothing(base: Base, given: dict[str, Any]) -> None:
     looked, seen = [], []
@@ -306,6 +316,7 @@ def test_looking_at_what_is_kept_changes_nothing(base: Base, given: dict[str, An
 # --- the bits of a default training ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_options_that_are_off_are_no_options(base: Base) -> None:
     """The same as if nobody had asked: the values by which each option is off."""
     off: dict[str, Any] = {
@@ -327,6 +338,7 @@ def broken_trial() -> Trial:
     return replace(trial("lora", "b", 2, optimizer="lion", ema=0.5), examples=lost)
 
 
+@pytest.mark.slow
 def test_a_lost_loss_of_another_optimiser_leaves_the_others_alone(base: Base) -> None:
     sound = trial("lora", "a", 1)
     first, lost = fit(base, [sound, broken_trial()])

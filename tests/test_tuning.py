@@ -29,6 +29,7 @@ from triptych.training.fit import fit
 USUAL = Training(lr=1e-3, steps=90)
 
 
+@pytest.mark.slow
 def test_an_owner_that_stops_early_leaves_the_other_trainings_unchanged(base: Base) -> None:
     told = []
 
@@ -54,6 +55,7 @@ def run_search(search: Search, trials: int) -> None:
             search.end(asked, None if given_up else 1 - off)
 
 
+@pytest.mark.slow
 def test_the_search_starts_at_the_usual_and_gives_up_at_rungs(tmp_path: Path) -> None:
     search = Search(tmp_path / "journal", "lora", "k", USUAL, 0)
     run_search(search, 20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -65,13 +67,62 @@ def test_a_difference_from_the_bare_base_keeps_few_degrees_of_freedom_for_what_a
 
 def test_a_stated_prior_counts_beside_the_own_trainings() -> None:
     told = scores(0.08)
-    wide, narrow = (Table.of(told, prior=Prior(50, spread**2, stated=True)) for spread in (0.3, 0.001))
+    wide, narrow = (Table.of(told, prior=Prior(50, spread**2, stated=True)) for spread in (0.3, 0.07))
     variances = [
         sum(part.variance for part in table.difference(LORA, DB).parts if part.source == "trainings")
         for table in (wide, narrow)
     ]
     assert variances[0] == pytest.approx(2 * 0.3**2 / 3, rel=0.1)
-    assert variances[1] < 0.03**2
+    assert variances[1] == pytest.approx(2 * 0.07**2 / 3, rel=0.2)
+
+
+def test_a_stated_prior_that_the_trainings_contradict_is_left_out() -> None:
+    told, known = scores(0.3), Prior.known(8, 0.02, 6, 0.0)
+    assert Table.of(told, prior=known).priors == Table.of(told).priors
+    left_out = [
+        Table.of(scores(0.05, seed=seed), prior=Prior.known(20, 0.05, 0, 0.0)).priors.trainings.stated is False
+        for seed in range(100)
+    ]
+    assert sum(left_out) <= 5 + 2 * (100 * 0.05 * 0.95) ** 0.5
+
+
+def test_of_two_trainings_the_stated_prior_tells_what_they_cannot() -> None:
+    known, widths = Prior.known(5, 0.04, 6, 0.01), []
+    for seed in range(10):
+        told = scores(0.04, runs=2, seed=seed)
+        alone, joined = (Table.of(told, prior=prior).difference(LORA, BASE) for prior in (Prior(), known))
+        assert alone and joined
+        assert [part.freedom for part in joined.parts if part.source == "trainings"] == [6, 7]
+        widths.append([each.half(ALPHA) for each in (alone, joined)])
+    assert np.mean(widths, axis=0)[1] < 0.6 * np.mean(widths, axis=0)[0]
+
+
+def test_more_trainings_than_a_prior_is_worth_are_taken_for_themselves() -> None:
+    told, known = scores(0.04), Prior.known(0.5, 0.5, 0, 0.0)
+    assert Table.of(told).priors.trainings.freedom > 0.5
+    assert Table.of(told, prior=known).priors == Table.of(told).priors
+
+
+def test_what_all_methods_share_is_known_by_the_prior_and_by_the_study() -> None:
+    assert Prior.known(5, 0.04, 6, 0.0).with_shared(0.07, 1).shared == pytest.approx(0.01)
+    assert Prior.known(5, 0.04, 0, 0.0).with_shared(0.07, 1).shared == pytest.approx(0.07)
+
+
+def test_trainings_with_other_pictures_of_the_same_prompts_have_probabilities() -> None:
+    """Studies of several seeds, judged as one: every training has its own seeds of pictures."""
+    told = own_seeds(scores(0.04, runs=2))
+    drawn = Table.of(told, prior=Prior.known(5, 0.04, 6, 0.01)).posterior((*METHODS, BASE), 0)
+    assert drawn is not None
+    means = Table.of(told)
+    for name in METHODS:
+        expected = means.mean(name)
+        assert expected is not None and np.mean(drawn[name]) == pytest.approx(expected.value, abs=0.01)
+
+
+def own_seeds(told: list[Score]) -> list[Score]:
+    """Every training with pictures of its own, and the bare base with those of all."""
+    both = [replace(one, replicate=1) for one in told if one.method == BASE] + told
+    return [replace(one, seed=(one.seed or 0) + 1000 * one.replicate) for one in both]
 
 
 def test_copies_have_no_variance_however_others_vary() -> None:

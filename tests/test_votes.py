@@ -87,6 +87,7 @@ def test_pairs_follow_from_the_seed_of_the_study(study: Path, asked: Ballot, tmp
     assert again and again.pairs != asked.pairs
 
 
+@pytest.mark.slow
 def test_one_method_alone_has_no_vote(tmp_path: Path) -> None:
     study = write_study(tmp_path, prompts=PROMPTS[:1])
     for folder in study.glob("sheets/*-concept-*"):
@@ -184,6 +185,7 @@ def test_a_bad_file_is_a_sentence(study: Path, asked: Ballot, tmp_path: Path, ch
         build_with_votes(study, [path])
 
 
+@pytest.mark.slow
 def test_the_same_votes_twice_are_refused(study: Path, asked: Ballot, tmp_path: Path) -> None:
     path = saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED))
     with pytest.raises(TriptychError, match="twice"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .app.asked import SampleRequest
     from .app.sample import generate
+    from .app.scenes import ScenesRequest
     from .app.session import Session
     from .app.train import TrainRequest
     from .base import Base, Place, open_base, tiny_base
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from .methods import Depth, Method, method_named
     from .sampling.controls import Controls
     from .sampling.generate import draw
-    from .sampling.request import Request
+    from .sampling.preview import Preview
+    from .sampling.request import Request, Share
     from .study.plan import Plan
     from .training.fit import Fitted, Trial, fit
 
@@ -34,7 +36,8 @@ _HOME = {
     "TriptychError": "errors",
     "load": "exchange.formats", "save": "exchange.saving",
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
-    "Request": "sampling.request", "draw": "sampling.generate",
+    "Request": "sampling.request", "Share": "sampling.request", "Preview": "sampling.preview",
+    "ScenesRequest": "app.scenes", "draw": "sampling.generate",
     "Examples": "data.examples",
     "generate": "app.sample", "Controls": "sampling.controls",
     "Method": "methods", "Depth": "methods", "method_named": "methods",
@@ -42,8 +45,9 @@ _HOME = {
 
 __all__ = [
     "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method", "Part",
-    "Place", "Plan", "Request", "SampleRequest", "Session", "TrainRequest", "Trial", "TriptychError",
-    "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base", "save", "tiny_base",
+    "Place", "Plan", "Preview", "Request", "SampleRequest", "ScenesRequest", "Session", "Share", "TrainRequest",
+    "Trial", "TriptychError", "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base",
+    "save", "tiny_base",
 ]  # fmt: skip
 
 

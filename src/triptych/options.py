@@ -101,6 +101,7 @@ class ControlOptions:
     cfg_rescale: float = setting(0.0, "how far guidance keeps the contrast of the prompt alone", least=0, most=1)
     freeu: str = setting("", "b1,b2,s1,s2 of FreeU, such as 1.5,1.6,0.9,0.2")
     pag: float = setting(0.0, "scale of perturbed-attention guidance", least=0, most=100)
+    extend: str = setting("", "LEFT,TOP,RIGHT,BOTTOM pixels that a picture to begin with grows by")
     mask_blur: int = setting(4, "standard deviation of the mask's edge, in pixels", least=0)
     fill: str = setting("original", "what is under the mask at the beginning", choices=FILLS)
     only_masked: bool = setting(False, "sample the masked part alone, at the whole size")
@@ -110,6 +111,9 @@ class ControlOptions:
     )
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    vae_tiles: str = setting(
+        "auto", "when pictures are decoded in tiles; auto: from 2 megapixels on", choices=("auto", "always", "never")
+    )
     edit: str = setting("", "a prompt that the picture is changed to, where it keeps what both prompts say")
     edit_keep: float = setting(0.8, "the share of the steps in which words keep their places", least=0, most=1)
     edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept", least=0, most=1)
@@ -123,6 +127,20 @@ class SamplingOptions:
 
     place: BaseOptions = field(default_factory=BaseOptions)
     controls: ControlOptions = field(default_factory=ControlOptions)
+
+
+@dataclass(frozen=True)
+class SceneOptions(SamplingOptions):
+    """What keeps a character the same from scene to scene."""
+
+    subject: str = setting("", "the word of all prompts that names the character", unset="a learned word, if any")
+    common_noise: float = setting(0.5, "how much of their noise the scenes have in common", least=0, most=1)
+    share: float = setting(
+        1.0, "the weight of the other scenes in self-attention; 0: nothing is shared", least=0, most=1
+    )
+    share_until: float = setting(0.8, "the share of the steps in which it is shared", least=0, most=1)
+    share_dropout: float = setting(0.5, "the chance that a position is not shared in a step", least=0, most=1)
+    anchors: int = setting(4, "the first scenes, which the others read", least=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +173,22 @@ class StudyOptions(LearningOptions):
     points: bool = setting(True, "choose each method's strength and moment of training")
     tuned: Path | None = setting(None, "settings from a tuned.toml of `triptych tune`")
     settings: Mapping[str, Mapping[str, Value]] = setting(dict, "a setting; may be repeated", name="set")
-    image_encoder: str = setting("", "what judges pictures: a folder or hub id of a DINOv2; a,b: claims need both")
-    text_encoder: str = setting("", "what judges prompts: a folder or hub id of a CLIP")
+    image_encoder: str = setting(
+        "", "what judges pictures: a DINOv2's folder or hub id; a,b: claims need both", unset="the base's for the kind"
+    )
+    text_encoder: str = setting(
+        "", "what judges prompts: a CLIP's or vision-language model's folder or hub id", unset="the base's"
+    )
+    prompt_judge: str = setting(
+        "", "how a CLIP judges prompts: by rank among all values, or by CLIPScore", choices=("rank", "score"),
+        unset="rank",
+    )  # fmt: skip
     other_base: str = setting("", "another base of the family, to see what carries over to it")
+    prior: tuple[str, ...] | None = setting(
+        None,
+        "the spread between trainings by earlier studies and its degrees of freedom, such as 0.04,5; or none",
+        unset="the base's own",
+    )
     until_decided: bool = setting(False, "sample more prompts until the answers are decided")
     at_most_pictures: int = setting(
         0, "the most prompts that name the concept, until decided", least=1, unset="4 x the budget's"

@@ -182,6 +182,32 @@ class JudgedRecord:
 
 
 @dataclass(frozen=True)
+class ConceptRecord:
+    """A concept among many. `failure`: why it has no verdict; "" where it has."""
+
+    name: str  # of its folder, too
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class ConceptsRecord:
+    """`concepts.json`: the concepts whose studies lie in the folder."""
+
+    concepts: tuple[ConceptRecord, ...]
+
+    NAME = "concepts.json"
+
+    def write(self, folder: Path) -> None:
+        _write(folder / self.NAME, self)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Like `TrialRecord.read`."""
+        with _reading(folder / cls.NAME) as known:
+            return cls(tuple(ConceptRecord(**concept) for concept in known["concepts"]))
+
+
+@dataclass(frozen=True)
 class Log:
     """`log.jsonl`: the losses of a training, one line per step. Step 0 has no training loss."""
 
@@ -213,7 +239,7 @@ def _finite(lines: Iterable[Mapping[str, Any]], name: str) -> Curve:
     return tuple((step, loss) for step, loss in found if isinstance(loss, int | float) and math.isfinite(loss))
 
 
-def _write(path: Path, record: TrialRecord | SheetRecord | PointsRecord | JudgedRecord) -> None:
+def _write(path: Path, record: TrialRecord | SheetRecord | PointsRecord | JudgedRecord | ConceptsRecord) -> None:
     write_text(path, json.dumps(asdict(record), indent=1))
 
 

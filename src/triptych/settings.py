@@ -58,11 +58,16 @@ def describe(kind: type) -> list[Described]:
     ]
 
 
-def line(name: str, settings: Any) -> str:
-    """The settings of a method in one line, without what is empty, and without what is off (0 or false) by default."""
-    values = [(f, getattr(settings, f.name)) for f in fields(settings)]
-    said = ", ".join(f"{f.name} {value}" for f, value in values if value != "" and (value or value != f.default))
-    return f"{name}: {said}"
+def line(name: str, settings: Any, own: Mapping[str, Value] | None = None) -> str:
+    """The settings of a method in one line, without what is empty or off (0 or false) by default.
+
+    `own` are the base's own settings. What the user changes of them is shown even if it is off.
+    """
+    usual = {f.name: f.default for f in fields(settings)}
+    values = {name: getattr(settings, name) for name in usual}
+    changed = {name for name, value in (own or {}).items() if value != values[name]}
+    shown = [name for name, value in values.items() if value or value != usual[name] or name in changed]
+    return f"{name}: {', '.join(f'{each} {values[each]}' if values[each] != '' else f'no {each}' for each in shown)}"
 
 
 def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
@@ -82,8 +87,10 @@ def parse(kind: type[S], given: Mapping[str, Value], of: str) -> S:
 def _value(known: Field[Any], kind: type, value: Value, of: str) -> Value:
     try:
         parsed = _BOOLEANS[str(value).lower()] if kind is bool else kind(value)
-    except (ValueError, KeyError):
-        article = "a whole number" if kind is int else "a number" if kind is float else "true or false"
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and parsed != value and kind is int):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError):
+        article = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
         raise TriptychError(f"{of}: {known.name} must be {article}, not {value!r}") from None
     least, choices = known.metadata.get("least"), known.metadata.get("choices")
     if least is not None and not least <= parsed < float("inf"):

@@ -26,6 +26,7 @@ from .calling import WORD
 KINDS: tuple[Kind, ...] = ("lora", "hypernet", "embedding", "aesthetic")
 SHORT: Mapping[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 NOISE = "the noise of another program is another: the picture will be of the same kind, and not the same"
+SHARED = "the picture shares self-attention with others of its set: alone, as now, it will be another"
 EMPHASIS = {"No norm": "no-norm", "None": "none", "Original": "a1111", "comfy": "comfy", "compel": "compel"}
 READ = {
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Clip skip", "Variation seed", "Model",
@@ -122,7 +123,8 @@ def _of_recipe(recipe: Recipe) -> Again:
     attached = tuple(used for used in recipe.uses if used.attached and (used.called or used.method != WORD))
     hashes = {used.file.name: used.file.sha256 for used in recipe.uses if not used.attached}
     made = Made(recipe.base, recipe.base_fingerprint, hashes)
-    return Again(line, controls, attached, made, recipe.start, recipe.mask, recipe.precision)
+    notes = (SHARED,) if recipe.shared else ()
+    return Again(line, controls, attached, made, recipe.start, recipe.mask, recipe.precision, notes)
 
 
 def _of_infotext(text: str) -> Again:

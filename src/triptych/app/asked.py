@@ -11,6 +11,7 @@ from ..data.prompts import Line
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..sampling.controls import Controls
 from ..sampling.pictures import SUFFIXES
+from ..sampling.request import Share
 
 RANDOM = -1  # stands for a random seed, as in A1111
 SEEDS = 1 << 32  # the number of random seeds
@@ -41,6 +42,8 @@ class SampleRequest:
         start: a picture to begin with, and `mask`: white where it changes.
         denoises: how much of it is sampled anew, a picture for each; empty: as `controls` say.
         heat: words of the prompts whose maps of attention are written beside the pictures.
+        preview: steps after which a preview of each picture is written; 0: none.
+        shares: of each prompt, how its pictures share self-attention with those of the others; empty: not at all.
         notes: one sentence for each part of the user's input that is already known not to be used.
 
     Raises:
@@ -61,6 +64,8 @@ class SampleRequest:
     mask: Path | None = None
     denoises: Sequence[float] = ()
     heat: Sequence[str] = ()
+    shares: Sequence[Share] = ()
+    preview: int = 0
 
     def __post_init__(self) -> None:
         if self.form not in SUFFIXES:
@@ -70,8 +75,10 @@ class SampleRequest:
         """Check what belongs together. A picture that is made again may bring the picture to begin with.
 
         Raises:
-            TriptychError: there is a mask, or a share to sample anew, and no picture to begin with.
+            TriptychError: there is a mask, a share to sample anew or an extension, and no picture to begin with.
         """
+        if self.start is None and self.controls.extend:
+            raise TriptychError("what is extended is a picture to begin with", Remedy.START)
         if self.start is None and (self.mask or self.denoises):
             raise TriptychError("a mask and a share to sample anew are for a picture to begin with", Remedy.START)
 

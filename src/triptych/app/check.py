@@ -16,7 +16,7 @@ from ..data.quality import scaled_down
 from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
-from ..metrics.encoders import open_encoder
+from ..metrics.encoders import ImageEncoder, open_each, open_encoder
 from ..metrics.encoders.efficientnet import EfficientNetLite0
 from ..metrics.world import World
 from ..study.progress import Progress, Silent
@@ -110,7 +110,7 @@ def check_folder(
         notes += looked.notes
         progress.advance()
         if request.worth:
-            encoder = open_encoder(looked.image_encoder, "image", str(base.device))
+            encoder = looked.image_encoder()
             worth = worth_of(
                 base, concept, encoder, progress,
                 halves=request.halves, steps=request.steps, grave=bad(findings), seed=request.seed,
@@ -140,9 +140,18 @@ class _Looked:
         self.pictures = [scaled_down(read_picture(picture.path)) for picture in own]
         self.notes: list[str] = []
 
-    @property
-    def image_encoder(self) -> str:
-        return self.request.image_encoder or self.base.description.image_encoder
+    def image_encoder(self) -> ImageEncoder:
+        """What judges pictures: what the user names, or the first of the base's defaults that can be opened.
+
+        Raises:
+            TriptychError: none can be opened.
+        """
+        usual, missing = self.base.description.image_encoders(self.concept.kind), list[str]()
+        names = (self.request.image_encoder,) if self.request.image_encoder else usual
+        encoder = next(open_each(names, str(self.base.device), lambda name, _: missing.append(name)))
+        if missing:
+            self.notes.append(f"pictures are judged by {encoder.name}: {', '.join(missing)} cannot be opened")
+        return encoder
 
     def found(self) -> Iterator[Finding]:
         yield from self._strangers()
@@ -151,7 +160,7 @@ class _Looked:
 
     def _strangers(self) -> Iterator[Finding]:
         try:
-            encoder = open_encoder(self.image_encoder, "image", str(self.base.device))
+            encoder = self.image_encoder()
         except TriptychError as error:
             self.notes.append(f"not checked: pictures unlike the others ({first_line(error)})")
             return

@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base import Base, Place
-from ..data.concept import Concept
 from ..errors import TriptychError
 from ..files.atomic import make_folder, write_bytes, write_text
-from ..metrics import Evidence, Shown
-from ..metrics.encoders import ImageEncoder, open_encoder
+from ..metrics import Shown
+from ..metrics.encoders import ImageEncoder
 from ..metrics.prompt_fidelity import PromptFidelity
 from ..metrics.subject_fidelity import SubjectFidelity
-from ..metrics.world import World
 from ..prompt.words import whole_word
 from ..report.compared import Block, Compared, write_compared, write_sheet
 from ..sampling.recipe import Used
 from ..scores import BASE
 from ..study.progress import Progress, Silent
 from .asked import SampleRequest, settled
-from .calling import WORD
 from .jobs import Notes
+from .judges import Judges, values_of
 from .sample import Reading, Sampled, named, write_pictures
 
 if TYPE_CHECKING:
@@ -33,21 +31,6 @@ if TYPE_CHECKING:
 
 REPORT = ("explain.png", "explain.html", "explain.json")  # the files that are written besides the pictures
 FIDELITIES = (SubjectFidelity(), PromptFidelity())
-
-
-@dataclass(frozen=True)
-class Judges:
-    """What pictures are measured with. Names that are empty stand for the base's own.
-
-    Attributes:
-        concept: what the files were trained on; None: fidelity is not measured.
-        image_encoder: a name, a folder or a hub id; sees how far pictures are from each other.
-        text_encoder: the same, of an encoder that reads texts, too.
-    """
-
-    concept: Concept | None = None
-    image_encoder: str = ""
-    text_encoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ def explain(
     make_folder(out)
     place = named(place, request.library)
     base = opened(place)
-    encoder = open_encoder(judges.image_encoder or base.description.image_encoder, "image", str(base.device))
+    encoder = judges.encoder(base)
     names = _names(files)
     progress.stage("sampling", (1 + len(files) + (len(files) > 1)) * len(lines) * request.count)
     with_all = write_pictures(reading, base, place, out, progress)
@@ -120,7 +103,7 @@ def explain(
             shots.append(_Shot(number, name, path, sampled))
             progress.advance()
     note.count()
-    explained = _measured(shots, [name for name, _ in left_out], base, encoder, judges, _words(reading))
+    explained = _measured(shots, [name for name, _ in left_out], base, encoder, judges, reading.words)
     _write_report(explained, encoder.name, out)
     return explained
 
@@ -132,13 +115,6 @@ def _names(files: Sequence[Used]) -> dict[Used, str]:
         used: used.file.stem if stems.count(used.file.stem) == 1 else f"{used.file.stem}:{used.text:g}"
         for used in files
     }
-
-
-def _words(reading: Reading) -> list[str]:
-    """The learned words of the files."""
-    files = [*reading.attached, *reading.reader.attached]
-    parts = [part for file in files for part in file.parts if part.artifact.method == WORD]
-    return [part.artifact.settings.token for part in parts]
 
 
 def _measured(
@@ -174,19 +150,7 @@ def _fidelity(
             prompt = whole_word(word).sub(lambda _: concept.class_word, prompt)
         method = BASE if shot.left_out == bare else shot.left_out or "everything"
         pictures.append(Shown(method, 0, "concept", prompt, shot.sampled.single.seeds[0], shot.path, str(shot.path)))
-    text = judges.text_encoder or base.description.text_encoder
-    reads = open_encoder(text, "text", str(base.device)) if text else None
-    world = World.open(base.folder) if base.folder and not reads else None
-    known = {name: tuple(values) for name, values in base.description.population.words.items()}
-    evidence = Evidence(
-        concept, pictures, encoder, base.resolution, reads, world, None, {**(world.words if world else {}), **known}
-    )
-    found: dict[Path, dict[str, float]] = {}
-    for criterion in FIDELITIES:
-        for score in criterion.measure(evidence):
-            if score.metric == criterion.name and score.picture:
-                found.setdefault(Path(score.picture), {})[score.metric] = score.value
-    return found
+    return values_of(judges.evidence(base, concept, pictures, encoder), FIDELITIES)
 
 
 def _write_report(explained: Sequence[Explained], encoder: str, out: Path) -> None:

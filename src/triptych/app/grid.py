@@ -76,12 +76,18 @@ def _jobs_of(where: str, job: Mapping[str, Any], path: Path) -> list[Wanted]:
     settings = job.get("settings", {})
     if not isinstance(settings, dict):
         raise TriptychError(f"{where}: settings must be a table, such as settings = {{ rank = [4, 8] }}")
-    choices = [_listed(job["method"]), _listed(job["folder"]), _listed(job.get("seed", 0))]
+    seeds = _listed(job.get("seed", 0))
+    if any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise TriptychError(f"{where}: seed must be a whole number from 0 on, or a list of them, not {job['seed']!r}")
+    methods, folders = _listed(job["method"]), _listed(job["folder"])
+    if not all(isinstance(text, str) for text in (*methods, *folders)):
+        raise TriptychError(f"{where}: method and folder must be texts, or lists of texts")
     found = []
-    for method, folder, seed in product(*choices):
-        method_named(method).configure({key: _listed(value)[0] for key, value in settings.items()})
+    for method, folder, seed in product(methods, folders, seeds):
         for values in product(*map(_listed, settings.values())):
-            found.append(Wanted(method, path.parent / folder, dict(zip(settings, values, strict=True)), int(seed)))
+            own = dict(zip(settings, values, strict=True))
+            method_named(method).configure(own)
+            found.append(Wanted(method, path.parent / folder, own, seed))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import Base, Drawing
 from ..data.notes import total
@@ -13,12 +13,16 @@ from ..data.prompts import Line
 from ..errors import TriptychError, shown
 from ..sampling.controls import Controls, region_of
 from ..sampling.generate import settings_for
-from ..sampling.image_to_image import Start
+from ..sampling.image_to_image import Start, sizes_differ
+from ..sampling.outpainting import Extension
 from ..sampling.prompts import Markup, Read
-from ..sampling.request import Edit, Guide, Region, Request
+from ..sampling.request import Edit, Guide, Region, Request, Share
 from ..study.progress import Progress
 from .asked import SampleRequest, settled
 from .calling import Prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 OPTIONS = ("steps", "guidance", "sampler")  # settings that a line in a file of prompts may override
 SIDES = ("width", "height")  # the same, of its controls
@@ -61,6 +65,7 @@ class Job:
     regions: tuple[Region, ...] = ()
     edit: Edit | None = None
     heat: tuple[str, ...] = ()
+    share: Share | None = None
 
     @property
     def request(self) -> Request:
@@ -71,7 +76,7 @@ class Job:
             seeds = (seeds[0],) * len(seeds)
         return Request(
             self.guides, seeds, self.prompt.owner, self.negative.prompt, variations, self.start, self.regions,
-            self.edit, self.heat,
+            self.edit, self.heat, self.share,
         )  # fmt: skip
 
     @property
@@ -80,13 +85,18 @@ class Job:
         return replace(self.drawing, negative=""), self.controls
 
 
-def jobs_of(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> list[Job]:
-    """The jobs of a line: one, or one for each share of a picture that is sampled anew.
+def jobs_of(
+    base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes, share: Share | None = None
+) -> list[Job]:
+    """The jobs of a line: one, or one for each part of a picture that is sampled anew.
+
+    `share`: how its pictures share self-attention with those of other lines.
 
     Raises:
         TriptychError: an option is out of range, or the picture to begin with cannot be read.
     """
-    return _begun(request, _job(base, request, line, prompt, note), base, note)
+    job = replace(_job(base, request, line, prompt, note), share=share)
+    return _begun(request, job, base, note)
 
 
 def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: Notes) -> Job:
@@ -166,21 +176,44 @@ def _begun(request: SampleRequest, job: Job, base: Base, note: Notes) -> list[Jo
         TriptychError: the picture or its mask cannot be read, they are of different sizes, or maps of words are asked
             for of a masked part that is sampled alone.
     """
-    controls = job.controls
-    if request.mask is None:
+    controls, masked = job.controls, bool(request.mask or job.controls.extend)
+    if not masked:
         for name in controls.changed(MASKING):
             note(f"{name} is not used: there is no mask")
     elif request.heat and controls.only_masked:
         raise TriptychError("maps of words do not go with a masked part that is sampled alone")
+    if base.denoiser.reads_mask and not masked:
+        note(f"{base.name} is a base for inpainting, and there is no mask: all of the picture counts as masked")
     if request.start is None:
         return [job]
-    mask = read_picture(request.mask) if request.mask else None
+    picture, mask = read_picture(request.start), read_picture(request.mask) if request.mask else None
+    if controls.extension:
+        picture, mask, controls = _extended(picture, mask, controls, controls.extension, base, note)
     start = Start.of(
-        read_picture(request.start), controls.size(base), mask, controls.mask_blur, controls.fill,
+        picture, controls.size(base), mask, controls.mask_blur, controls.fill,
         controls.mask_padding if controls.only_masked else None,
     )  # fmt: skip
     denoises = request.denoises or (controls.denoise,)
     return [replace(job, controls=replace(controls, denoise=denoise), start=start) for denoise in denoises]
+
+
+def _extended(
+    picture: Image, mask: Image | None, controls: Controls, by: Extension, base: Base, note: Notes
+) -> tuple[Image, Image, Controls]:
+    """The extended picture with its mask. Its size is that of the new one, unless another is asked for."""
+    if mask is not None and mask.size != picture.size:
+        raise TriptychError(sizes_differ(mask.size, picture.size))
+    if not (controls.width or controls.height or controls.only_masked):
+        step = base.pixels * base.denoiser.multiple
+        grown = by.rounded(picture.size, step)
+        if grown != by:
+            note(f"the picture is extended by {grown}, so that its sides are multiples of {step}")
+        by = grown
+        width, height = by.grown(picture.size)
+        controls = replace(controls, width=width, height=height, extend=str(by))
+        for sentence in controls.notes(base):
+            note(sentence)
+    return by.canvas(picture), by.mask(picture.size, mask, 2 * controls.mask_blur), controls
 
 
 def _note_remarks(base: Base, read: Read, text: str, note: Notes) -> None:

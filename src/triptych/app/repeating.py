@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import TriptychError
-from ..exchange.recipes import RECIPE, read_recipe
+from ..exchange.artifact import TRAINED_AS
+from ..exchange.recipes import CONCEPTS, RECIPE, read_recipe
 from ..files.tensorfile import TensorFile
 from ..methods import method_named
 from ..settings import Value
@@ -24,13 +26,13 @@ SAME = {
 
 @dataclass(frozen=True)
 class Before:
-    """How a file was trained. `origin` is what it was made from."""
+    """How a file was trained. `words` are those of its concepts, `origin` is what it was made from."""
 
     path: Path
     method: str
     settings: Mapping[str, Value]
     seed: int
-    words: Mapping[str, str]
+    words: Sequence[Mapping[str, str]]
     origin: Mapping[str, str]
 
     @classmethod
@@ -44,8 +46,14 @@ class Before:
         method, given, origin = read_recipe(path, recipe) if recipe else ("", {}, {})
         if not {"seed", "pictures", *WORDS} <= origin.keys():
             raise TriptychError(f"{path} does not say how it was trained, so that training cannot be repeated")
+        if TRAINED_AS in origin:  # its file is another method's, and settings that only it has are in the origin
+            method = origin[TRAINED_AS]
+            names = {entry.name for entry in fields(method_named(method).settings_class)}
+            given = {name: value for name, value in {**given, **origin}.items() if name in names}
         settings = asdict(method_named(method).configure(given))
-        return cls(path, method, settings, int(origin["seed"]), {name: origin[name] for name in WORDS}, origin)
+        concepts = json.loads(origin[CONCEPTS]) if CONCEPTS in origin else [origin]
+        words = [{name: concept[name] for name in WORDS} for concept in concepts]
+        return cls(path, method, settings, int(origin["seed"]), words, origin)
 
     def differences(self, now: Mapping[str, str]) -> list[str]:
         """What is not as it was then, a sentence each. `now` is the provenance of the training that repeats it."""

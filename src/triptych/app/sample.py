@@ -21,12 +21,14 @@ from ..sampling.controls import Controls, region_of
 from ..sampling.generate import stream
 from ..sampling.heat import save_heat
 from ..sampling.pictures import SUFFIXES, save_picture
+from ..sampling.preview import Preview, Watching
 from ..sampling.recipe import ModelFile, Recipe, Used
-from ..sampling.request import Request
+from ..sampling.request import Request, Share
 from ..study.progress import Progress, Silent
 from .asked import SampleRequest
 from .calling import WORD, Attached, Prompt, PromptReader, attached_by
 from .jobs import Job, Notes, jobs_of
+from .previews import Previews
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,20 +68,24 @@ def write_pictures(
     first = 1 + max((int(path.stem) for path in out.glob("*.*") if _is_ours(path)), default=-1)
     writer = Writer(base, place, request)
     written: dict[int, tuple[Path, Sampled]] = {}
-    for number, sampled in reading.sampled(base, progress):
-        path = out / f"{first + number:05}{SUFFIXES[request.form]}"
-        writer.write(path, sampled)
-        for word, found in sampled.heat.items():
-            save_heat(path.with_name(f"{path.stem}-{shortened(_plain(word), 60)}.png"), sampled.picture, found)
-        written[number] = (path, sampled)
-        progress.advance()
+    previews = Previews(out, first)
+    watching = Watching(previews, request.preview) if request.preview else None
+    with previews:
+        for number, sampled in reading.sampled(base, progress, watching):
+            path = out / f"{first + number:05}{SUFFIXES[request.form]}"
+            writer.write(path, sampled)
+            previews.remove(number)
+            for word, found in sampled.heat.items():
+                save_heat(path.with_name(f"{path.stem}-{shortened(_plain(word), 60)}.png"), sampled.picture, found)
+            written[number] = (path, sampled)
+            progress.advance()
     return [found for _, found in sorted(written.items())]
 
 
 def generate(
     base: Base, prompt: str, seeds: Sequence[int] = (0,), uses: Sequence[str] = (), negative: str = "",
     controls: Controls | None = None, library: Path | None = None, progress: Progress | None = None,
-    **changes: str | int | float,
+    watch: Callable[[Preview], None] | None = None, **changes: str | int | float,
 ) -> list[Image]:  # fmt: skip
     """The pictures of a prompt, with its markup and its tags read, as `triptych generate` samples them.
 
@@ -89,6 +95,7 @@ def generate(
         controls: sizes, emphasis, and whatever else can be set.
         library: the folder with the files that the prompt calls.
         progress: is told what is not used.
+        watch: is called after each step with a preview of the pictures of a batch.
         changes: steps, guidance, sampler.
 
     Raises:
@@ -97,7 +104,8 @@ def generate(
     lines = [Line(prompt, negative, seed) for seed in seeds]
     request = SampleRequest(lines, uses=uses, changes=changes, controls=controls or Controls(), library=library)
     progress = progress or Silent()
-    found = dict(Reading.of(request, Notes(progress)).sampled(base, progress))
+    watching = Watching(watch) if watch else None
+    found = dict(Reading.of(request, Notes(progress)).sampled(base, progress, watching))
     return [found[number].picture for number in range(len(lines))]
 
 
@@ -150,17 +158,28 @@ class Reading:
         """The files that are attached to all pictures or to some of them, each once."""
         return list(dict.fromkeys(file.used for file in (*self.attached, *self.reader.attached)))
 
+    @property
+    def words(self) -> list[str]:
+        """The learned words of the files."""
+        parts = [part for file in (*self.attached, *self.reader.attached) for part in file.parts]
+        return [part.artifact.settings.token for part in parts if part.artifact.method == WORD]
+
     def without(self, files: Sequence[Used]) -> Reading:
         """The same without some files."""
         owned = {owner: [file for file in own if file.used not in files] for owner, own in self.reader.owned.items()}
         attached = [file for file in self.attached if file.used not in files]
         return replace(self, attached=attached, reader=replace(self.reader, owned=owned))
 
-    def sampled(self, base: Base, progress: Progress) -> Iterator[tuple[int, Sampled]]:
-        """Sample the pictures, each with its number among all, as they are ready."""
+    def sampled(
+        self, base: Base, progress: Progress, watching: Watching | None = None
+    ) -> Iterator[tuple[int, Sampled]]:
+        """Sample the pictures, each with its number among all, as they are ready. `watching` sees them by number."""
         self._note_files(base)
-        lines = zip(self.request.prompts, self.prompts, strict=True)
-        jobs = [job for line, prompt in lines for job in jobs_of(base, self.request, line, prompt, self.note)]
+        shares: Sequence[Share | None] = self.request.shares or [None] * len(self.prompts)
+        lines = zip(self.request.prompts, self.prompts, shares, strict=True)
+        jobs = [
+            job for line, prompt, share in lines for job in jobs_of(base, self.request, line, prompt, self.note, share)
+        ]
         files = [*self.attached, *self.reader.attached]
         parts = [part for file in files for part in file.parts]
         courses = [file.course for file in files for _ in file.parts]
@@ -175,7 +194,8 @@ class Reading:
                 places = [(job, single) for job in alike for single in job.request.singles]
                 heat: dict[int, dict[str, Tensor]] = {}
                 requests = [job.request for job in alike]
-                for i, picture in stream(base, requests, drawing, controls, moves, heat.__setitem__):
+                seen = watching.counted_from(done) if watching else None
+                for i, picture in stream(base, requests, drawing, controls, moves, heat.__setitem__, seen):
                     job, single = places[i]
                     uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
                     yield done + i, Sampled(picture, job, single, uses, heat.get(i, {}))
@@ -214,7 +234,7 @@ class Writer:
         job, single = sampled.job, sampled.single
         recipe = Recipe.of(
             self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
-            single.variations, self.start, self.mask,
+            single.variations, self.start, self.mask, str(single.share or ""),
         )  # fmt: skip
         save_picture(path, sampled.picture, recipe)
 

@@ -6,7 +6,7 @@ calls for different bases at the same time. A call with a `Cancel` can be cancel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from ..dilution.search import Found, search
 from ..mixing.request import Mix
 from ..study import Plan, Progress, Silent, run
 from ..study.judging import Judgement, JudgeRequest, judge_files
+from ..study.many import Many, run_many
 from ..study.tuned import Tuned
 from ..study.tuning import tune
 from ..verdict import Verdict
@@ -28,8 +29,10 @@ from .axes import Axis
 from .bases import Bases
 from .check import Checked, CheckRequest, check_folder
 from .compare import GridResult, compare
-from .explain import Explained, Judges, explain
+from .explain import Explained, explain
+from .judges import Judges
 from .sample import sample_files
+from .scenes import ScenesRequest, ScenesResult, sample_scenes
 from .sweep import Board, SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
@@ -128,6 +131,24 @@ class Session:
 
         return compare(axes, request, place, out, progress or Silent(), lent)
 
+    def scenes(
+        self,
+        request: ScenesRequest,
+        place: Place,
+        out: Path,
+        judges: Judges | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ScenesResult:
+        """Sample a character in many scenes and measure how consistent it is, as `sample_scenes`.
+
+        Raises:
+            TriptychError: as `sample_scenes`.
+            Cancelled: the token is set. Pictures that were ready are written, without the report.
+        """
+        with self._call(cancel) as opened:
+            return sample_scenes(request, place, out, progress or Silent(), judges or Judges(), opened)
+
     def study(self, plan: Plan, out: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Verdict:
         """Run what is missing of a study, as `study.run`. The plan's other base, if any, is opened for this call alone.
 
@@ -137,6 +158,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return run(plan, out, progress or Silent(), opened=opened)
+
+    def study_many(
+        self, plans: Mapping[str, Plan | str], out: Path, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Many:
+        """Run what is missing of the studies of many concepts and join them, as `study.many.run_many`.
+
+        Raises:
+            TriptychError: as `run_many`.
+            Cancelled: the token is set. The same call goes on.
+        """
+        shown = progress or Silent()
+        return run_many(plans, out, shown, lambda plan, place: self.study(plan, place, shown, cancel))
 
     def judge(
         self, request: JudgeRequest, out: Path, progress: Progress | None = None, cancel: Cancel | None = None

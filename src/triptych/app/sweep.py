@@ -5,10 +5,10 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +27,13 @@ from ..report.sweep import Row, write_page
 from ..study.layout import Layout, key
 from ..study.progress import Progress, steps_of
 from ..study.training import provenance
-from ..training.fit import Fitted, Trial, fit
+from ..training.fit import Fitted, Trial, fit, fits
 from ..training.loop import Stopped
 from ..training.moments import Moment
-from ..training.reading import reading_of
-from ..training.sharing import joint_passes
+from ..training.sharing import fitting_passes, joint_passes
+from ..units import counted, size
 from .grid import Wanted, names
+from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
 PAGE = "sweep.html"
@@ -52,7 +53,7 @@ class SweepRequest:
 
     Args:
         words: arguments of `Concept.open`: kind, class_word, token.
-        most_rows: most rows of a joint step; None: the base's own number, or no bound where `memory` is given.
+        most_rows: most rows of a joint step; None: the base's own number, or as many as `memory` holds.
         memory: bytes that training may take. A step is cut into passes that fit.
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
         prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
@@ -134,7 +135,7 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         board.stage("opening", 1)
         base = opened(request.place)
         jobs = _jobs(base, request, called, concepts, out)
-        for line in dict.fromkeys(line for job in jobs if (line := _cut(base, job))):
+        for line in dict.fromkeys(chain(*(_remarks(base, job) for job in jobs))):
             board.note(line)
         _train_all(base, jobs, request, out, board)
         sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
@@ -172,25 +173,59 @@ def _jobs(
     return found
 
 
-def _cut(base: Base, job: Job) -> str:
-    if not isinstance(job.settings, Training):
-        return ""
-    word, examples = job.concept.class_word, job.trained
-    return str(reading_of(base, job.method, job.settings, word, examples.templates, examples.names))
+def _remarks(base: Base, job: Job) -> list[str]:
+    found = remarks_on(base, job.method, job.given, job.settings, job.concept.class_word, job.trained)
+    return [line for line in [*found, schedule_remark(job.method, job.settings)] if line]
 
 
 def _train_all(base: Base, jobs: Sequence[Job], request: SweepRequest, out: Path, board: Board) -> None:
-    own = sys.maxsize if request.memory else base.description.drawing.rows
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
-    passes = list(joint_passes(missing, request.most_rows or own))
-    states = {_state(out, joint) for joint in passes}
-    for path in set((out / "jobs").glob("state-*.pt")) - states:  # of passes that are grouped differently now
-        path.unlink()
+    passes = _passes(base, missing, request, board)
+    _drop_other_states(passes, out, board)
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
     for joint in passes:
         _train(base, joint, request.memory, out, board)
+
+
+def _passes(base: Base, missing: Sequence[Job], request: SweepRequest, board: Board) -> list[list[Job]]:
+    """The joint passes: of so many rows, or as many jobs as the memory holds in one pass a step."""
+    memory = request.memory
+    if not memory or request.most_rows:
+        return list(joint_passes(missing, request.most_rows or base.description.drawing.rows))
+    passes = list(fitting_passes(missing, lambda joint: _fits(base, joint, memory)))
+    if missing:
+        sizes = [len(joint) for joint in passes]
+        found = ", ".join(f"{sizes.count(count)} of {count}" for count in dict.fromkeys(sizes))
+        board.note(f"memory: {size(memory)} hold the {counted(len(missing), 'job')} in these passes: {found}")
+    return passes
+
+
+def _fits(base: Base, joint: Sequence[Job], memory: int) -> bool:
+    try:
+        return fits(base, _trials(joint), memory)
+    except TriptychError:  # a job cannot start: the pass that breaks of it says so
+        return True
+
+
+def _trials(joint: Sequence[Job]) -> list[Trial]:
+    return [
+        Trial(
+            job.method, job.settings, job.trained, job.concept.class_word, job.seed,
+            job.name if len(joint) > 1 else None, job.watched,
+        )
+        for job in joint
+    ]  # fmt: skip
+
+
+def _drop_other_states(passes: Sequence[Sequence[Job]], out: Path, board: Board) -> None:
+    """Delete the states that no pass will resume, and say so."""
+    others = set((out / "jobs").glob("state-*.pt")) - {_state(out, joint) for joint in passes}
+    for path in others:
+        path.unlink()
+    if others:
+        board.note("the jobs have changed since the sweep was stopped: those that had not ended begin again at step 0")
 
 
 def _state(out: Path, joint: Sequence[Job]) -> Path:
@@ -200,17 +235,10 @@ def _state(out: Path, joint: Sequence[Job]) -> Path:
 def _train(base: Base, joint: Sequence[Job], memory: int | None, out: Path, board: Board) -> None:
     """Train one pass. If it fails, train each of its jobs alone, so that only the faulty one is lost."""
     state = _state(out, joint)
-    trials = [
-        Trial(
-            job.method, job.settings, job.trained, job.concept.class_word, job.seed,
-            job.name if len(joint) > 1 else None, job.watched,
-        )
-        for job in joint
-    ]  # fmt: skip
     try:
         fitted = fit(
             base,
-            trials,
+            _trials(joint),
             state=state,
             progress=steps_of(board),
             watch=_shown(joint, board),

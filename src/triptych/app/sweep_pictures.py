@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..base import Base
 from ..data.concept import Concept, fill
-from ..exchange.artifact import Artifact, Part, compose
+from ..exchange.artifact import Artifact, compose, with_words
 from ..methods import method_named
 from ..report.sweep import Shot
 from ..sampling.generate import stream
@@ -107,7 +107,7 @@ def _name(base: Base, *of: Any) -> str:
 def _sample(base: Base, places: Sequence[_Place], progress: Progress) -> None:
     """Sample pictures with the artifacts of their owners attached, and write each as its batch ends."""
     jobs = {place.job.name: (place.owner, place.job) for place in places if place.job}
-    parts = [Part(job.artifact, owner=owner) for owner, job in jobs.values()]
+    parts = [part for owner, job in jobs.values() for part in with_words(job.artifact, owner=owner)]
     requests = [Request(place.prompt, (place.seed,), place.owner) for place in places]
     with compose(base, *parts):
         for i, picture in stream(base, requests):

@@ -1,17 +1,19 @@
-"""Trains one method on one folder and writes one file."""
+"""Trains one method on one concept, or on several together, and writes one file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..base import Base, Place
 from ..data.checking import brief
 from ..data.concept import Concept
+from ..data.concepts import digest_of
 from ..data.examples import Examples
-from ..data.masks import digest_of
+from ..data.masks import digest_of as digest_of_masks
 from ..data.pictures import read_picture
 from ..data.summary import count, remarks, summary
 from ..errors import Remedy, TriptychError, shown
@@ -24,20 +26,18 @@ from ..patching.patch import Tensors
 from ..settings import Value
 from ..settings import line as settings_line
 from ..study.progress import Progress, steps_of
-from ..study.training import provenance
-from ..training.fit import Trial, fit
+from ..training.fit import Fitted, NamedExamples, Trial, fit
 from ..training.loop import Stopped
-from ..training.optimizers import remark
-from ..training.reading import reading_of
-from ..units import counted
 from .calling import Attached, attached_by
+from .remarks import remarks_on, schedule_remark
 from .repeating import ATTACHED, CLASS_PICTURES, HASHES, PREPARED, Before
+from .several import named_examples, origin_of, settings_for, told, word_not_used
 from .watching import Watcher, Watching
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """A method, the concept that it learns, and the base."""
+    """A method, the concept or concepts that it learns, and the base."""
 
     method: str
     concept: Concept
@@ -48,9 +48,14 @@ class TrainRequest:
     watching: Watching = field(default_factory=Watching)
     on: Sequence[str] = ()  # files that are attached while it trains: FILE or FILE:STRENGTH
     before: Before | None = None  # the training that is repeated
-    class_pictures: Concept | None = None  # the user's own pictures of the class
+    class_pictures: Sequence[Concept] = ()  # the user's own pictures of the classes
     memory: int | None = None  # bytes that training may take
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    more: Sequence[Concept] = ()  # further concepts that the same file learns
+
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        return (self.concept, *self.more)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def train_file(
     overwrite: bool = False,
     opened: Callable[[Place], Base] = Place.open,
 ) -> TrainResult:
-    """Train on all pictures of the concept and write one file.
+    """Train on all pictures of the concepts and write one file.
 
     The path, its suffix and the thumbnail are checked before the training. A training that is stopped leaves its state
     beside the file. `resume` continues from it; `overwrite` without `resume` discards it. `opened` gives the base of a
@@ -90,63 +95,140 @@ def train_file(
         TriptychError: bad input, the file or a state exists already, or the training failed.
         Stopped: cancelled, after the state is saved.
     """
-    method, concept = method_named(request.method), request.concept
     state = _check(request, out, resume, overwrite)
-    for line in summary(concept):
+    for line in chain(*map(summary, request.concepts)):
         progress.note(line)
     progress.stage("opening", 1)
     base = opened(request.place)
-    for line in brief(concept, base.resolution):
+    prepared = _prepare(request, base, progress.note)
+    for line in _notes(prepared):
         progress.note(line)
-    settings = method.for_concept(
-        method.configure(base.description.methods.get(request.method, {}), request.settings), concept
-    )
-    examples = Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
-    for line in examples.notes:
-        progress.note(line)
-    if own := request.class_pictures:
-        progress.note(f"pictures of the class: {counted(len(own.pictures), 'picture')} from {own.name}")
-        examples = replace(
-            examples, prior=Examples.of(base, own, range(len(own.pictures)), request.pictures, request.seed).each
-        )
-    on = [attached_by(use, progress.note) for use in request.on]
-    says = method.phrase(settings, concept.class_word)
-    origin = provenance(base, concept, says, request.seed) | _given(request, on)
-    for line in request.before.differences(origin) if request.before else ():
-        progress.note(line)
-    _note_training(request, base, settings, examples, progress)
     if resume and not state.is_file():
         progress.note(f"there is no stopped training of {out}: it begins at step 0")
-    progress.stage("training", getattr(settings, "steps", 1))
-    trial = Trial(request.method, settings, examples, concept.class_word, request.seed)
+    progress.stage("training", getattr(prepared.settings, "steps", 1))
+    fitted = _fitted(prepared, out, state, progress)
+    if fitted.failure:
+        state.unlink(missing_ok=True)
+        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
+    artifact = prepared.artifact(fitted.tensors)
+    save(artifact, out, to=method_named(request.method).exports_as[0], base=base, thumbnail=request.thumbnail)
+    state.unlink(missing_ok=True)
+    not_used = map(count, request.concepts)
+    for line in filter(None, (*not_used, schedule_remark(request.method, prepared.settings))):
+        progress.note(line)
+    last = fitted.losses[-10:]
+    return TrainResult(
+        prepared.says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
+        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(chain(*map(remarks, request.concepts))),
+        asdict(prepared.settings),
+    )  # fmt: skip
 
-    def artifact(tensors: Tensors) -> Artifact:
-        return Artifact.trained(request.method, settings, tensors, origin)
 
-    watcher = Watcher(base, request.watching, out, concept, says, artifact)
+@dataclass(frozen=True)
+class _Prepared:
+    """A request with all that its training takes from the open base.
+
+    Attributes:
+        own: the base's own settings of the method.
+        learned: the examples of each concept, with settings that have its words.
+        names: the words for prompts of each concept.
+        on: the attached files.
+        origin: the provenance.
+    """
+
+    request: TrainRequest
+    base: Base
+    own: Mapping[str, Value]
+    learned: Sequence[NamedExamples]
+    names: Sequence[str]
+    on: Sequence[Attached]
+    origin: Mapping[str, str]
+
+    @property
+    def settings(self) -> Any:
+        return self.learned[0].settings
+
+    @property
+    def says(self) -> str:
+        """The words for prompts."""
+        return self.origin["says"]
+
+    def artifact(self, tensors: Tensors) -> Artifact:
+        return Artifact.trained(self.request.method, self.settings, tensors, self.origin)
+
+
+def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> _Prepared:
+    method, concepts = method_named(request.method), request.concepts
+    own = base.description.methods.get(request.method, {})
+    settings = settings_for(method, method.configure(own, request.settings), concepts)
+
+    def examples(concept: Concept) -> Examples:
+        return Examples.of(base, concept, range(len(concept.pictures)), request.pictures, request.seed)
+
+    learned = named_examples(concepts, settings, examples, request.class_pictures)
+    names = [method.phrase(each.settings, each.class_word) for each in learned]
+    on = [attached_by(use, note) for use in request.on]
+    origin = origin_of(base, concepts, names, request.seed) | _given(request, on)
+    return _Prepared(request, base, own, learned, names, on, origin)
+
+
+def _notes(prepared: _Prepared) -> Iterator[str]:
+    """What the user should know before the training: input that is not used as given, the settings, the base."""
+    request, base, settings = prepared.request, prepared.base, prepared.settings
+    yield from chain(*(brief(concept, base.resolution) for concept in request.concepts))
+    yield from told(request.concepts, prepared.names, prepared.learned, request.class_pictures)
+    if request.before:
+        yield from request.before.differences(prepared.origin)
+    yield from _unused(prepared)
+    if len(request.concepts) == 1 and (line := word_not_used(method_named(request.method), settings, request.concept)):
+        yield line
+    yield from dict.fromkeys(
+        line
+        for each in prepared.learned
+        for line in remarks_on(base, request.method, request.settings, each.settings, each.class_word, each.examples)
+    )
+    yield settings_line(request.method, settings, prepared.own)
+    dtype = str(base.dtype).removeprefix("torch.")
+    yield f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}"
+
+
+def _unused(prepared: _Prepared) -> Iterator[str]:
+    """What is given besides the settings and does nothing."""
+    request, watching = prepared.request, prepared.request.watching
+    if watching.prompts and not watching.sample_every:
+        yield "there are prompts to sample, but no number of steps between samples: nothing is sampled"
+    if request.class_pictures and not getattr(prepared.settings, "prior_weight", 1):
+        yield "the pictures of the class are not used, since prior_weight is 0"
+    if not isinstance(prepared.settings, Training):
+        given = {
+            "samples": watching.sample_every, "kept files": watching.keep_every, "TensorBoard": watching.tensorboard,
+            "memory": request.memory, "attached files": request.on,
+        }  # fmt: skip
+        if named := [name for name, value in given.items() if value]:
+            yield f"{request.method} has no training steps, so what is asked of them is not used: {', '.join(named)}"
+
+
+def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> Fitted:
+    """Train, and write beside the file what is watched.
+
+    Raises:
+        TriptychError: the training cannot start.
+        Stopped: cancelled, after the state is saved.
+    """
+    request, (first, *more) = prepared.request, prepared.learned
+    trial = Trial(request.method, first.settings, first.examples, first.class_word, request.seed, more=more)
+    watcher = Watcher(prepared.base, request.watching, out, request.concepts, prepared.names, prepared.artifact)
     try:
-        fitted = fit(
-            base, [trial], state=state, made_from=_made_from(request, base, settings, on), progress=steps_of(progress),
-            watch=watcher, memory=request.memory, note=progress.note, on=[part for file in on for part in file.parts],
+        return fit(
+            prepared.base, [trial], state=state, made_from=_made_from(prepared), progress=steps_of(progress),
+            watch=watcher, memory=request.memory, note=progress.note,
+            on=[part for file in prepared.on for part in file.parts],
         )[0]  # fmt: skip
     except Stopped as stopped:
         progress.note(str(stopped))
         raise
     finally:
         watcher.close()
-    if fitted.failure:
-        state.unlink(missing_ok=True)
-        raise TriptychError(f"{request.method} did not learn: {fitted.failure}")
-    save(artifact(fitted.tensors), out, to=method.exports_as[0], base=base, thumbnail=request.thumbnail)
-    state.unlink(missing_ok=True)
-    if not_used := count(concept):
-        progress.note(not_used)
-    last = fitted.losses[-10:]
-    return TrainResult(
-        says, sum(t.numel() for t in fitted.tensors.values()), sum(last) / len(last) if last else None,
-        dict(fitted.fixed).get(fitted.kept_step), fitted.kept_step, tuple(remarks(concept)),
-        asdict(settings),
-    )  # fmt: skip
 
 
 def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
@@ -156,7 +238,7 @@ def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
         found[ATTACHED] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
         found[HASHES] = ", ".join(file.used.file.sha256 for file in on)
     if request.class_pictures:
-        found[CLASS_PICTURES] = request.class_pictures.digest
+        found[CLASS_PICTURES] = digest_of(request.class_pictures)
     if request.pictures.stated:
         found[PREPARED] = str(request.pictures)
     return found
@@ -173,8 +255,9 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     check_place(out)
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
-    method_named(request.method).configure(request.settings)
-    if request.class_pictures and not method_named(request.method).takes_class_pictures:
+    method = method_named(request.method)
+    settings_for(method, method.configure(request.settings), request.concepts)
+    if request.class_pictures and not method.takes_class_pictures:
         raise TriptychError(f"{request.method} does not train on pictures of the class, as dreambooth does")
     if request.thumbnail:
         read_picture(request.thumbnail)
@@ -186,30 +269,16 @@ def _check(request: TrainRequest, out: Path, resume: bool, overwrite: bool) -> P
     return state
 
 
-def _note_training(request: TrainRequest, base: Base, settings: Any, examples: Examples, progress: Progress) -> None:
-    """Note the settings and the base, and captions that are too long."""
-    if isinstance(settings, Training):
-        cut = str(
-            reading_of(base, request.method, settings, request.concept.class_word, examples.templates, examples.names)
-        )
-        if cut:
-            progress.note(cut)
-        if said := remark(settings):
-            progress.note(said)
-    progress.note(settings_line(request.method, settings))
-    dtype = str(base.dtype).removeprefix("torch.")
-    progress.note(f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}")
-
-
-def _made_from(request: TrainRequest, base: Base, settings: Any, on: Sequence[Attached]) -> dict[str, str]:
+def _made_from(prepared: _Prepared) -> dict[str, str]:
     """The inputs of a training. A state can be resumed only with the same ones."""
-    pictures = (*request.concept.pictures, *(request.class_pictures.pictures if request.class_pictures else ()))
+    request, base = prepared.request, prepared.base
+    pictures = chain(*(concept.pictures for concept in (*request.concepts, *request.class_pictures)))
     return {
-        "method": request.method, **{name: str(value) for name, value in asdict(settings).items()},
-        "class word": request.concept.class_word, "seed": str(request.seed), "resolution": str(base.resolution),
-        "the base": base.identity, "the folder": request.concept.digest[:16],
-        "pictures of the class": request.class_pictures.digest[:16] if request.class_pictures else "",
+        "method": request.method, **{name: str(value) for name, value in asdict(prepared.settings).items()},
+        "class word": ", ".join(concept.class_word for concept in request.concepts), "seed": str(request.seed),
+        "resolution": str(base.resolution), "the base": base.identity, "the folder": digest_of(request.concepts)[:16],
+        "pictures of the class": digest_of(request.class_pictures)[:16] if request.class_pictures else "",
         **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
-        **({"the masks": digest_of(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
-        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in on),
+        **({"the masks": digest_of_masks(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
+        "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in prepared.on),
     }  # fmt: skip

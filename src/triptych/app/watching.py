@@ -63,14 +63,14 @@ def events_in(folder: Path) -> Any:
 class Watcher:
     """Writes what `watching` asks for, at each moment of one training.
 
-    `artifact` makes an artifact of tensors.
+    `says` are the words that name each of the concepts. `artifact` makes an artifact of tensors.
     """
 
     base: Base
     watching: Watching
     out: Path
-    concept: Concept
-    says: str
+    concepts: Sequence[Concept]
+    says: Sequence[str]
     artifact: Callable[[Tensors], Artifact]
     events: Any = field(init=False, default=None)
 
@@ -105,9 +105,13 @@ class Watcher:
             self.events.add_scalar("fixed-batch loss", job.fixed.curve[-1][1], done)
 
     def _sample(self, done: int) -> None:
-        """Sample each prompt with the concept's words, and with the class word alone, where these differ."""
-        templates = self.watching.prompts or (self.base.description.captions[self.concept.kind],)
-        prompts = dict.fromkeys(fill(t, name) for t in templates for name in (self.says, self.concept.class_word))
+        """Sample each prompt with each concept's words, and with the class word alone, where these differ."""
+        prompts = dict.fromkeys(
+            fill(template, name)
+            for concept, says in zip(self.concepts, self.says, strict=True)
+            for template in self.watching.prompts or (self.base.description.captions[concept.kind],)
+            for name in (says, concept.class_word)
+        )
         pairs = [(prompt, seed) for prompt in prompts for seed in self.watching.seeds]
         folder = self._beside("-samples")
         folder.mkdir(exist_ok=True)

@@ -8,14 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import TriptychError
 from ..families import Family, family_named
 from .conditioning import Conditioning
+from .extended import Extending, extended
 from .opening.names import family_of_config
 from .text import Encoded, Text
 
+PLAIN, INPAINTING = 4, 9  # channels of latents; of latents, a mask, and latents of what is not masked
 LENGTH = 1000  # the time of pure noise in rectified flows
 
 
@@ -51,6 +54,15 @@ class Denoiser(ABC):
     @abstractmethod
     def multiple(self) -> int:
         """Height and width of latents must be multiples of this."""
+
+    @property
+    def reads_mask(self) -> bool:
+        """Whether it also reads what is masked, and the latents of the rest: a denoiser for inpainting."""
+        return False
+
+    def fitted(self, difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A difference of weights by their names in files, as this network takes it."""
+        return dict(difference)
 
     @property
     @abstractmethod
@@ -101,6 +113,16 @@ class Denoiser(ABC):
             f"maps and edits of attention need cross-attention, and the denoiser of {self.family.title} has none"
         )
 
+    def extended(self, seen: Extending) -> AbstractContextManager[None]:
+        """Rows of the next calls read other rows in self-attention as `seen` says, inside the `with` block.
+
+        Raises:
+            TriptychError: the network has no self-attention of the picture alone.
+        """
+        raise TriptychError(
+            f"pictures cannot share self-attention on {self.family.title}: text and picture have one together"
+        )
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters by their names in files: "component.parameter"."""
         return {f"{self.name}.{name}": parameter for name, parameter in self.module.named_parameters()}
@@ -132,6 +154,18 @@ class UNet(Denoiser):
     @property
     def context_width(self) -> int:
         return int(self.module.config.cross_attention_dim)
+
+    @property
+    def reads_mask(self) -> bool:
+        return bool(self.module.config.in_channels == INPAINTING)
+
+    def fitted(self, difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a plain base learned in its first convolution is about latents, which come first in inpainting, too."""
+        found, name = dict(difference), f"{self.name}.conv_in.weight"
+        own = self.module.conv_in.weight.shape
+        if name in found and self.reads_mask and found[name].shape[1] < own[1]:
+            found[name] = F.pad(found[name], (0, 0, 0, 0, 0, own[1] - found[name].shape[1]))
+        return found
 
     @property
     def reads_pooled(self) -> bool:
@@ -208,6 +242,9 @@ class UNet(Denoiser):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def extended(self, seen: Extending) -> AbstractContextManager[None]:
+        return extended(self.module, seen)
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         more: dict[str, Any] = {}

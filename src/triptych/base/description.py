@@ -10,12 +10,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from ..errors import TriptychError, did_you_mean
 from ..families import FOLDER
 
 FILE = "triptych.toml"
+IN_STATEMENTS = {"value", "thing"}
 Value = str | int | float | bool
 
 
@@ -59,11 +61,19 @@ class Population:
 
     `templates`: kind of concept, or "unrelated" for what has nothing to do with it -> stratum -> template, with "{}"
     for the concept and names of `words` in braces. `words`: component of a prompt -> the values it can have; those of a
-    described world (`world.toml`) need not be listed again.
+    described world (`world.toml`) need not be listed again. `statements`: component -> what a judge that answers
+    questions is asked of a picture, with "{value}", and "{thing}" for the thing that the prompt names; by default the
+    value alone.
     """
 
     templates: Mapping[str, Mapping[str, str]]
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    statements: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for component, statement in self.statements.items():
+            if unknown := {name for _, name, _, _ in Formatter().parse(statement) if name is not None} - IN_STATEMENTS:
+                raise TriptychError(f"the statement {statement!r} of {component!r} has {{{min(unknown)}}} in it")
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,14 @@ class Trainings:
     """What earlier studies on this base tell of how far trainings lie apart that differ in their seed alone.
 
     freedom: the degrees of freedom it is known with; 0: nothing is stated. spread: the standard deviation between
-    trainings of one method, in the headline figure.
+    trainings of one method, in the headline figure. shared: of what all methods have in common in a training (the split
+    of the pictures), and shared_freedom: its degrees of freedom.
     """
 
     freedom: float = 0.0
     spread: float = 0.0
+    shared_freedom: float = 0.0
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Description:
     population: Population  # the prompts to judge by
     budgets: Mapping[str, Budget]
     methods: Mapping[str, Mapping[str, Value]]  # method -> its settings that differ from the method's own
-    image_encoder: str  # the default image encoder: a known name, a folder or a hub id
+    image_encoder: str | Mapping[str, Sequence[str]]  # what judges pictures by default; see `image_encoders`
     text_encoder: str = ""  # the default encoder for prompt fidelity; empty: the base's own `world.toml`
     verdict: Trainings = Trainings()  # what the verdict may take as known
     tuning_trials: Mapping[str, int] = field(default_factory=dict)  # method -> trainings that `methods` was chosen by
@@ -109,6 +122,15 @@ class Description:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise TriptychError(f"{source} does not describe a base: {error}") from error
 
+    def image_encoders(self, kind: str) -> tuple[str, ...]:
+        """The default image encoders for a kind of concept: known names, folders or hub ids. The first one judges.
+
+        `image_encoder` is a name for all kinds (several with commas), or a table from kind to names.
+        """
+        if isinstance(self.image_encoder, str):
+            return encoders_named(self.image_encoder)
+        return tuple(self.image_encoder[kind])
+
     @classmethod
     def parse(cls, table: Mapping[str, Any]) -> Description:
         known = {field.name for field in fields(cls)}
@@ -124,6 +146,18 @@ class Description:
                 "verdict": Trainings(**table.get("verdict", {})),
             }
         )
+
+
+def encoders_named(text: str) -> tuple[str, ...]:
+    """The image encoders in `first,second`.
+
+    Raises:
+        TriptychError: a name is empty, or stands twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise TriptychError(f"{text!r} does not name image encoders; name each once, as in first,second")
+    return names
 
 
 def _family_file(family: str) -> Path:

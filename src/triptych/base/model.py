@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..families import VAE, Family
@@ -23,10 +24,14 @@ from .description import Description
 from .process import Process
 from .rows import Owner, Rows, spans
 from .text import Text
+from .tiling import in_parts
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from PIL.Image import Image
+
+
+CHANGED = 128  # grey of a mask from which on a pixel is changed
 
 
 class Framing(NamedTuple):
@@ -60,6 +65,7 @@ class Base:
     pile: list[Any] = field(default_factory=list)  # the patches of weights, lowest first
     identity: str = ""  # the fingerprint when opened; computed if not given
     _clips: tuple[Clip, ...] = ()
+    _blank: dict[torch.Size, Tensor] = field(default_factory=dict)
     dtype: torch.dtype = field(init=False)  # of the denoiser's arithmetic, also while float32 masters are trained
     encode: Callable[[Sequence[Said]], Conditioning] = field(init=False)
 
@@ -131,6 +137,17 @@ class Base:
     def _encode(self, prompts: Sequence[Said]) -> Conditioning:
         return self.denoiser.conditioning(self.texts, [text.encode(prompts) for text in self.texts])
 
+    @property
+    def reads_as_opened(self) -> bool:
+        """Whether no open patch changes how prompts are encoded, for any owner."""
+        moved = (name for patch in self.pile for name in patch.weights)
+        return (
+            self.encode == self._encode
+            and all(text.is_as_opened for text in self.texts)
+            and not self.changes.tensors_in(*(text.encoder for text in self.texts))
+            and not any(name.startswith(tuple(f"{text.name}." for text in self.texts)) for name in moved)
+        )
+
     def encode_for(self, asked: Sequence[tuple[Owner, Sequence[Said]]]) -> Conditioning:
         """Encode the prompts of all owners in one call of each text encoder. Each owner's prompts are encoded once.
 
@@ -150,31 +167,48 @@ class Base:
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
-    def latents(self, pictures: Sequence[Image]) -> Tensor:
+    def latents(self, pictures: Sequence[Image], tiled: bool | None = None) -> Tensor:
         """Encode square RGB pictures to scaled latents [pictures, channels, height, width], float32.
 
         These are the means of the autoencoder's posterior, not samples, so they can be computed once and cached.
+        `tiled`: whether pictures are cut into tiles; None: large ones are.
         """
-        pixels = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
-        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
-        with torch.inference_mode():
-            halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
+        return self._encoded(_scaled(pictures), tiled)
+
+    def kept(self, pictures: Sequence[Image], masks: Sequence[Image], tiled: bool | None = None) -> Tensor:
+        """What a denoiser for inpainting reads beside latents [pictures, 1 + channels, height, width].
+
+        It is the mask, 1 where the picture changes, and the latents of the picture with grey there. A mask is white
+        (from 128 on) where the picture changes, and of its size.
+        """
+        changed = torch.stack([torch.from_numpy(np.array(mask.convert("L"))) >= CHANGED for mask in masks])[:, None]
+        latents = self._encoded(_scaled(pictures) * ~changed, tiled)
+        return torch.cat([F.interpolate(changed.float(), latents.shape[2:]).to(latents), latents], dim=1)
+
+    def _encoded(self, scaled: Tensor, tiled: bool | None) -> Tensor:
+        """Scaled latents of pixels from -1 to 1 [pictures, 3, height, width]."""
+        halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
+        with torch.inference_mode(), in_parts(self.vae, len(halves[0]), scaled[0, 0].numel(), tiled):
             means = torch.cat([self.vae.encode(half).latent_dist.mean for half in halves])
-        scaled = means.float().clone() - self._shift if self._shift else means.float().clone()
-        return scaled * float(self.vae.config.scaling_factor)
+        unscaled = means.float().clone() - self._shift if self._shift else means.float().clone()
+        return unscaled * float(self.vae.config.scaling_factor)
 
     @property
     def _shift(self) -> float:
         """What the autoencoder's latents are off 0 by."""
         return float(self.vae.config.shift_factor or 0.0)
 
-    def decode(self, latents: Tensor) -> list[Image]:
-        """Decode latents [pictures, channels, height, width] to RGB pictures."""
+    def decode(self, latents: Tensor, tiled: bool | None = None) -> list[Image]:
+        """Decode latents [pictures, channels, height, width] to RGB pictures.
+
+        `tiled`: whether pictures are cut into tiles; None: large ones are.
+        """
         import PIL.Image
 
         unscaled = latents.to(self.vae.dtype) / float(self.vae.config.scaling_factor)
         unscaled = unscaled + self._shift if self._shift else unscaled
-        with torch.inference_mode():
+        pixels_of_each = latents[0, 0].numel() * self.pixels**2
+        with torch.inference_mode(), in_parts(self.vae, len(latents), pixels_of_each, tiled):
             samples = self.vae.decode(unscaled).sample
         pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [PIL.Image.fromarray(array) for array in pixels.permute(0, 2, 3, 1).cpu().numpy()]
@@ -190,17 +224,32 @@ class Base:
         timesteps: Tensor,
         conditioning: Conditioning,
         framings: Sequence[Framing | None] | None = None,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """The denoiser's prediction [rows, channels, height, width] for `noisy` of that shape, in its data type.
 
         Args:
             framings: of each row, for denoisers that read sizes; None: the picture is whole.
+            kept: what a denoiser for inpainting reads beside [rows, 1 + channels, height, width]; None: all is masked.
         """
+        dtype = noisy.dtype
+        if self.denoiser.reads_mask:
+            beside = self._nothing_kept(noisy.shape[2:]).expand(len(noisy), -1, -1, -1) if kept is None else kept
+            noisy = torch.cat([noisy, beside.to(noisy)], dim=1)
         conditioning = conditioning.map(lambda states: states.to(self.dtype))
         sizes = self._sizes(noisy, framings or [None] * len(noisy)).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
             predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, conditioning, sizes)
-        return predicted.to(noisy.dtype)
+        return predicted.to(dtype)
+
+    def _nothing_kept(self, shape: torch.Size) -> Tensor:
+        """What a denoiser for inpainting reads where all of a picture is masked [1, 1 + channels, height, width]."""
+        if shape not in self._blank:
+            from PIL import Image
+
+            size = (shape[1] * self.pixels, shape[0] * self.pixels)
+            self._blank[shape] = self.kept([Image.new("RGB", size)], [Image.new("L", size, 255)])
+        return self._blank[shape]
 
     @contextmanager
     def checkpointed(self) -> Iterator[None]:
@@ -216,3 +265,9 @@ class Base:
         height, width = (side * self.pixels for side in noisy.shape[2:])
         whole = Framing(height, width)
         return torch.tensor([[*(framing or whole), height, width] for framing in framings])
+
+
+def _scaled(pictures: Sequence[Image]) -> Tensor:
+    """Pixels from -1 to 1 [pictures, 3, height, width]."""
+    pixels = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1

@@ -176,7 +176,8 @@ class Ddpm(Process):
         return Sampler(scheduler)
 
     def _kept(self, times: Tensor) -> Tensor:
-        kept: Tensor = self.schedule.alphas_cumprod.to(times.device)[times]
+        nearest = times.round().long() if times.is_floating_point() else times  # some samplers have times between
+        kept: Tensor = self.schedule.alphas_cumprod.to(times.device)[nearest]
         return kept
 
 

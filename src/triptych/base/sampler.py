@@ -19,6 +19,11 @@ class Sampler:
         self._takes_generator = "generator" in inspect.signature(scheduler.step).parameters
 
     @property
+    def order(self) -> int:
+        """How often the denoiser is called in a step."""
+        return int(getattr(self.scheduler, "order", 1))
+
+    @property
     def times(self) -> Tensor:
         """The times at which the denoiser is called, in order [calls]."""
         times: Tensor = self.scheduler.timesteps[self._begin :]
@@ -26,7 +31,7 @@ class Sampler:
 
     def begin_at(self, step: int) -> None:
         """Leave out the first steps, for sampling that begins with a picture."""
-        self._begin = step * int(getattr(self.scheduler, "order", 1))
+        self._begin = step * self.order
         if step and hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(self._begin)
 

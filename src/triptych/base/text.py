@@ -73,6 +73,11 @@ class Text:
         self.spell = self._spell
         self.room = self.room or int(self.encoder.config.max_position_embeddings) - 2
 
+    @property
+    def is_as_opened(self) -> bool:
+        """Whether no open patch changes how it spells prompts."""
+        return self.spell == self._spell
+
     def _spell(self, prompts: Sequence[str]) -> list[list[int]]:
         return [list(ids) for ids in self.tokenizer(list(prompts), add_special_tokens=False).input_ids]
 

@@ -24,6 +24,7 @@ from .judging import judge
 from .mixing import dilution, merge
 from .pictures import generate
 from .remedies import worded
+from .scenery import scenes
 from .studies import report, try_, tune
 from .sweeping import sweep
 from .training import methods, train
@@ -47,8 +48,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 app.command("try", cls=Command)(try_)
 COMMANDS = (
-    check, caption, train, sweep, generate, grid, inspect, convert, merge, dilution, report, judge, tune, methods,
-    cache,
+    check, caption, train, sweep, generate, grid, scenes, inspect, convert, merge, dilution, report, judge, tune,
+    methods, cache,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(cls=Command)(command)

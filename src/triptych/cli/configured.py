@@ -40,7 +40,11 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
     if not isinstance(settings, dict):
         raise TriptychError(f"{path}: [{SETTINGS}] must be a table")
     context.meta[SETTINGS] = settings
-    context.default_map = {names[name]: value for name, value in said.items()}
+    several = {parameter.name for parameter in context.command.params if parameter.multiple or parameter.nargs == -1}
+    values = {names[name]: value for name, value in said.items()}
+    context.default_map = {
+        name: [value] if name in several and isinstance(value, str) else value for name, value in values.items()
+    }
     return path
 
 
@@ -78,7 +82,7 @@ def write_config(context: typer.Context, settings: Mapping[str, Any], path: Path
         if value or (value == 0 and value != parameter.default):  # 0 and false are not always the default
             values[name] = [str(item) for item in value] if isinstance(value, list | tuple) else _plain(value)
     values.pop("steps", None)  # it is among the settings
-    write_text(path, tomli_w.dumps({**values, SETTINGS: {k: v for k, v in settings.items() if v != ""}}))
+    write_text(path, tomli_w.dumps({**values, SETTINGS: dict(settings)}))
 
 
 def _plain(value: Any) -> Any:

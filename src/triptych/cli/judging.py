@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ASKED = (
     "place", "kind", "class_word", "token", "seed", "need", "prompts", "unrelated", "image_encoder", "text_encoder",
+    "prompt_judge",
 )  # fmt: skip
 
 

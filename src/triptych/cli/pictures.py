@@ -56,6 +56,9 @@ def generate(
     heat: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="write where in the picture a word of the prompt acts")
     ] = None,
+    preview: Annotated[
+        int, typer.Option(metavar="STEPS", help="write a small preview beside the pictures every so many steps", min=0)
+    ] = 0,
     explain: Annotated[bool, typer.Option("--explain", help="show what each file adds: sheet, page, JSON")] = False,
     concept: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="with --explain: the pictures that the files were trained on")
@@ -68,7 +71,8 @@ def generate(
     """Sample PROMPT, or every prompt of a file, with any number of trained files attached."""
     from ..app.again import again_request
     from ..app.asked import SampleRequest
-    from ..app.explain import REPORT, Judges
+    from ..app.explain import REPORT
+    from ..app.judges import Judges
     from ..app.session import Session
     from ..base import Place
     from ..data.concept import Concept
@@ -86,7 +90,7 @@ def generate(
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
     controls = Controls.of(options.controls, region or ())
     request = SampleRequest(asked.lines, seed, count, use or (), changes, controls, library, asked.notes, form,
-        start=start, mask=mask, denoises=denoise or (), heat=heat or (),
+        start=start, mask=mask, denoises=denoise or (), heat=heat or (), preview=preview,
     )  # fmt: skip
     with Console() as console:
         place = Place.of(options.place)

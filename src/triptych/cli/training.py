@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import TriptychError
 from ..options import LearningOptions
+from ..settings import Value
 from .configured import Config, configured, is_typed, write_config
 from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
+
+if TYPE_CHECKING:
+    from ..app.repeating import Before
+
+STEPS = "steps"
 
 
 @with_options(LearningOptions)
@@ -20,7 +27,9 @@ def train(
     *,
     context: typer.Context,
     method: Annotated[str | None, typer.Argument(help="see `triptych methods`; not with --again")] = None,
-    folder: Annotated[Path | None, typer.Argument(help="a folder of pictures, with captions or without")] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="a folder of pictures; of several, one file learns each as a concept")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the file to write, .safetensors")] = None,
     config: Config = None,
     again: Annotated[Path | None, typer.Option(help="a trained file, whose training is repeated on FOLDER")] = None,
@@ -46,52 +55,99 @@ def train(
     tensorboard: Annotated[Path | None, typer.Option(help="a folder for TensorBoard's events")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config."""
-    from ..app.repeating import Before
+    """Train one method on all pictures of FOLDER and write one file, and NAME.toml that repeats it by --config.
+
+    Several folders are several concepts in one file, each with words of its own: --class cat,dog --token sks,ohwx.
+    """
     from ..app.session import Session
     from ..app.train import TrainRequest
     from ..app.watching import Watching
     from ..base import Place
-    from ..data.concept import Concept
+    from ..data.concepts import of_classes, open_concepts
     from ..methods import method_named
     from .console import Console
 
-    before = Before.of(again) if again else None
-    if before and folder is None:
-        method, folder = before.method, Path(method) if method else None
-    for name, value in {"METHOD": method, "FOLDER": folder, "--out": out}.items():
-        if value is None:
-            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
-    assert method is not None and folder is not None and out is not None
-    if before and method != before.method:
-        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
-    given = {**(before.settings if before else {}), **configured(context), **dict(pairs_of(settings, "KEY=VALUE"))}
-    if steps is not None:
-        given["steps"] = steps
+    before, method, folders, out = _asked(again, method, folder or [], out)
+    given = {**(before.settings if before else {}), **_given(context, steps, settings)}
     seed = before.seed if before and not is_typed(context, "seed") else options.seed
-    words = dict(before.words) if before else {}
-    typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
-    words |= {name: value for name, value in typed.items() if value}
-    concept = Concept.open(folder, **words)
+    words = _words(options, folders, before)
+    concepts = open_concepts(
+        folders, kind=words.get("kind"), class_words=_each(folders, words, "class_word"),
+        tokens=_each(folders, words, "token"),
+    )  # fmt: skip
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     takes = method_named(method).takes_class_pictures
-    class_folder = class_folder or (concept.class_folder if takes else None)
-    own = Concept.open(class_folder, **{**words, "class_word": concept.class_word}) if class_folder else None
+    own = of_classes(concepts, class_folder, words.get("kind")) if class_folder or takes else ()
     request = TrainRequest(
-        method, concept, Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
-        memory_in(memory), options.pictures,
+        method, concepts[0], Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
+        memory_in(memory), options.pictures, concepts[1:],
     )  # fmt: skip
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
     beside = out.with_suffix(".toml")
     if not beside.exists() or (overwrite and beside != config):
-        write_config(context, written.settings, beside, method=method, folder=folder.resolve(), seed=seed)
+        places = [place.resolve() for place in folders]
+        known = {"method": method, "folder": places if len(places) > 1 else places[0], "seed": seed, **words}
+        write_config(context, written.settings, beside, **known)
     elif beside != config:
         print(f"{beside} is there already, so it stays as it is", file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(out), **vars(written)}))
     else:
         print(f"{out}\nsay: {written.says}")
+
+
+def _asked(
+    again: Path | None, method: str | None, folders: Sequence[Path], out: Path | None
+) -> tuple[Before | None, str, Sequence[Path], Path]:
+    """The training that is repeated, if any, the method, the folders, and the file to write.
+
+    Raises:
+        TriptychError: one of them is missing, or the method is not that of the training that is repeated.
+    """
+    from ..app.repeating import Before
+    from ..methods import methods as known
+
+    before = Before.of(again) if again else None
+    if before and (not folders or method not in known()):
+        method, folders = before.method, [*([Path(method)] if method else []), *folders]
+    for name, value in {"METHOD": method, "FOLDER": folders, "--out": out}.items():
+        if not value:
+            raise TriptychError(f"{name} is missing, as in `train lora cats --out cat.safetensors`")
+    assert method is not None and out is not None
+    if before and method != before.method:
+        raise TriptychError(f"{again} is a {before.method}, not a {method}: leave the method away")
+    return before, method, folders, out
+
+
+def _words(options: LearningOptions, folders: Sequence[Path], before: Before | None) -> dict[str, str]:
+    """The words of the concepts as they are typed; else those of the training before, one for each folder."""
+    earlier = before.words if before and len(before.words) == len(folders) else ()
+    found = {name: ",".join(words[name] for words in earlier) for name in ("class_word", "token") if earlier}
+    found |= {"kind": before.words[0]["kind"]} if before else {}
+    typed = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
+    return found | {name: text for name, text in typed.items() if text}
+
+
+def _each(folders: Sequence[Path], words: Mapping[str, str], name: str) -> list[str]:
+    """The words for the folders; of several folders they are parted by commas."""
+    text = words.get(name, "")
+    return [part.strip() for part in text.split(",")] if len(folders) > 1 and text else [text]
+
+
+def _given(context: typer.Context, steps: int | None, texts: list[str] | None) -> dict[str, Value]:
+    """The settings of the file and of the command line, which go first.
+
+    Raises:
+        TriptychError: the command line has the steps twice.
+    """
+    typed = dict(pairs_of(texts, "KEY=VALUE"))
+    if steps is None:
+        return {**configured(context), **typed}
+    source = context.get_parameter_source("steps")
+    if STEPS in typed and source is not None and source.name == "COMMANDLINE":
+        raise TriptychError(f"--steps {steps} and -s steps={typed[STEPS]} are one setting: give one of them")
+    return {**configured(context), STEPS: steps, **typed}
 
 
 def methods(as_json: AsJson = False) -> None:

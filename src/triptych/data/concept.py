@@ -104,8 +104,24 @@ class Concept:
             TriptychError: the folder does not exist, has fewer than three usable pictures, gives no class word, or has
                 bad captions or settings.
         """
-        layout = layout_of(folder)
-        said = _settings(folder / SETTINGS_FILE) if folder.is_dir() else {}
+        return cls.laid_out(folder, layout_of(folder), kind=kind, class_word=class_word, token=token)
+
+    @classmethod
+    def laid_out(
+        cls,
+        folder: Path,
+        layout: Layout,
+        *,
+        kind: str | None = None,
+        class_word: str | None = None,
+        token: str | None = None,
+    ) -> Concept:
+        """Open and check the folders of a layout, with the settings of `folder`; see `open`.
+
+        Raises:
+            TriptychError: as `open`.
+        """
+        said = settings_in(folder)
         kind = kind or said.get("kind", KINDS[0])
         token = token or said.get("token", layout.token or DEFAULT_TOKEN)
         if kind not in KINDS:
@@ -226,9 +242,10 @@ def _caption_in(path: Path) -> str:
     return re.sub(r"^\d+[-_. ]*", "", path.stem).replace("_", " ").strip()
 
 
-def _settings(path: Path) -> dict[str, str]:
-    """The entries of `concept.toml`; empty if there is no such file."""
-    if not path.exists():
+def settings_in(folder: Path) -> dict[str, str]:
+    """The entries of `concept.toml` in a folder; empty if there is no such file."""
+    path = folder / SETTINGS_FILE
+    if not folder.is_dir() or not path.exists():
         return {}
     try:
         said = tomllib.loads(read_text(path))

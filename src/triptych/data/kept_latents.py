@@ -6,9 +6,8 @@ Pictures that were encoded in one batch are one entry, since the last bits of a 
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..errors import TriptychError
-from ..files.atomic import cache_folder, write_bytes
+from ..files.atomic import cache_folder
+from ..files.kept import read_kept, trim, write_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -32,19 +31,24 @@ MOST = 4 * 2**30  # bytes of all entries; beyond it, those whose last use is lon
 SCHEMA = 1  # raise it when what is encoded changes
 
 
-def latents_of(base: Base, pictures: Sequence[Image.Image], *, alone: bool = False) -> list[Tensor]:
+def latents_of(base: Base, pictures: Iterable[Image.Image], *, alone: bool = False) -> list[Tensor]:
     """The latents of RGB pictures, each [channels, height, width], from disk where they are kept.
 
     Args:
-        pictures: of one size, unless `alone`.
+        pictures: of one size, unless `alone`. They are taken batch by batch, so that others can be made meanwhile.
         alone: encode each by itself, so that they may differ in size, and share entries with other selections.
     """
     size = 1 if alone else base.description.drawing.batch
-    groups = [pictures[start : start + size] for start in range(0, len(pictures), size)]
     folder = cache_folder() / FOLDER
-    latents = [latent for group in groups for latent in _group(base, group, folder)]
-    trim(folder)
+    latents = [latent for group in _batches(pictures, size) for latent in _group(base, group, folder)]
+    trim(folder, MOST)
     return latents
+
+
+def _batches(pictures: Iterable[Image.Image], size: int) -> Iterator[list[Image.Image]]:
+    left = iter(pictures)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def _group(base: Base, pictures: Sequence[Image.Image], folder: Path) -> Sequence[Tensor]:
@@ -53,8 +57,7 @@ def _group(base: Base, pictures: Sequence[Image.Image], folder: Path) -> Sequenc
         return list(found.to(base.device))
     latents = base.latents(pictures)
     last = latents.permute(0, 2, 3, 1).contiguous().cpu()  # channels last, as the autoencoder gives them
-    with suppress(TriptychError):  # a cache that cannot be written is no reason to fail
-        write_bytes(path, save({"latents": last}, {"layout": str(int(latents[0].stride(0) == 1))}))
+    write_kept(path, save({"latents": last}, {"layout": str(int(latents[0].stride(0) == 1))}))
     return list(latents)
 
 
@@ -69,26 +72,9 @@ def _key(base: Base, pictures: Sequence[Image.Image]) -> str:
 
 def _read(path: Path) -> Tensor | None:
     """Latents [pictures, channels, height, width] in the memory format that they had; None where there is no entry."""
+    data = read_kept(path)
     try:
-        data = path.read_bytes()
-        latents = load(data)["latents"].permute(0, 3, 1, 2)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+        latents = load(data or b"")["latents"].permute(0, 3, 1, 2)
+    except (SafetensorError, KeyError, ValueError, RuntimeError):
         return None
-    with suppress(OSError):  # a folder that can only be read
-        os.utime(path)
-    return latents if b'"layout":"1"' in data[:1000] else latents.contiguous()
-
-
-def trim(folder: Path, most: int = MOST) -> None:
-    """Delete the entries whose last use is longest ago until the folder has at most `most` bytes."""
-    found = []
-    for path in folder.glob("*"):  # files that a killed process left behind are entries, too
-        with suppress(OSError):  # another process may have deleted it
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= most:
-            break
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        total -= size
+    return latents if b'"layout":"1"' in (data or b"")[:1000] else latents.contiguous()

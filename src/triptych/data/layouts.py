@@ -1,15 +1,15 @@
-"""Where the pictures of a concept lie: one folder, kohya's nested folders, or a list of folders of another trainer.
+"""Where the pictures of concepts lie: one folder, kohya's nested folders, or a list of folders of another trainer.
 
-kohya's folders are called `10_ohwx cat`: how often each picture is shown, an identifier, and a class. A folder `reg`
-beside them holds the user's own pictures of the class. Lists: kohya's dataset TOML, ai-toolkit's YAML, OneTrainer's
-`concepts.json`.
+kohya's folders are called `10_ohwx cat`: how often each picture is shown, an identifier, and a class. Folders with
+other words show another concept. A folder `reg` beside them holds the user's own pictures of the class. Lists: kohya's
+dataset TOML, ai-toolkit's YAML, OneTrainer's `concepts.json`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, lcm
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ KOHYA = re.compile(r"(\d+)_(.+)", re.DOTALL)
 IMAGES = ("img", "image", "images", "train")  # folders of kohya's window that hold the nested folders
 OF_CLASS = re.compile(r"reg|regs|regularization|regularisation|class", re.IGNORECASE)
 FINEST = 8  # the greatest denominator of a weight
+NO_CLASS_SAID = "not used: it does not say of which of the classes it is; call it such as '1_cat'"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Layout:
         token: the identifier that they name; "" if none.
         of_class: the folder with pictures of the class, if there is one.
         notes: on what is not used.
+        weight: times each of its pictures is shown for one repeat of its part, beside other concepts.
     """
 
     parts: tuple[Part, ...]
@@ -53,19 +55,83 @@ class Layout:
     token: str = ""
     of_class: Path | None = None
     notes: tuple[Note, ...] = ()
+    weight: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a place names: folders of pictures, notes, and a folder with pictures of the class beside them."""
+
+    entries: Sequence[Listed]
+    notes: Sequence[Note]
+    of_class: Path | None = None
 
 
 def layout_of(place: Path) -> Layout:
-    """How the pictures at a place are laid out.
+    """How the pictures at a place are laid out, where all are of one concept.
 
     Raises:
         TriptychError: a list cannot be read, or names no folder with pictures.
     """
+    found = _found(place)
+    return _of(place, found.entries, found.notes, found.of_class) if found else Layout((Part(place),))
+
+
+def layouts_of(place: Path) -> tuple[Layout, ...]:
+    """How the pictures at a place are laid out: a layout for each concept that its folders name by other words.
+
+    A folder without words belongs to the first concept.
+
+    Raises:
+        TriptychError: a list cannot be read, or names no folder with pictures.
+    """
+    found = _found(place)
+    own = [entry for entry in found.entries if not entry.of_class and entry.repeats > 0] if found else []
+    names = list(dict.fromkeys(words for entry in own if (words := tuple(entry.words.split()))))
+    if found is None or len(names) < 2:
+        return (layout_of(place),)
+    rest = [entry for entry in found.entries if entry not in own]
+    classes = [entry for entry in rest if entry.of_class] or _classes(found.of_class)
+    layouts, taken = [], list[Listed]()
+    for words in names:
+        mine = [entry for entry in own if (tuple(entry.words.split()) or names[0]) == words]
+        theirs = [entry for entry in classes if _is_of(entry, words[-1], names)]
+        taken += theirs
+        layouts.append(_of(place, [*mine, *theirs], ()))
+    notes = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in rest if not entry.of_class]
+    notes += [Note(entry.folder, NO_CLASS_SAID) for entry in classes if entry not in taken]
+    return (replace(layouts[0], notes=(*found.notes, *layouts[0].notes, *notes)), *layouts[1:])
+
+
+def _is_of(entry: Listed, class_word: str, names: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a folder shows a class: by its words, or without any, if all concepts are of that class."""
+    own = entry.words.split()
+    return own[-1] == class_word if own else all(words[-1] == class_word for words in names)
+
+
+def named(place: Path) -> Layout:
+    """The layout of a folder of pictures whose own name is one of kohya's (`10_ohwx cat`); else that of `layout_of`."""
+    match = KOHYA.fullmatch(place.resolve().name)
+    if match and place.is_dir() and contents(place).pictures:
+        return _of(place, [Listed(place, Fraction(int(match[1])), match[2])], ())
+    return layout_of(place)
+
+
+def _classes(of_class: Path | None) -> list[Listed]:
+    """The folders with pictures of a class: one, or kohya's folders in it."""
+    if of_class is None:
+        return []
+    match = KOHYA.fullmatch(of_class.name)
+    own = Listed(of_class, words=match[2] if match else "", of_class=True)
+    return [replace(entry, of_class=True) for entry in _nested(of_class)] or [own]
+
+
+def _found(place: Path) -> _Found | None:
+    """The folders that a place names; None where it is itself a folder of pictures."""
     if place.is_file() and place.suffix.lower() in LISTS:
-        entries, notes = listed(place)
-        return _of(place, entries, notes)
+        return _Found(*listed(place))
     if not place.is_dir() or contents(place).pictures:
-        return Layout((Part(place),))
+        return None
     for root in (place, *(place / name for name in IMAGES)):
         nested = _nested(root)
         if nested and not contents(root).pictures:
@@ -74,8 +140,8 @@ def layout_of(place: Path) -> Layout:
             others = {
                 note: None for folder in (place, root) for note in contents(folder).notes if note.path not in used
             }
-            return _of(root, nested, list(others), of_class)
-    return Layout((Part(place),))
+            return _Found(nested, list(others), of_class)
+    return None
 
 
 def _nested(root: Path) -> list[Listed]:
@@ -112,10 +178,11 @@ def _of(place: Path, entries: Sequence[Listed], notes: Sequence[Note], of_class:
     whole = [int(weight * lcm(*(fraction.denominator for fraction in weights))) for weight in weights]
     common = gcd(*whole)
     parts = tuple(Part(entry.folder, count // common) for entry, count in zip(own, whole, strict=True))
+    weight = weights[0] / parts[0].repeats
     more = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in silent]
     more += [Note(folder, "not used: only one folder of class pictures is") for folder in theirs[1:]]
     class_word, token, said = _words(own)
-    return Layout(parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said))
+    return Layout(parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said), weight)
 
 
 def _words(entries: Sequence[Listed]) -> tuple[str, str, list[Note]]:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from ..errors import TriptychError, first_line
 from .folder import MASK, MASK_FOLDERS
-from .pictures import suffixes
+from .pictures import read_picture, suffixes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,19 @@ def mask_of(path: Path) -> Image.Image | None:
             return upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
     except Exception as error:  # decoders raise any type on damaged bytes
         raise TriptychError(f"cannot read the mask {beside or path}: {first_line(error)}") from error
+
+
+def framed_mask(path: Path, resolution: int) -> Image.Image | None:
+    """The mask of a picture in grey, cropped and scaled as `Concept.images` does the picture; None where it has none.
+
+    Raises:
+        TriptychError: the picture or the mask cannot be read.
+    """
+    mask = mask_of(path)
+    if mask is None:
+        return None
+    whole = mask.resize(read_picture(path).size)
+    return ImageOps.fit(whole, (resolution, resolution), Image.Resampling.BILINEAR)
 
 
 def digest_of(paths: Iterable[Path]) -> str:

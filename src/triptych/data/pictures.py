@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TriptychError, first_line
@@ -29,6 +30,30 @@ UNREAD = {  # by suffix
 }  # fmt: skip
 FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".avif", ".avifs"}  # suffixes that may need a plug-in
 LEVELS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
+
+
+class _Quiet:
+    """Inside the block, warnings are not shown. Threads share one change of Python's filters, which are global."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.caught = Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.caught = warnings.catch_warnings()
+                self.caught.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.caught.__exit__(None, None, None)
+
+
+QUIET = _Quiet()
 
 
 class UnusableError(Exception):
@@ -102,8 +127,7 @@ def decode(path: Path) -> Decoded:
 
     if path.suffix.lower() in UNREAD:
         raise UnusableError(UNREAD[path.suffix.lower()])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings do not matter if the picture opens
+    with QUIET:  # warnings do not matter if the picture opens
         try:
             _load_plug_in(path)
             with Image.open(path, formats=list(_formats())) as picture:

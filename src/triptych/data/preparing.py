@@ -1,8 +1,13 @@
-"""Prepares the chosen pictures of a concept: read, framed, varied, with their masks, and encoded."""
+"""Prepares the chosen pictures of a concept: read, framed, varied, with their masks, and encoded.
+
+Threads read and frame pictures ahead of the encoder. The order, and so every result, is that of the pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .concept import Concept, Picture
+
+WORKERS = min(4, os.cpu_count() or 1)  # threads that read pictures while others are encoded
+Shown = tuple[list[Framed], list[Tensor | None]]  # a picture in its variations, and the weights of each
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,17 @@ def prepared(
     ]
     shown: list[tuple[Picture, Variation, Framed, Tensor | None]] = []
     whole = []
-    for picture, ways in zip(own, variations, strict=True):
-        pixels = read_picture(picture.path)
-        mask = mask_of(picture.path) if options.masks else None
-        mask = mask and mask.resize(pixels.size)
-        framed = [_framed(base, way.coloured(way.framed(pixels)), options) for way in ways]
-        whole.append(framed[0])
-        weights = [_weights(base, mask, way, options) for way in ways]
-        shown += zip([picture] * len(ways), ways, framed, weights, strict=True)
-    latents = latents_of(base, [frame.picture for _, _, frame, _ in shown], alone=bool(options.stated))
+
+    def frames(made: Iterable[Shown]) -> Iterator[Image]:
+        """The pictures in their order, while the threads read on."""
+        for (picture, ways), (framed, weights) in zip(zip(own, variations, strict=True), made, strict=True):
+            whole.append(framed[0])
+            shown.extend(zip([picture] * len(ways), ways, framed, weights, strict=True))
+            yield from (frame.picture for frame in framed)
+
+    with ThreadPoolExecutor(WORKERS) as threads:
+        made = threads.map(lambda *each: _shown(base, options, *each), own, variations)
+        latents = latents_of(base, frames(made), alone=bool(options.stated))
     examples = [
         Prepared(latent, way.caption, frame.picture, picture.name, frame.framing, weights)
         for (picture, way, frame, weights), latent in zip(shown, latents, strict=True)
@@ -72,6 +82,15 @@ def prepared(
         lines.append(f"masks: the loss of {weighed} of {len(own)} pictures is weighed by theirs")
     repeats = {picture.name: picture.repeats for picture in own}
     return [example for example in examples for _ in range(repeats[example.name])], [line for line in lines if line]
+
+
+def _shown(base: Base, options: PictureOptions, picture: Picture, ways: Sequence[Variation]) -> Shown:
+    """A picture in all its variations, framed, and the weights of its mask."""
+    pixels = read_picture(picture.path)
+    mask = mask_of(picture.path) if options.masks else None
+    mask = mask and mask.resize(pixels.size)
+    framed = [_framed(base, way.coloured(way.framed(pixels)), options) for way in ways]
+    return framed, [_weights(base, mask, way, options) for way in ways]
 
 
 def _framed(base: Base, picture: Image, options: PictureOptions) -> Framed:

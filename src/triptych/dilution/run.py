@@ -34,7 +34,6 @@ from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
 from .result import More, Nearer, Preserved, Result
-from .seen import Seen
 
 FILE = "artifact.safetensors"
 MIXABLE = ("lora", "dreambooth")
@@ -64,7 +63,7 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
-    eye: ImageEncoder  # one for all members
+    eye: ImageEncoder  # one for all members that are judged alike
 
     @property
     def phrase(self) -> str:
@@ -128,12 +127,12 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
             source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
             image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
         )  # fmt: skip
-        own = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), own, _Within(progress))
-        work.note_one_eye()
-        _ = work.judges  # opened first, so that a missing encoder stops the study at once
-        eye: ImageEncoder = found[0].eye if found else Seen(work.judges[0])
-        found.append(Member(source, artifact, work, eye))
+        place = Layout(layout.out / "concepts" / source.name)
+        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
+        work.open_encoders(others=False)
+        own = work.encoders.first
+        same = (member.eye for member in found if member.eye.digest == own.digest)  # which encodes a picture once
+        found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
     for file in plan.beside:

@@ -49,7 +49,7 @@ class Artifact:
     def trained(cls, method: str, settings: Any, tensors: Tensors, provenance: Mapping[str, str]) -> Artifact:
         """The artifact of a training, as the method whose files its results are.
 
-        Settings that only the training has go to the provenance.
+        Settings that only the training has go to the provenance. A word that was learned, too, is bundled.
         """
         kind = method_named(method)
         if not kind.files_as:
@@ -58,7 +58,11 @@ class Artifact:
         names = {entry.name for entry in fields(known.settings_class)}
         held = {name: value for name, value in given.items() if name in names}
         rest = {name: str(value) for name, value in given.items() if name not in names}
-        return cls(known.name, known.configure(held), tensors, {**provenance, TRAINED_AS: method, **rest})
+        words = {word: cls(*of) for word, of in kind.words(settings, tensors).items()}
+        bundled = {name for word in words.values() for name in word.tensors}
+        own = {name: tensor for name, tensor in tensors.items() if name not in bundled}
+        origin = {**provenance, TRAINED_AS: method, **rest}
+        return cls(known.name, known.configure(held), own, origin, beside=Beside(words=words))
 
     @property
     def kind(self) -> Method[Any]:
@@ -92,6 +96,11 @@ class Part:
         """Whether prompts are encoded otherwise with it."""
         inside = any(name.startswith("text_encoder") for name in self.artifact.tensors)
         return inside or self.artifact.kind.changes_text(self.artifact.settings)
+
+
+def with_words(artifact: Artifact, strength: float = 1.0, owner: Owner = None) -> list[Part]:
+    """An artifact and the words that its file bundles, which are read at full strength."""
+    return [Part(artifact, strength, owner), *(Part(word, owner=owner) for word in artifact.beside.words.values())]
 
 
 @contextmanager

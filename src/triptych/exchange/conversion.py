@@ -19,6 +19,7 @@ from ..files.tensorfile import TensorFile
 from ..options import Precision
 from .formats import Format, artifact_in, formats, recognise
 from .metadata import architecture, kept, lost, metadata_of
+from .recipes import TRAINED_BY
 from .saving import save
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FOLDER = "diffusers"  # a whole base as a folder
 FILE = "single-file"  # a whole base as one file of the original layout
 BASES = (FILE, FOLDER)
+OF_BASE = ("base", "base_fingerprint", "family", "prediction", "resolution")  # of the provenance
 PRECISIONS: Mapping[str, Precision] = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
@@ -65,10 +67,28 @@ def convert(request: ConversionRequest) -> list[str]:
     found = recognise(file)
     if found.kind == "checkpoint":
         return _base(request, file)
-    artifact = artifact_in(file, found)
+    artifact = _word_within(request, artifact_in(file, found))
     if artifact.kind.moves_weights:
         return [*artifact.notes, *_difference(request, artifact)]
     return [*artifact.notes, *_write(request, _format(request.to, artifact.method), artifact)]
+
+
+def _word_within(request: ConversionRequest, artifact: Artifact) -> Artifact:
+    """The word that a LoRA's file bundles, where a layout of embeddings is asked for; else the artifact itself.
+
+    Raises:
+        TriptychError: the file bundles several words.
+    """
+    wanted, words = formats().get(request.to), artifact.beside.words
+    if wanted is None or wanted.kind == artifact.method or not words:
+        return artifact
+    if wanted.kind not in {word.method for word in words.values()}:
+        return artifact
+    if len(words) > 1:
+        raise TriptychError(f"{request.source} bundles several words, and {wanted.name} holds one: {', '.join(words)}")
+    ((token, word),) = words.items()
+    origin = {name: artifact.provenance[name] for name in OF_BASE if name in artifact.provenance}
+    return replace(word, provenance={**origin, "says": token, TRAINED_BY: f"with {request.source.name}"})
 
 
 def _base(request: ConversionRequest, file: TensorFile | None) -> list[str]:

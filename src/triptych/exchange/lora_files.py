@@ -43,6 +43,7 @@ READ_OTHERWISE = {  # found by running the programs' own code; docs/files.md has
     "IA3": "A1111 fails on convolutions of it, ComfyUI and kohya's networks.lora do not read it",
     "OFT": "ComfyUI squares strengths other than 1, limits it otherwise, leaves out rescale; kohya reads its own alone",
     "BOFT": "ComfyUI squares strengths other than 1, kohya does not read it",
+    "SVDiff": "no other program reads it in this layout, svdiff-pytorch reads the layout svdiff",
 }
 S = TypeVar("S", bound=Shaped)
 

@@ -17,6 +17,7 @@ RECIPE = "triptych"  # the metadata entry, the same in every layout
 OWN = "triptych"  # the name of triptych's own layout, with canonical tensor names
 STRENGTH = "strength"  # the provenance entry of the strength that a study chose
 TRAINED_BY = "trained_by"  # the provenance entry of a file that triptych did not train
+CONCEPTS = "concepts"  # the provenance entry with the words of each concept, as JSON, where a file learned several
 SCHEMA = 1
 
 

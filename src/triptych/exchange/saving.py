@@ -58,5 +58,8 @@ def save(
         notes.append(f"{beside.file}: left out {left}: {to} has no place for them")
     if beside.words and not layout.words:
         able = " and ".join(name for name, other in known.items() if other.words)
-        notes.append(f"{beside.file}: left out the embeddings within ({listed(list(beside.words))}), held by {able}")
+        notes.append(
+            f"{beside.file}: left out the embeddings within ({listed(list(beside.words))}), held by {able}; "
+            "convert the file to a layout of embeddings to have them beside it"
+        )
     return [note for note in notes if note]

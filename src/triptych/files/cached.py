@@ -11,9 +11,11 @@ from .atomic import cache_folder
 
 PARTS: Mapping[str, str] = {
     "latents": "encoded training pictures",
+    "texts": "encoded captions",
     "prior": "the base's own pictures of a class, for DreamBooth",
     "identity": "fingerprints of bases",
     "hashes": "hashes of files",
+    "previews": "linear decoders of latents, for previews",
 }
 ALL = "all"
 

@@ -17,12 +17,13 @@ from .tensorfile import TensorFile
 DENOISER, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 OLD_TEXT = "cond_stage_model.transformer."  # in files older than the `text_model` of transformers
 REFINER_TEXT, REFINER_WIDTH = "conditioner.embedders.0.model.", 1280
+MASKED = "inpainting"  # the variant that reads a mask, too
 VARIANTS = {
     4: "",
     5: "depth",
     7: "upscaler",
     8: "instruct-pix2pix",
-    9: "inpainting",
+    9: MASKED,
 }  # by the denoiser's input channels
 NESTED = "state_dict."  # where pickles keep the tensors
 Prediction = Literal["epsilon", "v_prediction"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Training:
     cycles: int = setting(1, "cosines of the schedule cosine-restarts", least=1)
     power: float = setting(1.0, "exponent of the schedule polynomial", least=0)
     weight_decay: float = setting(0.0, "weight decay of the optimiser", least=0)
-    clip: float = setting(1.0, "greatest norm of a step's gradient", least=0)
+    clip: float = setting(1.0, "greatest norm of a step's gradient, 0 for no bound", least=0)
     ema: float = setting(
         0.0,
         "decay of a moving average of what is trained, which is kept in its place; 0 for none",
@@ -64,6 +65,14 @@ class Training:
     zero_snr: bool = setting(False, "train on the schedule rescaled to zero terminal SNR (arXiv:2305.08891)")
     drop_captions: float = setting(0.0, "share of the rows that are trained on the empty prompt", least=0, most=1)
     checkpointing: bool = setting(False, "gradient checkpointing: less memory, about a third more time")
+    frozen: str = setting(
+        "as-is", "how the denoiser's weights that are not trained are stored; they are computed with as opened",
+        choices=("as-is", "bf16", "fp8"),
+    )  # fmt: skip
+    offload: str = setting(
+        "none", "weights that wait in files: of networks that no step uses, or all that are not trained",
+        choices=("none", "idle", "all"),
+    )  # fmt: skip
     fixed_every: int = setting(25, "steps between looks at the fixed-batch loss, 0 for none", least=0)
     keep: str = setting(
         "last", "the tensors that are kept: the last, or those of the lowest fixed-batch loss", choices=("last", "best")
@@ -79,6 +88,11 @@ class Training:
     )
 
     @property
+    def greatest_norm(self) -> float:
+        """The greatest norm of a step's gradient, infinite if `clip` is 0."""
+        return self.clip or math.inf
+
+    @property
     def unwatched(self) -> Self:
         """The same without the fixed-batch loss and all that goes by it."""
         return replace(self, fixed_every=0, keep="last", patience=0, rescue=0.0)
@@ -87,6 +101,17 @@ class Training:
     def chooses(self) -> bool:
         """Whether the fixed-batch loss decides when training ends or which tensors are kept."""
         return self.keep == "best" or self.patience > 0
+
+
+@dataclass(frozen=True)
+class WholeTraining(Training):
+    """The settings of a method that trains the base's own weights, so that weights and gradients fill the memory."""
+
+    masters: str = setting(
+        "fp32", "what holds the weights that are trained: bf16 rounds at random, cpu keeps fp32 off the card",
+        choices=("fp32", "bf16", "cpu"),
+    )  # fmt: skip
+    fused: bool = setting(False, "each weight steps as soon as its gradient is there, which is then dropped; clip=0")
 
 
 S = TypeVar("S")
@@ -108,6 +133,7 @@ class Method(Generic[S]):
         takes_class_pictures: its sources use the user's own pictures of the class, `Examples.prior`.
         files_as: the method whose files its results are, where only the training is its own; by default itself.
         usual: whether a study that names no methods has it.
+        one_concept: why a file of it holds a single concept, as a clause; "" if one training can learn several.
     """
 
     name: ClassVar[str]
@@ -119,6 +145,7 @@ class Method(Generic[S]):
     takes_class_pictures: ClassVar[bool] = False
     files_as: ClassVar[str] = ""
     usual: ClassVar[bool] = True
+    one_concept: ClassVar[str] = ""
 
     @property
     def shares_a_pass(self) -> bool:
@@ -135,6 +162,10 @@ class Method(Generic[S]):
 
     def for_concept(self, settings: S, concept: Concept) -> S:
         """The settings, completed with the words of the concept."""
+        return settings
+
+    def with_word(self, settings: S, word: str) -> S:
+        """The settings in which `word` is a concept's own; unchanged where the class word alone names concepts."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
@@ -166,6 +197,10 @@ class Method(Generic[S]):
         """Learning rates by group, for groups of the patch's parameters that do not use `settings.lr`."""
         return {}
 
+    def ends(self, settings: S) -> Mapping[str, int]:
+        """Steps after which a group of parameters is not trained any more, for groups that end before the others."""
+        return {}
+
     def patch(
         self, base: Base, settings: S, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> AbstractContextManager[Patch]:
@@ -191,6 +226,10 @@ class Method(Generic[S]):
             OtherBaseError: they were made for another kind of base.
         """
         return []
+
+    def words(self, settings: S, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+        """The embeddings among the tensors that its file bundles: word -> their method, its settings, tensors."""
+        return {}
 
     def metadata(self, settings: S, tensors: Tensors) -> dict[str, str]:
         """Metadata that other tools expect in the file, besides the recipe."""
@@ -227,6 +266,9 @@ class PriorMethod(Method[P]):
     """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
 
     takes_class_pictures = True
+
+    def with_word(self, settings: P, word: str) -> P:
+        return replace(settings, identifier=word)
 
     def phrase(self, settings: P, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

@@ -40,6 +40,7 @@ class AestheticGradients(Method[Settings]):
     title = "Aesthetic gradients"
     settings_class = Settings
     opens_at = Depth.PROMPT
+    one_concept = "it is one mean over pictures"
     exports_as = ("triptych", "a1111-aesthetic")
 
     def refusal(self, base: Base) -> str:

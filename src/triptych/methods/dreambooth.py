@@ -1,9 +1,9 @@
 """DreamBooth trains all weights of the denoiser, and the base's own pictures of the class preserve the class word.
 
-arXiv:2208.12242, equation 2. The artifact is the difference from the base. Training updates float32 masters. The
-difference is computed in float32 and stored in float16. Attaching it sets the weights to cast(base + strength x
-difference); taking it off restores the pointers to the base's weights. The text encoders can train too, at a rate of
-their own. The user's own pictures of the class can take the place of the base's.
+arXiv:2208.12242, equation 2. The artifact is the difference from the base. Training updates float32 masters, or what
+`masters` says. The difference is computed in float32 and stored in float16. Attaching it sets the weights to cast(base
++ strength x difference); taking it off restores the pointers to the base's weights. The text encoders can train too, at
+a rate of their own. The user's own pictures of the class can take the place of the base's.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..base import Base, Owner
 from ..patching.patch import Tensors
 from ..patching.weights import Moved, moved
 from ..settings import setting
-from . import Depth, PriorMethod, PriorSettings
+from . import Depth, PriorMethod, PriorSettings, WholeTraining
 
 TEXT = "text"  # the group of the text encoders' weights
 
 
 @dataclass(frozen=True)
-class Settings(PriorSettings):
+class Settings(WholeTraining, PriorSettings):
     lr: float = setting(5e-6, "learning rate of the optimiser", least=0)
     text_lr: float = setting(0.0, "learning rate of the text encoders, 0: they do not change", least=0)
 
@@ -56,5 +56,6 @@ class DreamBooth(PriorMethod[Settings]):
             if settings.text_lr or any(own.startswith(f"{text.name}.") for own in tensors)
         }
         weights |= text
-        with moved(base, self.name, weights, tensors, strength, owner, dict.fromkeys(text, TEXT)) as patch:
+        groups = dict.fromkeys(text, TEXT)
+        with moved(base, self.name, weights, tensors, strength, owner, groups, settings.masters) as patch:
             yield patch

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
@@ -61,6 +61,9 @@ class Lora(Method[Settings]):
     settings_class = Settings
     opens_at = Depth.LAYERS
     exports_as = ("kohya-lora",)
+
+    def with_word(self, settings: Settings, word: str) -> Settings:
+        return replace(settings, identifier=word)
 
     def phrase(self, settings: Settings, class_word: str) -> str:
         return f"{settings.identifier} {class_word}".strip()

@@ -98,6 +98,7 @@ class TextualInversion(Method[Settings]):
     title = "Textual inversion"
     settings_class = Settings
     opens_at = Depth.WORDS
+    one_concept = "a file of an embedding holds one word"
 
     def for_concept(self, settings: Settings, concept: Concept) -> Settings:
         return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)

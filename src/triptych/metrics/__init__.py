@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ..data.concept import fill
 from ..plugins import Plugins
 from ..scores import BASE, CONTROLS
+from .patches import Subjects, sees_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..data.concept import Concept
     from ..scores import Score
-    from .encoders import ImageEncoder, TextImageEncoder
+    from .encoders import ImageEncoder, PromptScorer, TextImageEncoder
     from .world import World
 
     Features = NDArray[np.float32]
@@ -68,9 +69,11 @@ class Evidence:
 
     `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. `redrawn` are the real
     pictures as the base's autoencoder gives them back, the best that the base can draw: what is asked of drawings
-    is measured on them, so that an autoencoder's loss is not held against a method. A `text_encoder` or a
-    `world` lets prompt fidelity be measured. Where a `world` tells the drawing from its background, likeness is that of
-    drawings: background, place and size are the prompt's and not the concept's, unless the concept is a scene.
+    is measured on them, so that an autoencoder's loss is not held against a method. A `scorer` of prompts, a
+    `text_encoder` or a `world` lets prompt fidelity be measured, the first of them that is there. Where a `world` tells
+    the drawing from its background, likeness is that of drawings: background, place and size are the prompt's and not
+    the concept's, unless the concept is a scene. Where `masks` tell the subject of real pictures, likeness is that of
+    its patches (`patches.py`), if the encoder sees patches.
     """
 
     concept: Concept
@@ -81,6 +84,10 @@ class Evidence:
     world: World | None = None
     redrawn: Sequence[Image.Image] | None = None  # None: as they are
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)  # component of prompts -> the values it can have
+    scorer: PromptScorer | None = None
+    statements: Mapping[str, str] = field(default_factory=dict)  # component -> what a scorer is asked; see `Population`
+    kept_scores: Path | None = None  # the file where a scorer's answers are kept
+    masks: Sequence[Image.Image | None] | None = None  # of the real pictures, as large as these; None: none is known
 
     def of(self, role: Role, method: str | None = None) -> list[Shown]:
         """The sampled pictures of a role, of one method or of all."""
@@ -92,17 +99,37 @@ class Evidence:
         return tuple(sorted({sample.replicate for sample in self.drawn if sample.method not in CONTROLS})) or (0,)
 
     def likeness(self, samples: Sequence[Shown]) -> list[float]:
-        """Of each sampled picture, the mean cosine, -1..1, with the real pictures that its training run held out.
+        """Of each sampled picture, the mean likeness, -1..1, to the real pictures that its training run held out.
 
-        The bare base belongs to no run: it is held against what each run held out, and the mean is its value.
+        Likeness is the cosine of the features, or that of the subject's patches where masks tell it. The bare base
+        belongs to no run: it is held against what each run held out, and the mean is its value.
         """
-        held_out = {run: self.real_features[list(self.concept.split(run).held_out)] for run in self.replicates}
-        centres = {run: pictures.mean(axis=0) for run, pictures in held_out.items()}
+        held_out = {run: list(self.concept.split(run).held_out) for run in self.replicates}
+        if self.subjects is None:
+            centres = {run: self.real_features[chosen].mean(axis=0) for run, chosen in held_out.items()}
+            rows = [{run: feature @ centre for run, centre in centres.items()} for feature in self.features(samples)]
+        else:
+            near = _rows(self._by_patches, samples)
+            rows = [{run: row[chosen].mean() for run, chosen in held_out.items()} for row in near]
         found = []
-        for sample, feature in zip(samples, self.features(samples), strict=True):
+        for sample, row in zip(samples, rows, strict=True):
             runs = self.replicates if sample.method == BASE else (sample.replicate,)
-            found.append(sum(float(feature @ centres[run]) for run in runs) / len(runs))
+            found.append(sum(float(row[run]) for run in runs) / len(runs))
         return found
+
+    @property
+    def real_likeness(self) -> Features:
+        """[pictures, pictures] of the concept: how like each as the base could draw it is to each as it is."""
+        if self.subjects is None:
+            return self.redrawn_features @ self.real_features.T
+        return self.subjects.likeness(self.best)
+
+    @cached_property
+    def subjects(self) -> Subjects | None:
+        """The subjects of the real pictures as patches; None where no mask tells them, or the encoder sees none."""
+        if self.masks is None or not sees_patches(self.image_encoder):
+            return None
+        return Subjects(self.image_encoder, self.concept.images(self.resolution), self.masks)
 
     def features(self, samples: Iterable[Shown]) -> Features:
         """[pictures, d], rows of length 1: what the image encoder sees in sampled pictures.
@@ -152,6 +179,11 @@ class Evidence:
         return _encode(self.image_encoder, whole) | _encode(self.image_encoder, rest, self._subject)
 
     @cached_property
+    def _by_patches(self) -> dict[Path, Features]:
+        assert self.subjects is not None
+        return _encoded(self.subjects.likeness, [sample for sample in self.drawn if sample.role != "unrelated"])
+
+    @cached_property
     def _by_text_encoder(self) -> dict[Path, Features]:
         return _encode(self.text_encoder, self.drawn) if self.text_encoder else {}
 
@@ -190,11 +222,16 @@ def _encode(
     samples: Sequence[Shown],
     view: Callable[[Image.Image], Image.Image] = lambda picture: picture,
 ) -> dict[Path, Features]:
+    return _encoded(lambda pictures: encoder.images([*map(view, pictures)]).numpy(), samples)
+
+
+def _encoded(see: Callable[[Sequence[Image.Image]], Features], samples: Sequence[Shown]) -> dict[Path, Features]:
+    """The row of each different picture."""
     different = list({sample.path: sample for sample in samples}.values())
     features: dict[Path, Features] = {}
     for start in range(0, len(different), CHUNK):
         chunk = different[start : start + CHUNK]
-        seen = encoder.images([view(sample.open()) for sample in chunk]).numpy()
+        seen = see([sample.open() for sample in chunk])
         features.update(zip((sample.path for sample in chunk), seen, strict=True))
     return features
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .components import Grades, chance, grade, rank
-from .world import Specimen, composed, cut_out, mask, silhouette
+from .things import Things
+from .world import Specimen, composed, mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +27,8 @@ class ByPixels:
     """Reads pictures of a described world.
 
     The thing: every subject's likeness is that of its most similar known drawing (the gallery's, and for a subject the
-    concept's own pictures, which are of the class word); the rank is that of the subject asked for among all. Likeness
-    is half what the image encoder sees and half the silhouette: a style changes strokes, colours and textures, by which
-    networks of photographs mostly go (arXiv:1811.12231), and keeps the shape.
+    concept's own pictures, which are of the class word); the rank is that of the subject asked for among all (see
+    `Things`).
 
     The background: the rank of its colour by the border's distance in CIELAB, where "none of these" lies at the
     distance at which a colour has no name. Place and size: by where the drawing's middle lies and which box holds it. A
@@ -40,13 +40,16 @@ class ByPixels:
         concept = evidence.concept
         self._own = concept.images(evidence.resolution) if concept.kind == "subject" else []
         self._known = [*world.gallery, *(Specimen(concept.class_word, picture) for picture in self._own)]
-        self._things = sorted({specimen.subject for specimen in self._known})
+
+    @cached_property
+    def _things(self) -> Things:
+        return Things(self._known, self._evidence.image_encoder)
 
     @property
     def chance(self) -> Mapping[str, float]:
         world = self._world
         counts = {
-            "thing": len(self._things), "background": len(world.backgrounds) + 1,
+            "thing": len(self._things.names), "background": len(world.backgrounds) + 1,
             "place": len(world.places), "size": len(world.sizes),
         }  # fmt: skip
         return {name: chance(max(1, count)) for name, count in counts.items()}
@@ -55,7 +58,7 @@ class ByPixels:
         pictures = [sample.open() for sample in samples]
         # of a scene, likeness looks at the whole
         features = None if self._evidence.concept.kind == "scene" else self._evidence.features(samples)
-        return self._grades([sample.prompt for sample in samples], pictures, self._see(pictures, features))
+        return self._grades([sample.prompt for sample in samples], pictures, self._things.see(pictures, features))
 
     def captioned(self) -> dict[int, Grades]:
         captions = self._evidence.captions
@@ -63,7 +66,7 @@ class ByPixels:
             return {}
         pictures = [self._evidence.best[i] for i in captions]
         itself = {row: len(self._world.gallery) + i for row, i in enumerate(captions)} if self._own else {}
-        grades = self._grades(list(captions.values()), pictures, self._see(pictures), itself)
+        grades = self._grades(list(captions.values()), pictures, self._things.see(pictures), itself)
         return dict(zip(captions, grades, strict=True))
 
     def rendered(self) -> list[Grades]:
@@ -90,8 +93,8 @@ class ByPixels:
         for row, (prompt, picture) in enumerate(zip(prompts, pictures, strict=True)):
             asked, grades = self._world.asked(prompt), Grades()
             thing = concept.class_word if concept.kind == "subject" else asked.subject
-            if thing and thing in self._things:
-                grades["thing"] = grade(rank(thing, self._distances(seen[row], (itself or {}).get(row))))
+            if thing and thing in self._things.names:
+                grades["thing"] = grade(rank(thing, self._things.distances(seen[row], (itself or {}).get(row))))
             if concept.kind != "scene":
                 grades |= self._surroundings(np.asarray(picture), asked.background, asked.place, asked.size)
             found.append(grades)
@@ -110,30 +113,3 @@ class ByPixels:
                 if value:
                     grades[name] = grade(rank(value, distances)) if distances else 0.0
         return grades
-
-    def _distances(self, seen: np.ndarray, itself: int | None) -> dict[str, float]:
-        """Subject -> how unlike the picture is to the most similar of its known drawings."""
-        likeness = self._specimens @ seen
-        if itself is not None:
-            likeness[itself] = -1.0
-        return {
-            thing: -max(float(likeness[i]) for i, known in enumerate(self._known) if known.subject == thing)
-            for thing in self._things
-        }
-
-    @cached_property
-    def _specimens(self) -> Features:
-        return self._see([specimen.picture for specimen in self._known])
-
-    @cached_property
-    def _usual(self) -> np.ndarray:
-        """[256]: the mean silhouette of what is known."""
-        return np.asarray(np.mean([silhouette(specimen.picture) for specimen in self._known], axis=0), np.float64)
-
-    def _see(self, pictures: Sequence[Image.Image], features: Features | None = None) -> Features:
-        """[pictures, d + 256], rows of length 1: what the encoder sees of the drawings, cut out, and their shapes."""
-        if features is None:
-            features = self._evidence.image_encoder.images([cut_out(picture) for picture in pictures]).numpy()
-        shapes = np.stack([silhouette(picture) for picture in pictures]) - self._usual
-        shapes /= np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)
-        return np.asarray(np.hstack([features, shapes]) / np.sqrt(2), np.float32)

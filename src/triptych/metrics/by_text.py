@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .components import Grades, chance, grade, rank
+from .named import WHOLE, named, vocabulary, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from . import Evidence, Features, Shown
     from .encoders import TextImageEncoder
-
-WHOLE = "prompt"  # the component of a prompt that names none of the known words: the text as a whole
 
 
 class ByText:
@@ -32,10 +31,7 @@ class ByText:
 
     def __init__(self, evidence: Evidence, encoder: TextImageEncoder) -> None:
         self._evidence, self._encoder = evidence, encoder
-        self._words = {name: tuple(dict.fromkeys(values)) for name, values in evidence.words.items()}
-        concept = evidence.concept
-        if concept.kind == "subject" and "thing" in self._words:
-            self._words["thing"] = tuple(dict.fromkeys((concept.class_word, *self._words["thing"])))
+        self._words = vocabulary(evidence)
         self._prompts = tuple(dict.fromkeys(sample.prompt for sample in evidence.of("concept")))
         self._said: dict[str, np.ndarray] = {}
 
@@ -61,12 +57,10 @@ class ByText:
 
     def _grades(self, prompt: str, seen: np.ndarray) -> Grades:
         grades = Grades()
-        for component, values in self._words.items():
-            right = _named(prompt, values)
-            if right:
-                before, after = re.split(_whole(right), prompt, maxsplit=1)
-                texts = {value: f"{before}{value}{after}" for value in values}
-                grades[component] = self._grade(right, texts, seen)
+        for component, right in named(prompt, self._words).items():
+            before, after = re.split(whole(right), prompt, maxsplit=1)
+            texts = {value: f"{before}{value}{after}" for value in self._words[component]}
+            grades[component] = self._grade(right, texts, seen)
         if not grades and prompt in self._prompts and len(self._prompts) > 1:
             grades[WHOLE] = self._grade(prompt, {text: text for text in self._prompts}, seen)
         return grades
@@ -81,12 +75,3 @@ class ByText:
         if new:
             self._said.update(zip(new, self._encoder.texts(new).numpy(), strict=True))
         return np.stack([self._said[text] for text in texts])
-
-
-def _named(prompt: str, values: Sequence[str]) -> str | None:
-    """The longest of the values that stands in the prompt, in whole words."""
-    return max((value for value in values if re.search(_whole(value), prompt)), key=len, default=None)
-
-
-def _whole(value: str) -> str:
-    return rf"(?<!\w){re.escape(value)}(?!\w)"

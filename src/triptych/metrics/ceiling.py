@@ -25,7 +25,7 @@ class Ceiling(Metric):
     better = "higher"
 
     def measure(self, evidence: Evidence) -> Iterator[Score]:
-        cosines = evidence.redrawn_features @ evidence.real_features.T
+        cosines = evidence.real_likeness
         for run in evidence.replicates:
             split = evidence.concept.split(run)
             for i, picture in enumerate(evidence.concept.pictures):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import Shown
 
 BLIND = 0.2  # part of the way from chance to perfect below which real pictures leave a component unread
+CLIP_WEIGHT = 2.5  # of CLIPScore (arXiv:2104.08718), which brings the scores of CLIP ViT-B/32 between 0 and 1
 PREFIX = "prompt_"  # of the names of the components' scores
 
 Grades = dict[str, float]  # component -> reciprocal rank, 0..1

@@ -41,12 +41,12 @@ def between_prompts(name: str, evidence: Evidence, origin: Callable[[int], Vecto
             continue
         means = np.stack([np.mean(features, axis=0) for features in by_prompt.values()])
         runs = evidence.replicates if method == BASE else (replicate,)
-        values = np.mean([_pseudo_values(means - origin(run)) for run in runs], axis=0)
+        values = np.mean([pseudo_values(means - origin(run)) for run in runs], axis=0)
         for prompt, value in zip(by_prompt, values, strict=True):
             yield Score(name, method, float(value), replicate, prompt)
 
 
-def _pseudo_values(means: Vector) -> Vector:
+def pseudo_values(means: Vector) -> Vector:
     """Pseudo-values [prompts] from means [prompts, d]: n U - (n - 1) U without the prompt, expanded for products."""
     n = len(means)
     products = means @ means.T

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..scores import BASE, REAL, Score
 from . import Metric
 from .by_pixels import ByPixels
+from .by_score import ByScore
 from .by_text import ByText
 from .components import PREFIX, scales
 
@@ -53,6 +54,8 @@ class PromptFidelity(Metric):
 
 
 def _judge(evidence: Evidence) -> Judge | None:
+    if evidence.scorer is not None:
+        return ByScore(evidence, evidence.scorer)
     if evidence.text_encoder is not None:
         return ByText(evidence, evidence.text_encoder)
     return ByPixels(evidence, evidence.world) if evidence.world is not None else None

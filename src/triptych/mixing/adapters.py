@@ -29,7 +29,7 @@ from .request import Mix
 from .weights import blocks_of, by_block, weights_of
 
 Weights = Mapping[str, Tensor]  # of a base, by the path of their layer
-BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr")  # kinds whose dW needs the layer's weight, or its shape
+BY_WEIGHT = ("IA3", "OFT", "GLoRA", "LoHa", "LoKr", "SVDiff")  # kinds whose dW needs the layer's weight, or its shape
 
 
 @dataclass(frozen=True)

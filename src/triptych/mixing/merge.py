@@ -31,7 +31,7 @@ from .nets import CHAIN, mix_nets
 from .opening import Opened, open_files
 from .recipe import recipe_text, with_hashes
 from .request import Mix
-from .words import AVERAGE, CONCATENATE, mix_words
+from .words import AVERAGE, CONCATENATE, bundled, mix_words, without_words
 
 SUM, EXTRACT = "weighted-sum", "extract"
 WAYS: Mapping[str, tuple[str, ...]] = {  # kind -> the ways to mix it, the default first
@@ -181,6 +181,7 @@ def _baked(mix: Mix, opened: Opened, out: Path) -> list[str]:
     )  # fmt: skip
     return [
         *(note for artifact in artifacts for note in artifact.notes),
+        *without_words(artifacts),
         *notes,
         *mix.unread(()),
         *([rounded] if rounded else []),
@@ -196,6 +197,8 @@ def _artifacts(mix: Mix, opened: Opened, out: Path, kind: str) -> list[str]:
         if mix.base and not needed:
             notes.append("the base is not used: what these LoRAs change does not depend on it")
         made, more = mix_adapters(mix, artifacts, weights)
+        words, doubled = bundled(artifacts)
+        made, more = replace(made, beside=Beside(words=words)), [*more, *doubled]
     elif kind == "dreambooth":
         made, more = mix_differences(mix, artifacts)
     elif kind == "hypernetwork":
@@ -253,7 +256,7 @@ def _save(mix: Mix, made: Artifact, artifacts: Sequence[Artifact], files: Sequen
         TRAINED_BY: f"a mix of {', '.join(mix.names)}",
     }
     headers = _stated(hashed, files)
-    made = replace(made, provenance=provenance, beside=Beside("", headers))
+    made = replace(made, provenance=provenance, beside=Beside("", headers, made.beside.words))
     to = "a1111-hypernetwork" if out.suffix == ".pt" else made.kind.exports_as[0]
     notes = save(made, out, to=to)
     if out.suffix == ".pt":

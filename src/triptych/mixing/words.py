@@ -12,6 +12,7 @@ import torch
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact
 from ..methods import method_named
+from ..units import listed
 from .adapters import check_one_family
 from .request import Mix
 from .weights import weights_of
@@ -52,3 +53,27 @@ def mix_words(mix: Mix, artifacts: Sequence[Artifact], token: str) -> tuple[Arti
     vectors = sum(counts) if mix.method == CONCATENATE else counts[0]
     settings = method_named("textual-inversion").configure({"token": token, "vectors": vectors})
     return Artifact("textual-inversion", settings, tensors), [*notes, *mix.unread(())]
+
+
+def bundled(artifacts: Sequence[Artifact]) -> tuple[dict[str, Artifact], list[str]]:
+    """The words that the files of mixed LoRAs bundle, and a sentence for each that several have."""
+    words, notes, first = dict[str, Artifact](), list[str](), dict[str, str]()
+    for artifact in artifacts:
+        for token, word in artifact.beside.words.items():
+            if token in words:
+                notes.append(
+                    f"{first[token]} and {artifact.beside.file} bundle the word {token!r}: that of the first is kept"
+                )
+                continue
+            words[token], first[token] = word, artifact.beside.file
+    return words, notes
+
+
+def without_words(artifacts: Sequence[Artifact]) -> list[str]:
+    """A sentence for each file whose words a checkpoint has no place for."""
+    return [
+        f"{artifact.beside.file}: left out the embeddings within ({listed(list(artifact.beside.words))}), for which a "
+        "checkpoint has no place; convert the file to a layout of embeddings to have them beside it"
+        for artifact in artifacts
+        if artifact.beside.words
+    ]

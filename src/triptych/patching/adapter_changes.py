@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Change, Owner
-from .adapters import BIASES, Leaves, algorithm_of, change_of, check_low_rank, misfit, scale_of
+from .adapters import BIASES, Leaves, algorithm_of, change_of, check_low_rank, factors_of, misfit, scale_of
 from .dropout import dropped
 from .low_rank import low_rank
 from .patch import Learned
@@ -78,8 +78,10 @@ class _Whole:
     layer: nn.Module
     names: tuple[str, ...]
     alpha: float
-    made_of: Tensor | None = None  # kept, so that its address is not reused
+    made_of: Tensor | None = None  # the weight, kept so that its address is not reused
+    factors: Leaves = field(init=False)  # of that weight
     change: Tensor = field(init=False)
+    stale: bool = False  # whether the tensors were trained since `change` was computed
 
     def check(self, leaves: Mapping[str, Tensor]) -> None:
         """
@@ -87,7 +89,8 @@ class _Whole:
             TriptychError: the tensors do not fit the layer.
         """
         weight = self.weight
-        self.made_of, self.change = weight.detach(), change_of(self.path, leaves, weight, self.alpha)
+        self._factorise(leaves)
+        self.change = change_of(self.path, leaves, weight, self.alpha, self.factors)
         bias = next((leaf for leaf in BIASES if leaf in leaves), None)
         if bias is not None and leaves[bias].shape != weight.shape[:1]:
             raise misfit(self.path, bias, leaves, weight)
@@ -102,14 +105,22 @@ class _Whole:
         return _applied(self.layer, x, self._changed(leaves).to(x.dtype), bias)
 
     def _changed(self, leaves: Leaves) -> Tensor:
-        if any(tensor.requires_grad for tensor in leaves.values()):
-            self.made_of = None
-            return change_of(self.path, leaves, self.weight, self.alpha)
-        if self.made_of is None or self.made_of.data_ptr() != self.weight.data_ptr():
+        trained = any(tensor.requires_grad for tensor in leaves.values())
+        moved = self.made_of is None or self.made_of.data_ptr() != self.weight.data_ptr()
+        if moved:
+            self._factorise(leaves)
+        if trained:
+            self.stale = True
+            return change_of(self.path, leaves, self.weight, self.alpha, self.factors)
+        if moved or self.stale:
             with torch.inference_mode(False), torch.no_grad():
-                self.made_of = self.weight.detach()
-                self.change = change_of(self.path, leaves, self.weight, self.alpha)
+                self.change = change_of(self.path, leaves, self.weight, self.alpha, self.factors)
+            self.stale = False
         return self.change
+
+    def _factorise(self, leaves: Leaves) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            self.made_of, self.factors = self.weight.detach(), factors_of(self.path, leaves, self.weight)
 
 
 def _applied(layer: nn.Module, x: Tensor, change: Tensor, bias: Tensor | None) -> Tensor:

@@ -143,6 +143,23 @@ def norm(leaves: Leaves, weight: Tensor) -> Tensor:
     return leaves["w_norm"]
 
 
+def svdiff(leaves: Leaves, weight: Tensor) -> Tensor:
+    """W' shifts the singular values of W (SVDiff, arXiv:2303.11305, equations 2 and 3): W' = U max(S + delta, 0) V."""
+    import torch
+
+    u, s, v = (leaves[name] for name in FACTORS)
+    shifts = torch.relu(s + leaves["delta"]) - s
+    return ((u * shifts) @ v).reshape(weight.shape)
+
+
+def singular(weight: Tensor) -> Leaves:
+    """The singular value decomposition of a weight, as the factors that `svdiff` needs. A vector counts as one row."""
+    import torch
+
+    u, s, v = torch.linalg.svd(weight.flatten(1) if weight.dim() > 1 else weight.unsqueeze(0), full_matrices=False)
+    return {"u": u, "s": s, "v": v}
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """A kind of adapter.
@@ -152,6 +169,7 @@ class Algorithm:
         needs: groups of leaves; a layer must have at least one leaf of each group.
         may: optional leaves.
         ranked: leaves with the axis whose size is the rank. Without a ranked leaf, alpha does not scale the change.
+        factors: what `change` needs of the weight besides, if that is slow to compute. It depends on the weight alone.
     """
 
     name: str
@@ -159,6 +177,7 @@ class Algorithm:
     needs: tuple[tuple[str, ...], ...]
     may: tuple[str, ...] = ()
     ranked: tuple[tuple[str, int], ...] = ()
+    factors: Callable[[Tensor], Leaves] | None = None
 
 
 ALGORITHMS = (
@@ -181,7 +200,9 @@ ALGORITHMS = (
     Algorithm("OFT", oft, (("oft_blocks",),), ("rescale",)),
     Algorithm("full", full, (("diff", "diff_b"),)),
     Algorithm("norm", norm, (("w_norm",),), ("b_norm",)),
+    Algorithm("SVDiff", svdiff, (("delta",),), factors=singular),
 )  # fmt: skip
+FACTORS = ("u", "s", "v")  # of the singular value decomposition of a weight
 SHARED = ("alpha", "dora_scale")  # leaves that all kinds may have
 BIASES = ("diff_b", "b_norm")
 LEAVES = sorted(
@@ -247,10 +268,16 @@ def scale_of(algorithm: Algorithm, leaves: Leaves, alpha: float | None) -> float
     return (own or rank) / rank  # alpha 0 means the rank
 
 
-def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) -> Tensor:
+def factors_of(path: str, leaves: Leaves, weight: Tensor) -> Leaves:
+    """What a layer's adapter needs of its weight besides, in the precision of its tensors; empty for most kinds."""
+    factors = algorithm_of(path, leaves).factors
+    return factors(weight.detach().to(next(iter(leaves.values())).dtype)) if factors else {}
+
+
+def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None, factors: Leaves | None = None) -> Tensor:
     """The change dW of a layer's weight, in the precision of its tensors and with the weight's shape.
 
-    Gradients reach those of the tensors that require them.
+    Gradients reach those of the tensors that require them. `factors` are those of the weight, where they are known.
 
     Raises:
         TriptychError: the tensors do not fit the weight's shape.
@@ -263,7 +290,8 @@ def change_of(path: str, leaves: Leaves, weight: Tensor, alpha: float | None) ->
     if magnitude is not None and magnitude.numel() not in weight.shape[:2]:
         raise misfit(path, "dora_scale", leaves, weight)
     try:
-        change = algorithm.change(leaves, weight) * scale_of(algorithm, leaves, alpha)
+        known = factors_of(path, leaves, weight) if factors is None else factors
+        change = algorithm.change({**leaves, **known}, weight) * scale_of(algorithm, leaves, alpha)
         if change.shape != weight.shape:
             raise ValueError
         return change if magnitude is None else _decomposed(weight, change, magnitude)

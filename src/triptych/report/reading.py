@@ -35,6 +35,7 @@ class Study:
     broken: tuple[tuple[str, str], ...] = ()  # file, reason
     drawing: tuple[tuple[str, str], ...] = ()  # setting, value
     encoders: tuple[tuple[str, str], ...] = ()  # what it encodes ("image" or "text"), its name
+    prior: Mapping[str, float] = field(default_factory=dict)  # what was taken as known of the spread between trainings
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def _study(path: Path) -> Study:
         broken=tuple((str(entry["file"]), str(entry["reason"])) for entry in table.get("broken", ())),
         drawing=_pairs(tables.get("drawing", {})),
         encoders=_pairs(tables.get("encoders", {})),
+        prior={str(name): float(value) for name, value in tables.get("prior", {}).items()},
     )
 
 

@@ -64,8 +64,11 @@ CRITERIA = {
     "class_drift": Criterion("Class drift", "how far the class word alone has moved, in any direction", more=True),
     "prompt_thing": Criterion("The thing", "whether the thing is there, by its rank among all", (0, 1), more=True),
     "prompt_background": Criterion("The background", "by the rank of its colour", (0, 1), more=True),
-    "prompt_place": Criterion("The place", "by the centre of the drawing", (0, 1), more=True),
+    "prompt_place": Criterion("The place", "whether it is where the prompt says", (0, 1), more=True),
     "prompt_size": Criterion("The size", "by the bounding box of the drawing", (0, 1), more=True),
+    "clip_score": Criterion(
+        "CLIPScore", "2.5 times the cosine of picture and prompt, as papers report it; decides nothing", more=True
+    ),
     "diversity": Criterion("Diversity", "how different the pictures of one prompt are", more=True),
     "vendi": Criterion("Vendi score", "effective number of different pictures per prompt", more=True),
     "consistency": Criterion("Consistency", "how similar the pictures of different prompts are", more=True),

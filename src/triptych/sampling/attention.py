@@ -18,7 +18,6 @@ from ..errors import TriptychError
 from ..prompt.runs import Said
 
 MOST_KEPT = 1024  # queries of a layer of self-attention that an edit keeps: 32 x 32
-THRESHOLD = 0.3  # of the greatest value of a word's map, from which on a position is the word's (arXiv:2208.01626)
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,21 @@ class Attending:
         return latents
 
     def _mask(self, place: int, positions: tuple[int, ...]) -> Tensor:
-        found = self.map_of(place, positions)[None, None]
-        found = F.max_pool2d(found, 3, 1, 1)[0, 0]
-        return (found >= THRESHOLD * found.max()).float()
+        """Where the words are [height, width of the latents], with a position around them (arXiv:2208.01626)."""
+        return F.max_pool2d(upper(self.map_of(place, positions)).float()[None], 3, 1, 1)[0]
+
+
+def upper(values: Tensor) -> Tensor:
+    """Which values are in the upper of the two classes that differ most (Otsu 1979, IEEE Trans. SMC 9(1), eq. 18).
+
+    A map of attention is far from 0 everywhere, and how far depends on the base, so no fixed share of its greatest
+    value is where a word ends. At least the least value is in the lower class.
+    """
+    ordered = values.flatten().double().sort().values
+    below = torch.arange(1, len(ordered), device=values.device)
+    above, sums = len(ordered) - below, ordered.cumsum(0)
+    gap = (sums[-1] - sums[:-1]) / above - sums[:-1] / below
+    return values > ordered[(below * above * gap.square()).argmax()]
 
 
 def tokens_of(base: Base, said: Said, owner: Owner = None) -> list[tuple[int, int]]:

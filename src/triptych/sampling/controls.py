@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..base import Base, Framing
+from ..base.tiling import is_large
 from ..errors import TriptychError, did_you_mean, shown
 from ..options import ControlOptions
 from ..settings import setting
+from .outpainting import Extension
 
 NEEDED = {
     "variation_strength": ("variation_seed",),
@@ -58,6 +60,7 @@ class Controls(ControlOptions):
         if self.crop:
             pair_of(self.crop, ",", "crop", "0,64")
         self.weighted_words  # noqa: B018  # raises where they are none
+        self.extension  # noqa: B018  # the same
         for region in self.regions:
             region_of(region)
         if not self.edit and (self.edit_weights or self.edit_only):
@@ -91,6 +94,16 @@ class Controls(ControlOptions):
             if not word:
                 raise TriptychError(f"weights of words are given as red:2,cat:0.5, not {shown(self.edit_weights)!r}")
         return tuple(found)
+
+    @property
+    def tiled(self) -> bool | None:
+        """Whether pictures are decoded in tiles; None: large ones are."""
+        return None if self.vae_tiles == "auto" else self.vae_tiles == "always"
+
+    @property
+    def extension(self) -> Extension | None:
+        """By how much a picture to begin with is extended."""
+        return Extension.of(self.extend) if self.extend else None
 
     @property
     def edit_words(self) -> tuple[str, ...]:
@@ -160,6 +173,9 @@ class Controls(ControlOptions):
                 f"{width} x {height} is far from the {base.resolution} x {base.resolution} that this base was made "
                 "for: large pictures show things twice, small ones are coarse"
             )
+        pixels = math.prod(self.hires_shape(base)) * base.pixels**2 if self.hires else width * height
+        if self.tiled is None and is_large(pixels):
+            found.append("the pictures are decoded in tiles, since they are large: colours can differ a little")
         if (self.original_size or self.crop) and not base.family.pooled:
             found.append(f"original size and crop are not used: {base.family.title} does not read them")
         if self.clip_skip > 1 and not all(text.skips for text in base.texts):

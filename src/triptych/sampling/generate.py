@@ -19,9 +19,11 @@ from .guidance import Guidance
 from .moves import Move, moving
 from .noise import noise_of
 from .passes import Pass, enlarged
+from .preview import Watching
 from .regions import Regional
 from .request import Request
 from .samplers import sampler_named
+from .sharing import batches, sharing_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,21 +65,24 @@ def draw(
 
 def stream(
     base: Base, requests: Sequence[Request], drawing: Drawing | None = None, controls: Controls = PLAIN,
-    moves: Sequence[Move] = (), heated: Heated | None = None,
+    moves: Sequence[Move] = (), heated: Heated | None = None, watching: Watching | None = None,
 ) -> Iterator[tuple[int, Image]]:  # fmt: skip
     """Sample pictures and yield each with its index among all pictures requested, as its batch ends.
 
-    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch. `heated` is called
-    with the index of a picture and the maps of its words, before it is yielded.
+    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch, unless it shares
+    self-attention: then it depends on the anchors of its set, which are in all batches of the set. `heated` is called
+    with the index of a picture and the maps of its words, before it is yielded. `watching` sees pictures by the same
+    indices, after steps.
     """
     drawing = drawing or base.description.drawing
     singles = [single for request in requests for single in request.singles]
     order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows must be adjacent
-    for first in range(0, len(order), drawing.batch):
-        batch = order[first : first + drawing.batch]
+    for batch, new in batches(singles, order, drawing.batch):
         hot = (lambda k, maps, batch=batch: heated(batch[k], maps)) if heated else None
-        latents = sample(base, [singles[i] for i in batch], drawing, controls, moves, hot)
-        for i, picture in zip(batch, base.decode(latents), strict=True):
+        shown = replace(watching, places=[i if i in new else None for i in batch]) if watching else None
+        latents = sample(base, [singles[i] for i in batch], drawing, controls, moves, hot, shown)
+        asked = [batch.index(i) for i in new]
+        for i, picture in zip(new, base.decode(latents[asked], controls.tiled), strict=True):
             start = singles[i].start
             yield i, start.finished(picture) if start else picture
 
@@ -85,43 +90,44 @@ def stream(
 @torch.no_grad()
 def sample(
     base: Base, singles: Sequence[Request], drawing: Drawing, controls: Controls = PLAIN, moves: Sequence[Move] = (),
-    heated: Heated | None = None,
+    heated: Heated | None = None, watching: Watching | None = None,
 ) -> Tensor:  # fmt: skip
     """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner.
 
     Args:
         moves: open patches whose strength changes over the steps.
         heated: is called with the index of a picture and the maps of its words [height, width of the latents].
+        watching: sees the pictures after steps, each by its own index.
     """
     asked = singles
     singles, edited, wanted = with_sources(singles)
     randoms = [generator("draw", request.seeds[0]) for request in singles]
-    shape, resized = controls.latent_shape(base), controls.resized_shape(base)
-    share = controls.variation_strength
-    drawn = [
-        noise_of(random, request.seeds[0], shape, next(iter(request.variations), None), share, resized)
-        for request, random in zip(singles, randoms, strict=True)
-    ]
-    noise = torch.stack(drawn).to(base.device)
+    noise = _noise(base, singles, controls, randoms)
+    watching = watching.among(wanted, len(singles)) if watching else None
     with ExitStack() as open_:
         if controls.freeu:
             open_.enter_context(base.denoiser.freeu(controls.freeu_scales))
         open_.enter_context(skipping(base.texts, controls.clip_skip - 1))
         strengths = open_.enter_context(moving(moves, drawing.steps))
         attending = attending_to(base, singles, edited)
-        if attending and controls.hires:
-            raise TriptychError("edits and maps of words do not go with a second pass at another size")
+        sharing, attending = sharing_of(base, singles, attending)
+        if (attending or sharing) and controls.hires:
+            raise TriptychError(
+                "edits, maps of words and shared self-attention do not go with a second pass at another size"
+            )
+        if sharing:
+            open_.enter_context(base.denoiser.extended(sharing))
         if attending:
             open_.enter_context(base.denoiser.attending(attending))
         guide: Guidance | Regional
         if any(single.regions for single in singles):
             guide = Regional(base, singles, drawing.guidance, controls)
         else:
-            guide = Guidance(base, singles, drawing.guidance, controls, attending)
-        pass_ = Pass(base, drawing, guide, strengths, randoms, attending)
+            guide = Guidance(base, singles, drawing.guidance, controls, attending, sharing)
+        pass_ = Pass(base, drawing, guide, strengths, randoms, attending, watching, controls.tiled)
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
-            larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by)
+            larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
             again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
             latents = pass_.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
     if attending and heated:
@@ -129,3 +135,14 @@ def sample(
             if asked[i].heat:
                 heated(i, attending.maps(wanted[i], asked[i].heat))
     return latents[wanted]
+
+
+def _noise(base: Base, singles: Sequence[Request], controls: Controls, randoms: Sequence[torch.Generator]) -> Tensor:
+    """The noise of each picture [pictures, channels, height, width]."""
+    shape, resized = controls.latent_shape(base), controls.resized_shape(base)
+    share = controls.variation_strength
+    drawn = [
+        noise_of(random, request.seeds[0], shape, next(iter(request.variations), None), share, resized)
+        for request, random in zip(singles, randoms, strict=True)
+    ]
+    return torch.stack(drawn).to(base.device)

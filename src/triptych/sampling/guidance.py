@@ -13,6 +13,7 @@ from ..base import Base, Conditioning, Owner, spans
 from .attention import Attending
 from .controls import Controls
 from .request import Guide, Request, said_at
+from .sharing import AWAY, PERTURBED, Sharing
 
 
 class Guidance:
@@ -25,15 +26,17 @@ class Guidance:
 
     Attributes:
         state: of what changes the encoding of prompts; they are encoded again where it changes.
+        kept: of each picture what a denoiser for inpainting reads beside its latents; None: all of it is masked.
     """
 
     state: Hashable = ()
+    kept: Tensor | None = None
 
     def __init__(
         self, base: Base, singles: Sequence[Request], scale: float, controls: Controls,
-        attending: Attending | None = None,
+        attending: Attending | None = None, sharing: Sharing | None = None,
     ) -> None:  # fmt: skip
-        self.attending = attending
+        self.attending, self.sharing = attending, sharing
         self.base, self.singles, self.scale, self.controls = base, singles, scale, controls
         self.guides = [request.guides for request in singles]
         owners = dict.fromkeys(request.owner for request in singles)
@@ -41,6 +44,7 @@ class Guidance:
         weights = [guide.weight for own in self.guides for guide in own]
         self.guided = scale != 1 or len(weights) > len(singles) or any(weight != 1 for weight in weights)
         self.source: list[int] = []  # of each row: the picture that it is of
+        self.roles: list[int] = []  # of each row: the place of its prompt among those that guide, AWAY or PERTURBED
         self.perturbed: list[int] = []  # rows whose self-attention is perturbed
         counts: list[tuple[Owner, int]] = []
         self.prompted: dict[int, int] = {}  # a picture -> the row of its first prompt
@@ -50,9 +54,12 @@ class Guidance:
                 self.prompted[i] = first
                 first += len(self.guides[i])
             rows = [*(places if self.guided else ()), *(i for i in places for _ in self.guides[i])]
+            self.roles += [AWAY] * len(places) if self.guided else []
+            self.roles += [k for i in places for k in range(len(self.guides[i]))]
             if controls.pag:
                 first = len(self.source) + len(rows)
                 self.perturbed += range(first, first + len(places))
+                self.roles += [PERTURBED] * len(places)
                 rows += places
             counts.append((owner, len(rows)))
             self.source += rows
@@ -80,10 +87,13 @@ class Guidance:
         conditioning = self.conditioning(call, calls)
         if self.attending:
             self.attending.begin([self.prompted[i] for i in range(len(latents))], call, calls, latents.shape)
+        if self.sharing:
+            self.sharing.begin(list(zip(self.source, self.roles, strict=True)), call, calls, latents.shape)
         perturbed = self.base.denoiser.perturbed(self.perturbed) if self.perturbed else nullcontext()
         with self.base.rows(self.stated), perturbed:
             times = t.expand(len(rows)).to(self.base.device)
-            predicted = self.base.denoise(rows, times, conditioning, self.framings)
+            kept = None if self.kept is None else self.kept[self.source]
+            predicted = self.base.denoise(rows, times, conditioning, self.framings, kept)
         if not self.guided and not self.perturbed:
             return predicted
         return torch.cat([self._joined(predicted[self.stated[owner]], places) for owner, places in self.groups.items()])

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..base.model import CHANGED
 from ..errors import TriptychError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CHANGED = 128  # grey of a mask from which on a pixel is changed
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
@@ -62,7 +62,7 @@ class Start:
         if mask is None:
             return cls(ImageOps.fit(picture, size, Resampling.LANCZOS))
         if mask.size != picture.size:
-            raise TriptychError(f"the mask is {_by(mask.size)} pixels, and the picture {_by(picture.size)}")
+            raise TriptychError(sizes_differ(mask.size, picture.size))
         mask = mask.convert("L")
         edge = mask.getbbox()
         if edge is None:
@@ -143,5 +143,6 @@ def _grown(begin: int, end: int, length: int, most: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
+def sizes_differ(mask: tuple[int, int], picture: tuple[int, int]) -> str:
+    """What is said of a mask of another size than its picture."""
+    return f"the mask is {mask[0]} x {mask[1]} pixels, and the picture {picture[0]} x {picture[1]}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from ..base import Base, Drawing
@@ -16,6 +17,7 @@ from .attention import Attending
 from .guidance import Guidance
 from .image_to_image import Start
 from .moves import Moving
+from .preview import Watching
 from .regions import Regional
 from .samplers import SAMPLERS, sampler_named
 
@@ -39,6 +41,8 @@ class Pass:
         strengths: of the patches that come and go.
         randoms: a generator for each picture.
         attending: watches and steers attention.
+        watching: sees the pictures after each step.
+        tiled: whether the autoencoder takes pictures in tiles; None: large ones.
     """
 
     base: Base
@@ -47,21 +51,33 @@ class Pass:
     strengths: Moving
     randoms: Sequence[torch.Generator]
     attending: Attending | None = None
+    watching: Watching | None = None
+    tiled: bool | None = None
 
     def __call__(self, noise: Tensor, starts: Sequence[Start | None], denoise: float) -> Tensor:
         """The latents that are sampled from standard normal noise; or from pictures, of which the share `denoise` of
         the steps is sampled anew. Those of a batch begin all with a picture, or none of them."""
         begun = [start for start in starts if start]
+        self._keep(begun)
         if not begun:
             return self._run(sampler_for(self.base, self.drawing), None, noise)
-        original = self.base.latents([start.picture for start in begun]).to(noise.device)
+        original = self.base.latents([start.picture for start in begun], self.tiled).to(noise.device)
         filled = [start.filled(own, other) for start, own, other in zip(begun, original, noise, strict=True)]
         clean, kept = torch.stack(filled), torch.stack([~start.changed(noise[0]) for start in begun])
         return self._from(clean, noise, denoise, (original, kept) if kept.any() else None)
 
     def over(self, latents: Tensor, noise: Tensor, denoise: float) -> Tensor:
         """A second pass over latents. Schedules and strengths are as in the last step."""
+        self._keep([])
         return self._from(latents, noise, denoise, None, last=True)
+
+    def _keep(self, begun: Sequence[Start]) -> None:
+        """State what a denoiser for inpainting reads of the pictures that the pass begins with."""
+        self.guide.kept = None
+        if self.base.denoiser.reads_mask and any(start.mask for start in begun):
+            pictures = [start.picture for start in begun]
+            masks = [start.mask or Image.new("L", start.picture.size, 255) for start in begun]
+            self.guide.kept = self.base.kept(pictures, masks, self.tiled)
 
     def _from(
         self, clean: Tensor, noise: Tensor, denoise: float, keep: tuple[Tensor, Tensor] | None, last: bool = False
@@ -83,7 +99,10 @@ class Pass:
             check()  # whether this call is cancelled
             at = calls - 1 if last else call
             self.guide.state = self.strengths.at(at, calls)
-            predicted = self.guide(sampler.scaled(x, t), t, at, calls)
+            scaled = sampler.scaled(x, t)
+            predicted = self.guide(scaled, t, at, calls)
+            if self.watching:
+                self.watching(self.base, predicted, scaled, t, call, calls, -(-calls // sampler.order))
             x = sampler.step(predicted, t, x, self.randoms)
             if self.attending:
                 x = self.attending.after(x)
@@ -93,12 +112,15 @@ class Pass:
         return x
 
 
-def enlarged(base: Base, latents: Tensor, shape: tuple[int, int], by: str) -> Tensor:
-    """Latents [pictures, channels, height, width] at another height and width: interpolated, or as larger pixels."""
+def enlarged(base: Base, latents: Tensor, shape: tuple[int, int], by: str, tiled: bool | None = None) -> Tensor:
+    """Latents [pictures, channels, height, width] at another height and width: interpolated, or as larger pixels.
+
+    `tiled`: whether the autoencoder takes pictures in tiles; None: large ones.
+    """
     if by == "latent":
         return F.interpolate(latents, shape, mode="bilinear", antialias=False)
     from PIL.Image import Resampling
 
     size = (shape[1] * base.pixels, shape[0] * base.pixels)
-    pictures = [picture.resize(size, Resampling.LANCZOS) for picture in base.decode(latents)]
-    return base.latents(pictures).to(latents.device)
+    pictures = [picture.resize(size, Resampling.LANCZOS) for picture in base.decode(latents, tiled)]
+    return base.latents(pictures, tiled).to(latents.device)

@@ -107,12 +107,14 @@ class Recipe:
     variation: int | None = None  # the seed of the noise that is mixed in
     start: ModelFile = field(default_factory=ModelFile)  # the picture that it begins with
     mask: ModelFile = field(default_factory=ModelFile)
+    shared: str = ""  # how it shares self-attention with the other pictures of its set
 
     @classmethod
     def of(
         cls, base: Base, prompt: str, seed: int, uses: Iterable[Used] = (), drawing: Drawing | None = None,
         model: ModelFile | None = None, vae: ModelFile | None = None, controls: Controls | None = None,
         variations: Sequence[int] = (), start: ModelFile | None = None, mask: ModelFile | None = None,
+        shared: str = "",
     ) -> Recipe:  # fmt: skip
         drawing, precision = drawing or base.description.drawing, str(base.dtype).removeprefix("torch.")
         width, height = (controls or Controls()).size(base)
@@ -121,7 +123,7 @@ class Recipe:
         return cls(
             prompt, seed, drawing, name, base.identity, (width, height), precision, list(uses),
             model or ModelFile(), vae or ModelFile(), controls, next(iter(variations), None), start or ModelFile(),
-            mask or ModelFile(),
+            mask or ModelFile(), shared,
         )  # fmt: skip
 
     @classmethod
@@ -164,6 +166,7 @@ class Recipe:
     def _controlled(self) -> dict[str, object]:
         """The controls that were used, under A1111's names where it has them."""
         controls, width_height = self.controls, self.controls.seed_resize
+        masked = bool(self.mask.name or controls.extend)
         varied = self.variation is not None and controls.variation_strength
         return {
             "Variation seed": self.variation if varied else "",
@@ -172,10 +175,10 @@ class Recipe:
             "Clip skip": controls.clip_skip if controls.clip_skip > 1 else "",
             "Emphasis": {"a1111": "", "no-norm": "No norm", "none": "None"}.get(controls.emphasis, controls.emphasis),
             "Denoising strength": self._denoise(),
-            "Mask blur": controls.mask_blur if self.mask.name else "",
-            "Inpaint area": "Only masked" if self.mask.name and controls.only_masked else "",
-            "Masked area padding": controls.mask_padding if self.mask.name and controls.only_masked else "",
-            "Masked content": FILLED[controls.fill] if self.mask.name else "",
+            "Mask blur": controls.mask_blur if masked else "",
+            "Inpaint area": "Only masked" if masked and controls.only_masked else "",
+            "Masked area padding": controls.mask_padding if masked and controls.only_masked else "",
+            "Masked content": FILLED[controls.fill] if masked else "", "Extended by": controls.extend,
             "Hires upscale": controls.hires or "", "Hires steps": self.drawing.steps if controls.hires else "",
             "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
             "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
@@ -184,7 +187,8 @@ class Recipe:
             "Edit keep": controls.edit_keep if controls.edit else "",
             "Edit layout": controls.edit_layout if controls.edit else "",
             "Edit weights": controls.edit_weights, "Edit only": controls.edit_only,
-            "Late steps": controls.late_steps or "",
+            "VAE tiles": controls.vae_tiles if controls.tiled is not None else "",
+            "Late steps": controls.late_steps or "", "Shared attention": self.shared,
             "Strength courses": ", ".join(f"{use.file.stem}: {use.course}" for use in self.uses if use.course),
         }  # fmt: skip
 

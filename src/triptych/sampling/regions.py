@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,58 +20,122 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+class View(NamedTuple):
+    """What a region sees of the picture: a part of its latents [channels, height, width]."""
+
+    rows: slice
+    columns: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+class Part(NamedTuple):
+    """One prompt of a picture: its place in the batch, what is asked for, and the region; None: the whole picture."""
+
+    source: int
+    request: Request
+    region: Region | None
+
+
+class Together(NamedTuple):
+    """Parts whose views have one size, so that they are predicted in one call, with their shares of the picture.
+
+    Attributes:
+        shares: how much each part gives at each place of its view [parts, 1, height, width].
+    """
+
+    guide: Guidance
+    parts: list[Part]
+    views: list[View]
+    shares: Tensor
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """The views of the parts in pictures [pictures, channels, height, width]: [parts, channels, height, width]."""
+        pairs = zip(self.parts, self.views, strict=True)
+        return torch.stack([pictures[part.source, :, *view] for part, view in pairs])
+
+
 class Regional:
     """The predictions of the regions of pictures, joined by their areas (as MultiDiffusion, arXiv:2302.08113, eq. 5).
 
-    Each region is guided as a picture of its own, from the same latents. Where areas overlap, their predictions are
-    averaged. The prompt of the whole picture acts where no region is.
+    Each region is guided as a picture of its own: the part of the latents where it lies, widened to the size that the
+    base was made for. So what it shows lies inside its area where the picture is large enough. Where areas overlap,
+    their predictions are averaged. The prompt of the whole picture acts where no region is.
+
+    Attributes:
+        state, kept: as of `Guidance`.
     """
 
+    state: Hashable = ()
+    kept: Tensor | None = None
+
     def __init__(self, base: Base, singles: Sequence[Request], scale: float, controls: Controls) -> None:
-        parts: list[tuple[int, Request, Region | None]] = []
+        self.base, self.scale, self.controls = base, scale, controls
+        self.parts: list[Part] = []
         for i, single in enumerate(singles):
-            parts.append((i, replace(single, regions=()), None))
+            self.parts.append(Part(i, replace(single, regions=()), None))
             for region in single.regions:
                 own = replace(
                     single, prompt=region.prompt, owner=region.owner, negative=region.negative, regions=(), heat=()
                 )
-                parts.append((i, own, region))
-        parts.sort(key=lambda part: str(part[1].owner))  # an owner's rows must be adjacent
-        self.source = [i for i, _, _ in parts]
-        self.regions = [region for _, _, region in parts]
-        self.inner = Guidance(base, [request for _, request, _ in parts], scale, controls)
-        self.shares: dict[tuple[int, int], Tensor] = {}
-
-    @property
-    def state(self) -> Hashable:
-        return self.inner.state
-
-    @state.setter
-    def state(self, state: Hashable) -> None:
-        self.inner.state = state
+                self.parts.append(Part(i, own, region))
+        self.parts.sort(key=lambda part: str(part.request.owner))  # an owner's rows must be adjacent
+        self.found: dict[tuple[int, int], list[Together]] = {}  # by height and width of the latents
 
     def __call__(self, latents: Tensor, t: Tensor, call: int, calls: int) -> Tensor:
         """The guided prediction [pictures, channels, height, width]."""
-        predicted = self.inner(latents[self.source], t, call, calls)
-        shares = self.shares_of(latents.shape[-2], latents.shape[-1]).to(predicted)
-        return torch.zeros_like(latents).index_add_(
-            0, torch.tensor(self.source, device=latents.device), predicted * shares
-        )
+        predicted = torch.zeros_like(latents)
+        for together in self.together(latents.shape[-2], latents.shape[-1]):
+            together.guide.state = self.state
+            together.guide.kept = None if self.kept is None else together.of(self.kept)
+            given = together.guide(together.of(latents), t, call, calls) * together.shares.to(latents)
+            for part, view, own in zip(together.parts, together.views, given, strict=True):
+                predicted[part.source, :, *view] += own
+        return predicted
+
+    def together(self, height: int, width: int) -> list[Together]:
+        """What is predicted in one call each, for latents of this size. Parts that give nothing are left out."""
+        if (height, width) not in self.found:
+            shares, by_shape = self.shares_of(height, width), dict[tuple[int, int], list[tuple[Part, View, Tensor]]]()
+            for part, share in zip(self.parts, shares, strict=True):
+                if share.any():
+                    view = self._view(part.region, height, width)
+                    by_shape.setdefault(view.shape, []).append((part, view, share[:, *view]))
+            found = []
+            for own in by_shape.values():
+                parts, views, given = (list(column) for column in zip(*own, strict=True))
+                guide = Guidance(self.base, [part.request for part in parts], self.scale, self.controls)
+                found.append(Together(guide, parts, views, torch.stack(given)))
+            self.found[height, width] = found
+        return self.found[height, width]
 
     def shares_of(self, height: int, width: int) -> Tensor:
         """How much each part gives at each place [parts, 1, height, width]; those of a picture sum to 1."""
-        if (height, width) not in self.shares:
-            areas = torch.stack([area_of(region, height, width) for region in self.regions])
-            found = areas.clone()
-            for i in set(self.source):
-                mine = [k for k, source in enumerate(self.source) if source == i]
-                inside = [k for k in mine if self.regions[k] is not None]
-                (rest,) = (k for k in mine if self.regions[k] is None)
-                total = areas[inside].sum(0) if inside else torch.zeros_like(areas[0])
-                found[rest] = (1 - total).clamp(min=0)
-                found[mine] = found[mine] / found[mine].sum(0)
-            self.shares[height, width] = found[:, None]
-        return self.shares[height, width]
+        areas = torch.stack([area_of(part.region, height, width) for part in self.parts])
+        found = areas.clone()
+        for i in {part.source for part in self.parts}:
+            mine = [k for k, part in enumerate(self.parts) if part.source == i]
+            inside = [k for k in mine if self.parts[k].region is not None]
+            (rest,) = (k for k in mine if self.parts[k].region is None)
+            total = areas[inside].sum(0) if inside else torch.zeros_like(areas[0])
+            found[rest] = (1 - total).clamp(min=0)
+            found[mine] = found[mine] / found[mine].sum(0)
+        return found[:, None]
+
+    def _view(self, region: Region | None, height: int, width: int) -> View:
+        area, least = area_of(region, height, width) > 0, self.base.latent_shape[1]
+        sides = (_widened(area.any(dim), least, self.base.denoiser.multiple) for dim in (1, 0))
+        return View(*sides)
+
+
+def _widened(inside: Tensor, least: int, multiple: int) -> slice:
+    """The shortest stretch around all that is true in [count], of at least a length; a multiple, as `count` is."""
+    begin, end = int(inside.nonzero()[0]), int(inside.nonzero()[-1]) + 1
+    size = min(len(inside), max(least, multiple * math.ceil((end - begin) / multiple)))
+    begin = min(max(0, (begin + end - size) // 2), len(inside) - size)
+    return slice(begin, begin + size)
 
 
 def area_of(region: Region | None, height: int, width: int) -> Tensor:

@@ -90,6 +90,30 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How a picture shares self-attention with the pictures of its set (ConsiStory, arXiv:2402.03286, section 3.1).
+
+    Attributes:
+        strength: the weight of others' positions beside the picture's own: 0 not read, 1 as its own.
+        until: the share of the steps, from the first, in which they are read.
+        dropout: the chance that a position of another picture is not read in a step, so that poses stay different.
+        subject: the word of the prompts that names what is shared; empty: the whole picture is.
+        anchor: whether the others read this picture. A picture that is no anchor reads, and is not read.
+    """
+
+    strength: float = 1.0
+    until: float = 0.8
+    dropout: float = 0.5
+    subject: str = ""
+    anchor: bool = True
+
+    def __str__(self) -> str:
+        what = f"of {self.subject}" if self.subject else "of the whole picture"
+        role = "anchor" if self.anchor else "reads the anchors"
+        return f"{what}, strength {self.strength:g}, until {self.until:g}, dropout {self.dropout:g}, {role}"
+
+
+@dataclass(frozen=True)
 class Request:
     """One prompt and the seeds of its pictures, for one owner.
 
@@ -100,6 +124,8 @@ class Request:
         regions: parts of the picture with prompts of their own; the request's prompt is of the rest.
         edit: makes the edited picture of the one that the request's prompt gives.
         heat: words whose maps of attention are asked for.
+        share: self-attention that its pictures share with those of other requests. Those of one number are a set.
+        number: of a picture among those of its request.
     """
 
     prompt: Prompt | tuple[Guide, ...]
@@ -111,6 +137,8 @@ class Request:
     regions: tuple[Region, ...] = ()
     edit: Edit | None = None
     heat: tuple[str, ...] = ()
+    share: Share | None = None
+    number: int = 0
 
     @property
     def guides(self) -> tuple[Guide, ...]:
@@ -121,5 +149,6 @@ class Request:
     def singles(self) -> list[Request]:
         """A request for each picture."""
         return [
-            replace(self, seeds=(seed,), variations=self.variations[i : i + 1]) for i, seed in enumerate(self.seeds)
+            replace(self, seeds=(seed,), variations=self.variations[i : i + 1], number=i)
+            for i, seed in enumerate(self.seeds)
         ]

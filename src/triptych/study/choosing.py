@@ -57,7 +57,6 @@ def choose_points(work: Work, trained: Sequence[Run]) -> PointsRecord:
 
 def _made_from(work: Work, trained: Sequence[Run]) -> str:
     """The key of everything that the choice depends on."""
-    judges = [judge.digest if judge else "" for judge in work.judges]
     asked = [asked_for(work, prompt, work.concept.class_word) for prompt in work.choosing]
     rows = [
         [
@@ -67,7 +66,7 @@ def _made_from(work: Work, trained: Sequence[Run]) -> str:
         for row in (*_singles(work, trained), *_combinations(work, trained))
     ]
     drawing, concept = work.base.description.drawing.decides, work.concept.digest
-    return key(CHOOSING, MEASURING, CRITERIA, work.base_key, drawing, concept, judges, asked, rows)
+    return key(CHOOSING, MEASURING, CRITERIA, work.base_key, drawing, concept, work.encoders.key, asked, rows)
 
 
 def _singles(work: Work, trained: Sequence[Run]) -> list[Row]:

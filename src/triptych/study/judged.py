@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..errors import OtherBaseError, TriptychError, did_you_mean
 from ..exchange.artifact import Artifact
 from ..exchange.formats import artifact_in, recognise
 from ..exchange.inspection import inspect
-from ..exchange.recipes import RECIPE
+from ..exchange.recipes import CONCEPTS, RECIPE
 from ..files.atomic import shortened
 from ..files.hashes import known_sha256
 from ..files.library import sidecar
@@ -155,13 +156,20 @@ def _words(path: Path, artifact: Artifact, concept: Concept, note: Note) -> str:
         return artifact.kind.phrase(artifact.settings, concept.class_word)
     found = inspect(path)
     if artifact.provenance.get("says") and RECIPE in artifact.beside.header:
-        return artifact.provenance["says"]
+        return _stated(artifact.provenance, concept)
     trigger = next(iter((*found.triggers, *found.guesses)), "")
     phrase = phrase_of(trigger, concept)
     how = "states no word" if not trigger else f"has the trigger word {trigger!r}"
     how = f"states no word, and {trigger!r} is a tag of its training" if trigger and not found.triggers else how
     note(f"{path.name} {how}: it is asked for by {phrase!r}")
     return phrase
+
+
+def _stated(provenance: Mapping[str, str], concept: Concept) -> str:
+    """The words of a recipe. Of several concepts, those of the one with this class word; else of the first."""
+    several = json.loads(provenance.get(CONCEPTS, "[]"))
+    own = [each["says"] for each in several if each["class_word"] == concept.class_word]
+    return str((own or [each["says"] for each in several] or [provenance["says"]])[0])
 
 
 def phrase_of(trigger: str, concept: Concept) -> str:

@@ -25,7 +25,7 @@ from ..verdict.keeping import Kept, beside_eye, keeping
 from ..verdict.words import titled
 from .judged import File, open_files
 from .layout import Layout
-from .measuring import by_all_eyes, measured, other_eyes
+from .measuring import by_all_encoders, by_others, measured
 from .plan import FILE, Plan, described, save
 from .point import Use
 from .progress import Progress
@@ -107,7 +107,7 @@ def judge_files(
         _check_place(out)
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        _ = work.judges, work.others
+        work.open_encoders()
         files = open_files(request.files, request.strengths, request.says, work.base, concept, note)
         for line in (*summary(concept), *plan.unused_prompts(work.budget.prompts)):
             progress.note(line)
@@ -118,7 +118,7 @@ def judge_files(
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
         with titled(titles):
             judgement = _judgement(work, files, sheets, scores, notes)
-        save(out / FILE, described(plan, work.base, concept, command_of(request, out), titles))
+        save(out / FILE, described(plan, work.base, concept, command_of(request, out), titles, work.encoders.told))
         write_text(layout.verdict, judgement.verdict.to_json())
         judgement.record.write(out)
         report.build(out)
@@ -171,8 +171,8 @@ def _judgement(
         verdict = judge(by_eye, costs, need=plan.need, seed=plan.seed, strata=work.strata)
         return _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
 
-    others = other_eyes(work, sheets, scores)
-    verdict = by_all_eyes(scores, others, judged)
+    others = by_others(work, sheets, scores)
+    verdict = by_all_encoders(scores, others, judged)
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
     for name, theirs in others.items():

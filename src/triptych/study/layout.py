@@ -50,8 +50,18 @@ class Layout:
         return self.out / "scores.jsonl"
 
     @property
+    def prompt_scores(self) -> Path:
+        """What a scorer of prompts has answered, so that it is not asked again."""
+        return self.out / "prompt-scores.jsonl"
+
+    @property
     def costs(self) -> Path:
         return self.out / "costs.json"
+
+    @property
+    def features(self) -> Path:
+        """What image encoders saw in pictures."""
+        return self.out / "features"
 
     @property
     def verdict(self) -> Path:

@@ -17,25 +17,27 @@ from .layout import key
 from .sheets import Sheet, pictures
 from .work import MEASURING, Work
 
-LIKENESS = (CEILING, SUBJECT, LEAKAGE, PORTABILITY)  # what another eye measures; all else is the first one's
+LIKENESS = (CEILING, SUBJECT, LEAKAGE, PORTABILITY)  # what each further encoder measures; all else is the first one's
 ROLES = ("concept", "class", "other-base")  # of the pictures that it looks at
 
 
 def measured(work: Work, sheets: Sequence[Sheet]) -> list[Score]:
     """The scores, measured once per input: the last digits of an encoder's output differ between runs."""
     shown = pictures(work, sheets)
-    judges = [judge.digest if judge else "" for judge in work.judges]
-    made_from = key(MEASURING, _seen(shown), work.concept.digest, judges, sorted(metrics()))
+    made_from = key(MEASURING, _seen(shown), work.concept.digest, work.encoders.key, sorted(metrics()))
     return _once(work.layout.scores, made_from, lambda: measure(work.evidence(shown)))
 
 
-def other_eyes(work: Work, sheets: Sequence[Sheet], scores: Sequence[Score]) -> dict[str, list[Score]]:
+def by_others(work: Work, sheets: Sequence[Sheet], scores: Sequence[Score]) -> dict[str, list[Score]]:
     """Name of each further image encoder -> the scores with its likeness in place of the first encoder's."""
     rest = [score for score in scores if score.metric not in LIKENESS]
-    return {eye.name: [*_likeness(work, sheets, eye, place), *rest] for place, eye in enumerate(work.others, start=2)}
+    return {
+        encoder.name: [*_likeness(work, sheets, encoder, place), *rest]
+        for place, encoder in enumerate(work.encoders.others, start=2)
+    }
 
 
-def by_all_eyes(
+def by_all_encoders(
     scores: Sequence[Score], others: Mapping[str, Sequence[Score]], judged: Callable[[Sequence[Score]], Verdict]
 ) -> Verdict:
     """The verdict on the scores, weakened where it differs by the likeness of another image encoder."""
@@ -45,16 +47,16 @@ def by_all_eyes(
     return verdict
 
 
-def _likeness(work: Work, sheets: Sequence[Sheet], eye: ImageEncoder, place: int) -> list[Score]:
-    """The likeness of the concept's pictures by another eye. `place`: its position among the eyes, from 2."""
+def _likeness(work: Work, sheets: Sequence[Sheet], encoder: ImageEncoder, place: int) -> list[Score]:
+    """The likeness of the concept's pictures by another encoder. `place`: its position among them, from 2."""
     shown = [picture for picture in pictures(work, sheets) if picture.role in ROLES]
-    made_from = key(MEASURING, _seen(shown), work.concept.digest, eye.digest, LIKENESS)
+    made_from = key(MEASURING, _seen(shown), work.concept.digest, [encoder.digest, *work.encoders.key[2:]], LIKENESS)
 
     def measure_likeness() -> list[Score]:
-        evidence = work.evidence(shown, eye)
+        evidence = work.evidence(shown, encoder)
         return [score for name in LIKENESS for score in metrics()[name].measure(evidence)]
 
-    return _once(work.layout.out / f"scores-eye-{place}.jsonl", made_from, measure_likeness)
+    return _once(work.layout.out / f"scores-encoder-{place}.jsonl", made_from, measure_likeness)
 
 
 def _seen(shown: Sequence[Shown]) -> str:

@@ -13,6 +13,7 @@ import tomli_w
 
 from .. import __version__
 from ..base import Base, Budget, Place
+from ..base.description import Trainings, encoders_named
 from ..data.concept import Concept
 from ..data.notes import lines
 from ..data.prompts import PromptFile, read_prompts
@@ -25,12 +26,14 @@ from ..scores import parts_of
 from ..shell import command_line, writable
 from ..verdict import NEEDS
 from .combinations import combinations_of
+from .prior import trainings_of
 from .tuned import Tuned
 
 FILE = "study.toml"
 GROWS = (  # what may change between two runs of a study: results that are there are kept
-    "need", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
+    "need", "prior", "replicates", "prompts", "unrelated", "until_decided", "at_most_pictures", "at_most_minutes",
 )  # fmt: skip
+ROWS = ("methods", "together")  # which may be added to
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Plan(StudyOptions):
         if min(self.at_most_pictures, self.at_most_minutes) < 0:
             raise TriptychError("a limit of pictures or minutes is 0 (no limit) or more")
         if self.image_encoder:
-            eyes_named(self.image_encoder)
+            encoders_named(self.image_encoder)
+        _ = trainings_of(self.prior, Trainings())  # reports bad numbers before any work
         _ = self.tuning  # reports a bad file before any work
         if self.together is not None:
             object.__setattr__(self, "together", combinations_of(",".join(self.together)))
@@ -100,6 +104,10 @@ class Plan(StudyOptions):
         if isinstance(settings, Training) and "steps" not in given:
             settings = replace(settings, steps=max(1, round(settings.steps * self.budget_of(base).steps)))
         return method.for_concept(settings, concept)
+
+    def trainings_on(self, base: Base) -> Trainings:
+        """What is taken as known of the spread between trainings."""
+        return trainings_of(self.prior, base.description.verdict)
 
     @cached_property
     def tuning(self) -> Tuned:
@@ -154,22 +162,10 @@ class Plan(StudyOptions):
         return command_line(words + [word for name, value in beside.items() for word in (f"--{name}", str(value))])
 
 
-def eyes_named(text: str) -> tuple[str, ...]:
-    """The image encoders in `first,second`.
-
-    Raises:
-        TriptychError: a name is empty, or stands twice.
-    """
-    names = tuple(name.strip() for name in text.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise TriptychError(f"{text!r} does not name image encoders; name each once, as in first,second")
-    return names
-
-
-def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "") -> None:
+def write(plan: Plan, out: Path, base: Base, concept: Concept, encoders: Mapping[str, Any], deciding: str = "") -> None:
     """Write study.toml: the plan, and its values for this base and folder.
 
-    `deciding`: the command that would decide what is open, once a verdict is reached.
+    `encoders`: what judges. `deciding`: the command that would decide what is open, once a verdict is reached.
 
     Raises:
         TriptychError: the folder holds a study of another plan.
@@ -177,19 +173,23 @@ def write(plan: Plan, out: Path, base: Base, concept: Concept, deciding: str = "
     path = out / FILE
     if path.is_file():
         _compare(plan, _asked(path), out)
-    shown = described(plan, base, concept, plan.command, {name: method_named(name).title for name in plan.chosen})
+    titles = {name: method_named(name).title for name in plan.chosen}
+    shown = described(plan, base, concept, plan.command, titles, encoders)
     shown["study"] |= {
         "replicates": plan.budget_of(base).training_seeds, "together": list(plan.together_on(base)),
         "deciding": deciding,
     }  # fmt: skip
     effort = {name: _effort(plan, name, base, concept) for name in plan.chosen}
-    save(path, {"asked": table_of(plan), "effort": effort, **shown})
+    save(path, {"asked": table_of(plan), "effort": effort, "prior": asdict(plan.trainings_on(base)), **shown})
 
 
 def described(
-    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str]
+    plan: Plan, base: Base, concept: Concept, command: str, titles: Mapping[str, str], encoders: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """What the report shows of the folder, the base and the yardstick. `titles`: row -> its title."""
+    """What the report shows of the folder, the base and the yardstick.
+
+    `titles`: row -> its title. `encoders`: what judges.
+    """
     return {
         "study": {
             "folder": concept.name, "base": plan.place.source, "kind": concept.kind, "class": concept.class_word,
@@ -201,10 +201,7 @@ def described(
             "notes": lines(concept.notes), "titles": dict(titles),
         },
         "drawing": asdict(base.description.drawing),
-        "encoders": {
-            "image": list(eyes_named(plan.image_encoder or base.description.image_encoder)),
-            "text": plan.text_encoder or base.description.text_encoder or "none, prompts are checked by pixels",
-        },
+        "encoders": dict(encoders),
     }  # fmt: skip
 
 
@@ -262,10 +259,18 @@ def _compare(plan: Plan, before: Mapping[str, Any], out: Path) -> None:
     """Refuse another plan in the same folder. What may differ changes no result that is there: it adds to them."""
     now, usual = (_writable(table_of(each)) for each in (plan, Plan(plan.folder)))
     before = _over(usual, before)  # older studies lack newer fields
+    added = _adds_rows(plan, from_table(Plan, before))
     for name in (entry.name for entry in fields(plan) if entry.name not in GROWS):
-        if now.get(name) != before.get(name):
+        if now.get(name) != before.get(name) and not (added and name in ROWS):
             was = f"another {name.replace('_', ' ')} ({before.get(name)!r})"
             raise TriptychError(f"{out} holds a study with {was}", Remedy.OTHER_PLACE, Remedy.SAME_REQUEST)
+
+
+def _adds_rows(plan: Plan, before: Plan) -> bool:
+    """Whether it has all rows of the plan before, and more. Combinations that the base chooses are its own affair."""
+    own, theirs = plan.together, before.together
+    kept = own == theirs if own is None or theirs is None else set(own) >= set(theirs)
+    return kept and set(plan.chosen) >= set(before.chosen)
 
 
 def _over(usual: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,17 +25,18 @@ from ..sampling.recipe import TAGS
 from ..scores import Cost, Score
 from ..settings import line as settings_line
 from ..training.reading import reading_of
-from ..verdict import Look, Prior, Verdict, further, judge
+from ..verdict import Look, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .choosing import choose_points
 from .costs import costs_of, prepare
 from .deciding import Clock, before, deciding, end, stages
 from .layout import Layout
-from .measuring import by_all_eyes, measured, other_eyes
+from .measuring import by_all_encoders, by_others, measured
 from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
+from .prior import as_prior
 from .progress import Progress
 from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
@@ -57,10 +58,10 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     with layout.locked():
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        _ = work.judges, work.others  # opened first, so that a missing encoder stops the study at once
+        work.open_encoders()
         if work.other:
             progress.note(f"portability is measured on {work.other.name}")
-        plans.write(plan, out, work.base, concept)
+        plans.write(plan, out, work.base, concept, work.encoders.told)
         for line in (
             *summary(concept),
             *brief(concept, work.base.resolution),
@@ -83,7 +84,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         points = points_of(chosen.points)
         verdict = _decided(work, wanted, points, clock)
         write_text(layout.verdict, verdict.to_json())
-        plans.write(plan, out, work.base, concept, deciding_command(plan, verdict, out))
+        plans.write(plan, out, work.base, concept, work.encoders.told, deciding_command(plan, verdict, out))
         _export(work, trained, points)
         report.build(out)
         if chosen.seconds and chosen != known:
@@ -126,7 +127,6 @@ def _decided(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], clo
 def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], looks: Sequence[Look]) -> Verdict:
     """Sample what is missing, measure it, and judge all of it."""
     plan, trained = work.plan, [training for training in wanted if training.done]
-    known = work.base.description.verdict
     sampled = sheets(work, [*trained, *together(plan.together_on(work.base), trained)], points)
     sample_all(work, sampled)
     check()
@@ -139,11 +139,11 @@ def _judged(work: Work, wanted: Sequence[Run], points: Mapping[str, Point], look
     def judged(scores: Sequence[Score]) -> Verdict:
         return judge(
             scores, costs, need=plan.need, failures=_failures(work, wanted), seed=plan.seed, strata=work.strata,
-            prior=Prior(known.freedom, known.spread**2, stated=True), looks=looks,
+            prior=as_prior(plan.trainings_on(work.base)), looks=looks,
         )  # fmt: skip
 
     with titled({name: method_named(name).title for name in plan.chosen}):
-        return by_all_eyes(scores, other_eyes(work, sampled, scores), judged)
+        return by_all_encoders(scores, by_others(work, sampled, scores), judged)
 
 
 def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:

@@ -15,7 +15,7 @@ from ..base import Base, Drawing, Owner
 from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
-from ..exchange.artifact import Part, compose, moves_of
+from ..exchange.artifact import compose, moves_of, with_words
 from ..exchange.formats import open_artifact
 from ..files.atomic import replacing
 from ..methods import method_named
@@ -269,16 +269,14 @@ def _shares_rows(sheet: Sheet) -> bool:
 @contextmanager
 def _attached(base: Base, owned: Sequence[tuple[Sequence[Use], Owner]]) -> Iterator[list[Move]]:
     """Attach the files of every owner. Yields those whose strengths go over the steps."""
-    parts = [(part, use.course) for uses, owner in owned for use in uses for part in _parts(use, owner)]
+    parts = [
+        (part, use.course)
+        for uses, owner in owned
+        for use in uses
+        for part in with_words(open_artifact(use.path), use.strength, owner)
+    ]
     with compose(base, *(part for part, _ in parts)) as patches:
         yield moves_of(patches, [part for part, _ in parts], [course for _, course in parts])
-
-
-def _parts(use: Use, owner: Owner) -> list[Part]:
-    """The file with its strength, and the words that it brings."""
-    artifact = open_artifact(use.path)
-    words = [Part(word, owner=owner) for word in artifact.beside.words.values()]
-    return [Part(artifact, use.strength, owner), *words]
 
 
 def _sample_alike(

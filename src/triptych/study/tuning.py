@@ -108,7 +108,7 @@ def tune(
         progress.stage("opening", 1)
         base = opened(plans[0].place)
         works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
-        works[0].note_one_eye()
+        works[0].open_encoders(others=False)
         tuner = Tuner(base, works, trials)
         for yardstick in tuner.yardsticks:
             _ = yardstick.floor  # sampled before any training

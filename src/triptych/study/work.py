@@ -12,11 +12,12 @@ from ..data.concept import Concept, fill
 from ..data.examples import Examples
 from ..errors import TriptychError
 from ..metrics import Evidence, Shown
-from ..metrics.encoders import ImageEncoder, TextImageEncoder, open_encoder
+from ..metrics.encoders import ImageEncoder, PromptScorer
 from ..metrics.world import World
 from ..options import PictureOptions
+from .encoders import Encoders
 from .layout import Layout
-from .plan import Plan, eyes_named
+from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
 
@@ -72,47 +73,39 @@ class Work:
         return World.open(self.base.folder) if self.base.folder else None
 
     @cached_property
-    def judges(self) -> tuple[ImageEncoder, TextImageEncoder | None]:
-        """The encoders of pictures and of prompts.
+    def encoders(self) -> Encoders:
+        """What judges."""
+        return Encoders(self.plan, self.base, self.concept, self.layout, self.progress)
+
+    def open_encoders(self, *, others: bool = True) -> None:
+        """Open what judges, so that a missing encoder stops the study at once. `others`: all image encoders judge.
 
         Raises:
             TriptychError: one of them cannot be opened.
         """
-        description, device = self.base.description, str(self.base.device)
-        text = self.plan.text_encoder or description.text_encoder
-        image = open_encoder(self.eyes[0], "image", device)
-        return image, open_encoder(text, "text", device) if text else None
-
-    @property
-    def eyes(self) -> tuple[str, ...]:
-        """The names of the image encoders. The first judges; a claim needs the others to agree."""
-        return eyes_named(self.plan.image_encoder or self.base.description.image_encoder)
-
-    @cached_property
-    def others(self) -> tuple[ImageEncoder, ...]:
-        """The image encoders besides the first.
-
-        Raises:
-            TriptychError: one of them cannot be opened.
-        """
-        return tuple(open_encoder(name, "image", str(self.base.device)) for name in self.eyes[1:])
-
-    def note_one_eye(self) -> None:
-        """Say that only the first image encoder judges, where several are named for what has no verdict."""
-        if self.eyes[1:]:
-            self.progress.note(f"only the first image encoder judges here: {self.eyes[0]}")
+        _ = self.encoders.first, self.encoders.prompts
+        if others:
+            _ = self.encoders.others
+        elif self.encoders.names[1:]:
+            self.progress.note(f"only one image encoder judges here: {self.encoders.first.name}")
+        if self.encoders.by_masks:
+            self.progress.note(f"likeness is {self.encoders.by_masks}")
 
     @cached_property
     def redrawn(self) -> list[Image.Image]:
         """The real pictures, encoded and decoded by the base's autoencoder."""
         return self.base.redraw(self.concept.images(self.base.resolution))
 
-    def evidence(self, pictures: Sequence[Shown], eye: ImageEncoder | None = None) -> Evidence:
-        """The input of the criteria: these pictures, and the concept's own. `eye`: instead of the first encoder."""
-        first, text = self.judges
-        image = eye or first
-        world = None if text else self.world
-        return Evidence(self.concept, pictures, image, self.base.resolution, text, world, self.redrawn, self.words)
+    def evidence(self, pictures: Sequence[Shown], encoder: ImageEncoder | None = None) -> Evidence:
+        """The input of the criteria: these pictures, and the concept's own. `encoder`: instead of the first one."""
+        prompts = self.encoders.prompts
+        scorer, text = (prompts, None) if isinstance(prompts, PromptScorer) else (None, prompts)
+        world = None if prompts else self.world
+        return Evidence(
+            self.concept, pictures, encoder or self.encoders.first, self.base.resolution, text, world, self.redrawn,
+            self.words, scorer, self.base.description.population.statements, self.layout.prompt_scores,
+            None if world else self.encoders.masks,
+        )  # fmt: skip
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -142,7 +135,7 @@ class Work:
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
-        for name in ("base_key", "judges", "other", "others", "redrawn", "world"):
+        for name in ("base_key", "encoders", "other", "redrawn", "world"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
+from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named, refuse
 from ..patching.patch import Patch, Tensors
+from ..patching.weights import Moved
+from .arranging import asked_by
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
-from .loop import Progress, StopEarly, train
+from .leaves import check_steps
+from .loop import Encodings, Progress, StopEarly, plan_passes, train
 from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
+from .stacking import JobStacks
 from .state import MadeFrom
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training of one method on one concept.
+class NamedExamples:
+    """The examples of a concept, its class word, and the settings with the words that name it."""
 
-    The fixed-batch loss is computed on the pictures in `held_out`, or on the training pictures if there are none. On
-    training pictures it shows when the loss has settled, but not when the method begins to memorise them.
+    settings: Any
+    examples: Examples
+    class_word: str
+    held_out: Examples | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one method on one concept, or on several, which one set of tensors learns together.
+
+    `more` are the further concepts; their settings differ from the trial's in words alone. The fixed-batch loss is
+    computed on the pictures in `held_out`, or on the training pictures if there are none. On training pictures it shows
+    when the loss has settled, but not when the method begins to memorise them.
     """
 
     method: str
@@ -37,10 +55,16 @@ class Trial:
     seed: int = 0
     owner: Owner = None
     held_out: Examples | None = None
+    more: Sequence[NamedExamples] = ()
 
     @property
     def kind(self) -> Method[Any]:
         return method_named(self.method)
+
+    @property
+    def concepts(self) -> tuple[NamedExamples, ...]:
+        """All its concepts."""
+        return (NamedExamples(self.settings, self.examples, self.class_word, self.held_out), *self.more)
 
 
 @dataclass(frozen=True)
@@ -77,8 +101,13 @@ def fit(
     attached. For the others see `train`.
 
     Raises:
-        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures).
+        TriptychError: a trial cannot start (a bad setting, a word that the base already has, no class pictures), or the
+            base is for inpainting.
     """
+    if base.denoiser.reads_mask:
+        raise TriptychError(
+            f"{base.name} is a base for inpainting: train on the plain base of its family, and attach the file to it"
+        )
     for trial in trials:
         refuse(trial.kind, base)
     began = time.perf_counter()
@@ -96,25 +125,59 @@ def fit(
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
 
 
+def fits(base: Base, trials: Sequence[Trial], memory: int) -> bool:
+    """Whether a joint step of these trials takes one pass within so many bytes. Nothing of the trial stays."""
+    with _opened(base, trials, ()) as pairs:
+        jobs, stacks = [job for job, _ in pairs], JobStacks(base.changes, together=True)
+        try:
+            planned = plan_passes(base, jobs, Encodings(base, jobs), stacks, memory, asked_by(jobs))
+        except TriptychError:
+            return False
+        finally:
+            stacks.dissolve()
+        return planned.most_rows == planned.rows and planned.arrangement == asked_by(jobs)
+
+
 def _train(
     base: Base, trials: Sequence[Trial], on: Sequence[Part], watch: Watch | None, options: Mapping[str, Any]
 ) -> list[Fitted]:
+    began = time.perf_counter()
+    with _opened(base, trials, on) as pairs:
+        jobs = [job for job, _ in pairs]
+        train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
+        seconds = time.perf_counter() - began
+        return [_fitted(job, patch, seconds) for job, patch in pairs]
+
+
+@contextmanager
+def _opened(base: Base, trials: Sequence[Trial], on: Sequence[Part]) -> Iterator[list[tuple[Job, Patch]]]:
+    """The job of each trial, with its patch, which is open inside the block."""
     for trial in trials:
         check(trial.settings, trial.method)
-        refuse_cut_words(base, trial.method, trial.settings, trial.class_word, trial.examples)
-    sources = [trial.kind.sources(base, trial.settings, trial.examples, trial.class_word) for trial in trials]
+        check_steps(trial.settings, trial.method)
+        for each in trial.concepts:
+            refuse_cut_words(base, trial.method, each.settings, each.class_word, each.examples)
+    sources = [_sources(base, trial) for trial in trials]
     starts = [
         Artifact(trial.method, trial.settings, trial.kind.start(base, trial.settings, trial.seed)) for trial in trials
     ]
-    began = time.perf_counter()
     parts = [Part(start, owner=trial.owner) for start, trial in zip(starts, trials, strict=True)]
     with compose(base, *on, *parts) as opened:
         patches = opened[len(on) :]
         jobs = [_job(base, *args) for args in zip(trials, patches, sources, strict=True)]
-        pairs = list(zip(jobs, patches, strict=True))
-        train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
-        seconds = time.perf_counter() - began
-        return [_fitted(job, patch, seconds) for job, patch in pairs]
+        yield list(zip(jobs, patches, strict=True))
+
+
+def _sources(base: Base, trial: Trial) -> list[Source]:
+    """The sources of all its concepts. Those of the same kind are one source, so that rows are drawn from all."""
+    every = [trial.kind.sources(base, each.settings, each.examples, each.class_word) for each in trial.concepts]
+    return [
+        replace(
+            alike[0], examples=[*chain(*(source.examples for source in alike))],
+            prompts=[*chain(*(source.prompts for source in alike))],
+        )
+        for alike in zip(*every, strict=True)
+    ]  # fmt: skip
 
 
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
@@ -124,6 +187,8 @@ def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> J
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),
+        ends=trial.kind.ends(trial.settings),
+        masters=patch.masters if isinstance(patch, Moved) else {},
     )  # fmt: skip
 
 
@@ -136,8 +201,13 @@ def _is_in_text(base: Base, patch: Patch) -> bool:
 def _fixed_loss(base: Base, trial: Trial, patch: Patch) -> FixedLoss | None:
     if not trial.settings.fixed_every:
         return None
-    phrase = trial.kind.phrase(trial.settings, trial.class_word)
-    batch = fixed_batch(trial.held_out or trial.examples, phrase, base.process)
+    batch = fixed_batch(
+        [
+            (each.held_out or each.examples, trial.kind.phrase(each.settings, each.class_word))
+            for each in trial.concepts
+        ],
+        base.process,
+    )
     return FixedLoss(batch, trial.settings, partial(kept, patch))
 
 

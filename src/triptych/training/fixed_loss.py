@@ -14,8 +14,9 @@ to choose by neither train nor judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import fmean
 
 import torch
@@ -31,19 +32,19 @@ ROWS = 8  # of a fixed batch; evaluated every 25 steps of 4 rows, it takes about
 SMOOTHED = 3  # evaluations whose mean is compared: the current one and those before it
 
 
-def fixed_batch(examples: Examples, phrase: str, process: Process) -> Batch:
+def fixed_batch(concepts: Sequence[tuple[Examples, str]], process: Process) -> Batch:
     """A batch of `ROWS` rows: the pictures in turn, noise that depends on the row alone, times spread over the process.
 
     Args:
-        examples: the pictures; held out of training, if there are any.
-        phrase: how the method names the concept.
+        concepts: the pictures of each, held out of training, if there are any; and how the method names it.
         process: the base's noise process.
     """
-    prompts = examples.prompts(phrase)
-    chosen = [i % len(examples) for i in range(ROWS)]
-    rows = [examples.each[i] for i in chosen]
+    own = [zip(examples.each, examples.prompts(phrase), strict=True) for examples, phrase in concepts]
+    pairs = [pair for turn in zip_longest(*own) for pair in turn if pair]  # the concepts in turn
+    chosen = [i % len(pairs) for i in range(ROWS)]
+    rows = [pairs[i][0] for i in chosen]
     noise = [_noise(row, example.latent) for row, example in enumerate(rows)]
-    return Batch(rows, noise, process.spread(ROWS).to(rows[0].latent.device), [prompts[i] for i in chosen])
+    return Batch(rows, noise, process.spread(ROWS).to(rows[0].latent.device), [pairs[i][1] for i in chosen])
 
 
 def _noise(row: int, latent: Tensor) -> Tensor:
@@ -88,8 +89,10 @@ class FixedLoss:
     @property
     def is_over(self) -> bool:
         """Whether the loss has not fallen for `training.patience` evaluations."""
-        since = sum(done > self.best_step for done, _ in self.curve)
-        return 0 < self.training.patience <= since
+        if not self.training.patience:
+            return False
+        best = self.best_step
+        return sum(done > best for done, _ in self.curve) >= self.training.patience
 
 
 def check(training: Training, method: str) -> None:

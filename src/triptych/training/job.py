@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..base import Owner, Process
 from ..data.examples import Batch, Source
-from ..methods import Training
+from ..methods import Training, WholeTraining
+from .apart import Apart
 from .draws import EMPTY, draw
 from .fixed_loss import FixedLoss
+from .leaves import Leaves
 from .optimizers import kept_in_place, optimizer_for
 from .rescue import Rescue
 from .schedules import learning_rate
@@ -26,18 +28,20 @@ class Job:
     """One patch in training.
 
     Attributes:
-        groups: the parameters by the name of their group.
+        groups: the parameters by the name of their group; given are the tensors that the network computes with.
+        masters: by the id of such a tensor, the parameter that stands for it and lies elsewhere.
         sources: what training samples its rows from, with the rows of a pass.
         begin: called at each step, with all that its random draws depend on.
         process: the noise process that it trains on.
         text_is_fixed: the patch does not change how prompts are encoded, so each is encoded once.
         fixed: the fixed-batch loss, if it is computed.
         rates: group -> learning rate, for groups that do not use `training.lr`.
+        ends: group -> steps after which it is not trained any more, for groups that end before the others.
         losses: of each step done.
         averages: the moving averages of the parameters, if `training.ema` asks for them.
         failure: why the job failed.
         rescue: its last good state, if `training.rescue` asks for one.
-        said: sentences for the user.
+        said: sentences for the user that are not shown yet.
         stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
@@ -51,21 +55,29 @@ class Job:
     text_is_fixed: bool = True
     fixed: FixedLoss | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     averages: list[Tensor] = field(default_factory=list)
+    masters: Mapping[int, Tensor] = field(default_factory=dict)
     failure: str | None = None
     stopped_early: bool = False
+    leaves: Leaves = field(init=False)
     rescue: Rescue = field(init=False)
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("nothing to train: the patch has no parameters")
-        if unknown := self.rates.keys() - self.groups.keys():
-            raise ValueError(f"a learning rate for {sorted(unknown)}, where the groups are {sorted(self.groups)}")
+        if unknown := (self.rates.keys() | self.ends.keys()) - self.groups.keys():
+            raise ValueError(f"a learning rate or an end for {sorted(unknown)}, and groups are {sorted(self.groups)}")
         passes = self.training.accumulate
         self.sources = [replace(source, batch=source.batch * passes) for source in self.sources]
-        self.optimizer = optimizer_for(self.groups, self.training)
+        leaves = self.parameters
+        self.groups = {name: [self.masters.get(id(t), t) for t in group] for name, group in self.groups.items()}
+        self.optimizer = optimizer_for(self.groups, self.training, self.seed)
+        fused = isinstance(self.training, WholeTraining) and self.training.fused
+        apart = self.optimizer if fused and isinstance(self.optimizer, Apart) else None
+        self.leaves = Leaves(leaves, self.parameters, apart)
         self.rescue = Rescue(self.training.rescue)
         if self.training.ema:
             self.averages = [parameter.detach().clone() for parameter in self.parameters]
@@ -73,6 +85,11 @@ class Job:
     @property
     def parameters(self) -> list[Tensor]:
         return list(chain(*self.groups.values()))
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the backward pass steps the parameters, so that a step cannot be begun again."""
+        return self.leaves.fused is not None
 
     @property
     def rows(self) -> int:
@@ -118,30 +135,51 @@ class Job:
     def step(self, step: int, loss: float, scaler: torch.amp.GradScaler) -> None:
         """Clip the gradients and update the parameters. If the loss is not finite, record a failure instead."""
         if math.isfinite(loss):
-            self.set_rates(self.optimizer, step)
-            scaler.unscale_(self.optimizer)
-            clip(self.parameters, self.training.clip)
-            scaler.step(self.optimizer)
+            if not self.is_fused:
+                self.set_rates(self.optimizer, step)
+                for tensor in chain(*(self.groups[name] for name, end in self.ends.items() if step >= end)):
+                    tensor.grad = None
+                scaler.unscale_(self.optimizer)
+                clip(self.parameters, self.training.greatest_norm)
+                scaler.step(self.optimizer)
+                self.leaves.refresh()
         elif not self.go_back():
             self.failure = f"its loss stopped being a number at step {step + 1}; try a lower learning rate"
         self.optimizer.zero_grad(set_to_none=True)
         self.stepped(loss)
+
+    @contextmanager
+    def moving(self, step: int) -> Iterator[None]:
+        """Inside the block the backward pass steps the parameters of a fused job."""
+        if self.is_fused:
+            self.set_rates(self.optimizer, step)
+        self.leaves.steps = True
+        try:
+            yield
+        finally:
+            self.leaves.steps = False
 
     def looked_at(self, done: int, loss: float) -> None:
         """Take the fixed-batch loss after `done` steps. Where it shows a collapse, go back to the last good state."""
         if not self.training.rescue:
             return
         if self.rescue.is_good(loss):
-            self.rescue.keep(done, loss, self.parameters, self.optimizer)
+            self.rescue.keep(done, loss, self.parameters, self.optimizer, self.averages)
         elif not self.go_back():
             self.failure = f"it collapsed again at step {done}; try a lower learning rate"
 
     def go_back(self) -> bool:
         """Go back to the last good state, if there is one, and say so."""
-        said = self.rescue.go_back(self.parameters, self.optimizer)
+        said = self.rescue.go_back(self.parameters, self.optimizer, self.averages)
         if said:
+            self.leaves.refresh()
             self.said.append(f"{self.owner}: {said}" if self.owner else said)
         return bool(said)
+
+    def sentences(self) -> list[str]:
+        """What is to be shown to the user since the last call."""
+        found, self.said = self.said, []
+        return found
 
     @torch.no_grad()
     def stepped(self, loss: float) -> None:
@@ -158,8 +196,12 @@ class Job:
     @contextmanager
     def as_kept(self) -> Iterator[None]:
         """Inside the block the parameters have the values that the artifact keeps, such as their averages."""
-        with kept_in_place(self.optimizer, self.parameters, self.averages):
-            yield
+        try:
+            with kept_in_place(self.optimizer, self.parameters, self.averages):
+                self.leaves.refresh()
+                yield
+        finally:
+            self.leaves.refresh()
 
     def set_rates(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the learning rates of a step. The optimiser's groups have the names of this job's groups."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,9 +18,11 @@ from torch import Tensor
 from ..base import Base, Conditioning, Owner
 from ..cancel import Cancelled, current, deferred_interrupt
 from ..data.examples import Batch
+from .arranging import arranged, asked_by, refuse_fused
 from .job import Job
+from .kept_texts import encoded
 from .loss import Objective, errors_of
-from .memory import Plan, plan
+from .memory import Arrangement, Plan, plan
 from .passes import Passes, Piece
 from .stacking import JobStacks, alike
 from .state import MadeFrom, load_state, save_state
@@ -27,6 +30,7 @@ from .state import MadeFrom, load_state, save_state
 PROMPTS = 64  # in one call of the text encoder, where training does not change it
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Watch = Callable[[int], None]  # steps done
+Note = Callable[[str], None]  # shows the user a sentence
 StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
 
@@ -50,8 +54,7 @@ class Encodings:
         asked = [(job.owner, prompt) for job in jobs if job.text_is_fixed for prompt in job.prompts]
         for some in (asked[first : first + PROMPTS] for first in range(0, len(asked), PROMPTS)):
             by_owner = {owner: [prompt for _, prompt in own] for owner, own in groupby(some, key=itemgetter(0))}
-            with torch.no_grad():
-                texts = base.encode_for(list(by_owner.items()))
+            texts = encoded(base, list(by_owner.items()))
             for (owner, prompt), text in zip(some, texts.split([1] * len(texts)), strict=True):
                 self.cached.setdefault(owner, {})[prompt] = text
 
@@ -61,11 +64,11 @@ class Encodings:
             (job.owner, batch.prompts) for job, batch in zip(jobs, batches, strict=True) if not job.text_is_fixed
         ]
         sizes = [len(prompts) for _, prompts in trained]
-        encoded = iter(self.base.encode_for(trained).split(sizes)) if trained else iter(())
+        texts = iter(self.base.encode_for(trained).split(sizes)) if trained else iter(())
         return Conditioning.cat(
             Conditioning.cat(self.cached[job.owner][prompt] for prompt in batch.prompts)
             if job.text_is_fixed
-            else next(encoded)
+            else next(texts)
             for job, batch in zip(jobs, batches, strict=True)
         )
 
@@ -92,8 +95,10 @@ def gradients_of(
     drawn, losses = {id(job): job.draw(step) for job in jobs}, {id(job): 0.0 for job in jobs}
     for pieces in passes.of(jobs):
         shares = losses_of(base, pieces, drawn, encodings)
-        scaler.scale(torch.stack([share for _, share in shares]).sum()).backward()
-        for (job, _), share in zip(shares, torch.stack([share for _, share in shares]).tolist(), strict=True):
+        each = torch.stack([share for _, share in shares])
+        if not any(job.is_fused for job in jobs) or bool(each.isfinite().all()):
+            scaler.scale(each.sum()).backward()
+        for (job, _), share in zip(shares, each.tolist(), strict=True):
             losses[id(job)] += share
     return list(losses.values())
 
@@ -133,16 +138,43 @@ def train_step(
 ) -> None:
     """One step of the active jobs. If no loss is finite, no job moves and the gradient scale is not updated."""
     stacks.arrange(active)
-    losses = passes.retried(
-        active, lambda: gradients_of(base, active, encodings, passes, scaler, step), stacks.drop_gradients
-    )
+    with ExitStack() as stack:
+        for job in active:
+            stack.enter_context(job.moving(step))
+        losses = passes.retried(
+            active, lambda: gradients_of(base, active, encodings, passes, scaler, step), stacks.drop_gradients
+        )
     stacks.step(losses, step, scaler)
     if any(job.failure is None for job in active):
         scaler.update()
 
 
+def passes_for(
+    base: Base,
+    active: Sequence[Job],
+    encodings: Encodings,
+    stacks: JobStacks,
+    most_rows: int | None,
+    memory: int | None,
+    note: Note,
+) -> tuple[Passes, Arrangement]:
+    """The passes of the steps, and how they take less memory: as asked, or as the memory requires.
+
+    Raises:
+        TriptychError: the memory holds not one row.
+    """
+    passes, arrangement = Passes(most_rows, note), asked_by(active)
+    if memory and active:
+        planned = plan_passes(base, active, encodings, stacks, memory, arrangement)
+        note(str(planned))
+        passes.most = min(planned.most_rows, most_rows or planned.most_rows)
+        arrangement = planned.arrangement
+    refuse_fused(active, passes, base)
+    return passes, arrangement
+
+
 def plan_passes(
-    base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: bool
+    base: Base, active: Sequence[Job], encodings: Encodings, stacks: JobStacks, memory: int, asked: Arrangement
 ) -> Plan:
     """A plan for the passes of these jobs, from passes of one row and of two, whose gradients are dropped."""
     stacks.arrange(active)
@@ -151,7 +183,7 @@ def plan_passes(
     def run(pieces: Sequence[Piece]) -> None:
         torch.stack([share for _, share in losses_of(base, pieces, drawn, encodings)]).sum().backward()
 
-    return plan(base, active, run, stacks.drop_gradients, memory, asked)
+    return plan(base, active, run, stacks.drop_gradients, memory, asked, partial(arranged, base, active))
 
 
 def train(
@@ -166,7 +198,7 @@ def train(
     watch: Watch | None = None,
     most_rows: int | None = None,
     memory: int | None = None,
-    note: Callable[[str], None] = lambda sentence: None,
+    note: Note = lambda sentence: None,
 ) -> None:
     """Train every job for its own number of steps. Jobs that have ended, failed or stopped early leave the batch.
 
@@ -192,30 +224,24 @@ def train(
     first = load_state(state, base, jobs, scaler, made_from or {}) if state and state.is_file() else 0
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
-    passes, checkpointing = Passes(most_rows, note), any(job.training.checkpointing for job in jobs)
     active = [job for job in jobs if job.runs_at(first)]
-    if memory and active:
-        planned = plan_passes(base, active, encodings, stacks, memory, checkpointing)
-        passes.most, checkpointing = min(planned.most_rows, most_rows or planned.most_rows), planned.checkpointing
-        note(str(planned))
-    if first == 0:
-        evaluate_fixed(base, jobs, encodings, 0, stop_early)
-        if watch:
-            watch(0)
+    passes, arrangement = passes_for(base, active, encodings, stacks, most_rows, memory, note)
     try:
-        with (
-            base.checkpointed() if checkpointing else nullcontext(),
-            deferred_interrupt() if state else nullcontext(current()) as cancel,
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(arranged(base, jobs, arrangement))
+            if first == 0:
+                evaluate_fixed(base, jobs, encodings, 0, stop_early)
+                if watch:
+                    watch(0)
+            cancel = stack.enter_context(deferred_interrupt() if state else nullcontext(current()))
             for step in range(first, last):
                 active = [job for job in jobs if job.runs_at(step)]
                 if not active:
                     break
                 train_step(base, active, encodings, stacks, passes, scaler, step)
                 evaluate_fixed(base, active, encodings, step + 1, stop_early)
-                for job in active:
-                    while job.said:
-                        note(job.said.pop(0))
+                for sentence in chain(*(job.sentences() for job in active)):
+                    note(sentence)
                 if watch:
                     watch(step + 1)
                 stops = cancel.is_cancelled

@@ -1,8 +1,9 @@
-"""A memory plan: rows a pass and gradient checkpointing for a number of bytes, and the expected peak.
+"""A memory plan: rows a pass, gradient checkpointing and offloading for a number of bytes, and the expected peak.
 
 The jobs are tried with one row and with two before training begins, and what these passes allocate is counted. Memory
 grows by the same amount with each row, so the two points give the peak of any pass. Nothing of the trial stays: its
-gradients are dropped, and training draws anew.
+gradients are dropped, and training draws anew. A plan changes what is trained by rounding alone; what would change more
+it only names.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,21 +23,20 @@ from torch.utils._pytree import tree_leaves
 
 from ..base import Base
 from ..errors import TriptychError
+from ..patching.aside import is_aside
 from ..units import counted, size
 from .job import Job
 from .passes import Piece, is_out_of_memory
+from .sizes import differences, held, savings, state_of, stepping
 
 Run = Callable[[Sequence[Piece]], object]  # one pass, forward and back
-STATE = {  # numbers that an optimiser keeps for each number it trains
-    "adamw": 2.0, "adamw8bit": 0.5, "adafactor": 0.1, "prodigy": 4.0, "lion": 1.0, "came": 1.2, "schedule-free": 2.0,
-}  # fmt: skip
 
 
 class Counted(TorchDispatchMode):
     """Counts the bytes of all tensors that are made inside the block and still live, and their peak.
 
     It sees the storage of every result of an operation, in the backward pass too, but not what a kernel takes for
-    itself while it runs.
+    itself while it runs. Tensors that lie in files do not count.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Counted(TorchDispatchMode):
     def _take(self, tensor: Tensor, given: Iterable[int]) -> None:
         storage = tensor.untyped_storage()
         place = storage._cdata
-        if place in self.seen or place in given:
+        if place in self.seen or place in given or is_aside(tensor):
             return
         self.seen.add(place)
         self.live += storage.nbytes()
@@ -80,21 +81,49 @@ def counting(device: torch.device) -> Iterator[Callable[[], int]]:
 
 
 @dataclass(frozen=True)
+class Arrangement:
+    """How a pass is made to take less memory, to the same result.
+
+    Attributes:
+        checkpointing: whether activations are recomputed.
+        offload: the weights that wait in files: "none", "idle" or "all", as in the settings.
+    """
+
+    checkpointing: bool = False
+    offload: str = "none"
+
+    def __str__(self) -> str:
+        waits = {"idle": ", networks at rest in files", "all": ", weights that are not trained in files"}
+        recomputed = ", with gradient checkpointing" if self.checkpointing else ""
+        return recomputed + waits.get(self.offload, "")
+
+    def then(self) -> list[Arrangement]:
+        """This one, and those that take less memory and more time, in the order of the time that they take."""
+        idle = max(self.offload, "idle", key=OFFLOADS.index)
+        found = [self, Arrangement(self.checkpointing, idle), Arrangement(True, idle), Arrangement(True, "all")]
+        return list(dict.fromkeys(found))
+
+
+OFFLOADS = ("none", "idle", "all")
+Opened = Callable[[Arrangement], AbstractContextManager[int]]  # yields the bytes of stored weights on the device
+
+
+@dataclass(frozen=True)
 class Plan:
     """A plan for one joint step.
 
     Attributes:
         rows: of the step.
         most_rows: of a pass.
-        checkpointing: whether activations are recomputed.
+        arrangement: how a pass takes less memory.
         resting: bytes that stay during training: the base, what is trained, its averages and its optimiser's state.
-        a_pass: bytes of a pass of `most_rows` besides, gradients among them.
+        a_pass: bytes of a pass of `most_rows` besides, gradients among them, or of what comes after it.
         budget: bytes that were given.
     """
 
     rows: int
     most_rows: int
-    checkpointing: bool
+    arrangement: Arrangement
     resting: int
     a_pass: int
     budget: int
@@ -107,68 +136,70 @@ class Plan:
     def __str__(self) -> str:
         passes = -(-self.rows // self.most_rows)
         how = "a step in one pass" if passes == 1 else f"{passes} passes a step, whose gradients are added"
-        recomputed = ", with gradient checkpointing" if self.checkpointing else ""
         return (
-            f"memory: {counted(self.most_rows, 'row')} a pass, {self.rows} a step, {how}{recomputed}; expected peak"
-            f" {size(self.peak)} of {size(self.budget)}: {size(self.resting)} at rest, {size(self.a_pass)} for a pass"
+            f"memory: {counted(self.most_rows, 'row')} a pass, {self.rows} a step, {how}{self.arrangement}; expected"
+            f" peak {size(self.peak)} of {size(self.budget)}: {size(self.resting)} at rest, {size(self.a_pass)} for a"
+            " pass"
         )
 
 
-def resting(base: Base, jobs: Sequence[Job]) -> int:
-    """Bytes that stay allocated during training."""
-    held = {id(p): p for module in base.modules().values() for p in module.parameters()}
-    trained = {id(p): (p, job) for job in jobs for p in job.parameters}
-    bytes_of = {key: tensor.numel() * tensor.element_size() for key, tensor in held.items()}
-    total = sum(bytes_of.values())
-    for key, (tensor, job) in trained.items():
-        own = tensor.numel() * tensor.element_size()
-        copies = STATE[job.training.optimizer] + bool(job.averages)
-        total += round(own * copies) + own * (key not in bytes_of)
-    return total
+def resting(base: Base, jobs: Sequence[Job], stored: int) -> int:
+    """Bytes that stay allocated on the device during training, of which `stored` are weights stored otherwise."""
+    parts = [
+        *(parameter for module in base.modules().values() for parameter in module.parameters()),
+        *chain(*(patch.below.values() for patch in base.pile)),
+        *chain(*(chain(job.parameters, job.averages) for job in jobs)),
+    ]
+    states = sum(state_of(job, base.device) for job in jobs)
+    return held(parts, base.device) + states + stored
 
 
-def plan(base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None], budget: int, asked: bool) -> Plan:
+def plan(
+    base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None], budget: int, asked: Arrangement, opened: Opened
+) -> Plan:
     """Plan the passes of a step for `budget` bytes.
 
     Args:
         run: one pass of the given rows.
         undo: drops the gradients of a pass.
-        asked: whether the user asked for gradient checkpointing.
+        asked: what the user asked for.
+        opened: opens an arrangement.
 
     Raises:
-        TriptychError: not even one row fits.
+        TriptychError: not even one row fits, or not all rows of a fused step.
     """
-    rest, rows = resting(base, jobs), sum(job.rows for job in jobs)
-    for checkpointing in (True,) if asked else (False, True):
-        first, step = _measured(base, jobs, run, undo, checkpointing)
-        room = budget - rest - first
-        if first and room >= 0:
-            most = rows if step <= 0 else min(rows, 1 + room // step)
-            return Plan(rows, int(most), checkpointing, rest, first + step * (int(most) - 1), budget)
+    rows = sum(job.rows for job in jobs)
+    least = rows if any(job.is_fused for job in jobs) else 1
+    after = max(sum(stepping(job, base.device) for job in jobs), differences(base))
+    for arrangement in asked.then():
+        with opened(arrangement) as stored:
+            rest = resting(base, jobs, stored)
+            first, step = _measured(base, jobs, run, undo)
+        most = rows if step <= 0 else min(rows, 1 + (budget - rest - first) // step)
+        if first and most >= least and rest + max(first, after) <= budget:
+            return Plan(rows, int(most), arrangement, rest, max(first + step * (int(most) - 1), after), budget)
     raise TriptychError(
-        f"{size(budget)} of memory do not hold this training: {size(rest)} at rest, and {size(first)} for a pass of one"
-        " row with gradient checkpointing; take a smaller base or resolution, or an optimiser with less state"
+        f"{size(budget)} of memory do not hold this training: {size(rest)} at rest, and"
+        f" {size(max(first + step * (least - 1), after))} for a pass of {counted(least, 'row')}{arrangement}; take a"
+        f" smaller base or resolution{savings(base, jobs)}"
     )
 
 
-def _measured(
-    base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None], checkpointing: bool
-) -> tuple[int, int]:
+def _measured(base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None]) -> tuple[int, int]:
     """The peak of a pass of one row, and what each further row adds; (0, 0) where memory runs out."""
     taken = []
     for rows in (1, 2):
         pieces = _first(jobs, rows)
-        with base.checkpointed() if checkpointing else nullcontext():
-            try:
-                with counting(base.device) as peak:
-                    run(pieces)
-                taken.append(peak())
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                return 0, 0
-            finally:
-                undo()
+        try:
+            with counting(base.device) as peak:
+                run(pieces)
+            taken.append(peak())
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return 0, 0
+        finally:
+            undo()
     return taken[0], taken[1] - taken[0]
 
 

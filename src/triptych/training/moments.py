@@ -43,4 +43,5 @@ Watch = Callable[[Moment], None]
 
 def kept(patch: Patch) -> Tensors:
     """A copy of what an artifact of the patch keeps."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in patch.tensors().items()}
+    tensors = dict(patch.tensors())
+    return {name: tensors.pop(name).detach().to("cpu", copy=True) for name in list(tensors)}  # one at a time in memory

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import TriptychError
-from ..methods import Training
+from ..methods import Training, WholeTraining
+from .apart import Apart
 
 # Name -> module, class, and the arguments by which it follows our learning rates.
 KNOWN: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -29,12 +30,18 @@ KNOWN: dict[str, tuple[str, str, dict[str, Any]]] = {
 STACKABLE = "adamw"  # whose state of several jobs can be rows of one storage
 
 
-def optimizer_for(groups: Mapping[str, Sequence[Tensor]], training: Training) -> torch.optim.Optimizer:
-    """The optimiser that the settings name, over named groups of parameters.
+def optimizer_for(groups: Mapping[str, Sequence[Tensor]], training: Training, seed: int) -> torch.optim.Optimizer:
+    """The optimiser that the settings name, over named groups of parameters. `seed` is that of random rounding.
 
     Raises:
-        TriptychError: its library is not installed.
+        TriptychError: its library is not installed, or it cannot step one parameter at a time and must.
     """
+    if isinstance(training, WholeTraining) and (training.fused or training.masters == "bf16"):
+        return Apart(groups, training, seed, _together)
+    return _together(groups, training)
+
+
+def _together(groups: Mapping[str, Sequence[Tensor]], training: Training) -> torch.optim.Optimizer:
     if training.optimizer == STACKABLE:
         return adamw(groups, training)
     library, name, options = KNOWN[training.optimizer]

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from ..errors import TriptychError
 from .job import Job
 
 T = TypeVar("T")
@@ -42,12 +43,18 @@ class Passes:
         """`run()`; where memory runs out, `undo()` and again with passes of half as many rows.
 
         Raises:
+            TriptychError: memory runs out in a fused step, which has moved some parameters already.
             RuntimeError: memory runs out with a single row, or `run` fails for another reason.
         """
         while True:
             try:
                 return run()
             except RuntimeError as error:
+                if is_out_of_memory(error) and any(job.is_fused for job in jobs):
+                    raise TriptychError(
+                        "memory ran out in a fused step, which cannot be begun again with fewer rows; take a smaller"
+                        " batch, or checkpointing"
+                    ) from error
                 largest = max(sum(len(rows) for _, rows in own) for own in self.of(jobs))
                 if not is_out_of_memory(error) or largest == 1:
                     raise

@@ -25,6 +25,7 @@ class Rescue:
         most: times the lowest fixed-batch loss, above which a job has collapsed.
         lowest: the lowest fixed-batch loss so far.
         good: for each parameter, its value ("") and the tensors of its optimiser's state by name.
+        averages: the moving averages of the parameters, if the job has them.
         step: the steps done at the last good state.
         count: rescues so far.
     """
@@ -32,6 +33,7 @@ class Rescue:
     most: float
     lowest: float = math.inf
     good: list[dict[str, Tensor]] = field(default_factory=list)
+    averages: list[Tensor] = field(default_factory=list)
     step: int = 0
     count: int = 0
 
@@ -43,22 +45,34 @@ class Rescue:
     def is_good(self, loss: float) -> bool:
         return loss <= self.most * self.lowest
 
-    def keep(self, done: int, loss: float, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    def keep(
+        self,
+        done: int,
+        loss: float,
+        parameters: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
+        averages: Sequence[Tensor] = (),
+    ) -> None:
         """Keep the current state as the last good one."""
         self.lowest, self.step = min(self.lowest, loss), done
         self.good = [
             {name: value.detach().clone() for name, value in _values(parameter, optimizer).items()}
             for parameter in parameters
         ]
+        self.averages = [average.clone() for average in averages]
 
     @torch.no_grad()
-    def go_back(self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> str:
+    def go_back(
+        self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, averages: Sequence[Tensor] = ()
+    ) -> str:
         """Restore the last good state. Returns a sentence; "" if the job cannot be rescued."""
         if not self.good or self.count == MOST:
             return ""
         for parameter, kept in zip(parameters, self.good, strict=True):
             for name, value in _values(parameter, optimizer).items():
                 value.copy_(kept[name]) if name in kept else value.zero_()
+        for average, good in zip(averages, self.averages, strict=True):
+            average.copy_(good)
         self.count += 1
         return f"it collapsed: back to step {self.step}, and on with {self.slower:g} of the learning rate"
 

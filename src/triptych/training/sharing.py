@@ -1,8 +1,8 @@
-"""Groups trainings into joint passes: those that share the frozen base train together, up to a number of rows."""
+"""Groups trainings into joint passes: those that share the frozen base train together, up to rows or memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..methods import Training, method_named
@@ -37,6 +37,25 @@ def joint_passes(wanted: Sequence[T], most: int) -> Iterator[list[T]]:
     yield from ([alone] for alone in wanted if _trains_alone(alone))
 
 
+def fitting_passes(wanted: Sequence[T], fits: Callable[[Sequence[T]], bool]) -> Iterator[list[T]]:
+    """Group trainings, in their order, into passes that fit, each by halving those that are left until they do.
+
+    One training alone is a pass whether it fits or not. One that cannot share a pass has its own.
+    """
+    left = [trained for trained in wanted if not _trains_alone(trained)]
+    count = len(left)
+    while left:
+        while count > 1 and not fits(left[:count]):
+            count = (count + 1) // 2
+        yield left[:count]
+        left = left[count:]
+        count = min(count, len(left))
+    yield from ([alone] for alone in wanted if _trains_alone(alone))
+
+
 def _trains_alone(trained: Trained) -> bool:
-    """Whether it needs its own pass. A method without steps has nothing to share."""
-    return not isinstance(trained.settings, Training) or not method_named(trained.method).shares_a_pass
+    """Whether it needs its own pass. A method without steps has nothing to share, and the base is stored in one way."""
+    settings = trained.settings
+    if not isinstance(settings, Training) or not method_named(trained.method).shares_a_pass:
+        return True
+    return settings.frozen != "as-is" or settings.offload != "none"

@@ -116,8 +116,7 @@ class JobStacks:
                 for column, stack in zip(columns, stacked.stacks, strict=True):
                     self.changes.stacks |= {id(tensor): (stack, index) for index, tensor in enumerate(column)}
             else:
-                for tensor in group[0].parameters:
-                    tensor.requires_grad_(True)
+                group[0].leaves.attach()
 
     def step(self, losses: Sequence[float], step: int, scaler: torch.amp.GradScaler) -> None:
         """Do a step of every job. `losses` are in the order of `arrange`."""
@@ -139,8 +138,7 @@ class JobStacks:
         for stacked in self.stacked:
             stacked.dissolve()
         for job in self.jobs:
-            for tensor in job.parameters:
-                tensor.requires_grad_(False).grad = None
+            job.leaves.detach()
         self.jobs, self.stacked, self.arranged = [], [], []
         self.changes.stacks.clear()
 
@@ -160,9 +158,9 @@ def alike(jobs: Sequence[Job], changes: Changes) -> Iterator[list[Job]]:
 
 
 def clip_rows(gradients: Sequence[Tensor], jobs: Sequence[Job]) -> None:
-    """Scale the gradients [J, ...] of each job in place, so that their norm is at most that job's `clip`."""
+    """Scale the gradients [J, ...] of each job in place, so that their norm is at most that job's greatest."""
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    most = torch.tensor([job.training.clip for job in jobs], dtype=norms.dtype, device=norms.device)
+    most = torch.tensor([job.training.greatest_norm for job in jobs], dtype=norms.dtype, device=norms.device)
     scales = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
     if not bool((scales == 1).all()):
         for gradient in gradients:

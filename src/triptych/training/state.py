@@ -65,6 +65,7 @@ def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.Gr
         for job, own in zip(jobs, kept["jobs"], strict=True):
             for parameter, value in zip(job.parameters, own["parameters"], strict=True):
                 parameter.data.copy_(value)
+            job.leaves.refresh()
             job.averages, job.rescue = list(own["averages"]), Rescue(**own["rescue"])
             job.optimizer.load_state_dict(own["optimizer"])
             job.losses, job.failure, job.stopped_early = list(own["losses"]), own["failure"], own["stopped_early"]

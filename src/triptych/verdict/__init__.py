@@ -54,6 +54,7 @@ __all__ = [
     "further",
     "judge",
     "settled",
+    "verdict_of",
 ]
 
 
@@ -84,7 +85,12 @@ def judge(
     """
     alpha = looks[-1].alpha if looks else ALPHA
     evidence = Evidence.of(scores, costs, failures or {}, margins, seed, strata, prior=prior, alpha=alpha)
-    methods = {name: _criteria(evidence, name) for name in _order(scores)}
+    return verdict_of(evidence, _order(scores), need, looks)
+
+
+def verdict_of(evidence: Evidence, order: Sequence[str], need: Need, looks: Sequence[Look] = ()) -> Verdict:
+    """The verdict that evidence gives. `order`: the rows besides the bare base."""
+    methods = {name: _criteria(evidence, name) for name in order}
     return Verdict(
         methods=methods,
         base=_criteria(evidence, BASE),
@@ -102,8 +108,8 @@ def judge(
         needs={each: dict(weights_of(evidence, each)) for each in NEEDS},
         together=reinforcements(evidence),
         looks=tuple(looks),
-        margins=margins,
-        seed=seed,
+        margins=evidence.margins,
+        seed=evidence.seed,
     )
 
 
@@ -155,6 +161,27 @@ def _flags(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     return flags
 
 
+NOT_STATED = (
+    "What was stated before of the spread between trainings is not used: the trainings of this study tell as much, or"
+    " lie farther apart than it lets expect."
+)
+
+
+def _stated(prior: Prior, replicates: int) -> str:
+    """What was stated of the spread between trainings, and that it was used."""
+    common = (
+        f", and of {prior.shared**0.5:.2f} in what all methods share in a training ({prior.shared_freedom:g})"
+        if prior.shared_freedom
+        else ""
+    )
+    return (
+        f"{replicates} trainings of a method tell little of how far trainings lie apart. So what was stated before,"
+        f" from earlier studies, is joined to them: a standard deviation of {prior.scale**0.5:.2f} between trainings of"
+        f" a method ({prior.freedom:g} degrees of freedom){common}, in both at once. The study can be judged without it"
+        " too, or by other numbers."
+    )
+
+
 def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
     notes = ["This result is for these pictures on this base; it says nothing about other concepts."]
     if evidence.replicates == 1:
@@ -165,6 +192,9 @@ def _notes(evidence: Evidence, looks: Sequence[Look]) -> list[str]:
             " holds for these trained files; another training may turn it round.",
         )
     headline = evidence.tables.get(BOTH)
+    if headline and evidence.replicates > 1 and headline.stated.freedom:
+        used = headline.priors.trainings.stated
+        notes.insert(0, _stated(headline.stated, evidence.replicates) if used else NOT_STATED)
     if headline and (shared := headline.seeds) is not None:
         count = len(np.unique(shared[shared >= 0]))
         notes.append(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -28,7 +28,8 @@ FLOOR = {FIDELITY: SUBJECT, LEAKAGE: SUBJECT, PORTABILITY: PORTABILITY}  # ... -
 class Evidence:
     """The measured tables with anchors, costs and margins. `methods` are those whose subject fidelity was measured.
 
-    `blind`: the components of prompts that cannot be read off the real pictures, and are left out.
+    `blind`: the components of prompts that cannot be read off the real pictures, and are left out. `over`: what the
+    replicates are: trainings of one concept, or concepts.
     """
 
     tables: Mapping[str, Table]
@@ -40,6 +41,7 @@ class Evidence:
     blind: tuple[str, ...] = ()
     strata: Mapping[str, str] = field(default_factory=dict)  # prompt -> its stratum
     seed: int = 0  # of the draws that probabilities are counted from
+    over: Literal["trainings", "concepts"] = "trainings"
 
     @classmethod
     def of(

@@ -31,6 +31,7 @@ def needed(evidence: Evidence, difference: Estimate | None, *distances: float, a
     fitting = [
         Further(more, runs, seconds(evidence, more, runs))
         for more, runs in _sizes(prompts, trainings)
+        if evidence.over == "trainings" or more == prompts  # a concept's figure has no more prompts
         if larger(difference, more / prompts, runs, trainings).half(ALPHA / among) < distance
     ]
     if not fitting:
@@ -64,7 +65,7 @@ def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
     costs = list(evidence.costs.values())
     sampling = [cost.seconds_a_picture for cost in costs]
     before, times = evidence.replicates, prompts / evidence.prompts
-    if not costs or None in sampling:
+    if not costs or None in sampling or evidence.over == "concepts":
         return None
     passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
     for cost in costs:
@@ -86,6 +87,7 @@ def sentence(evidence: Evidence, further: Further | None) -> str:
     if further.prompts > before:
         changes.append(f"about {further.prompts} prompts instead of {before}")
     if further.trainings > evidence.replicates:
-        changes.append(f"{further.trainings} trainings of each method instead of {evidence.replicates}")
+        what = "concepts" if evidence.over == "concepts" else "trainings of each method"
+        changes.append(f"{further.trainings} {what} instead of {evidence.replicates}")
     price = f" ({duration(further.seconds)} more on this machine)" if further.seconds is not None else ""
     return f"What would decide it: {' and '.join(changes)}{price}."

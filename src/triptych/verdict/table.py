@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ..scores import BASE, Score, parts_of
 from .intervals import ALPHA, Estimate, Floats
-from .moderated import NONE, Prior, estimated
+from .moderated import NONE, Prior, common_variance, contradicted, estimated
 from .posterior import draws
-from .variance import Priors, Seeds, Weights, by_seed_means, joint, mean, parts
+from .variance import Priors, Seeds, Weights, by_seed_means, chance, joint, mean, parts
 
 
 class Table:
@@ -37,7 +37,7 @@ class Table:
         """
         self.cells, self.pictures_of, self.alpha = dict(cells), pictures_of or {}, alpha
         self._row = {prompt: row for row, prompt in enumerate(prompts)}
-        self._all_seeds, self._stated = seeds, prior
+        self._all_seeds, self.stated = seeds, prior
         self._known: dict[tuple[tuple[str, float], ...], Estimate | None] = {}
 
     @classmethod
@@ -84,11 +84,19 @@ class Table:
         single = [cells for name, cells in self.cells.items() if name != BASE and len(parts_of(name)) == 1]
         if not single:
             return Priors()
-        trainings, methods = estimated(np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single]))
+        by_training = np.stack([mean(cells.reshape(len(cells), -1), 1) for cells in single])
+        trainings, methods = estimated(by_training)
+        if self._takes_stated(trainings, by_training, single):
+            trainings = self.stated.with_shared(*common_variance(by_training, self.stated.scale))
         shared = NONE
         if self.seeds is not None:
             shared, _ = estimated(np.stack([by_seed_means(mean(cells, 0), self.seeds) for cells in single]))
-        return Priors(self._stated if self._stated.freedom else trainings, shared, methods)
+        return Priors(trainings, shared, methods)
+
+    def _takes_stated(self, own: Prior, by_training: Floats, single: Sequence[Floats]) -> bool:
+        """Whether more is known by the stated prior than by the methods' own, and these do not contradict it."""
+        noise = float(np.mean([chance(cells) for cells in single]))
+        return self.stated.freedom > own.freedom and not contradicted(self.stated, by_training, noise)
 
     def mean(self, method: str) -> Estimate | None:
         return self.weighed({method: 1.0})
@@ -118,10 +126,11 @@ class Table:
         cells = np.stack([self.cells[name] for name in methods])
         whole: NDArray[np.bool_] = np.asarray(~np.isnan(cells).any(axis=0))
         runs = whole.reshape(len(whole), -1).any(axis=1)  # a training that failed is left out
-        whole = np.asarray(whole[runs].all(axis=0)) if runs.any() else np.zeros(whole.shape[1:], bool)
-        if not whole.any():
+        by_prompt = np.asarray(whole[runs].any(axis=2))  # trainings may have other pictures of a prompt
+        prompts: NDArray[np.bool_] = np.asarray(by_prompt.all(axis=0))
+        if not runs.any() or not prompts.any():
             return None
-        cells = np.where(whole, cells[:, runs], np.nan)
+        cells = np.where(whole & prompts[:, None], cells, np.nan)[:, runs]
         trained = np.array([float(name != BASE) for name in methods])
         covariances = joint(cells, self.seeds, trained, self.priors)
         if not covariances:

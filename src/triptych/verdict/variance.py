@@ -50,8 +50,7 @@ def parts(cells: Floats, seeds: Seeds | None, weights: Weights, priors: Priors) 
         weights: of the methods that the cells are a sum of.
         priors: of this criterion.
     """
-    table = mean(cells, 2) if cells.shape[1] > 1 else cells[:, 0, :]
-    table = table[~np.isnan(table).all(axis=1)][:, ~np.isnan(table).all(axis=0)]
+    table = _by_training(cells)
     runs, units = table.shape
     if runs == units == 1:
         return ()
@@ -72,17 +71,32 @@ def parts(cells: Floats, seeds: Seeds | None, weights: Weights, priors: Priors) 
     return tuple(found)
 
 
+def chance(cells: Floats) -> float:
+    """What the chance of its pictures adds to the variance of a training's mean. `cells`: as for `parts`."""
+    table = _by_training(cells)
+    return _two_ways(table)[2] / table.shape[1] if table.size else 0.0
+
+
+def _by_training(cells: Floats) -> Floats:
+    """[trainings, prompts], or [trainings, pictures] of a single prompt; those that have nothing are left out."""
+    table = mean(cells, 2) if cells.shape[1] > 1 else cells[:, 0, :]
+    return table[~np.isnan(table).all(axis=1)][:, ~np.isnan(table).all(axis=0)]
+
+
 def _few(
     source: Source, own: float, members: int, weights: Weights, prior: Prior, methods: int, noise: float
 ) -> list[Part]:
-    """Of few members: their own variance and the prior's. What all methods share is told by the members alone."""
+    """Of few members: their own variance and the prior's. What all methods share has degrees of freedom of its own."""
     freedom = members - 1
     if freedom < 1:
         return []
     expected = prior.variance(weights.squares, weights.total, noise)
     joined = (prior.freedom * expected + freedom * own) / (prior.freedom + freedom) / members
     share = prior.of_all(weights.squares, weights.total, noise, methods) if prior.freedom else 0.0
-    both = Part(source, joined * (1 - share), prior.freedom + freedom), Part(source, joined * share, freedom)
+    both = (
+        Part(source, joined * (1 - share), prior.freedom + freedom),
+        Part(source, joined * share, prior.shared_freedom + freedom),
+    )
     return [part for part in both if part.variance > 0] or [both[0]]
 
 
@@ -139,22 +153,27 @@ def joint(cells: Floats, seeds: Seeds | None, trained: Floats, priors: Priors) -
     if runs > 1:
         rest = table - by_run[:, :, None] - by_unit[:, None, :] + by_unit.mean(axis=1)[:, None, None]
         noise = np.einsum("mru,nru->mn", rest, rest) / max((runs - 1) * (units - 1), 1) / units
-        found.append(_joined(_covariance(by_run), runs, trained, priors.trainings, noise))
+        found += _joined(_covariance(by_run), runs, trained, priors.trainings, noise)
     doubled = noise / runs
     if seeds is not None and table.shape[2] > 1 and len(np.unique(seeds[seeds >= 0])) > 1:
         means = np.stack([by_seed_means(mean(own, 0), seeds) for own in cells])
-        found.append(_joined(_covariance(means), means.shape[1], trained, priors.seeds, np.zeros_like(noise)))
+        found += _joined(_covariance(means), means.shape[1], trained, priors.seeds, np.zeros_like(noise))
     if units > 1:
         found.append((_positive(_covariance(by_unit) / units - doubled), units - 1))
     return found
 
 
-def _joined(own: Floats, members: int, trained: Floats, prior: Prior, noise: Floats) -> tuple[Floats, float]:
-    """As `_few`, of all methods at once."""
-    each = prior.scale * np.eye(len(own)) + (noise if prior.stated else 0.0) + prior.shared
-    expected = each * np.outer(trained, trained)
-    freedom = members - 1
-    return (prior.freedom * expected + freedom * own) / (prior.freedom + freedom) / members, prior.freedom + freedom
+def _joined(own: Floats, members: int, trained: Floats, prior: Prior, noise: Floats) -> list[tuple[Floats, float]]:
+    """As `_few`, of all methods at once: what each has of its own, and what all share."""
+    freedom, every = members - 1, np.outer(trained, trained)
+    each = (prior.scale * np.eye(len(own)) + (noise if prior.stated else 0.0)) * every
+    if not prior.freedom:
+        return [(own / members, freedom)]
+    shared = prior.shared * every
+    apart = _positive(own - shared) if prior.shared else own
+    joined = (prior.freedom * each + freedom * apart) / (prior.freedom + freedom)
+    found = [(joined / members, prior.freedom + freedom)]
+    return [*found, (shared / members, prior.shared_freedom + freedom)] if prior.shared else found
 
 
 def _covariance(means: Floats) -> Floats:

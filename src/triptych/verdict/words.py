@@ -17,6 +17,10 @@ TITLES = {
     "base": "Bare base",
     "reseeded": "Bare base, other seeds",
     "dreambooth-lora": "DreamBooth-LoRA",
+    "pivotal": "Pivotal tuning",
+    "custom-diffusion": "Custom Diffusion",
+    "svdiff": "SVDiff",
+    "layernorm": "LayerNorm tuning",
 }
 
 

@@ -15,7 +15,7 @@ from ...errors import Remedy, TriptychError, did_you_mean, first_line
 from ...families import Family, families
 from ...files.tensorfile import TensorFile
 from ...options import BaseOptions
-from ..denoiser import UNet
+from ..denoiser import INPAINTING, PLAIN, UNet
 from ..description import Description
 from ..device import device_named, dtype_named
 from ..model import Base
@@ -216,9 +216,9 @@ def _family(folder: Path) -> Family:
     missing = [part for part in family.folders if not (folder / part).is_dir()]
     if missing:
         raise TriptychError(f"{folder} is not a whole base: it lacks the folder {missing[0]}")
-    if unet.get("in_channels") != 4:
+    if unet.get("in_channels") not in (PLAIN, INPAINTING):
         raise TriptychError(
-            f"{folder} is an inpainting or editing base (its UNet reads {unet.get('in_channels')} channels)"
+            f"{folder} samples neither from a prompt nor by a mask (its UNet reads {unet.get('in_channels')} channels)"
         )
     return family
 

@@ -41,6 +41,7 @@ def probed(unet: UNet2DConditionModel) -> tuple[Prediction, float]:
     side = 2 ** len(unet.config.block_out_channels)
     noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0)).to(unet.device, unet.dtype)
     context = torch.zeros(1, 77, unet.config.cross_attention_dim, device=unet.device, dtype=unet.dtype)
-    predicted = unet(noise, LAST, context).sample
+    beside = noise.new_zeros(1, unet.config.in_channels - noise.shape[1], side, side)  # what inpainting reads, too
+    predicted = unet(torch.cat([noise, beside], dim=1), LAST, context).sample
     cosine = float(torch.cosine_similarity(predicted.float().flatten(), noise.float().flatten(), dim=0))
     return ("epsilon" if cosine > ALIKE else "v_prediction"), cosine

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ...errors import Remedy, TriptychError
 from ...families import family_named
-from ...files.checkpoint import Contents, Prediction, contents_of
+from ...files.checkpoint import MASKED, Contents, Prediction, contents_of
 from ...files.tensorfile import TensorFile
+from ..denoiser import INPAINTING
 from .names import Origin, ema_key, origins
 from .parts import Parts
 from .prediction import prediction_named, probed
@@ -51,8 +52,8 @@ def open_single(
         configurations: a folder with the configuration of each part, as in a diffusers folder; by default the family's.
 
     Raises:
-        TriptychError: the file is not a base that samples from a prompt alone, or a tensor is missing, superfluous, not
-            finite, or of another shape than the configuration states.
+        TriptychError: the file is not a base that samples from a prompt or by a mask, or a tensor is missing,
+            superfluous, not finite, or of another shape than the configuration states.
     """
     file = TensorFile.open(path)
     contents = base_in(file, without_vae=vae is not None)
@@ -60,7 +61,8 @@ def open_single(
     family = family_named(str(contents.family))
     folder = configurations or family.configurations
     source = _Source(file, contents, dtype, device, ema)
-    unet = source.read(family.denoiser, folder)
+    channels = {"in_channels": INPAINTING} if contents.variant == MASKED else {}
+    unet = source.read(family.denoiser, folder, channels)
     texts = [source.read(text.component, folder) for text in family.texts]
     autoencoder = _vae(source, vae, folder)
     known, told_by = (said, "the user") if said else (contents.prediction, contents.told_by)
@@ -77,7 +79,7 @@ def open_single(
 
 
 def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
-    """The contents of a file with a base that samples from a prompt alone.
+    """The contents of a file with a base that samples from a prompt, or from one and a mask.
 
     Raises:
         TriptychError: the file is something else.
@@ -87,7 +89,7 @@ def base_in(file: TensorFile, *, without_vae: bool = False) -> Contents:
         raise TriptychError(f"{file.path} is not a Stable Diffusion checkpoint in the original layout")
     if contents.variant == "refiner":
         raise TriptychError(f"{file.path} is the SDXL refiner, which only finishes pictures: give the SDXL base")
-    if contents.variant:
+    if contents.variant not in ("", MASKED):
         raise TriptychError(
             f"{file.path} is a checkpoint of the {contents.variant} kind, which needs more than a prompt to draw or "
             "another way of drawing: give a plain base"
@@ -148,13 +150,13 @@ class _Source:
         self.family = None if contents.family is None else family_named(contents.family)
         self.used: set[str] = set()
 
-    def read(self, part: str, folder: Path) -> Any:
-        """Read a part with its weights.
+    def read(self, part: str, folder: Path, changes: Mapping[str, int] | None = None) -> Any:
+        """Read a part with its weights. `changes` are entries of its configuration that differ from the folder's.
 
         Raises:
             TriptychError: a tensor is missing, superfluous, of another shape, or not finite.
         """
-        config = configuration(folder, part)
+        config = configuration(folder, part) | dict(changes or {})
         module = shell(part, config)
         state = module.state_dict()
         wanted = self._origins(part, config, state)

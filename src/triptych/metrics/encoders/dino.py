@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from . import Encoder
 from .shared import Preparation, digest_of, in_batches, stated
@@ -14,11 +16,12 @@ from .shared import Preparation, digest_of, in_batches, stated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import Image
-
 
 class DinoEncoder(Encoder):
-    """DINOv2 (arXiv:2304.07193): the class token after the final norm. It opens from a folder or a hub id."""
+    """DINOv2 (arXiv:2304.07193): the class token after the final norm, and the patches' tokens.
+
+    It opens from a folder or a hub id.
+    """
 
     known_as = "dinov2"
     families = ("dinov2", "dinov2_with_registers")
@@ -39,10 +42,30 @@ class DinoEncoder(Encoder):
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         return in_batches(pictures, self._encode_pictures)
 
+    def patches(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return in_batches(pictures, lambda batch: self._hidden(batch)[:, self._before :])
+
+    def shares(self, masks: Sequence[Image.Image]) -> Tensor:
+        side = self._model.config.patch_size
+        black, white, *pixels = self._pixels([Image.new("L", (64, 64)), Image.new("L", (64, 64), 255), *masks])
+        shares = (torch.stack(pixels) - black) / (white - black)  # as pictures are prepared, and back to 0..1
+        return F.avg_pool2d(shares[:, :1], side).flatten(1)
+
+    @property
+    def _before(self) -> int:
+        """How many tokens stand before those of the patches: the class token, and registers if there are any."""
+        return 1 + int(getattr(self._model.config, "num_register_tokens", 0))
+
+    def _pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
+        rgb = [picture.convert("RGB") for picture in pictures]
+        return self._prepare(rgb, return_tensors="pt")["pixel_values"]
+
+    def _hidden(self, pictures: Sequence[Image.Image]) -> Tensor:
+        hidden: Tensor = self._model(pixel_values=self._pixels(pictures).to(self._device)).last_hidden_state
+        return hidden
+
     def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
-        pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]
-        hidden: Tensor = self._model(pixel_values=pixels.to(self._device)).last_hidden_state
-        return hidden[:, 0]
+        return self._hidden(pictures)[:, 0]
 
 
 def _preparation(path: str) -> Preparation:

@@ -123,19 +123,36 @@ class EfficientNetLite0(Encoder):
 class PlainEfficientNetLite0(EfficientNetLite0):
     """The network alone, without colours, places and discriminants: nothing of it was fitted to drawings.
 
-    It is a second eye beside the other. The means of the channels at each of the seven depths have length 1, so that
-    every depth weighs the same, as in perceptual distances (arXiv:1801.03924).
+    It can judge beside the other. The means of the channels at each of the seven depths have length 1, so that every
+    depth weighs the same, as in perceptual distances (arXiv:1801.03924).
     """
 
     known_as = "efficientnet-lite0-plain"
+    HALF_WAY = 7  # the block whose channels describe patches
+    PATCHES = 10  # per side, of 16 x 16 of the 160 x 160 pixels
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         super().__init__(device)
+        self._network._blocks[self.HALF_WAY].register_forward_hook(self._keep)
         self.name = self.known_as
 
     @cached_property
     def digest(self) -> str:
         return digest_of(self._network, f"{self.known_as} {self.DEPTHS} {self.SIDE}")
+
+    def patches(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return in_batches(pictures, self._half_way)
+
+    def shares(self, masks: Sequence[Image.Image]) -> Tensor:
+        pixels = self._input(self._pixels([mask.convert("RGB") for mask in masks]))
+        return F.adaptive_avg_pool2d(pixels[:, :1] / 255, self.PATCHES).flatten(1).cpu()
+
+    def _half_way(self, pictures: Sequence[Image.Image]) -> Tensor:
+        self._depths(self._input(self._pixels(pictures)))
+        return self._map.flatten(2).transpose(1, 2)
+
+    def _keep(self, _module: torch.nn.Module, _given: object, out: Tensor) -> None:
+        self._map = out
 
     def _encode(self, pictures: Sequence[Image.Image]) -> Tensor:
         depths = self._depths(self._input(self._pixels(pictures)))

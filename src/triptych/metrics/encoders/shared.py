@@ -1,4 +1,4 @@
-"""Helpers of several encoders: batches, digests, and the image processor that a folder states."""
+"""Helpers of several encoders: batches, digests, weights, and the image processor that a folder states."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ def stated(processor: Any, path: str) -> Preparation | None:
     except OSError:
         return None
     return found
+
+
+def filled(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> torch.nn.Module:
+    """The network with these weights in full precision, frozen.
+
+    Raises:
+        ValueError: a tensor of the network is missing, or has another shape.
+    """
+    for name, own in network.state_dict().items():
+        if name not in tensors:
+            raise ValueError(f"it has no tensor {name}")
+        if tensors[name].shape != own.shape:
+            raise ValueError(f"its tensor {name} is {tuple(tensors[name].shape)}, and should be {tuple(own.shape)}")
+    network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
+    return network.eval().requires_grad_(False)
 
 
 @torch.inference_mode()

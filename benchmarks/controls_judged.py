@@ -1,0 +1,318 @@
+"""The controls of pictures, each judged: what it is to change, and what it is to leave as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from statistics import fmean
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from benchmarks.controls_bench import Asked, Bench, Rate, change, halves, overlap, share
+from triptych.exchange.artifact import Part, compose
+from triptych.metrics.world import mask
+from triptych.prompt.courses import Window
+from triptych.sampling.generate import draw, settings_for, stream
+from triptych.sampling.image_to_image import Start
+from triptych.sampling.moves import Move
+from triptych.sampling.prompts import Markup
+from triptych.sampling.request import Edit, Region, Request
+from triptych.sampling.samplers import SAMPLERS
+
+LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+NEAR = 6  # levels of 255, up to which a pixel counts as kept: what the autoencoder makes of a neighbour's change
+
+
+def edits(bench: Bench) -> Iterator[Rate]:
+    """A lion becomes an owl in half of the pictures; any thing any other one in the rest."""
+    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked()[1::2]]
+    before = bench.draw("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    others = [one.of(one.other) for one in asked]
+    plain = bench.draw(
+        "edit: other prompt", [Request(other, (one.seed,)) for one, other in zip(asked, others, strict=True)]
+    )
+    wanted = [Request(one.prompt, (one.seed,), edit=Edit(other)) for one, other in zip(asked, others, strict=True)]
+    after = bench.draw("edit: after", wanted)
+    yield Rate(
+        "--edit", "the subject becomes the other one", bench.right(after, [one.other for one in asked]), len(asked), 0.8
+    )
+    yield Rate(
+        "--edit",
+        "the background stays",
+        bench.grounds(after, [str(bench.ground(one)) for one in before]),
+        len(asked),
+        0.95,
+    )
+    kept = [fmean(map(overlap, before, pictures)) for pictures in (after, plain)]
+    yield Rate("--edit", "overlap with the drawing before", kept[0], len(asked), kept[1])
+    yield Rate("the other prompt alone", "overlap with the drawing before", kept[1], len(asked))
+
+
+def blends(bench: Bench) -> Iterator[Rate]:
+    """The other prompt names another background, too, and only the things may change."""
+    asked = bench.asked()
+    before = bench.draw("only: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    for only in (True, False):
+        wanted = [
+            Request(one.prompt, (one.seed,), edit=Edit(
+                one.of(one.other, one.other_ground), only=(one.thing, one.other) if only else ()))
+            for one in asked
+        ]  # fmt: skip
+        after = bench.draw(f"only: {only}", wanted)
+        name = "--edit-only THINGS" if only else "--edit without it"
+        yield Rate(
+            name,
+            "the subject becomes the other one",
+            bench.right(after, [one.other for one in asked]),
+            len(asked),
+            0.8 if only else None,
+        )
+        yield Rate(
+            name,
+            "the background stays",
+            bench.grounds(after, [str(bench.ground(one)) for one in before]),
+            len(asked),
+            0.95 if only else None,
+        )
+
+
+def reweights(bench: Bench) -> Iterator[Rate]:
+    """Less attention to the word of the thing: the picture is less like it."""
+    asked = bench.asked()
+    ways: Mapping[str, Callable[[Asked, float], Request]] = {
+        "--edit-weights THING": lambda one, factor: Request(
+            one.prompt, (one.seed,), edit=Edit(one.prompt, weights=((one.thing, factor),))
+        ),
+        "(THING:weight)": lambda one, factor: Request(
+            Markup().prompt(one.of(f"({one.thing}:{factor})"), 16).guides, (one.seed,)
+        ),
+    }
+    for name, way in ways.items():
+        likeness = []
+        for factor in (0.1, 0.5, 1.0):
+            pictures = bench.draw(f"{name} {factor}", [way(one, factor) for one in asked])
+            seen = bench.things.see(pictures)
+            likeness.append([-bench.things.distances(row)[one.thing] for row, one in zip(seen, asked, strict=True)])
+        low, middle, full = likeness
+        yield Rate(
+            name,
+            "0.1 is less like the thing than 1",
+            share(a < b for a, b in zip(low, full, strict=True)),
+            len(asked),
+            0.8,
+        )
+        for factor, own in zip((0.1, 0.5, 1.0), (low, middle, full), strict=True):
+            yield Rate(name, f"likeness to the thing at {factor:g}", fmean(own), len(asked))
+
+
+def denoises(bench: Bench) -> Iterator[Rate]:
+    """A picture becomes another thing: the more is sampled anew, the farther it is from the picture."""
+    asked = bench.asked()
+    before = bench.draw("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    found = []
+    for amount in (0.3, 0.6, 0.9):
+        starts = [Start.of(picture, picture.size) for picture in before]
+        wanted = [
+            Request(one.of(one.other), (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)
+        ]
+        found.append(bench.distances(before, bench.draw(f"denoise: {amount}", wanted, denoise=amount)))
+        yield Rate("--denoise", f"distance from the picture at {amount:g}", float(found[-1].mean()), len(asked))
+    yield Rate(
+        "--denoise",
+        "0.3 is nearer than 0.6, and 0.6 than 0.9",
+        share((found[0] < found[1]) & (found[1] < found[2])),
+        len(asked),
+        0.8,
+    )
+
+
+def inpaints(bench: Bench) -> Iterator[Rate]:
+    """A mask of the drawing, with some room: the thing becomes another, and what the mask does not show stays."""
+    asked = bench.asked()
+    before = bench.draw("mask: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    requests, kept = [], []
+    for one, picture in zip(asked, before, strict=True):
+        white = Image.new("L", picture.size)
+        ImageDraw.Draw(white).rectangle((8, 8, picture.width - 9, picture.height - 9), fill=255)
+        requests.append(
+            Request(one.of(one.other), (one.seed + 1,), start=Start.of(picture, picture.size, white, 0, "blur"))
+        )
+        kept.append(np.asarray(white) == 0)
+    after = bench.draw("mask: after", requests, denoise=1.0)
+    stays = [share(change(a, b)[own] <= NEAR) for a, b, own in zip(before, after, kept, strict=True)]
+    yield Rate(
+        "--mask",
+        "the masked thing becomes the other one",
+        bench.right(after, [one.other for one in asked]),
+        len(asked),
+        0.8,
+    )
+    yield Rate("--mask", "pixels that stay outside", fmean(stays), len(asked), 0.95)
+
+
+def regions(bench: Bench) -> Iterator[Rate]:
+    """A thing on the left half and another one on the right half."""
+    asked = bench.asked()
+    for width, places in ((128, ("", "")), (64, ("on the left", "on the right"))):
+        wanted = [
+            Request(f"a {one.ground} background", (one.seed,), regions=(
+                Region(one.of(one.thing, place=places[0]), LEFT), Region(one.of(one.other, place=places[1]), RIGHT)))
+            for one in asked
+        ]  # fmt: skip
+        drawn = bench.draw(f"regions of {width}", wanted, width=width)
+        parts = [half for picture in drawn for half in halves(picture)]
+        things = [thing for one in asked for thing in (one.thing, one.other)]
+        named = "" if places == ("", "") else ", with places in the prompts"
+        yield Rate(
+            f"--region, {width} x 64{named}",
+            "halves that show their thing",
+            bench.right(parts, things),
+            len(parts),
+            0.8,
+        )
+        yield Rate(
+            f"--region, {width} x 64{named}",
+            "halves with the background",
+            bench.grounds(parts, [one.ground for one in asked for _ in "ab"]),
+            len(parts),
+            0.95,
+        )
+
+
+def kept_to_regions(bench: Bench) -> Iterator[Rate]:
+    """A LoRA that the prompt of the left half calls."""
+    asked = bench.asked(bench.count // 2)
+    wanted = [
+        Request(
+            one.prompt,
+            (one.seed,),
+            "out",
+            regions=(Region(one.prompt, LEFT, "in"), Region(one.of(one.other), RIGHT, "out")),
+        )
+        for one in asked
+    ]
+    found = []
+    for strength in (0.0, 1.0):
+        with compose(bench.base, Part(bench.lora, strength, "in")):
+            found.append(bench.draw(f"LoRA on the left: {strength:g}", wanted, width=128))
+    changes = [change(a, b) for a, b in zip(*found, strict=True)]
+    middle = changes[0].shape[1] // 2
+    yield Rate(
+        "a LoRA of the left region",
+        "mean change inside, of 255",
+        fmean(float(own[:, :middle].mean()) for own in changes),
+        len(asked),
+        5,
+    )
+    yield Rate(
+        "a LoRA of the left region",
+        "mean change outside, of 255",
+        fmean(float(own[:, middle:].mean()) for own in changes),
+        len(asked),
+        None,
+        0.5,
+    )
+
+
+def courses(bench: Bench) -> Iterator[Rate]:
+    """A LoRA that is switched off at half of the steps."""
+    asked = bench.asked(bench.count // 2)
+    requests = [Request(one.prompt, (one.seed,)) for one in asked]
+    found = {}
+    with compose(bench.base, Part(bench.lora)) as (patch,):
+        for name, course in (("off", Window(0, 0)), ("half", Window(0, 0.5)), ("on", Window(0, 1))):
+            drawn = dict(stream(bench.base, requests, moves=[Move(patch, 1.0, course)]))
+            found[name] = bench.shown[f"LoRA {name}"] = [drawn[i] for i in range(len(asked))]
+    whole = bench.distances(found["off"], found["on"])
+    ends = [bench.distances(found["half"], found[name]) for name in ("off", "on")]
+    yield Rate(
+        "--use LORA:1@0-0.5",
+        "nearer to off and to on than they are to each other",
+        share((ends[0] < whole) & (ends[1] < whole)),
+        len(asked),
+        0.8,
+    )
+    for name, own in (("from off to on", whole), ("from off to half", ends[0]), ("from half to on", ends[1])):
+        yield Rate("--use LORA:1@0-0.5", f"distance {name}", float(own.mean()), len(asked))
+
+
+def variations(bench: Bench) -> Iterator[Rate]:
+    asked = bench.asked()
+    before = bench.draw("variation: 0", [Request(one.prompt, (one.seed,)) for one in asked])
+    found = []
+    for strength in (0.2, 0.5, 1.0):
+        wanted = [Request(one.prompt, (one.seed,), variations=(one.seed + 500,)) for one in asked]
+        drawn = bench.draw(f"variation: {strength}", wanted, variation_strength=strength)
+        found.append(np.array([change(a, b).mean() for a, b in zip(before, drawn, strict=True)]))
+        yield Rate("--variation-strength", f"mean change at {strength:g}, of 255", float(found[-1].mean()), len(asked))
+    yield Rate(
+        "--variation-strength",
+        "0.2 is nearer than 0.5, and 0.5 than 1",
+        share((found[0] < found[1]) & (found[1] < found[2])),
+        len(asked),
+        0.8,
+    )
+
+
+def heats(bench: Bench) -> Iterator[Rate]:
+    """Where the map of the thing's word is highest, and where that of the background's is."""
+    asked = bench.asked(bench.count // 2)
+    maps: dict[int, Mapping[str, Tensor]] = {}
+    requests = [Request(one.prompt, (one.seed,), heat=(one.thing, one.ground)) for one in asked]
+    drawn = dict(stream(bench.base, requests, heated=maps.__setitem__))
+    ratios = []
+    for i, one in enumerate(asked):
+        inside = mask(np.asarray(drawn[i]))
+        thing, ground = (
+            np.asarray(Image.fromarray(maps[i][word].numpy()).resize(drawn[i].size)) for word in (one.thing, one.ground)
+        )
+        ratios.append((thing[inside].mean() / thing[~inside].mean(), ground[inside].mean() / ground[~inside].mean()))
+    yield Rate("--heat THING", "denser on the drawing than around it", share(a > 1 for a, _ in ratios), len(asked), 0.8)
+    yield Rate(
+        "--heat THING",
+        "more on the drawing than the background's word is",
+        share(a > b for a, b in ratios),
+        len(asked),
+        0.8,
+    )
+
+
+def second_passes(bench: Bench) -> Iterator[Rate]:
+    asked = bench.asked(bench.count // 4)
+    for by in ("latent", "pixel"):
+        drawn = bench.draw(
+            f"hires {by}",
+            [Request(one.prompt, (one.seed,)) for one in asked],
+            hires=2.0,
+            hires_by=by,
+            hires_denoise=0.3,
+        )
+        yield Rate(
+            f"--hires 2 --hires-by {by}",
+            "shows its thing",
+            bench.right(drawn, [one.thing for one in asked]),
+            len(asked),
+            0.8,
+        )
+
+
+def samplers(bench: Bench) -> Iterator[Rate]:
+    """Each sampler by itself, on the same prompts."""
+    asked = bench.asked(8)
+    rates = []
+    for name in SAMPLERS:
+        found = draw(
+            bench.base, [Request(one.prompt, (one.seed,)) for one in asked], settings_for(bench.base, sampler=name)
+        )
+        rates.append(bench.right([own[0] for own in found], [one.thing for one in asked]))
+    yield Rate("--sampler", "share of things shown, by the worst of them", min(rates), len(asked) * len(rates), 0.8)
+
+
+CASES: Mapping[str, Callable[[Bench], Iterator[Rate]]] = {
+    case.__name__: case
+    for case in (
+        edits, blends, reweights, denoises, inpaints, regions, kept_to_regions, courses, variations, heats,
+        second_passes, samplers,
+    )
+}  # fmt: skip

@@ -1,0 +1,84 @@
+"""What a user should know of settings before a training: what is not used as given, and what seldom goes together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ..base import Base
+from ..data.examples import Examples
+from ..methods import Training, WholeTraining, method_named
+from ..settings import Value
+from ..training.optimizers import remark
+from ..training.reading import reading_of
+
+ONLY_WITH = {  # settings that do something only with some values of another one
+    "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
+    **dict.fromkeys(("rank", "ranks", "alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+}  # fmt: skip
+
+
+def remarks_on(
+    base: Base, method: str, given: Mapping[str, Value], settings: Any, class_word: str, examples: Examples
+) -> list[str]:
+    """A line for each remark.
+
+    Args:
+        given: the settings that the user gave.
+        settings: all settings that the training has.
+    """
+    found = _replaced(method, given, settings)
+    if not isinstance(settings, Training):
+        return found
+    cut = str(reading_of(base, method, settings, class_word, examples.templates, examples.names))
+    found += _idle(method, given, settings)
+    return [
+        line
+        for line in [*found, cut, remark(settings), _blind(method, settings), _held(base, method, settings)]
+        if line
+    ]
+
+
+def schedule_remark(method: str, settings: Any) -> str:
+    """A sentence on how pictures must be sampled with the result; "" if as always."""
+    if not isinstance(settings, Training) or not settings.zero_snr:
+        return ""
+    return (
+        f"{method}: with zero_snr it is trained on a schedule that ends at pure noise, but triptych samples on the"
+        " base's own; sample where that can be set, such as by rescale_betas_zero_snr in diffusers"
+    )
+
+
+def _idle(method: str, given: Mapping[str, Value], settings: Training) -> list[str]:
+    """The given settings that do nothing, since another one has not the value they go with."""
+    usual = {entry.name: entry.default for entry in fields(settings)}
+    found = []
+    for name, (other, values) in ONLY_WITH.items():
+        changed = name in given and getattr(settings, name) != usual[name]
+        if changed and getattr(settings, other, values[0]) not in values:
+            found.append(f"{method}: {name} does nothing with {other} {getattr(settings, other)}")
+    return found
+
+
+def _blind(method: str, settings: Training) -> str:
+    if settings.rescue and not settings.fixed_every:
+        return f"{method}: rescue has nothing to see a collapse by, since fixed_every 0 leaves the fixed-batch loss out"
+    return ""
+
+
+def _held(base: Base, method: str, settings: Training) -> str:
+    if isinstance(settings, WholeTraining) and settings.masters == "cpu" and base.device.type == "cpu":
+        return f"{method}: masters=cpu saves nothing on a CPU, where all memory is one: the masters are further copies"
+    return ""
+
+
+def _replaced(method: str, given: Mapping[str, Value], settings: Any) -> list[str]:
+    """The given settings that the words of the concept replace."""
+    stated = method_named(method).configure(given)
+    pairs = [(name, getattr(stated, name), getattr(settings, name)) for name in given]
+    return [
+        f"{method}: {name} is {now}, from the words for the concept, and not {then}"
+        for name, then, now in pairs
+        if then not in ("", now)
+    ]

@@ -1,0 +1,119 @@
+"""The concepts that several places hold: folders of pictures, folders of such folders, and two published sets of them.
+
+* DreamBooth's subjects (arXiv:2208.12242): `dataset/<subject>/*.jpg`, and `prompts_and_classes.txt` beside the folders
+  names the class of each.
+* DreamBench++ (arXiv:2406.16855): `images/<category>/.../NN.jpg`, one picture a concept, and `captions/<category>/.../
+  NN.txt`, whose first line names the subject and whose others are prompts.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import TriptychError
+from .folder import contents, pictures_below, read_text
+from .layouts import layout_of
+
+CLASSES = "prompts_and_classes.txt"
+HEADS = ("subject_name", "class")  # of the table in it
+IMAGES, CAPTIONS = "images", "captions"
+NO_PROMPTS = "its prompts are not used: a study asks what its base's population of prompts asks"
+ONE_PICTURE = (
+    "one picture: it would both train and judge, so likeness could not be told from copying, and there is no scale from"
+    " the bare base to real pictures"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A concept's place and what its collection says of it. `unfit`: why it cannot be studied; "" where it can."""
+
+    name: str  # unique among the concepts
+    place: Path
+    class_word: str = ""
+    kind: str = ""
+    unfit: str = ""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The concepts that were found, and notes on what is not used."""
+
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+
+
+def concepts_in(places: Sequence[Path]) -> Collection:
+    """The concepts of all places, in order; names that occur twice get a number.
+
+    Raises:
+        TriptychError: a place cannot be read, or holds no pictures.
+    """
+    found = [_concepts_of(place) for place in places]
+    entries: dict[str, Entry] = {}
+    for entry in (entry for collection in found for entry in collection.entries):
+        names = (entry.name, *(f"{entry.name}-{i}" for i in range(2, len(entries) + 3)))
+        name = next(name for name in names if name not in entries)
+        entries[name] = replace(entry, name=name)
+    return Collection(tuple(entries.values()), tuple(note for collection in found for note in collection.notes))
+
+
+def _concepts_of(place: Path) -> Collection:
+    if not place.is_dir() or contents(place).pictures or layout_of(place).parts[0].folder != place:
+        return Collection((Entry(place.resolve().name, place),))
+    for root in (place, place / "data"):
+        if (root / IMAGES).is_dir() and (root / CAPTIONS).is_dir():
+            return Collection(tuple(_one_picture_each(root)), (f"{root / CAPTIONS}: {NO_PROMPTS}",))
+    for root in (place, place / "dataset"):
+        if (root / CLASSES).is_file():
+            return _with_classes(root)
+    entries = tuple(Entry(folder.name, folder) for folder in _folders(place))
+    return Collection(entries or (Entry(place.resolve().name, place),))  # a study says what an empty folder lacks
+
+
+def _folders(place: Path) -> list[Path]:
+    """The folders in a folder that are concepts: with pictures, or in kohya's layout."""
+    inner = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in inner if pictures_below(path) or layout_of(path).parts[0].folder != path]
+
+
+def _with_classes(root: Path) -> Collection:
+    classes = dict(_classes(root / CLASSES))
+    folders = _folders(root)
+    entries = tuple(Entry(folder.name, folder, classes.get(folder.name, "")) for folder in folders)
+    notes = [f"{root / CLASSES}: {NO_PROMPTS}"]
+    notes += [f"{root / entry.name}: {CLASSES} names no class for it" for entry in entries if not entry.class_word]
+    missing = [name for name in classes if name not in {folder.name for folder in folders}]
+    notes += [f"{root / CLASSES} names {name!r}, and there is no folder with its pictures" for name in missing]
+    return Collection(entries, tuple(notes))
+
+
+def _classes(path: Path) -> Iterator[tuple[str, str]]:
+    """Subject and class, from the table that begins with its head and ends with an empty line.
+
+    Raises:
+        TriptychError: the file has no such table.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    heads = [i for i, line in enumerate(lines) if tuple(line.replace(" ", "").split(",")) == HEADS]
+    if not heads:
+        raise TriptychError(f"{path} has no table of classes; it begins with the line {','.join(HEADS)}")
+    table = lines[heads[0] + 1 :]
+    table = table[: table.index("")] if "" in table else table
+    for row in csv.reader(table):
+        if len(row) == len(HEADS):
+            yield row[0].strip(), row[1].strip()
+
+
+def _one_picture_each(root: Path) -> Iterator[Entry]:
+    """The concepts of DreamBench++, each with the subject that its captions name first."""
+    for caption in sorted((root / CAPTIONS).rglob("*.txt")):
+        inside = caption.relative_to(root / CAPTIONS).with_suffix("")
+        lines = read_text(caption).splitlines()
+        subject = lines[0].strip() if lines else ""
+        kind = "style" if "style" in inside.parts else "subject"
+        name = "-".join((*inside.parts, *subject.lower().split()))
+        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, ONE_PICTURE)

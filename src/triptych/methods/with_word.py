@@ -1,0 +1,120 @@
+"""What methods share that learn a word beside something else: its vectors, at a rate and for a time of their own.
+
+The word is textual inversion's (arXiv:2208.01618). It is read by the same patch, and the other change by another; both
+are trained in one loss. The result is a LoRA, or a relative of it, whose file bundles the word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Generic, TypeVar
+
+from ..base import Base, Owner, Text
+from ..data.concept import Concept
+from ..families import families
+from ..patching.joint import Joint
+from ..patching.patch import Tensors
+from ..settings import setting
+from . import Method, Training, method_named
+
+WORD = "word"  # the group of the word's vectors
+INVERSION, LORA = "textual-inversion", "lora"  # the methods of the two changes
+EMBEDDINGS = {text.embedding for family in families().values() for text in family.texts}  # names of a word's tensors
+
+
+@dataclass(frozen=True)
+class WordSettings(Training):
+    """Settings of a method that learns a word beside something else."""
+
+    word_lr: float = setting(5e-3, "learning rate of the word's vectors", least=0)
+    word_until: float = setting(1.0, "share of the steps after which the word is not trained any more", least=0, most=1)
+    vectors: int = setting(2, "vectors (tokens) the word is made of", least=1)
+    token: str = setting("<concept>", "the new word")
+    start_word: str = setting(
+        "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
+    )
+    length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
+
+
+W = TypeVar("W", bound=WordSettings)
+
+
+class WithWord(Generic[W]):
+    """The traits of a method that learns a word, too. A subclass is also a `Method`, and opens the other change."""
+
+    def changes_text(self, settings: W) -> bool:
+        return True
+
+    def for_concept(self, settings: W, concept: Concept) -> W:
+        return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
+
+    def phrase(self, settings: W, class_word: str) -> str:
+        return settings.token
+
+    def phrase_tokens(self, text: Text, settings: W, class_word: str) -> int:
+        said = self.phrase(settings, class_word)
+        return len(text.spell([said.replace(settings.token, "")])[0]) + settings.vectors
+
+    def claim(self, settings: W) -> str:
+        return f"the word {settings.token!r}"
+
+    def order(self, settings: W) -> int:
+        return len(settings.token)
+
+    def rates(self, settings: W) -> Mapping[str, float]:
+        return {WORD: settings.word_lr}
+
+    def ends(self, settings: W) -> Mapping[str, int]:
+        return {WORD: round(settings.word_until * settings.steps)} if settings.word_until < 1 else {}
+
+    def words(self, settings: W, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+        _, own = of_method(INVERSION, settings)
+        return {settings.token: (INVERSION, own, word_of(tensors))}
+
+    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
+        return method_named(LORA).not_used(base, without_word(tensors))
+
+
+def of_method(name: str, settings: Any) -> tuple[Method[Any], Any]:
+    """A method, and its settings as far as `settings` has them, too."""
+    method = method_named(name)
+    names = {entry.name for entry in fields(method.settings_class)}
+    return method, method.configure({key: value for key, value in asdict(settings).items() if key in names})
+
+
+def word_of(tensors: Tensors) -> Tensors:
+    """The word's tensors, which have the names of embeddings."""
+    return {name: tensor for name, tensor in tensors.items() if name in EMBEDDINGS}
+
+
+def without_word(tensors: Tensors) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if name not in EMBEDDINGS}
+
+
+def start_of_word(base: Base, settings: WordSettings, seed: int) -> Tensors:
+    """The vectors that the word starts from.
+
+    Raises:
+        TriptychError: the base has the word already, or there is no word to start from.
+    """
+    method, own = of_method(INVERSION, settings)
+    return method.start(base, own, seed)
+
+
+@contextmanager
+def with_word(
+    base: Base, settings: WordSettings, tensors: Tensors, strength: float, owner: Owner = None
+) -> Iterator[Joint]:
+    """Open the word together with the change of layers, which a LoRA or a relative of it is.
+
+    Raises:
+        TriptychError: the tensors do not fit the base.
+    """
+    (lora, of_lora), (inversion, of_word) = of_method(LORA, settings), of_method(INVERSION, settings)
+    with (
+        lora.patch(base, of_lora, without_word(tensors), strength, owner) as change,
+        inversion.patch(base, of_word, word_of(tensors), strength, owner) as read,
+    ):
+        yield Joint({LORA: change, WORD: read})
