@@ -16,6 +16,7 @@ from triptych.errors import TriptychError
 from triptych.training import loop
 from triptych.training.fit import Fitted, Trial, fit, fits
 from triptych.training.memory import Arrangement, Counted, Plan
+from triptych.training.moments import Moment
 from triptych.training.sharing import fitting_passes
 from triptych.units import bytes_of
 
@@ -58,15 +59,16 @@ def measured_with(
         base = tiny_base(dtype=torch.bfloat16 if halved else torch.float32)
         gc.collect()
 
-        def planned(_: str) -> None:
-            counter.peak = counter.live
+        def planned(moment: Moment) -> None:
+            if not moment.done:
+                counter.peak = counter.live
 
         def stepped(*_: int) -> None:
             steps.append(counter.peak)
 
         steps: list[int] = []
         with unchanged(base):
-            fitted = fit(base, [trial(method, **given)], memory=memory, note=planned, progress=stepped)[0]
+            fitted = fit(base, [trial(method, **given)], memory=memory, watch=planned, progress=stepped)[0]
             peak = counter.peak
     return (steps[-1] if of_steps else peak), fitted
 
