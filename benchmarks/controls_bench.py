@@ -82,7 +82,7 @@ class Bench:
         world = World.open(base.folder) if base.folder else None
         assert world, "the base describes no world"
         self.base, self.world, self.seed, self.count = base, world, seed, count
-        self.encoder = open_encoder(base.description.image_encoder, "image")
+        self.encoder = open_encoder(base.description.image_encoders("subject")[0], "image")
         self.things = Things(world.gallery, self.encoder)
         self.shown: dict[str, list[Image.Image]] = {}  # pictures by what they are of, for looking at
 
