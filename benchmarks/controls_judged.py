@@ -26,7 +26,7 @@ NEAR = 6  # levels of 255, up to which a pixel counts as kept: what the autoenco
 
 def edits(bench: Bench) -> Iterator[Rate]:
     """A lion becomes an owl in half of the pictures; any thing any other one in the rest."""
-    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked()[1::2]]
+    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked(bench.count)[1::2]]
     before = bench.draw("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
     others = [one.of(one.other) for one in asked]
     plain = bench.draw(
@@ -107,24 +107,19 @@ def reweights(bench: Bench) -> Iterator[Rate]:
 
 
 def denoises(bench: Bench) -> Iterator[Rate]:
-    """A picture becomes another thing: the more is sampled anew, the farther it is from the picture."""
+    """A picture is sampled anew by its own prompt with another seed: the more, the farther it is from the picture."""
     asked = bench.asked()
     before = bench.draw("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
     found = []
     for amount in (0.3, 0.6, 0.9):
         starts = [Start.of(picture, picture.size) for picture in before]
-        wanted = [
-            Request(one.of(one.other), (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)
-        ]
-        found.append(bench.distances(before, bench.draw(f"denoise: {amount}", wanted, denoise=amount)))
-        yield Rate("--denoise", f"distance from the picture at {amount:g}", float(found[-1].mean()), len(asked))
-    yield Rate(
-        "--denoise",
-        "0.3 is nearer than 0.6, and 0.6 than 0.9",
-        share((found[0] < found[1]) & (found[1] < found[2])),
-        len(asked),
-        0.8,
-    )
+        wanted = [Request(one.prompt, (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)]
+        after = bench.draw(f"denoise: {amount}", wanted, denoise=amount)
+        found.append(np.array([change(a, b).mean() for a, b in zip(before, after, strict=True)]))
+        yield Rate("--denoise", f"mean change at {amount:g}, of 255", float(found[-1].mean()), len(asked))
+        yield Rate("--denoise", f"distance at {amount:g}", float(bench.distances(before, after).mean()), len(asked))
+    rises = share((found[0] < found[1]) & (found[1] < found[2]))
+    yield Rate("--denoise", "0.3 changes less than 0.6, and 0.6 less than 0.9", rises, len(asked), 0.8)
 
 
 def inpaints(bench: Bench) -> Iterator[Rate]:
@@ -182,7 +177,7 @@ def regions(bench: Bench) -> Iterator[Rate]:
 
 def kept_to_regions(bench: Bench) -> Iterator[Rate]:
     """A LoRA that the prompt of the left half calls."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     wanted = [
         Request(
             one.prompt,
@@ -197,27 +192,19 @@ def kept_to_regions(bench: Bench) -> Iterator[Rate]:
         with compose(bench.base, Part(bench.lora, strength, "in")):
             found.append(bench.draw(f"LoRA on the left: {strength:g}", wanted, width=128))
     changes = [change(a, b) for a, b in zip(*found, strict=True)]
-    middle = changes[0].shape[1] // 2
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change inside, of 255",
-        fmean(float(own[:, :middle].mean()) for own in changes),
-        len(asked),
-        5,
+    middle, name = changes[0].shape[1] // 2, "a LoRA of the left region"
+    inside, outside = (
+        fmean(float(own[:, part].mean()) for own in changes) for part in (slice(middle), slice(middle, None))
     )
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change outside, of 255",
-        fmean(float(own[:, middle:].mean()) for own in changes),
-        len(asked),
-        None,
-        0.5,
-    )
+    yield Rate(name, "mean change inside, of 255", inside, len(asked))
+    yield Rate(name, "mean change outside, of that inside", outside / inside, len(asked), None, 0.1)
+    right = bench.right([halves(picture)[1] for picture in found[1]], [one.other for one in asked])
+    yield Rate(name, "the right half shows its thing", right, len(asked), 0.8)
 
 
 def courses(bench: Bench) -> Iterator[Rate]:
     """A LoRA that is switched off at half of the steps."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     requests = [Request(one.prompt, (one.seed,)) for one in asked]
     found = {}
     with compose(bench.base, Part(bench.lora)) as (patch,):
@@ -257,7 +244,7 @@ def variations(bench: Bench) -> Iterator[Rate]:
 
 def heats(bench: Bench) -> Iterator[Rate]:
     """Where the map of the thing's word is highest, and where that of the background's is."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     maps: dict[int, Mapping[str, Tensor]] = {}
     requests = [Request(one.prompt, (one.seed,), heat=(one.thing, one.ground)) for one in asked]
     drawn = dict(stream(bench.base, requests, heated=maps.__setitem__))
@@ -279,7 +266,7 @@ def heats(bench: Bench) -> Iterator[Rate]:
 
 
 def second_passes(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked(bench.count // 4)
+    asked = bench.asked(bench.count // 5)
     for by in ("latent", "pixel"):
         drawn = bench.draw(
             f"hires {by}",
@@ -299,7 +286,7 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
 
 def samplers(bench: Bench) -> Iterator[Rate]:
     """Each sampler by itself, on the same prompts."""
-    asked = bench.asked(8)
+    asked = bench.asked(6)
     rates = []
     for name in SAMPLERS:
         found = draw(

@@ -61,7 +61,8 @@ def measured_with(method: str, given: dict[str, Any], memory: int = 10**12, halv
 
         with unchanged(base):
             fitted = fit(base, [trial(method, **given)], memory=memory, note=planned)[0]
-    return counter.peak, fitted
+            peak = counter.peak
+    return peak, fitted
 
 
 def test_the_counter_counts_what_lives() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from triptych.methods import method_named
 from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
 from triptych.patching.patch import Tensors
+from triptych.prompt.runs import Weighted
+from triptych.sampling.generate import draw
+from triptych.sampling.request import Request
 from triptych.training.fit import Trial, fit
 from triptych.training.moments import Moment
 
@@ -233,3 +237,64 @@ def test_layernorm_moves_layer_norms_alone(base: Base) -> None:
     assert kinds == {torch.nn.LayerNorm}
     more = method_named("layernorm").start(base, trial("layernorm", group_norms=True).settings, 1)
     assert len(more) > len(tensors)
+
+
+# --- P+ ---------------------------------------------------------------------------------------------------------------
+
+
+def by_hand(base: Base, contexts: list[torch.Tensor], noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """What the denoiser predicts if its layers of cross-attention read these contexts, one after the other."""
+    layers = [layer for path, layer in base.denoiser.module.named_modules() if path.endswith(".attn2")]
+    before = [layer.forward for layer in layers]
+    for layer, forward, context in zip(layers, before, contexts, strict=True):
+        layer.forward = partial(lambda forward, context, x, **_: forward(x, context), forward, context)
+    try:
+        return base.denoiser.module(noisy, t, contexts[0]).sample
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def test_each_layer_reads_its_own_word(base: Base) -> None:
+    one = trial("p-plus", vectors=2)
+    tensors = fit(base, [one])[0].tensors
+    noisy, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
+    inversion = method_named("textual-inversion")
+    word = inversion.configure({"token": WORD, "vectors": 2})
+    contexts = []
+    for name, rows in tensors.items():
+        with torch.no_grad(), inversion.patch(base, word, {name.rpartition(".")[2]: rows}):
+            contexts.append(base.encode([SAY]).hidden)
+    with torch.no_grad():
+        expected = by_hand(base, contexts, noisy, t)
+        with method_named("p-plus").patch(base, one.settings, tensors):
+            seen = base.denoise(noisy, t, base.encode([SAY]))
+            pair = base.denoise(noisy.repeat(2, 1, 1, 1), t.repeat(2), base.encode(["a dog", SAY]))
+            plain = base.denoise(noisy, t, base.encode(["a dog"]))
+    assert torch.allclose(seen, expected, atol=1e-6)
+    assert torch.allclose(pair, torch.cat([plain, expected]), atol=1e-5), "rows without the word read as ever"
+    assert len({tuple(context.flatten().tolist()) for context in contexts}) == len(contexts)
+
+
+def test_p_plus_under_gradient_checkpointing(base: Base) -> None:
+    plain, checkpointed = (fit(base, [trial("p-plus", checkpointing=flag)])[0].tensors for flag in (False, True))
+    assert gap(plain, checkpointed) < 1e-5
+
+
+def test_p_plus_beside_others_as_alone(base: Base) -> None:
+    trials = [trial("p-plus", "ann"), trial("lora", "bob", 2), trial("p-plus", "cid", 3, lr=3e-2)]
+    for one, together in zip(trials, fit(base, trials), strict=True):
+        alone = fit(base, [replace(one, owner=None)])[0]
+        assert gap(together.tensors, alone.tensors) < 2e-5
+
+
+def test_p_plus_reads_weighted_prompts_and_draws_with_guidance(base: Base) -> None:
+    one = trial("p-plus")
+    artifact = Artifact(one.method, one.settings, fit(base, [one])[0].tensors)
+    asked = Weighted((("a ", 1.0), (WORD, 1.3), (" dog", 1.0)))
+    plain = draw(base, [Request(asked, (1,), negative="blurred")])[0][0]
+    with artifact.apply(base):
+        own = draw(base, [Request(asked, (1,), negative="blurred")])[0][0]
+        others = draw(base, [Request("a dog", (1,))])[0][0]
+    assert own.tobytes() != plain.tobytes()
+    assert others.tobytes() == draw(base, [Request("a dog", (1,))])[0][0].tobytes()

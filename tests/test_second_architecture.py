@@ -28,7 +28,7 @@ from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
 
 FIT = ["dreambooth", "dreambooth-lora", "lora", "pivotal", "svdiff", "textual-inversion"]
-REFUSED = ["aesthetic-gradients", "custom-diffusion", "hypernetwork", "layernorm"]
+REFUSED = ["aesthetic-gradients", "custom-diffusion", "hypernetwork", "layernorm", "p-plus"]
 
 
 @pytest.fixture
@@ -94,9 +94,11 @@ def test_every_method_is_one_or_the_other() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_method_without_meaning_there_is_refused(flow: Base, name: str) -> None:
+    without_cross_attention = "has none: text and picture"
     why = {
-        "hypernetwork": "has none: text and picture", "aesthetic-gradients": "is a language model",
-        "custom-diffusion": "has none: text and picture", "layernorm": "has no layer norms with weights",
+        "hypernetwork": without_cross_attention, "custom-diffusion": without_cross_attention,
+        "p-plus": without_cross_attention, "aesthetic-gradients": "is a language model",
+        "layernorm": "has no layer norms with weights",
     }[name]  # fmt: skip
     with pytest.raises(TriptychError, match=why):
         fit(flow, [Trial(name, settings(name), examples(2), "dog")])

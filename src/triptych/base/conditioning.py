@@ -1,6 +1,7 @@
 """The conditioning of the denoiser: encoded prompts.
 
-Dimensions: R rows (one per prompt), P positions, W width of the hidden states, Q width of the pooled states.
+Dimensions: R rows (one per prompt), P positions, W width of the hidden states, Q width of the pooled states, L layers
+of cross-attention.
 """
 
 from __future__ import annotations
@@ -21,33 +22,41 @@ class Conditioning:
         hidden: hidden states [R, P, W].
         pooled: one state per prompt [R, Q]; None if the denoiser does not read it.
         mask: [R, P], true where a position belongs to the row's prompt. None: all positions do.
+        layers: hidden states of each layer's own [R, L, P, W], where they differ between layers; else None.
     """
 
     hidden: Tensor
     pooled: Tensor | None = None
     mask: Tensor | None = None
+    layers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.hidden)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         """The same with `change` applied to its states."""
-        return Conditioning(change(self.hidden), None if self.pooled is None else change(self.pooled), self.mask)
+        pooled, layers = (None if states is None else change(states) for states in (self.pooled, self.layers))
+        return Conditioning(change(self.hidden), pooled, self.mask, layers)
 
     def rows(self, chosen: slice | Tensor) -> Conditioning:
-        mask = None if self.mask is None else self.mask[chosen]
-        return Conditioning(self.hidden[chosen], None if self.pooled is None else self.pooled[chosen], mask)
+        pooled, mask, layers = (
+            None if states is None else states[chosen] for states in (self.pooled, self.mask, self.layers)
+        )
+        return Conditioning(self.hidden[chosen], pooled, mask, layers)
 
     def split(self, sizes: Sequence[int]) -> list[Conditioning]:
         none = [None] * len(sizes)
-        pooled = none if self.pooled is None else self.pooled.split(sizes)
-        mask = none if self.mask is None else self.mask.split(sizes)
-        return [Conditioning(*row) for row in zip(self.hidden.split(sizes), pooled, mask, strict=True)]
+        others = (none if states is None else states.split(sizes) for states in (self.pooled, self.mask, self.layers))
+        return [Conditioning(*row) for row in zip(self.hidden.split(sizes), *others, strict=True)]
 
     def lerp(self, other: Conditioning, weight: float) -> Conditioning:
         """(1 - weight) x self + weight x other. Both are of the same prompts."""
         pooled = None if self.pooled is None or other.pooled is None else torch.lerp(self.pooled, other.pooled, weight)
-        return Conditioning(torch.lerp(self.hidden, other.hidden, weight), pooled, self.mask)
+        layers = None
+        if self.layers is not None or other.layers is not None:
+            count = next(side.layers.shape[1] for side in (self, other) if side.layers is not None)
+            layers = torch.lerp(self.of_layers(count), other.of_layers(count), weight)
+        return Conditioning(torch.lerp(self.hidden, other.hidden, weight), pooled, self.mask, layers)
 
     def padded(self, positions: int) -> Conditioning:
         """The same, padded with masked zeros to `positions`."""
@@ -55,7 +64,12 @@ class Conditioning:
         if not missing:
             return self
         mask = self.full_mask()
-        return Conditioning(F.pad(self.hidden, (0, 0, 0, missing)), self.pooled, F.pad(mask, (0, missing)))
+        layers = None if self.layers is None else F.pad(self.layers, (0, 0, 0, missing))
+        return Conditioning(F.pad(self.hidden, (0, 0, 0, missing)), self.pooled, F.pad(mask, (0, missing)), layers)
+
+    def of_layers(self, count: int) -> Tensor:
+        """The hidden states of each layer [R, count, P, W]; the same for all of them if none has its own."""
+        return self.hidden.unsqueeze(1).expand(-1, count, -1, -1) if self.layers is None else self.layers
 
     def full_mask(self) -> Tensor:
         """The mask [R, P]; all true if there is none."""
@@ -76,8 +90,10 @@ class Conditioning:
         parts = [part.padded(longest) for part in parts]
         pooled = [part.pooled for part in parts if part.pooled is not None]
         masked = any(part.mask is not None for part in parts)
+        counts = {part.layers.shape[1] for part in parts if part.layers is not None}
         return Conditioning(
             torch.cat([part.hidden for part in parts]),
             torch.cat(pooled) if pooled else None,
             torch.cat([part.full_mask() for part in parts]) if masked else None,
+            torch.cat([part.of_layers(max(counts)) for part in parts]) if counts else None,
         )

@@ -238,7 +238,10 @@ class Base:
             noisy = torch.cat([noisy, beside.to(noisy)], dim=1)
         conditioning = conditioning.map(lambda states: states.to(self.dtype))
         sizes = self._sizes(noisy, framings or [None] * len(noisy)).to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2):
+        with (
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype.itemsize == 2),
+            self.rows.reading(conditioning.layers),
+        ):
             predicted = self.denoiser.predict(noisy.to(self.dtype), timesteps, conditioning, sizes)
         return predicted.to(dtype)
 

@@ -55,6 +55,16 @@ class Rows:
 
     def __init__(self) -> None:
         self._stated: _Statement | None = None
+        self.layers: torch.Tensor | None = None  # what each layer reads of the text, where layers differ
+
+    @contextmanager
+    def reading(self, layers: torch.Tensor | None) -> Iterator[None]:
+        """State the hidden states of each layer of cross-attention [R, L, P, W] for the calls inside the block."""
+        before, self.layers = self.layers, layers
+        try:
+            yield
+        finally:
+            self.layers = before
 
     @contextmanager
     def __call__(self, stated: Mapping[Owner, slice] | None) -> Iterator[None]:
@@ -115,5 +125,11 @@ class Rows:
         The backward pass runs after the `with` block has ended, so the block is recomputed under its first statement.
         Each run has its own cache of `once`, so that both save the same tensors.
         """
-        stated = None if self._stated is None else self._stated.spans
-        return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (self(stated), self(stated)))
+        stated, layers = None if self._stated is None else self._stated.spans, self.layers
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with self(stated), self.reading(layers):
+                yield
+
+        return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (again(), again()))

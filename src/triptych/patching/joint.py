@@ -13,11 +13,11 @@ class Joint:
     """Patches of different tensors, which are open together.
 
     The only group of a patch is called by that patch's name in `parts`. Where a patch has several groups, they keep
-    their names.
+    their names. Tensors keep their names too, unless `prefixed` puts the name of their patch before them.
     """
 
-    def __init__(self, parts: Mapping[str, Patch]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Mapping[str, Patch], prefixed: bool = False) -> None:
+        self.parts, self.prefixed = parts, prefixed
 
     def parameters(self) -> Mapping[str, Sequence[Tensor]]:
         return {
@@ -27,7 +27,11 @@ class Joint:
         }
 
     def tensors(self) -> Tensors:
-        return {name: tensor for part in self.parts.values() for name, tensor in part.tensors().items()}
+        return {
+            f"{part}.{name}" if self.prefixed else name: tensor
+            for part, patch in self.parts.items()
+            for name, tensor in patch.tensors().items()
+        }
 
     def begin(self, *draw: object) -> None:
         for part in self.parts.values():

@@ -19,6 +19,7 @@ TITLES = {
     "dreambooth-lora": "DreamBooth-LoRA",
     "pivotal": "Pivotal tuning",
     "custom-diffusion": "Custom Diffusion",
+    "p-plus": "P+",
     "svdiff": "SVDiff",
     "layernorm": "LayerNorm tuning",
 }
