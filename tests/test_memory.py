@@ -47,10 +47,12 @@ def measured(base: Base, trials: list[Trial], memory: int | None) -> tuple[int, 
     return counter.peak + weights(base), fitted
 
 
-def measured_with(method: str, given: dict[str, Any], memory: int = 10**12, halved: bool = False) -> tuple[int, Fitted]:
+def measured_with(
+    method: str, given: dict[str, Any], memory: int = 10**12, halved: bool = False, of_steps: bool = False
+) -> tuple[int, Fitted]:
     """What a training allocates at its peak, with the base, opened for it: weights that leave memory count.
 
-    It is taken after the plan, whose trials may take more.
+    It is taken after the plan, whose trials may take more; `of_steps`: before weights that waited in files come back.
     """
     with Counted() as counter:
         base = tiny_base(dtype=torch.bfloat16 if halved else torch.float32)
@@ -59,10 +61,14 @@ def measured_with(method: str, given: dict[str, Any], memory: int = 10**12, halv
         def planned(_: str) -> None:
             counter.peak = counter.live
 
+        def stepped(*_: int) -> None:
+            steps.append(counter.peak)
+
+        steps: list[int] = []
         with unchanged(base):
-            fitted = fit(base, [trial(method, **given)], memory=memory, note=planned)[0]
+            fitted = fit(base, [trial(method, **given)], memory=memory, note=planned, progress=stepped)[0]
             peak = counter.peak
-    return peak, fitted
+    return (steps[-1] if of_steps else peak), fitted
 
 
 def test_the_counter_counts_what_lives() -> None:
@@ -114,7 +120,7 @@ def test_where_not_one_row_fits_other_networks_wait_then_activations_are_recompu
     whole = fit(base, [trial("lora", **one)], memory=10**12, note=told.append)[0]
     for _ in range(3):
         budget = plans[-1].peak - 1
-        peak, again = measured_with("lora", one, budget)
+        peak, again = measured_with("lora", one, budget, of_steps=True)
         assert gap(whole.tensors, again.tensors) < 1e-6
         assert plans[-1].peak <= budget
         assert plans[-1].peak == pytest.approx(peak, rel=0.1)
