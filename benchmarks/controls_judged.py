@@ -6,22 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 
 import numpy as np
-from PIL import Image, ImageDraw
-from torch import Tensor
 
 from benchmarks.controls_bench import Asked, Bench, Rate, change, halves, overlap, share
 from triptych.exchange.artifact import Part, compose
 from triptych.metrics.world import mask
 from triptych.prompt.courses import Window
-from triptych.sampling.generate import draw, settings_for, stream
+from triptych.sampling.generate import stream
 from triptych.sampling.image_to_image import Start
 from triptych.sampling.moves import Move
 from triptych.sampling.prompts import Markup
 from triptych.sampling.request import Edit, Region, Request
-from triptych.sampling.samplers import SAMPLERS
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
-NEAR = 6  # levels of 255, up to which a pixel counts as kept: what the autoencoder makes of a neighbour's change
 
 
 def edits(bench: Bench) -> Iterator[Rate]:
@@ -106,6 +102,25 @@ def reweights(bench: Bench) -> Iterator[Rate]:
             yield Rate(name, f"likeness to the thing at {factor:g}", fmean(own), len(asked))
 
 
+def sizes(bench: Bench) -> Iterator[Rate]:
+    """Less weight on "small": the drawing is larger."""
+    asked = bench.asked(bench.count // 4)
+    found = []
+    for factor in (0.1, 1.0):
+        prompts = [f"a (small:{factor}) {one.style} {one.thing} on a {one.ground} background" for one in asked]
+        requests = [
+            Request(Markup().prompt(prompt, 16).guides, (one.seed,))
+            for prompt, one in zip(prompts, asked, strict=True)
+        ]  # fmt: skip
+        drawn = bench.draw(f"small {factor}", requests)
+        found.append([float(mask(np.asarray(picture)).mean()) for picture in drawn])
+        yield Rate(
+            "(small:weight)", f"share of the picture that is drawn on at {factor:g}", fmean(found[-1]), len(asked)
+        )
+    larger = share(little > full for little, full in zip(*found, strict=True))
+    yield Rate("(small:weight)", "at 0.1 the drawing is larger than at 1", larger, len(asked), 0.8)
+
+
 def denoises(bench: Bench) -> Iterator[Rate]:
     """A picture is sampled anew by its own prompt with another seed: the more, the farther it is from the picture."""
     asked = bench.asked()
@@ -120,30 +135,6 @@ def denoises(bench: Bench) -> Iterator[Rate]:
         yield Rate("--denoise", f"distance at {amount:g}", float(bench.distances(before, after).mean()), len(asked))
     rises = share((found[0] < found[1]) & (found[1] < found[2]))
     yield Rate("--denoise", "0.3 changes less than 0.6, and 0.6 less than 0.9", rises, len(asked), 0.8)
-
-
-def inpaints(bench: Bench) -> Iterator[Rate]:
-    """A mask of the drawing, with some room: the thing becomes another, and what the mask does not show stays."""
-    asked = bench.asked()
-    before = bench.draw("mask: before", [Request(one.prompt, (one.seed,)) for one in asked])
-    requests, kept = [], []
-    for one, picture in zip(asked, before, strict=True):
-        white = Image.new("L", picture.size)
-        ImageDraw.Draw(white).rectangle((8, 8, picture.width - 9, picture.height - 9), fill=255)
-        requests.append(
-            Request(one.of(one.other), (one.seed + 1,), start=Start.of(picture, picture.size, white, 0, "blur"))
-        )
-        kept.append(np.asarray(white) == 0)
-    after = bench.draw("mask: after", requests, denoise=1.0)
-    stays = [share(change(a, b)[own] <= NEAR) for a, b, own in zip(before, after, kept, strict=True)]
-    yield Rate(
-        "--mask",
-        "the masked thing becomes the other one",
-        bench.right(after, [one.other for one in asked]),
-        len(asked),
-        0.8,
-    )
-    yield Rate("--mask", "pixels that stay outside", fmean(stays), len(asked), 0.95)
 
 
 def regions(bench: Bench) -> Iterator[Rate]:
@@ -224,82 +215,6 @@ def courses(bench: Bench) -> Iterator[Rate]:
         yield Rate("--use LORA:1@0-0.5", f"distance {name}", float(own.mean()), len(asked))
 
 
-def variations(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked()
-    before = bench.draw("variation: 0", [Request(one.prompt, (one.seed,)) for one in asked])
-    found = []
-    for strength in (0.2, 0.5, 1.0):
-        wanted = [Request(one.prompt, (one.seed,), variations=(one.seed + 500,)) for one in asked]
-        drawn = bench.draw(f"variation: {strength}", wanted, variation_strength=strength)
-        found.append(np.array([change(a, b).mean() for a, b in zip(before, drawn, strict=True)]))
-        yield Rate("--variation-strength", f"mean change at {strength:g}, of 255", float(found[-1].mean()), len(asked))
-    yield Rate(
-        "--variation-strength",
-        "0.2 is nearer than 0.5, and 0.5 than 1",
-        share((found[0] < found[1]) & (found[1] < found[2])),
-        len(asked),
-        0.8,
-    )
-
-
-def heats(bench: Bench) -> Iterator[Rate]:
-    """Where the map of the thing's word is highest, and where that of the background's is."""
-    asked = bench.asked(bench.count // 4)
-    maps: dict[int, Mapping[str, Tensor]] = {}
-    requests = [Request(one.prompt, (one.seed,), heat=(one.thing, one.ground)) for one in asked]
-    drawn = dict(stream(bench.base, requests, heated=maps.__setitem__))
-    ratios = []
-    for i, one in enumerate(asked):
-        inside = mask(np.asarray(drawn[i]))
-        thing, ground = (
-            np.asarray(Image.fromarray(maps[i][word].numpy()).resize(drawn[i].size)) for word in (one.thing, one.ground)
-        )
-        ratios.append((thing[inside].mean() / thing[~inside].mean(), ground[inside].mean() / ground[~inside].mean()))
-    yield Rate("--heat THING", "denser on the drawing than around it", share(a > 1 for a, _ in ratios), len(asked), 0.8)
-    yield Rate(
-        "--heat THING",
-        "more on the drawing than the background's word is",
-        share(a > b for a, b in ratios),
-        len(asked),
-        0.8,
-    )
-
-
-def second_passes(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked(bench.count // 5)
-    for by in ("latent", "pixel"):
-        drawn = bench.draw(
-            f"hires {by}",
-            [Request(one.prompt, (one.seed,)) for one in asked],
-            hires=2.0,
-            hires_by=by,
-            hires_denoise=0.3,
-        )
-        yield Rate(
-            f"--hires 2 --hires-by {by}",
-            "shows its thing",
-            bench.right(drawn, [one.thing for one in asked]),
-            len(asked),
-            0.8,
-        )
-
-
-def samplers(bench: Bench) -> Iterator[Rate]:
-    """Each sampler by itself, on the same prompts."""
-    asked = bench.asked(6)
-    rates = []
-    for name in SAMPLERS:
-        found = draw(
-            bench.base, [Request(one.prompt, (one.seed,)) for one in asked], settings_for(bench.base, sampler=name)
-        )
-        rates.append(bench.right([own[0] for own in found], [one.thing for one in asked]))
-    yield Rate("--sampler", "share of things shown, by the worst of them", min(rates), len(asked) * len(rates), 0.8)
-
-
 CASES: Mapping[str, Callable[[Bench], Iterator[Rate]]] = {
-    case.__name__: case
-    for case in (
-        edits, blends, reweights, denoises, inpaints, regions, kept_to_regions, courses, variations, heats,
-        second_passes, samplers,
-    )
-}  # fmt: skip
+    case.__name__: case for case in (edits, blends, reweights, sizes, denoises, regions, kept_to_regions, courses)
+}

@@ -6,7 +6,7 @@ The checkpoints have the names and shapes of sd-mecha's list, in float16. Every 
 time is reading both files and writing one as large, with plain reads and writes of 16 MB; runs alternate, and files are
 dropped from the page cache before each. The processor's time is stated too, since it depends less on other work. Memory
 is the peak of what the process holds itself (VmHWM), over what it held after its imports. The buffer is one tensor of
-each file and the mixed one in float32.
+each file and the mixed one, all in float16.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main() -> None:
             for _ in range(given.rounds):
                 copied = run(COPY, a, b, out, cold=[a, b], cache=cache)
                 mixed = run(MERGE, a, b, out, method, base, cold=[a, b], cache=cache)
-                buffer = largest * (2 + 2 + 4 + (2 if base else 0))
+                buffer = largest * (2 + 2 + 2 + (2 if base else 0))
                 ratio = round(mixed["seconds"] / copied["seconds"], 2)
                 over = mixed["peak"] - mixed["before"] - buffer
                 rows.append({

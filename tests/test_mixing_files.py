@@ -23,7 +23,8 @@ from triptych.methods import method_named
 from triptych.mixing.adapters import needs_base
 from triptych.mixing.foretelling import overlaps_of
 from triptych.mixing.low_rank import Factors, Ranks, reduced, summed
-from triptych.mixing.merge import merge
+from triptych.mixing.merge import WAYS, merge
+from triptych.mixing.opening import KINDS
 from triptych.mixing.recipe import read_recipe
 from triptych.mixing.request import Ingredient, Mix
 
@@ -344,3 +345,7 @@ def test_a_wrong_merge_is_refused_before_anything_heavy_is_loaded(two: tuple[Pat
     assert missing == "there is no file none.safetensors"
     assert kinds.startswith("a.safetensors (lora) and word.pt (textual-inversion) cannot be mixed")
     assert loaded == "False"
+
+
+def test_every_kind_has_its_ways() -> None:
+    assert set(WAYS) == {*KINDS, "baking"}

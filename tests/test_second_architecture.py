@@ -27,8 +27,8 @@ from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
 
-FIT = ["dreambooth", "dreambooth-lora", "lora", "pivotal", "svdiff", "textual-inversion"]
-REFUSED = ["aesthetic-gradients", "custom-diffusion", "hypernetwork", "layernorm", "p-plus"]
+FIT = ["dreambooth", "dreambooth-lora", "lora", "pivotal", "textual-inversion"]
+REFUSED = ["aesthetic-gradients", "custom-diffusion", "hypernetwork", "layernorm", "p-plus", "svdiff"]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_method_without_meaning_there_is_refused(flow: Base, name: str) -> Non
     why = {
         "hypernetwork": without_cross_attention, "custom-diffusion": without_cross_attention,
         "p-plus": without_cross_attention, "aesthetic-gradients": "is a language model",
-        "layernorm": "has no layer norms with weights",
+        "layernorm": "has no layer norms with weights", "svdiff": "their rows have no owner",
     }[name]  # fmt: skip
     with pytest.raises(TriptychError, match=why):
         fit(flow, [Trial(name, settings(name), examples(2), "dog")])

@@ -27,7 +27,7 @@ FAST: dict[str, dict[str, Any]] = {
     "dreambooth": {"lr": 1e-3, "prior_pictures": 2, "identifier": ""},
     "dreambooth-lora": {"lr": 2e-3, "alpha": 4.0, "prior_pictures": 2, "identifier": ""},
     "aesthetic-gradients": {"lr": 1e-2, "steps": 3},
-    "pivotal": {"lr": 2e-3, "word_lr": 1e-2, "alpha": 4.0, "start_word": "dog"},
+    "pivotal": {"lr": 2e-3, "word_lr": 1e-2, "word_until": 1.0, "alpha": 4.0, "start_word": "dog"},
     "custom-diffusion": {"lr": 2e-3, "word_lr": 1e-2, "prior_pictures": 2, "start_word": "dog"},
     "layernorm": {"lr": 1e-2},
     "p-plus": {"lr": 1e-2, "start_word": "dog", "vectors": 1},

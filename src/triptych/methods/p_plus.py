@@ -46,6 +46,7 @@ class PPlus(Method[Settings]):
     title = "P+"
     settings_class = Settings
     opens_at = Depth.WORDS
+    one_concept = "it learns one word"
     usual = False
 
     def refusal(self, base: Base) -> str:

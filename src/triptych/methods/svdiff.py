@@ -36,6 +36,14 @@ class SvDiff(PriorMethod[Settings]):
     exports_as = ("triptych", "svdiff")
     usual = False
 
+    def refusal(self, base: Base) -> str:
+        if base.denoiser.context_width:
+            return ""
+        return (
+            f"some linear layers of the denoiser of {base.family.title} read the tokens of all pictures as rows, so "
+            "their rows have no owner; take lora"
+        )
+
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         denoiser, dtype = base.denoiser, torch.get_default_dtype()
         kinds = (nn.Linear, nn.Conv2d) if settings.convolutions else (nn.Linear,)

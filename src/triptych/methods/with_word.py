@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ..base import Base, Owner, Text
 from ..data.concept import Concept
@@ -44,7 +44,7 @@ W = TypeVar("W", bound=WordSettings)
 class WithWord(Generic[W]):
     """The traits of a method that learns a word, too. A subclass is also a `Method`, and opens the other change."""
 
-    one_concept = "its file holds one learned word"
+    one_concept: ClassVar[str] = "its file holds one learned word"
 
     def changes_text(self, settings: W) -> bool:
         return True
