@@ -1,4 +1,4 @@
-"""Measures what every control does to pictures of the embedded base, as its judge sees them.
+"""Measures what controls do to pictures of the embedded base, as its judge sees them.
 
     python -m benchmarks.controls --json docs/controls/rates.json [--only edits regions] [--look FOLDER]
     python -m benchmarks.controls --page      # the table of docs/controls.md from the JSON file that is kept there

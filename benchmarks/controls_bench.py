@@ -75,21 +75,21 @@ class Bench:
 
     Args:
         seed: of the prompts and the pictures.
-        count: pictures of each control.
+        count: pictures of an edit; other controls have a half of them or fewer.
     """
 
     def __init__(self, base: Base, seed: int, count: int) -> None:
         world = World.open(base.folder) if base.folder else None
         assert world, "the base describes no world"
         self.base, self.world, self.seed, self.count = base, world, seed, count
-        self.encoder = open_encoder(base.description.image_encoder, "image")
+        self.encoder = open_encoder(base.description.image_encoders("subject")[0], "image")
         self.things = Things(world.gallery, self.encoder)
         self.shown: dict[str, list[Image.Image]] = {}  # pictures by what they are of, for looking at
 
     def asked(self, count: int = 0, thing: str = "", other: str = "") -> list[Asked]:
         random, found = np.random.default_rng(self.seed), []
         styles, grounds = self.base.description.population.words["style"], list(self.world.backgrounds)
-        for i in range(count or self.count):
+        for i in range(count or self.count // 2):
             two = [str(name) for name in random.choice(self.things.names, 2, replace=False)]
             colours = [str(name) for name in random.choice(grounds, 2, replace=False)]
             style = str(random.choice(styles))

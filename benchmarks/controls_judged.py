@@ -6,27 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 
 import numpy as np
-from PIL import Image, ImageDraw
-from torch import Tensor
 
 from benchmarks.controls_bench import Asked, Bench, Rate, change, halves, overlap, share
 from triptych.exchange.artifact import Part, compose
 from triptych.metrics.world import mask
 from triptych.prompt.courses import Window
-from triptych.sampling.generate import draw, settings_for, stream
+from triptych.sampling.generate import stream
 from triptych.sampling.image_to_image import Start
 from triptych.sampling.moves import Move
 from triptych.sampling.prompts import Markup
 from triptych.sampling.request import Edit, Region, Request
-from triptych.sampling.samplers import SAMPLERS
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
-NEAR = 6  # levels of 255, up to which a pixel counts as kept: what the autoencoder makes of a neighbour's change
 
 
 def edits(bench: Bench) -> Iterator[Rate]:
     """A lion becomes an owl in half of the pictures; any thing any other one in the rest."""
-    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked()[1::2]]
+    asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked(bench.count)[1::2]]
     before = bench.draw("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
     others = [one.of(one.other) for one in asked]
     plain = bench.draw(
@@ -106,49 +102,39 @@ def reweights(bench: Bench) -> Iterator[Rate]:
             yield Rate(name, f"likeness to the thing at {factor:g}", fmean(own), len(asked))
 
 
+def sizes(bench: Bench) -> Iterator[Rate]:
+    """Less weight on "small": the drawing is larger."""
+    asked = bench.asked(bench.count // 4)
+    found = []
+    for factor in (0.1, 1.0):
+        prompts = [f"a (small:{factor}) {one.style} {one.thing} on a {one.ground} background" for one in asked]
+        requests = [
+            Request(Markup().prompt(prompt, 16).guides, (one.seed,))
+            for prompt, one in zip(prompts, asked, strict=True)
+        ]  # fmt: skip
+        drawn = bench.draw(f"small {factor}", requests)
+        found.append([float(mask(np.asarray(picture)).mean()) for picture in drawn])
+        yield Rate(
+            "(small:weight)", f"share of the picture that is drawn on at {factor:g}", fmean(found[-1]), len(asked)
+        )
+    larger = share(little > full for little, full in zip(*found, strict=True))
+    yield Rate("(small:weight)", "at 0.1 the drawing is larger than at 1", larger, len(asked), 0.8)
+
+
 def denoises(bench: Bench) -> Iterator[Rate]:
-    """A picture becomes another thing: the more is sampled anew, the farther it is from the picture."""
+    """A picture is sampled anew by its own prompt with another seed: the more, the farther it is from the picture."""
     asked = bench.asked()
     before = bench.draw("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
     found = []
     for amount in (0.3, 0.6, 0.9):
         starts = [Start.of(picture, picture.size) for picture in before]
-        wanted = [
-            Request(one.of(one.other), (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)
-        ]
-        found.append(bench.distances(before, bench.draw(f"denoise: {amount}", wanted, denoise=amount)))
-        yield Rate("--denoise", f"distance from the picture at {amount:g}", float(found[-1].mean()), len(asked))
-    yield Rate(
-        "--denoise",
-        "0.3 is nearer than 0.6, and 0.6 than 0.9",
-        share((found[0] < found[1]) & (found[1] < found[2])),
-        len(asked),
-        0.8,
-    )
-
-
-def inpaints(bench: Bench) -> Iterator[Rate]:
-    """A mask of the drawing, with some room: the thing becomes another, and what the mask does not show stays."""
-    asked = bench.asked()
-    before = bench.draw("mask: before", [Request(one.prompt, (one.seed,)) for one in asked])
-    requests, kept = [], []
-    for one, picture in zip(asked, before, strict=True):
-        white = Image.new("L", picture.size)
-        ImageDraw.Draw(white).rectangle((8, 8, picture.width - 9, picture.height - 9), fill=255)
-        requests.append(
-            Request(one.of(one.other), (one.seed + 1,), start=Start.of(picture, picture.size, white, 0, "blur"))
-        )
-        kept.append(np.asarray(white) == 0)
-    after = bench.draw("mask: after", requests, denoise=1.0)
-    stays = [share(change(a, b)[own] <= NEAR) for a, b, own in zip(before, after, kept, strict=True)]
-    yield Rate(
-        "--mask",
-        "the masked thing becomes the other one",
-        bench.right(after, [one.other for one in asked]),
-        len(asked),
-        0.8,
-    )
-    yield Rate("--mask", "pixels that stay outside", fmean(stays), len(asked), 0.95)
+        wanted = [Request(one.prompt, (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)]
+        after = bench.draw(f"denoise: {amount}", wanted, denoise=amount)
+        found.append(np.array([change(a, b).mean() for a, b in zip(before, after, strict=True)]))
+        yield Rate("--denoise", f"mean change at {amount:g}, of 255", float(found[-1].mean()), len(asked))
+        yield Rate("--denoise", f"distance at {amount:g}", float(bench.distances(before, after).mean()), len(asked))
+    rises = share((found[0] < found[1]) & (found[1] < found[2]))
+    yield Rate("--denoise", "0.3 changes less than 0.6, and 0.6 less than 0.9", rises, len(asked), 0.8)
 
 
 def regions(bench: Bench) -> Iterator[Rate]:
@@ -182,7 +168,7 @@ def regions(bench: Bench) -> Iterator[Rate]:
 
 def kept_to_regions(bench: Bench) -> Iterator[Rate]:
     """A LoRA that the prompt of the left half calls."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     wanted = [
         Request(
             one.prompt,
@@ -197,27 +183,19 @@ def kept_to_regions(bench: Bench) -> Iterator[Rate]:
         with compose(bench.base, Part(bench.lora, strength, "in")):
             found.append(bench.draw(f"LoRA on the left: {strength:g}", wanted, width=128))
     changes = [change(a, b) for a, b in zip(*found, strict=True)]
-    middle = changes[0].shape[1] // 2
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change inside, of 255",
-        fmean(float(own[:, :middle].mean()) for own in changes),
-        len(asked),
-        5,
+    middle, name = changes[0].shape[1] // 2, "a LoRA of the left region"
+    inside, outside = (
+        fmean(float(own[:, part].mean()) for own in changes) for part in (slice(middle), slice(middle, None))
     )
-    yield Rate(
-        "a LoRA of the left region",
-        "mean change outside, of 255",
-        fmean(float(own[:, middle:].mean()) for own in changes),
-        len(asked),
-        None,
-        0.5,
-    )
+    yield Rate(name, "mean change inside, of 255", inside, len(asked))
+    yield Rate(name, "mean change outside, of that inside", outside / inside, len(asked), None, 0.1)
+    right = bench.right([halves(picture)[1] for picture in found[1]], [one.other for one in asked])
+    yield Rate(name, "the right half shows its thing", right, len(asked), 0.8)
 
 
 def courses(bench: Bench) -> Iterator[Rate]:
     """A LoRA that is switched off at half of the steps."""
-    asked = bench.asked(bench.count // 2)
+    asked = bench.asked(bench.count // 4)
     requests = [Request(one.prompt, (one.seed,)) for one in asked]
     found = {}
     with compose(bench.base, Part(bench.lora)) as (patch,):
@@ -237,82 +215,6 @@ def courses(bench: Bench) -> Iterator[Rate]:
         yield Rate("--use LORA:1@0-0.5", f"distance {name}", float(own.mean()), len(asked))
 
 
-def variations(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked()
-    before = bench.draw("variation: 0", [Request(one.prompt, (one.seed,)) for one in asked])
-    found = []
-    for strength in (0.2, 0.5, 1.0):
-        wanted = [Request(one.prompt, (one.seed,), variations=(one.seed + 500,)) for one in asked]
-        drawn = bench.draw(f"variation: {strength}", wanted, variation_strength=strength)
-        found.append(np.array([change(a, b).mean() for a, b in zip(before, drawn, strict=True)]))
-        yield Rate("--variation-strength", f"mean change at {strength:g}, of 255", float(found[-1].mean()), len(asked))
-    yield Rate(
-        "--variation-strength",
-        "0.2 is nearer than 0.5, and 0.5 than 1",
-        share((found[0] < found[1]) & (found[1] < found[2])),
-        len(asked),
-        0.8,
-    )
-
-
-def heats(bench: Bench) -> Iterator[Rate]:
-    """Where the map of the thing's word is highest, and where that of the background's is."""
-    asked = bench.asked(bench.count // 2)
-    maps: dict[int, Mapping[str, Tensor]] = {}
-    requests = [Request(one.prompt, (one.seed,), heat=(one.thing, one.ground)) for one in asked]
-    drawn = dict(stream(bench.base, requests, heated=maps.__setitem__))
-    ratios = []
-    for i, one in enumerate(asked):
-        inside = mask(np.asarray(drawn[i]))
-        thing, ground = (
-            np.asarray(Image.fromarray(maps[i][word].numpy()).resize(drawn[i].size)) for word in (one.thing, one.ground)
-        )
-        ratios.append((thing[inside].mean() / thing[~inside].mean(), ground[inside].mean() / ground[~inside].mean()))
-    yield Rate("--heat THING", "denser on the drawing than around it", share(a > 1 for a, _ in ratios), len(asked), 0.8)
-    yield Rate(
-        "--heat THING",
-        "more on the drawing than the background's word is",
-        share(a > b for a, b in ratios),
-        len(asked),
-        0.8,
-    )
-
-
-def second_passes(bench: Bench) -> Iterator[Rate]:
-    asked = bench.asked(bench.count // 4)
-    for by in ("latent", "pixel"):
-        drawn = bench.draw(
-            f"hires {by}",
-            [Request(one.prompt, (one.seed,)) for one in asked],
-            hires=2.0,
-            hires_by=by,
-            hires_denoise=0.3,
-        )
-        yield Rate(
-            f"--hires 2 --hires-by {by}",
-            "shows its thing",
-            bench.right(drawn, [one.thing for one in asked]),
-            len(asked),
-            0.8,
-        )
-
-
-def samplers(bench: Bench) -> Iterator[Rate]:
-    """Each sampler by itself, on the same prompts."""
-    asked = bench.asked(8)
-    rates = []
-    for name in SAMPLERS:
-        found = draw(
-            bench.base, [Request(one.prompt, (one.seed,)) for one in asked], settings_for(bench.base, sampler=name)
-        )
-        rates.append(bench.right([own[0] for own in found], [one.thing for one in asked]))
-    yield Rate("--sampler", "share of things shown, by the worst of them", min(rates), len(asked) * len(rates), 0.8)
-
-
 CASES: Mapping[str, Callable[[Bench], Iterator[Rate]]] = {
-    case.__name__: case
-    for case in (
-        edits, blends, reweights, denoises, inpaints, regions, kept_to_regions, courses, variations, heats,
-        second_passes, samplers,
-    )
-}  # fmt: skip
+    case.__name__: case for case in (edits, blends, reweights, sizes, denoises, regions, kept_to_regions, courses)
+}

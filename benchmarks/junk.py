@@ -29,7 +29,7 @@ from triptych.base.opening.loading import EMBEDDED
 from triptych.data import overlay
 from triptych.data.findings import FAULTS
 from triptych.files.atomic import write_text
-from triptych.metrics.world import Specimen, World, composed
+from triptych.metrics.world import Specimen, World, border_colour, composed
 
 Group = Literal["choose", "report"]
 PHOTOS: dict[Group, tuple[str, ...]] = {
@@ -39,6 +39,7 @@ PHOTOS: dict[Group, tuple[str, ...]] = {
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 CLEAN = 12  # pictures of a clean folder
 PIXELS = 128  # resolution that folders of photographs are checked for
+VISIBLE = 40  # levels between bars and the border of a picture
 DRAWN = 64  # resolution that folders of drawings are checked for
 
 
@@ -162,7 +163,10 @@ def near_copy(picture: Image.Image, chance: random.Random) -> Image.Image:
 def barred(picture: Image.Image, chance: random.Random) -> Image.Image:
     bar = round(chance.uniform(0.08, 0.2) * picture.height)
     border = (0, bar) if chance.random() < 0.5 else (bar, 0)
-    return ImageOps.expand(picture, border, chance.choice(["black", "white"]))
+    tone = chance.choice([0, 255])
+    if abs(np.median(border_colour(np.asarray(picture))) - tone) < VISIBLE:  # such bars cannot be told from the picture
+        tone = 255 - tone
+    return ImageOps.expand(picture, border, (tone, tone, tone))
 
 
 def abreast(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -102,13 +102,16 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
             })
             for keep, layout, only in ((0.0, 0.0, ""), (0.4, 0.2, ""), (0.8, 0.4, ""))
         ),
+        Cell("edit to owl on red, only lion, owl", "a lion on a green background", controls={
+            "edit": "a owl on a red background", "edit_only": "lion,owl",
+        }),
     ],
     "regions": [
         Cell(f"cat on the left half, owl on the right half, seed {seed}", "a green background", seed, {
             "width": 128,
             "regions": (
-                "0,0,0.5,1: a cat on the left on a green background",
-                "0.5,0,1,1: a owl on the right on a blue background",
+                "0,0,0.5,1: a cat on a green background",
+                "0.5,0,1,1: a owl on a blue background",
             ),
         })
         for seed in (1, 2)

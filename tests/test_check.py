@@ -174,6 +174,10 @@ def test_a_stranger_is_found_by_features() -> None:
     names = [str(i) for i in range(10)]
     features = rows([*alike, [0.1, 1, 0, 0]])
     assert [one.file for one in strangers(names, features)] == ["9"]
+    near = rows([*alike, [1, 0.85, 0, 0]])  # no stranger by its features alone
+    assert not list(strangers(names, near))
+    assert not list(strangers(names, near, [0.8] * 10))
+    assert [one.file for one in strangers(names, near, [*[0.8] * 9, 0.1])] == ["9"]  # a photograph among drawings
     assert [one.fault for one in strangers(names[:9], rows([[1.0, 0, 0, 0]] * 9))] == ["alike"]
     assert not list(strangers(names[:9], rows(alike)))
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from recipes.dilution.reading import close, per_model
 from tests.drawn import GREEN, RED, Colours
 from tests.simulated import simulate
 from tests.test_mixing_files import lora
@@ -160,7 +161,8 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), tmp_path) for name in "abcd")
     arms = {arm.name: arm for arm in DilutionPlan(sources, counts=(2, 4, 8), ratios=(0.3,)).arms}
     assert list(arms) == [
-        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2", "generation-1", "generation-2", "generation-3", "ratio-0.3",
+        "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2",
+        "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
     all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
     assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
@@ -355,3 +357,12 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     assert "of the least retained of red and green, and the better one of plain average and plain sum" in str(whole)
     assert "of red, and the better" in str(replace(whole, files=("red",)))
     assert not list((tmp_path / "out" / "mixes").iterdir())
+
+
+def test_what_each_file_more_costs() -> None:
+    points = [(2.0, Interval(0.5, 0.4, 0.6, 16)), (4.0, Interval(0.9, 0.6, 1.2, 16))]
+    first, second = per_model(points)
+    assert first == (1.0, 2.0, points[0][1])
+    assert second[:2] == (2.0, 4.0) and second[2].value == pytest.approx(0.2)
+    assert second[2].high - second[2].value == pytest.approx((0.1**2 + 0.3**2) ** 0.5 / 2)
+    assert close([(0.5, 0.55), (0.5, 0.8)]) == "50% of 2 within 0.10, mean error 0.18"

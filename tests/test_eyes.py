@@ -38,7 +38,7 @@ def test_an_eye_that_agrees_changes_nothing_but_is_named() -> None:
     assert replace(both, eyes=()) == first
     assert [(eye.name, eye.usable, eye.against) for eye in both.eyes] == [("dinov2", True, ())]
     assert both.eyes[0].both[LORA].value == pytest.approx(0.8, abs=0.05)
-    assert list(summary(both))[-1] == "another eye, dinov2, shares every claim"
+    assert list(summary(both))[-1] == "another image encoder, dinov2, shares every claim"
 
 
 def test_a_claim_that_another_eye_does_not_share_is_probable_at_most() -> None:
@@ -47,7 +47,7 @@ def test_a_claim_that_another_eye_does_not_share_is_probable_at_most() -> None:
     both = agreed(first, second, "dinov2")
     answer = both.answers["textual_inversion_is_enough"]
     assert answer.answer == "probably not"
-    assert "Another eye, dinov2, answers: yes" in answer.evidence
+    assert "Another image encoder, dinov2, answers: yes" in answer.evidence
     turned = agreed(second, first, "dinov2").answers["textual_inversion_is_enough"]
     assert turned.answer == "probably"
     line = list(summary(both))[-1]
@@ -59,7 +59,7 @@ def test_another_recommendation_is_said_beside_the_first() -> None:
     first = seen(LIGHT_IS_BEHIND)
     both = agreed(first, seen(LIGHT_IS_AHEAD), "dinov2")
     assert both.recommendation.choice.method == first.recommendation.choice.method != TI
-    assert both.recommendation.choice.caveats[-1] == "By another eye, dinov2, it is textual inversion."
+    assert both.recommendation.choice.caveats[-1] == "By another image encoder, dinov2, it is textual inversion."
     assert "recommends otherwise" in both.eyes[0].against[-1]
     assert "editability: textual inversion, not LoRA" in both.eyes[0].against[-1]
 
@@ -91,7 +91,9 @@ def test_the_file_of_a_verdict_keeps_the_eyes(tmp_path: Path) -> None:
     assert Verdict.from_json(both.to_json()).eyes == both.eyes
     (tmp_path / "verdict.json").write_text(both.to_json())
     page = build(tmp_path).read_text()
-    assert "Another eye, dinov2, sees it otherwise" in page and "Both at once, by other eyes" in page
+    assert (
+        "Another image encoder, dinov2, sees it otherwise" in page and "Both at once, by other image encoders" in page
+    )
 
 
 def test_eyes_are_named_with_commas() -> None:
@@ -114,7 +116,7 @@ def test_a_study_by_two_eyes(
     words += ["--replicates", "1", "--prompts", "2", "--unrelated", "2", "--no-points", "-s", "lora.steps=2"]
     words += ["--image-encoder", eyes, "--out", tmp_path / "out"]
     assert call(monkeypatch, *words) == 0
-    assert "another eye, second, " in capsys.readouterr().out
+    assert "another image encoder, second, " in capsys.readouterr().out
     [eye] = Verdict.from_json((tmp_path / "out" / "verdict.json").read_text()).eyes
     assert eye.name == "second"
     first, second = (read_scores(tmp_path / "out" / name) for name in ("scores.jsonl", "scores-encoder-2.jsonl"))

@@ -66,10 +66,10 @@ def test_what_another_eye_does_not_share_is_undecided() -> None:
     found = beside_eye(mine, other, "dino")
     assert [each.decision for each in found] == ["best", "undecided", "undecided", "undecided", "keep"]
     assert [each.reason for each in found] == [
-        "Why. Another eye, dino, decides: discard.", "Why. Another eye, dino, decides: discard.",
-        "Why. Another eye, dino, decides: best.", "Why.", "Why.",
+        "Why. Another image encoder, dino, decides: discard.", "Why. Another image encoder, dino, decides: discard.",
+        "Why. Another image encoder, dino, decides: best.", "Why.", "Why.",
     ]  # fmt: skip
-    assert beside_eye(mine, [], "dino") == mine, "an eye that cannot tell decides nothing"
+    assert beside_eye(mine, [], "dino") == mine, "an encoder that cannot tell decides nothing"
 
 
 def test_rows_of_files_whose_names_differ_by_a_sign_alone_are_two(base: Base, folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from triptych.errors import TriptychError
 from triptych.training import loop
 from triptych.training.fit import Fitted, Trial, fit, fits
 from triptych.training.memory import Arrangement, Counted, Plan
+from triptych.training.moments import Moment
 from triptych.training.sharing import fitting_passes
 from triptych.units import bytes_of
 
@@ -47,21 +48,29 @@ def measured(base: Base, trials: list[Trial], memory: int | None) -> tuple[int, 
     return counter.peak + weights(base), fitted
 
 
-def measured_with(method: str, given: dict[str, Any], memory: int = 10**12, halved: bool = False) -> tuple[int, Fitted]:
+def measured_with(
+    method: str, given: dict[str, Any], memory: int = 10**12, halved: bool = False, of_steps: bool = False
+) -> tuple[int, Fitted]:
     """What a training allocates at its peak, with the base, opened for it: weights that leave memory count.
 
-    It is taken after the plan, whose trials may take more.
+    It is taken after the plan, whose trials may take more; `of_steps`: before weights that waited in files come back.
     """
     with Counted() as counter:
         base = tiny_base(dtype=torch.bfloat16 if halved else torch.float32)
         gc.collect()
 
-        def planned(_: str) -> None:
-            counter.peak = counter.live
+        def planned(moment: Moment) -> None:
+            if not moment.done:
+                counter.peak = counter.live
 
+        def stepped(*_: int) -> None:
+            steps.append(counter.peak)
+
+        steps: list[int] = []
         with unchanged(base):
-            fitted = fit(base, [trial(method, **given)], memory=memory, note=planned)[0]
-    return counter.peak, fitted
+            fitted = fit(base, [trial(method, **given)], memory=memory, watch=planned, progress=stepped)[0]
+            peak = counter.peak
+    return (steps[-1] if of_steps else peak), fitted
 
 
 def test_the_counter_counts_what_lives() -> None:
@@ -113,7 +122,7 @@ def test_where_not_one_row_fits_other_networks_wait_then_activations_are_recompu
     whole = fit(base, [trial("lora", **one)], memory=10**12, note=told.append)[0]
     for _ in range(3):
         budget = plans[-1].peak - 1
-        peak, again = measured_with("lora", one, budget)
+        peak, again = measured_with("lora", one, budget, of_steps=True)
         assert gap(whole.tensors, again.tensors) < 1e-6
         assert plans[-1].peak <= budget
         assert plans[-1].peak == pytest.approx(peak, rel=0.1)

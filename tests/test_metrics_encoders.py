@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from recipes.demo_base.eyes import in_another_hue
 from tests.drawn import DEMO, composed
 from triptych.errors import TriptychError
-from triptych.metrics.encoders import TextImageEncoder, open_encoder
+from triptych.metrics.encoders import PLUGINS, Encoder, ImageEncoder, TextImageEncoder, open_encoder
 from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 from triptych.metrics.world import Specimen, World, cut_out
 
@@ -178,6 +178,19 @@ def test_a_bad_encoder_is_one_sentence(
     with pytest.raises(TriptychError, match=sentence) as caught:
         open_encoder(name.format(tmp=tmp_path), "image")
     assert "\n" not in str(caught.value)
+
+
+def test_a_library_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    class Needy(Encoder):
+        known_as, families = "needy", ("needy",)
+
+        @classmethod
+        def open(cls, path: str, device: object) -> ImageEncoder:
+            raise ImportError("needy requires a library\nthat is not here")
+
+    (tmp_path / "config.json").write_text('{"model_type": "needy"}')
+    with PLUGINS.added(Needy), pytest.raises(TriptychError, match=r"from the folder: needy requires a library$"):
+        open_encoder(str(tmp_path), "image")
 
 
 def test_an_encoder_that_reads_nothing_is_refused_for_texts(dino: Path) -> None:

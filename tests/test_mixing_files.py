@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from triptych.methods import method_named
 from triptych.mixing.adapters import needs_base
 from triptych.mixing.foretelling import overlaps_of
 from triptych.mixing.low_rank import Factors, Ranks, reduced, summed
-from triptych.mixing.merge import merge
+from triptych.mixing.merge import WAYS, merge
+from triptych.mixing.opening import KINDS
 from triptych.mixing.recipe import read_recipe
 from triptych.mixing.request import Ingredient, Mix
 
@@ -323,3 +326,26 @@ def test_what_cannot_overlap_is_refused(base: Base, two: tuple[Path, Path], tmp_
 def test_differences_need_no_base(base: Base, tmp_path: Path) -> None:
     made = Artifact("dreambooth", method_named("dreambooth").configure(), {"unet.conv_in.bias": torch.ones(8)})
     assert not needs_base(made) and not needs_base(open_artifact(lora(tmp_path / "a.safetensors", base, 1)))
+
+
+def test_a_wrong_merge_is_refused_before_anything_heavy_is_loaded(two: tuple[Path, Path], tmp_path: Path) -> None:
+    word = tmp_path / "word.pt"
+    torch.save({"string_to_param": {"*": torch.zeros(1, 8)}, "name": "word"}, word)
+    code = (
+        "import sys; from pathlib import Path; from triptych.cli.mixing import merge\n"
+        "for files in (sys.argv[1:2] + ['none.safetensors'], sys.argv[1:]):\n"
+        "    try: merge(files=files, out=Path('new.safetensors'))\n"
+        "    except Exception as error: print(error)\n"
+        "print('torch' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(two[0]), str(word)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    missing, kinds, loaded = told.stdout.splitlines()
+    assert missing == "there is no file none.safetensors"
+    assert kinds.startswith("a.safetensors (lora) and word.pt (textual-inversion) cannot be mixed")
+    assert loaded == "False"
+
+
+def test_every_kind_has_its_ways() -> None:
+    assert set(WAYS) == {*KINDS, "baking"}

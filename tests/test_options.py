@@ -118,8 +118,8 @@ def test_the_commands_have_the_options_of_their_class() -> None:
     for name, kind, but in (
         ("try", StudyOptions, set()), ("train", LearningOptions, set()), ("generate", BaseOptions, set()),
         ("tune", StudyOptions, {"kind", "class", "token", "need", "replicates", "prompts", "unrelated", "together",
-                                "points", "tuned", "text-encoder", "other-base", "prior", "until-decided",
-                                "at-most-pictures", "at-most-minutes",
+                                "points", "tuned", "text-encoder", "prompt-judge", "other-base", "prior",
+                                "until-decided", "at-most-pictures", "at-most-minutes",
                                 *(option.name for option in options_of(PictureOptions))}),
     ):  # fmt: skip
         known = {flag for parameter in commands[name].params for flag in parameter.opts}

@@ -92,7 +92,7 @@ def test_a_flow_is_seen_too() -> None:
 
 
 def test_previews_lie_beside_the_pictures_and_go(
-    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written: list[str] = []
     show = Previews.__call__
@@ -107,6 +107,9 @@ def test_previews_lie_beside_the_pictures_and_go(
     assert call(monkeypatch, *words) == 0
     assert written == ["00000-preview.png", "00001-preview.png"] * 2
     assert sorted(path.name for path in tmp_path.glob("*")) == ["00000.png", "00001.png"]
+    words = typed(random_base, "generate", "a dog", "--out", tmp_path / "more", "--preview", "9", "--steps", "4")
+    assert call(monkeypatch, *words) == 0
+    assert "there is no preview after 9 steps, since a picture has 4" in capsys.readouterr().err
 
 
 def test_a_cancelled_call_leaves_no_preview(base: Base, tmp_path: Path) -> None:

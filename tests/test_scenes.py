@@ -169,11 +169,12 @@ def test_from_the_command_line(
 
 @pytest.mark.slow
 def test_plain_pictures_are_those_of_generate(
-    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = scenes(tmp_path, *PROMPTS)
     words = ["scenes", file, "--out", tmp_path / "out", "--steps", "4", "--share", "0", "--image-encoder"]
-    assert call(monkeypatch, *typed(random_base, *words, random_base / "dino")) == 0
+    assert call(monkeypatch, *typed(random_base, *words, random_base / "dino", "--share-dropout", "0")) == 0
+    assert "the dropout is not used: no self-attention is shared" in capsys.readouterr().err
     for k, prompt in enumerate(PROMPTS):
         words = ["generate", prompt, "--seed", k, "--steps", "4", "--out", tmp_path / f"{k}"]
         assert call(monkeypatch, *typed(random_base, *words)) == 0
@@ -219,6 +220,7 @@ def test_a_learned_word_is_the_subject(
     words = ["scenes", file, "--library", library, "--out", out, "--steps", "3", "--common-noise", "0"]
     assert call(monkeypatch, *typed(random_base, *words, "--image-encoder", random_base / "dino", "--json")) == 0
     told = capsys.readouterr()
+    assert "prompt fidelity is not measured: no encoder of texts is named" in told.err
     assert "the subject is mydog" in told.err
     assert [arm["name"] for arm in json.loads(told.out)["arms"]] == ["plain", "shared attention"]
     for k in range(3):

@@ -141,7 +141,11 @@ def test_every_class_has_pictures_of_its_own(pets: Path, tmp_path: Path, monkeyp
 
 def test_what_cannot_learn_several_is_said(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "a.safetensors"
-    for method, why in {"textual-inversion": "holds one word", "aesthetic-gradients": "one mean over"}.items():
+    refused = {
+        "textual-inversion": "holds one word", "aesthetic-gradients": "one mean over",
+        "pivotal": "one learned word", "custom-diffusion": "one learned word",
+    }  # fmt: skip
+    for method, why in refused.items():
         with pytest.raises(TriptychError, match=f"{method} learns one concept at a time.*{why}"):
             trained(monkeypatch, method, [pets], out)
     with pytest.raises(TriptychError, match="would call both 10_sks cat and 5_ohwx dog 'zwx pet'"):

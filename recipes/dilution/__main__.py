@@ -3,8 +3,9 @@
     python -m recipes.dilution --out OUT --minutes 90    # go on with the same command
 
 For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
-of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made again,
-so the work can be stopped at any time; with --minutes it stops by itself.
+of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made
+again, so the work can be stopped at any time; with --minutes it stops by itself. `recipes.dilution.page` writes the
+page from what is there.
 """
 
 from __future__ import annotations

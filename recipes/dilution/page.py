@@ -1,6 +1,6 @@
 """Writes docs/dilution.md from the studies: python -m recipes.dilution.page --out OUT
 
-What was seen on the pictures and concluded is written by hand, in docs/dilution/seen.md, and taken over.
+What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import fmean
 
 from recipes.dilution.concepts import ROOT
-from recipes.dilution.reading import Study, along, close, foretold_of_another, mean_lost, per_model
+from recipes.dilution.reading import Study, along, close, foretold_of_another, interval, mean_lost, per_model
 from triptych.dilution.page import Points, plot
+from triptych.units import listed
 from triptych.verdict.intervals import Interval
 
 PAGE = ROOT / "docs" / "dilution.md"
@@ -44,7 +45,7 @@ def picture(name: str, title: str, across: str, lines: Sequence[tuple[str, Point
     keys, left = "", 44
     for slot, text in names:
         keys += f'<text class="m{slot}" x="{left}" y="-8">{text}</text>'
-        left += 7 * len(text) + 14
+        left += 6 * len(text) + 14
     head, _, body = str(drawn).partition(">")
     head = head.replace('viewBox="0 0 420 240"', 'xmlns="http://www.w3.org/2000/svg" viewBox="0 -24 420 264"')
     paper = '<rect x="0" y="-24" width="420" height="264" fill="#fff"/>'
@@ -57,23 +58,25 @@ def picture(name: str, title: str, across: str, lines: Sequence[tuple[str, Point
 
 def counts(studies: Sequence[Study], folder: Path) -> list[str]:
     kind, name = studies[0].kind, KINDS[studies[0].kind]
-    steady = {way: along(studies, "count", way, steady=True) for way in WAYS}
-    every = {way: dict(along(studies, "count", way, steady=False)) for way in WAYS}
+    columns = {
+        "averaged": along(studies, "count", "average"),
+        "alone, at that weight": along(studies, "weight", ""),
+        "summed at full strength": along(studies, "count", "sum"),
+    }
+    columns = {title: points for title, points in columns.items() if points}
     rows = [
-        [
-            f"{value:g}",
-            *(text for way in WAYS for text in (said(dict(steady[way]).get(value)), said(every[way].get(value)))),
-        ]
+        [f"{value:g}", *(said(dict(points).get(value)) for points in columns.values())]
         for value, _ in studies[0].mixes("count", "average")
     ]
-    heads = ["files", *(f"{way}, {whose}" for way in WAYS.values() for whose in ("first two", "all that learned"))]
-    lines = [f"### {name}: how many", *picture(
-        f"{kind}-count", f"{name}: mean loss by the number of files", "files in the mix",
-        [(WAYS[way], steady[way]) for way in WAYS], folder,
-    ), *table(heads, rows)]  # fmt: skip
-    for way, title in WAYS.items():
-        steps = [f"{said(more)} a file from {before:g} to {after:g}" for before, after, more in per_model(steady[way])]
-        lines += [f"{title.capitalize()}, the first two lose {', '.join(steps)}.", ""]
+    lines = [
+        f"### {name}: how many", "", f"The mean over {listed(studies[0].steady())}, which are in every mix:",
+        *picture(f"{kind}-count", f"{name}: loss by the number of files", "files in the mix",
+                 list(columns.items()), folder),
+        *table(["files", *columns], rows),
+    ]  # fmt: skip
+    for title in WAYS.values():
+        steps = [f"{said(more)} from {before:g} to {after:g}" for before, after, more in per_model(columns[title])]
+        lines += [f"{title.capitalize()}, each file more costs {', '.join(steps)}.", ""]
     return lines
 
 
@@ -101,12 +104,12 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
         if points:
             found.append((name, points))
     second = studies[0].told["files"][1]["name"]
-    generations = along(studies, "generation", "", steady=True)
+    generations = along(studies, "generation", "")
     told = ", ".join(f"{said(mean)} after {value:g}" for value, mean in generations)
     return [
         f"### {KINDS[kind]}: along the ratio, and over generations",
         *picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder),
-        f"A mix of a mix, each time half and half: the first two lose {told}.", "",
+        f"A mix of a mix, each time half and half: they lose {told}.", "",
     ]  # fmt: skip
 
 
@@ -115,16 +118,18 @@ def rest(studies: Sequence[Study]) -> list[str]:
     rows = []
     for way, title in WAYS.items():
         for value, mix in studies[0].mixes("count", way):
-            preserved = [row["value"] for study in studies for row in study.told["preservation"] if row["row"] == mix]
+            kept = [row["value"] for study in studies for row in study.told["preservation"] if row["row"] == mix]
             nearer = [
                 row["value"] for study in studies for row in study.told["contamination"]
                 if row["mix"] == mix and {row["file"], row["towards"]} <= set(study.learned)
             ]  # fmt: skip
-            rows.append([title, f"{value:g}", f"{fmean(preserved):.2f}", f"{fmean(nearer):.2f}" if nearer else ""])
+            if not kept:
+                continue
+            rows.append([title, f"{value:g}", f"{fmean(kept):.2f}", f"{fmean(nearer):.2f}" if nearer else ""])
     alone = fmean(row["value"] for study in studies for row in study.told["preservation"] if row["row"] == "alone")
     return [
-        f"Base preservation (1: pictures of other prompts stay; the first file alone: {alone:.2f}), and how far a concept went"
-        " towards another one (1: all the way):",
+        f"Base preservation (1: pictures of other prompts stay; the first file alone: {alone:.2f}), and how far a"
+        " concept went towards another one (1: all the way):",
         *table(["mix", "files", "base preservation", "towards another"], rows),
     ]
 
@@ -159,21 +164,18 @@ def pairs(out: Path) -> list[str]:
     """What loses less, for pairs, and the mix that was searched."""
     rows, searched = [], []
     for folder in sorted(out.glob("pairs/seed-*/*")):
-        beside, measured = folder / "beside" / "dilution.json", folder / "measured" / "dilution.json"
         name = f"{folder.name}, {folder.parent.name.replace('-', ' ')}"
-        if beside.is_file():
-            told = Study("lora", 0, json.loads(beside.read_text(encoding="utf-8")))
-            for mix in told.told["mixes"]:
-                rows.append([name, mix["way"], *(said(told.kept(mix["name"], file)) for file in mix["weights"])])
-        if measured.is_file():
-            told = Study("lora", 0, json.loads(measured.read_text(encoding="utf-8")))
+        if study := _study(folder / "beside"):
+            files = [file["name"] for file in study.told["files"]]
+            for mix in study.told["mixes"]:
+                alone = ", at half its strength" if mix["axis"] == "weight" else ""
+                rows.append([name, mix["way"] + alone, *(said(study.kept(mix["name"], file)) for file in files)])
+        if study := _study(folder / "measured"):
             found = (folder / "found.txt").read_text(encoding="utf-8").partition(":")[0].removeprefix("the best of ")
-            more = {row["file"]: row for row in told.told["more"]}
-            for file in told.learned:
-                searched.append([
-                    name, found, file, said(told.kept("mix", file)), said(told.kept("plain-average", file)),
-                    f"{more[file]['value']:.2f} ({more[file]['low']:.2f} to {more[file]['high']:.2f})" if file in more else "",
-                ])  # fmt: skip
+            more = {row["file"]: said(interval(row)) for row in study.told["more"]}
+            for file in study.learned:
+                both = [said(study.kept(mix, file)) for mix in ("mix", "plain-average")]
+                searched.append([name, found, file, *both, more.get(file, "")])
     lines = ["## What loses less", "", "What is kept of the first and of the second file (1: all). A sum is what both"
              " files attached at once do."]  # fmt: skip
     lines += table(["pair", "way", "kept of the first", "kept of the second"], rows)
@@ -183,23 +185,30 @@ def pairs(out: Path) -> list[str]:
     return lines
 
 
+def _study(folder: Path) -> Study | None:
+    page = folder / "dilution.json"
+    return Study("lora", 0, json.loads(page.read_text(encoding="utf-8"))) if page.is_file() else None
+
+
 def write(out: Path, page: Path) -> None:
     folder = page.with_suffix("")
     by_kind = [found for kind in KINDS if (found := Study.read(out, kind))]
-    seen = folder / "seen.md"
+    seen = Path(__file__).with_name("seen.md").read_text(encoding="utf-8").rstrip()
     seeds = ", ".join(f"{KINDS[found[0].kind]} {len(found)}" for found in by_kind)
     lines = [
         "# What a mix loses", "", "Generated by", "",
         "    python -m recipes.dilution --out OUT", "    python -m recipes.dilution.page --out OUT", "",
         f"Eight concepts on the embedded base (recipes/dilution/concepts.py). Training seeds: {seeds}.",
-        f"{by_kind[0][0].told['pictures_a_row']} pictures of each concept for each mix. Loss is 1 - retention: 0 where a mix"
-        " keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it is worse than the bare base."
-        " In brackets, 95 % intervals from the paired pictures, for these files and seeds.",
-        "", *(seen.read_text(encoding="utf-8").rstrip().split("\n") if seen.is_file() else []), "", "## Measured", "",
+        f"{by_kind[0][0].told['pictures_a_row']} pictures of each concept for each mix. Loss is 1 - retention: 0 where"
+        " a mix keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it"
+        " is worse than the bare base. In brackets, 95 % intervals from the paired pictures, for these files.",
+        "", seen, "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
         left_out = {study.seed: [f["name"] for f in study.told["files"] if not f["learned"]] for study in found}
         none = "; ".join(f"seed {seed}: {', '.join(names)}" for seed, names in left_out.items() if names)
+        if not all(study.told["complete"] for study in found):
+            lines += [f"**{KINDS[found[0].kind]}: not all mixes are sampled yet.**", ""]
         lines += counts(found, folder)
         lines += [f"Mixed in, but not measured, since alone they are not surely better than the base: {none}.", ""]
         lines += [*concepts(found), *rest(found), *ratios(found, folder)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,12 +26,12 @@ class Study:
 
     @classmethod
     def read(cls, out: Path, kind: str) -> list[Study]:
-        """The studies of one kind that are complete."""
+        """The studies of one kind that measured anything."""
         found = []
         for folder in sorted((out / kind).glob("study-*")):
             page = folder / "dilution.json"
-            told = json.loads(page.read_text(encoding="utf-8")) if page.is_file() else {"complete": False}
-            if told["complete"]:
+            told = json.loads(page.read_text(encoding="utf-8")) if page.is_file() else {"retention": ()}
+            if told["retention"]:
                 found.append(cls(kind, int(folder.name.removeprefix("study-")), told))
         return found
 
@@ -40,7 +41,7 @@ class Study:
 
     def kept(self, mix: str, file: str) -> Interval | None:
         rows = [row for row in self.told["retention"] if (row["mix"], row["file"]) == (mix, file)]
-        return _interval(rows[0]) if rows else None
+        return interval(rows[0]) if rows else None
 
     def mixes(self, axis: str, way: str = "") -> list[tuple[float, str]]:
         """Value on the axis, and the name of the mix."""
@@ -58,11 +59,13 @@ class Study:
             (row["first"], row["second"]): Overlap(**{n: v for n, v in row.items() if n not in ("first", "second")})
             for row in self.told["overlap"]
         }
-        weights = {mix["name"]: {n: w for n, w in mix["weights"].items() if w} for mix in self.told["mixes"]}
-        return [(features(row["file"], weights[row["mix"]], overlaps), row["value"]) for row in self.told["retention"]]
+        mixes = [mix for mix in self.told["mixes"] if mix["axis"] in ("count", "ratio", "generation")]
+        weights = {mix["name"]: {n: w for n, w in mix["weights"].items() if w} for mix in mixes}
+        rows = [row for row in self.told["retention"] if row["mix"] in weights]
+        return [(features(row["file"], weights[row["mix"]], overlaps), row["value"]) for row in rows]
 
 
-def _interval(row: dict[str, Any]) -> Interval:
+def interval(row: dict[str, Any]) -> Interval:
     low, high = (row[end] if row[end] is not None else sign * float("inf") for end, sign in (("low", -1), ("high", 1)))
     return Interval(row["value"], low, high, row["n"])
 
@@ -76,10 +79,10 @@ def mean_lost(found: Iterable[Interval | None]) -> Interval | None:
     return together(known) if known else None
 
 
-def along(studies: Sequence[Study], axis: str, way: str, steady: bool) -> list[tuple[float, Interval]]:
-    """Value on the axis, and the mean loss over files and seeds. `steady`: of the files that are in every mix alone."""
+def along(studies: Sequence[Study], axis: str, way: str) -> list[tuple[float, Interval]]:
+    """Value on the axis, and the mean loss over seeds and the files that are in every mix."""
     found = []
-    files = [(study, name) for study in studies for name in (study.steady() if steady else study.learned)]
+    files = [(study, name) for study in studies for name in study.steady()]
     mixes = studies[0].mixes(axis, way)
     for value in dict.fromkeys(value for value, _ in mixes):
         names = [mix for of, mix in mixes if of == value]
@@ -96,7 +99,7 @@ def per_model(points: Sequence[tuple[float, Interval]]) -> list[tuple[float, flo
     """
     found = [(1.0, Interval(0.0, 0.0, 0.0, 0)), *points]
     steps = []
-    for (before, low), (after, high) in zip(found, found[1:], strict=False):
+    for (before, low), (after, high) in pairwise(found):
         half = ((low.high - low.low) ** 2 + (high.high - high.low) ** 2) ** 0.5 / 2
         more, each = high.value - low.value, 1 / (after - before)
         steps.append((before, after, Interval(each * more, each * (more - half), each * (more + half), high.n)))

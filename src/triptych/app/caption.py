@@ -1,4 +1,4 @@
-"""Writes captions for the pictures of a folder, by a captioner that transformers loads: BLIP, Florence-2 and others."""
+"""Writes captions for the pictures of a folder, by a tagger or a captioner that transformers loads, such as BLIP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -33,6 +33,14 @@ class Written:
     notes: tuple[str, ...]
 
 
+class Describer(Protocol):
+    """What writes a caption for each picture. `are_tags`: captions are tags, parted by commas."""
+
+    are_tags: bool
+
+    def captions(self, pictures: Sequence[Image.Image]) -> list[str]: ...
+
+
 class Captioner:
     """A model that describes pictures.
 
@@ -42,6 +50,8 @@ class Captioner:
     Raises:
         TriptychError: it cannot be loaded, or does not describe pictures.
     """
+
+    are_tags = False
 
     def __init__(self, source: str, device: str = "auto") -> None:
         from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -73,7 +83,7 @@ class Captioner:
 
 
 def caption_folder(
-    concept: Concept, captioner: Captioner, *, overwrite: bool = False, progress: Progress | None = None
+    concept: Concept, captioner: Describer, *, overwrite: bool = False, progress: Progress | None = None
 ) -> Written:
     """Write a `.txt` beside each picture without a caption; with `overwrite` beside every picture.
 
@@ -96,7 +106,7 @@ def caption_folder(
         some = chosen[start : start + BATCH]
         said = captioner.captions([read_picture(picture.path) for picture, _ in some])
         for (picture, place), caption in zip(some, said, strict=True):
-            written[picture.name] = named(caption, concept)
+            written[picture.name] = (named_tags if captioner.are_tags else named)(caption, concept)
             write_text(place, written[picture.name] + "\n")
         progress.advance(len(some))
     return Written(written, tuple(notes))
@@ -112,6 +122,16 @@ def named(caption: str, concept: Concept) -> str:
     both = f"{concept.token} {concept.class_word}"
     named_, places = whole_word(concept.class_word).subn(lambda _: both, caption, count=1)
     return named_ if places else ", ".join(filter(None, (both, caption)))
+
+
+def named_tags(caption: str, concept: Concept) -> str:
+    """Tags with the concept's word and its class word in front, where trainers keep the first tags in place.
+
+    "sofa, cat, sitting" becomes "<concept> cat, sofa, sitting".
+    """
+    both = f"{concept.token} {concept.class_word}"
+    tags = [tag for tag in caption.split(", ") if tag and tag not in (concept.class_word, concept.token, both)]
+    return ", ".join([both, *tags])
 
 
 def _place(picture: Picture, stems: Counter[tuple[Path, str]]) -> Path:

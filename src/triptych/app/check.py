@@ -12,7 +12,7 @@ from ..data.checking import bad, check
 from ..data.concept import FEWEST_PICTURES, Concept
 from ..data.findings import Finding
 from ..data.pictures import read_picture
-from ..data.quality import scaled_down
+from ..data.quality import plain_part, scaled_down
 from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
@@ -165,7 +165,7 @@ class _Looked:
             self.notes.append(f"not checked: pictures unlike the others ({first_line(error)})")
             return
         see = encoder.things if isinstance(encoder, EfficientNetLite0) else encoder.images
-        yield from strangers(self.names, see(self.pictures))
+        yield from strangers(self.names, see(self.pictures), [*map(plain_part, self.pictures)])
 
     def _conflicts(self) -> Iterator[Finding]:
         name = self.request.text_encoder or self.base.description.text_encoder

@@ -115,6 +115,8 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     except TriptychError as error:
         where = f"{line.where}: " if line.where and line.options else ""
         raise TriptychError(f"{where}{error}", *error.remedies) from None
+    if request.preview > drawing.steps:
+        note(f"there is no preview after {request.preview} steps, since a picture has {drawing.steps}")
     asked = request.seed_of(line)
     seed = settled(asked)
     if seed != asked:

@@ -77,6 +77,8 @@ def sample_scenes(
     """
     note = Notes(progress)
     _check(asked)
+    for sentence in _unused(asked):
+        note(sentence)
     reading = Reading.of(replace(asked.sampling, prompts=_seeded(asked)), note)
     subject = _subject(asked, reading, note)
     make_folder(out)
@@ -92,8 +94,10 @@ def sample_scenes(
         ending = "" if name == arms[-1][0] else f"-{name.split()[0]}"
         heated = replace(own, request=replace(own.request, heat=heat))
         drawn.append(Arm(name, _drawn(heated, base, place, out, ending, progress)))
-    note.count()
     values = fidelities(drawn, base, encoder, judges, subject, reading.words)
+    if not any("prompt_fidelity" in own for own in values.values()):
+        note.once("prompt fidelity is not measured: no encoder of texts is named, and the base describes no world")
+    note.count()
     found = measured(drawn, encoder, values, subject, world)
     return _report(asked, drawn, found, values, out, encoder.name, subject)
 
@@ -107,6 +111,21 @@ def _check(asked: ScenesRequest) -> None:
             raise TriptychError(f"{line.where}: the scenes of a set are sampled alike, so that none has its {own[0]}")
     if asked.sampling.controls.changed(("variation_seed", "variation_strength")):
         raise TriptychError("scenes have common noise in the place of a variation: leave the variation out")
+
+
+def _unused(asked: ScenesRequest) -> list[str]:
+    """One sentence for each thing that is not used since no self-attention is shared."""
+    usual = Share(asked.share.strength)
+    given = {
+        "the share of the steps": asked.share.until != usual.until,
+        "the dropout": asked.share.dropout != usual.dropout,
+        "the number of anchors": asked.anchors != ScenesRequest.anchors,
+    }
+    return [
+        f"{name} is not used: no self-attention is shared"
+        for name, stated in given.items()
+        if stated and not asked.share.strength
+    ]
 
 
 def _seeded(asked: ScenesRequest) -> list[Line]:

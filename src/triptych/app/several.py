@@ -32,7 +32,7 @@ def settings_for(method: Method[Any], settings: Any, concepts: Sequence[Concept]
             f"{method.name} learns one concept at a time, since {method.one_concept}: train each folder by itself"
         )
     own = [
-        settings if concept.token == DEFAULT_TOKEN else method.with_word(settings, concept.token)
+        settings if concept.token == DEFAULT_TOKEN else method.with_identifier(settings, concept.token)
         for concept in concepts
     ]
     found = [method.for_concept(one, concept) for one, concept in zip(own, concepts, strict=True)]
@@ -53,7 +53,7 @@ def word_not_used(method: Method[Any], settings: Any, concept: Concept) -> str:
     says = method.phrase(settings, concept.class_word)
     if concept.token == DEFAULT_TOKEN or concept.token in says.split():
         return ""
-    learns = method.with_word(settings, concept.token) != settings
+    learns = method.with_identifier(settings, concept.token) != settings
     advice = f"; it is with the setting identifier={concept.token}" if learns else ""
     return f"{method.name} calls the concept {says!r}: the word {concept.token!r} is not learned{advice}"
 

@@ -164,8 +164,8 @@ class Method(Generic[S]):
         """The settings, completed with the words of the concept."""
         return settings
 
-    def with_word(self, settings: S, word: str) -> S:
-        """The settings in which `word` is a concept's own; unchanged where the class word alone names concepts."""
+    def with_identifier(self, settings: S, word: str) -> S:
+        """The settings in which `word` stands before the class word; unchanged where the class word stands alone."""
         return settings
 
     def phrase(self, settings: S, class_word: str) -> str:
@@ -267,7 +267,7 @@ class PriorMethod(Method[P]):
 
     takes_class_pictures = True
 
-    def with_word(self, settings: P, word: str) -> P:
+    def with_identifier(self, settings: P, word: str) -> P:
         return replace(settings, identifier=word)
 
     def phrase(self, settings: P, class_word: str) -> str:

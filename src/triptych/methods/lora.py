@@ -62,7 +62,7 @@ class Lora(Method[Settings]):
     opens_at = Depth.LAYERS
     exports_as = ("kohya-lora",)
 
-    def with_word(self, settings: Settings, word: str) -> Settings:
+    def with_identifier(self, settings: Settings, word: str) -> Settings:
         return replace(settings, identifier=word)
 
     def phrase(self, settings: Settings, class_word: str) -> str:

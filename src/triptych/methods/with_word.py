@@ -44,7 +44,7 @@ W = TypeVar("W", bound=WordSettings)
 class WithWord(Generic[W]):
     """The traits of a method that learns a word, too. A subclass is also a `Method`, and opens the other change."""
 
-    one_concept: ClassVar[str] = "it learns one word"
+    one_concept: ClassVar[str] = "its file holds one learned word"
 
     def changes_text(self, settings: W) -> bool:
         return True

@@ -5,6 +5,7 @@ Dimensions: R rows of the call, E heads, Q queries (positions of the picture), K
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -18,6 +19,7 @@ from ..errors import TriptychError
 from ..prompt.runs import Said
 
 MOST_KEPT = 1024  # queries of a layer of self-attention that an edit keeps: 32 x 32
+PLACING = 256  # queries of the layers that decide where an edit may change the picture: 16 x 16
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Attending:
     rows: Sequence[int] = ()
     done: float = 0.0  # share of the steps
     shape: tuple[int, int] = (1, 1)  # height and width of the latents
-    sums: dict[tuple[int, tuple[int, ...]], Tensor] = field(default_factory=dict)
-    counts: dict[tuple[int, tuple[int, ...]], int] = field(default_factory=dict)
+    sums: dict[tuple[int, tuple[int, ...]], dict[int, Tensor]] = field(default_factory=dict)  # by queries of the layer
+    counts: dict[tuple[int, tuple[int, ...]], dict[int, int]] = field(default_factory=dict)
 
     def begin(self, rows: Sequence[int], call: int, calls: int, shape: Sequence[int]) -> None:
         """State the rows of a call of the denoiser, before it."""
@@ -98,15 +100,20 @@ class Attending:
         scale = (height * width / queries) ** 0.5
         found = probabilities[..., list(word)].float().sum(-1).mean(0)
         found = found.reshape(1, 1, round(height / scale), round(width / scale))
-        key = (place, word)
-        self.sums[key] = (
-            self.sums.get(key, 0) + F.interpolate(found, (height, width), mode="bicubic").clamp(min=0)[0, 0]
-        )
-        self.counts[key] = self.counts.get(key, 0) + 1
+        found = F.interpolate(found, (height, width), mode="bicubic").clamp(min=0)[0, 0]
+        sums, counts = self.sums.setdefault((place, word), {}), self.counts.setdefault((place, word), {})
+        sums[queries], counts[queries] = sums.get(queries, 0) + found, counts.get(queries, 0) + 1
 
     def map_of(self, place: int, word: tuple[int, ...]) -> Tensor:
         """The mean map of a word over layers and calls so far [height, width of the latents] (arXiv:2210.04885)."""
-        return self.sums[place, word] / self.counts[place, word]
+        sums, counts = self.sums[place, word], self.counts[place, word]
+        return torch.stack(list(sums.values())).sum(0) / sum(counts.values())
+
+    def _placing(self, place: int, word: tuple[int, ...]) -> Tensor:
+        """The mean map of the layers that tell best where a word is: those nearest to 16 x 16 (arXiv:2208.01626)."""
+        sums, counts = self.sums[place, word], self.counts[place, word]
+        nearest = min(sums, key=lambda queries: abs(math.log(queries / PLACING)))
+        return sums[nearest] / counts[nearest]
 
     def maps(self, place: int, words: Sequence[str]) -> dict[str, Tensor]:
         """The maps of watched words of a picture."""
@@ -128,7 +135,7 @@ class Attending:
 
     def _mask(self, place: int, positions: tuple[int, ...]) -> Tensor:
         """Where the words are [height, width of the latents], with a position around them (arXiv:2208.01626)."""
-        return F.max_pool2d(upper(self.map_of(place, positions)).float()[None], 3, 1, 1)[0]
+        return F.max_pool2d(upper(self._placing(place, positions)).float()[None], 3, 1, 1)[0]
 
 
 def upper(values: Tensor) -> Tensor:

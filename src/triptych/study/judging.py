@@ -35,7 +35,7 @@ from .work import Work
 
 OF_STUDIES = (  # options that judging files has no use for
     "pictures", "methods", "budget", "replicates", "together", "points", "tuned", "settings", "other_base",
-    "until_decided", "at_most_pictures", "at_most_minutes",
+    "prior", "until_decided", "at_most_pictures", "at_most_minutes",
 )  # fmt: skip
 
 SEEN = (

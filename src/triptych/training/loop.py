@@ -58,6 +58,14 @@ class Encodings:
             for (owner, prompt), text in zip(some, texts.split([1] * len(texts)), strict=True):
                 self.cached.setdefault(owner, {})[prompt] = text
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that is kept."""
+        found: list[Tensor] = []
+        for text in chain(*(own.values() for own in self.cached.values())):
+            text.map(lambda states: found.append(states) or states)  # type: ignore[func-returns-value]
+        return found
+
     def of(self, jobs: Sequence[Job], batches: Sequence[Batch]) -> Conditioning:
         """The conditioning of all rows [R, ...], in the order of the jobs."""
         trained = [
@@ -183,7 +191,8 @@ def plan_passes(
     def run(pieces: Sequence[Piece]) -> None:
         torch.stack([share for _, share in losses_of(base, pieces, drawn, encodings)]).sum().backward()
 
-    return plan(base, active, run, stacks.drop_gradients, memory, asked, partial(arranged, base, active))
+    data = [*encodings.tensors, *(e.latent for job in active for source in job.sources for e in source.examples)]
+    return plan(base, active, run, stacks.drop_gradients, memory, asked, partial(arranged, base, active), data)
 
 
 def train(

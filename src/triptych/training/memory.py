@@ -27,7 +27,7 @@ from ..patching.aside import is_aside
 from ..units import counted, size
 from .job import Job
 from .passes import Piece, is_out_of_memory
-from .sizes import differences, held, savings, state_of, stepping
+from .sizes import differences, held, savings, starts, state_of, stepping
 
 Run = Callable[[Sequence[Piece]], object]  # one pass, forward and back
 
@@ -143,19 +143,27 @@ class Plan:
         )
 
 
-def resting(base: Base, jobs: Sequence[Job], stored: int) -> int:
+def resting(base: Base, jobs: Sequence[Job], data: Sequence[Tensor], stored: int) -> int:
     """Bytes that stay allocated on the device during training, of which `stored` are weights stored otherwise."""
     parts = [
-        *(parameter for module in base.modules().values() for parameter in module.parameters()),
+        *data,
+        *(tensor for module in base.modules().values() for tensor in (*module.parameters(), *module.buffers())),
         *chain(*(patch.below.values() for patch in base.pile)),
         *chain(*(chain(job.parameters, job.averages) for job in jobs)),
     ]
     states = sum(state_of(job, base.device) for job in jobs)
-    return held(parts, base.device) + states + stored
+    return held(parts, base.device) + states + stored + starts(base, jobs)
 
 
 def plan(
-    base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None], budget: int, asked: Arrangement, opened: Opened
+    base: Base,
+    jobs: Sequence[Job],
+    run: Run,
+    undo: Callable[[], None],
+    budget: int,
+    asked: Arrangement,
+    opened: Opened,
+    data: Sequence[Tensor],
 ) -> Plan:
     """Plan the passes of a step for `budget` bytes.
 
@@ -164,6 +172,7 @@ def plan(
         undo: drops the gradients of a pass.
         asked: what the user asked for.
         opened: opens an arrangement.
+        data: pictures and texts that training keeps.
 
     Raises:
         TriptychError: not even one row fits, or not all rows of a fused step.
@@ -173,7 +182,7 @@ def plan(
     after = max(sum(stepping(job, base.device) for job in jobs), differences(base))
     for arrangement in asked.then():
         with opened(arrangement) as stored:
-            rest = resting(base, jobs, stored)
+            rest = resting(base, jobs, data, stored)
             first, step = _measured(base, jobs, run, undo)
         most = rows if step <= 0 else min(rows, 1 + (budget - rest - first) // step)
         if first and most >= least and rest + max(first, after) <= budget:

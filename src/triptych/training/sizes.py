@@ -70,6 +70,13 @@ def stepping(job: Job, device: torch.device) -> int:
     return gradients + round(NUMBER * one * largest)
 
 
+def starts(base: Base, jobs: Iterable[Job]) -> int:
+    """Bytes of the initial tensors of patches beside the base, which stay on the CPU beside what is trained of them."""
+    own = {id(parameter) for module in base.modules().values() for parameter in module.parameters()}
+    trained = [parameter for job in jobs for parameter in job.parameters if id(parameter) not in own]
+    return sum(p.nbytes for p in trained) if base.device.type == "cpu" and not base.pile else 0
+
+
 def differences(base: Base) -> int:
     """Bytes on the device of what the base's own weights have learned, which is computed at the end, on the CPU."""
     if base.device.type != "cpu":

@@ -1,6 +1,6 @@
-"""Another eye: what the verdict would be by the likeness of another image encoder, and where the two do not agree.
+"""What the verdict would be by the likeness of another image encoder, and where the two do not agree.
 
-A claim needs every eye to agree. Where another eye leans the other way, the answer is "probably" at most.
+A claim needs every encoder to agree. Where another one leans the other way, the answer is "probably" at most.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def _weakened(mine: Mapping[str, Answer], other: Mapping[str, Answer], name: str
         key: replace(
             answer,
             answer=WEAKER.get(answer.answer, answer.answer),
-            evidence=f"{answer.evidence} Another eye, {name}, answers: {graded(other[key])}.",
+            evidence=f"{answer.evidence} Another image encoder, {name}, answers: {graded(other[key])}.",
         )
         if key in other and _differ(answer, other[key])
         else answer
@@ -74,10 +74,10 @@ def _weakened(mine: Mapping[str, Answer], other: Mapping[str, Answer], name: str
 
 
 def _beside(choice: Choice, other: Choice, name: str) -> Choice:
-    """The choice with what another eye takes, where that is another method."""
+    """The choice with what another encoder takes, where that is another method."""
     if not choice.method or choice.method == other.method:
         return choice
-    return replace(choice, caveats=(*choice.caveats, f"By another eye, {name}, it is {_taken(other)}."))
+    return replace(choice, caveats=(*choice.caveats, f"By another image encoder, {name}, it is {_taken(other)}."))
 
 
 def _picks(mine: Mapping[Need, Choice], other: Mapping[Need, Choice], name: str) -> list[str]:

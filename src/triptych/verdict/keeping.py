@@ -51,7 +51,7 @@ def beside_eye(kept: Sequence[Kept], other: Sequence[Kept], name: str) -> list[K
     """The decisions with what another image encoder decides on the same rows.
 
     A row that it would discard is not surely to keep, and the other way round. The best stays the best, and its reason
-    says what the other eye decides. `name`: of the other encoder.
+    says what the other encoder decides. `name`: of the other encoder.
     """
     theirs = {each.method: each.decision for each in other}
     return [_with_eye(each, theirs.get(each.method, "undecided"), name) for each in kept]
@@ -61,7 +61,7 @@ def _with_eye(kept: Kept, theirs: Keeping, name: str) -> Kept:
     if "undecided" in (kept.decision, theirs) or (kept.decision == "discard") == (theirs == "discard"):
         return kept
     decision: Keeping = "best" if kept.decision == "best" else "undecided"
-    return Kept(kept.method, decision, f"{kept.reason} Another eye, {name}, decides: {theirs}.")
+    return Kept(kept.method, decision, f"{kept.reason} Another image encoder, {name}, decides: {theirs}.")
 
 
 def chance_of_better(evidence: Evidence, best: str) -> float | None:

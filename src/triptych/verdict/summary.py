@@ -48,10 +48,12 @@ def why_probably(level: float) -> str:
 def other_eye(eye: Eye) -> str:
     """Whether another image encoder shares the claims, in one line."""
     if not eye.usable:
-        return f"another eye, {eye.name}, does not tell your pictures from the bare base's, so it says nothing"
+        return (
+            f"another image encoder, {eye.name}, does not tell your pictures from the bare base's, so it says nothing"
+        )
     if not eye.against:
-        return f"another eye, {eye.name}, shares every claim"
-    return f"another eye, {eye.name}, sees it otherwise: {' '.join(eye.against)}"
+        return f"another image encoder, {eye.name}, shares every claim"
+    return f"another image encoder, {eye.name}, sees it otherwise: {' '.join(eye.against)}"
 
 
 def graded(answer: Answer) -> str:

@@ -131,20 +131,20 @@ def open_each(
     """Open image encoders, each when it is asked for. What cannot be opened is told to `missing`, and left out.
 
     Raises:
-        TriptychError: none of them can be opened.
+        TriptychError: none of them can be opened; why the first cannot.
     """
-    last, some = None, False
+    failed, some = None, False
     for name in names:
         try:
             encoder = open_encoder(name, "image", device)
         except TriptychError as error:
             missing(name, error)
-            last = error
+            failed = failed or error
         else:
             some = True
             yield encoder
-    if last and not some:
-        raise last
+    if failed and not some:
+        raise failed
 
 
 def _open_model(name: str, device: str | torch.device, named: Collection[str]) -> ImageEncoder | PromptScorer:
@@ -159,7 +159,7 @@ def _open_model(name: str, device: str | torch.device, named: Collection[str]) -
         encoder = families.get(family) or (None if family else _by_tensors(path))
         if encoder:
             return encoder.open(path, device)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         where = "model hub (and no folder of that name is here)"
         if here.exists():
             where = "file" if here.is_file() else "folder"
