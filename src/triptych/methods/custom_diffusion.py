@@ -19,7 +19,8 @@ from ..data.concept import Concept
 from ..patching.patch import Patch, Tensors
 from ..settings import setting
 from . import Depth, PriorMethod, PriorSettings
-from .with_word import LORA, WithWord, WordSettings, start_of_word, with_word
+from .by_lora import LORA
+from .with_word import WithWord, WordSettings, start_of_word, with_word
 
 READS_TEXT = ("attn2.to_k", "attn2.to_v")  # the keys and values of cross-attention
 

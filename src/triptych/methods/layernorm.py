@@ -6,18 +6,17 @@ as LyCORIS names them.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from ..base import Base, Owner
-from ..patching.patch import Patch, Tensors
+from ..base import Base
+from ..patching.patch import Tensors
 from ..settings import setting
 from . import Depth, Method, Training
-from .with_word import LORA, of_method
+from .by_lora import ByLora
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,11 @@ class Settings(Training):
     group_norms: bool = setting(False, "train the group norms of the convolutional blocks, too")
 
 
-class LayerNormTuning(Method[Settings]):
+class LayerNormTuning(ByLora[Settings], Method[Settings]):
     name: ClassVar[str] = "layernorm"
     title = "LayerNorm tuning"
     settings_class = Settings
     opens_at = Depth.LAYERS
-    files_as = LORA
     exports_as = ("kohya-lora",)
     usual = False
 
@@ -48,16 +46,6 @@ class LayerNormTuning(Method[Settings]):
             for path, layer in layers.items()
             for leaf in ("w_norm", "b_norm")
         }
-
-    def patch(
-        self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
-    ) -> AbstractContextManager[Patch]:
-        lora, own = of_method(LORA, settings)
-        return lora.patch(base, own, tensors, strength, owner)
-
-    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
-        lora, _ = of_method(LORA, Settings())
-        return lora.not_used(base, tensors)
 
 
 def _norms(base: Base, *kinds: type[nn.Module]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from ..patching.adapter_starts import STARTS
 from ..patching.patch import Patch, Tensors
 from ..settings import setting
 from . import Depth, Method
-from .with_word import LORA, WithWord, WordSettings, of_method, start_of_word, with_word
+from .by_lora import LORA, of_method
+from .with_word import WithWord, WordSettings, start_of_word, with_word
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,17 @@ made anew from the base when the file is attached. The result is a relative of L
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from ..base import Base, Owner
-from ..patching.patch import Patch, Tensors
+from ..base import Base
+from ..patching.patch import Tensors
 from ..settings import setting
 from . import Depth, PriorMethod, PriorSettings
-from .with_word import LORA, of_method
+from .by_lora import ByLora
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,11 @@ class Settings(PriorSettings):
     convolutions: bool = setting(True, "train the convolutions, too; else the linear layers alone")
 
 
-class SvDiff(PriorMethod[Settings]):
+class SvDiff(ByLora[Settings], PriorMethod[Settings]):
     name: ClassVar[str] = "svdiff"
     title = "SVDiff"
     settings_class = Settings
     opens_at = Depth.LAYERS
-    files_as = LORA
     exports_as = ("triptych", "svdiff")
     usual = False
 
@@ -52,13 +50,3 @@ class SvDiff(PriorMethod[Settings]):
             for path, layer in denoiser.module.named_modules()
             if isinstance(layer, kinds)
         }
-
-    def patch(
-        self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
-    ) -> AbstractContextManager[Patch]:
-        lora, own = of_method(LORA, settings)
-        return lora.patch(base, own, tensors, strength, owner)
-
-    def not_used(self, base: Base, tensors: Tensors) -> list[str]:
-        lora, _ = of_method(LORA, Settings())
-        return lora.not_used(base, tensors)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..base import Base, Owner, Text
@@ -17,10 +17,11 @@ from ..families import families
 from ..patching.joint import Joint
 from ..patching.patch import Tensors
 from ..settings import setting
-from . import Method, Training, method_named
+from . import Training, method_named
+from .by_lora import LORA, of_method
 
 WORD = "word"  # the group of the word's vectors
-INVERSION, LORA = "textual-inversion", "lora"  # the methods of the two changes
+INVERSION = "textual-inversion"
 EMBEDDINGS = {text.embedding for family in families().values() for text in family.texts}  # names of a word's tensors
 
 
@@ -77,13 +78,6 @@ class WithWord(Generic[W]):
 
     def not_used(self, base: Base, tensors: Tensors) -> list[str]:
         return method_named(LORA).not_used(base, without_word(tensors))
-
-
-def of_method(name: str, settings: Any) -> tuple[Method[Any], Any]:
-    """A method, and its settings as far as `settings` has them, too."""
-    method = method_named(name)
-    names = {entry.name for entry in fields(method.settings_class)}
-    return method, method.configure({key: value for key, value in asdict(settings).items() if key in names})
 
 
 def word_of(tensors: Tensors) -> Tensors:
