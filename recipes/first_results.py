@@ -107,8 +107,8 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
         "A figure is the mean over the studies; in brackets the least and the greatest of them. That is no confidence",
         "interval: it shows how far one study may be from another. **All judged at once** takes the studies as so many",
         "training seeds of one, so its 95 % intervals include the spread between trainings. What few trainings tell of",
-        "it is joined with what the base states, which was estimated from studies of these same concepts, each foretold",
-        f"well by the others ([the verdict](verdict.md)).{shared}",
+        "it is joined with what the base states, which was estimated from studies of these same concepts, each",
+        f"foretold well by the others ([the verdict](verdict.md)).{shared}",
         "",
     ]
     if (looked := given.page.with_suffix("") / "looked-at.md").is_file():
