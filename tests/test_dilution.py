@@ -252,7 +252,8 @@ def plain(folder: Path, colour: tuple[int, int, int]) -> Path:
 def test_a_study_goes_on_where_its_time_was_over(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.metrics.encoders.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.study.encoders.open_encoder", lambda name, kind, device: Colours())
     monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)
     base, sources = tiny_base(), []
     for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN), ("gold", (200, 180, 0)))):
@@ -326,7 +327,8 @@ def test_the_space_holds_the_ways_that_fit_and_the_plain_mixes() -> None:
 def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.metrics.encoders.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.study.encoders.open_encoder", lambda name, kind, device: Colours())
     monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)
     base, sources, made = tiny_base(), [], list[Mix]()
     for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN))):

@@ -72,7 +72,7 @@ def test_paths_may_be_any_bytes(
 def test_a_plan_of_odd_names_is_kept_and_known_again(odd: Path, tmp_path: Path) -> None:
     plan, base = Plan(odd, methods=("lora",)), tiny_base()
     for _ in range(2):
-        write(plan, tmp_path, base, plan.concept())
+        write(plan, tmp_path, base, plan.concept(), {})
     told = tomllib.loads((tmp_path / "study.toml").read_text(encoding="utf-8"))
     assert all(name.isascii() for name in told["study"]["held_out"])
     assert "$'" in told["study"]["command"]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tests.plain import call, pictures, typed
 from triptych.metrics.encoders import ImageEncoder, TextImageEncoder
-from triptych.study import work
 from triptych.study.remembering import Remembering
 
 
@@ -77,7 +76,7 @@ def test_a_study_that_grows_encodes_its_new_pictures_alone(
     eyes: list[Counting] = []
 
     def counted(name: str, kind: str, device: str) -> ImageEncoder:
-        eyes.append(Reading() if kind == "text" else Counting())
+        eyes.append(Counting() if kind == "image" else Reading())
         return eyes[-1]
 
     def encoded(*more: str) -> int:
@@ -85,7 +84,8 @@ def test_a_study_that_grows_encodes_its_new_pictures_alone(
         assert call(monkeypatch, *words, *more) == 0
         return sum(eye.seen for eye in eyes)
 
-    monkeypatch.setattr(work, "open_encoder", counted)
+    monkeypatch.setattr("triptych.metrics.encoders.open_encoder", counted)
+    monkeypatch.setattr("triptych.study.encoders.open_encoder", counted)
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--no-points")
     words += ["--together", "none", "--unrelated", "4", "--out", str(tmp_path / "out")]
     words += ["-s", "lora.steps=2", "-s", "textual-inversion.steps=2"]

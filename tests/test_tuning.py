@@ -170,7 +170,8 @@ def plain(place: Path, colour: tuple[int, int, int]) -> Path:
 def test_the_command(
     random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("triptych.study.work.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.metrics.encoders.open_encoder", lambda name, kind, device: Colours())
+    monkeypatch.setattr("triptych.study.encoders.open_encoder", lambda name, kind, device: Colours())
     monkeypatch.setattr(Base, "redraw", lambda self, pictures: pictures)  # a random autoencoder gives nothing back
     folders = [plain(tmp_path / name, colour) for name, colour in (("red-dog", RED), ("green-owl", GREEN))]
     names = ["lora", "dreambooth", "aesthetic-gradients"]

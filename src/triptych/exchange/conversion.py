@@ -167,6 +167,7 @@ def _format(to: str, method: str, others: tuple[str, ...] = ()) -> Format:
     kinds = (method, "any", *others)
     able = {name: layout for name, layout in formats().items() if layout.writes and layout.kind in kinds}
     named = [layout for name, layout in able.items() if name == to or name.startswith(f"{to}-")]
+    named.sort(key=lambda layout: layout.name not in (to, f"{to}-{layout.kind}"))  # "diffusers": diffusers-lora first
     read = [layout for layout in able.values() if to.lower() in map(str.lower, layout.readers)]
     if not named and not read:
         known = {*able, FOLDER} if FILE in able else able

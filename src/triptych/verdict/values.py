@@ -30,7 +30,8 @@ class Margins:
     prompt: a tenth of the way from chance to what real pictures reach.
     copies: one picture in ten is a training picture over again.
     cosine: a difference in what an encoder sees: diversity, consistency, memorisation. One twentieth of the scale; the
-        distance of centroids is a square, twice as large for the same cosine (1 - cosine is half a squared distance).
+        distance of centroids is a square, twice as large for the same cosine (1 - cosine is half a squared distance),
+        and CLIPScore is 2.5 cosines.
     vendi: in effective pictures. One tenth of a picture.
     gap: the smallest distance, in cosine, between the bare base and the real pictures for which fidelity means
         anything. Below it the base already draws the subject, and normalising would only magnify noise.
@@ -52,7 +53,7 @@ class Margins:
             "prompt_fidelity": self.prompt, "base_preservation": self.preservation, "subject_fidelity": self.cosine,
             "diversity": self.cosine, "consistency": self.cosine, "memorisation": self.cosine,
             "centroid_distance": 2 * self.cosine, "vendi": self.vendi, "class_drift": self.cosine,
-            "copying": self.copies,
+            "copying": self.copies, "clip_score": 2.5 * self.cosine,
         }  # fmt: skip
         return stated.get(criterion, self.prompt if criterion.startswith("prompt_") else None)
 
