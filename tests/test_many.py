@@ -58,6 +58,12 @@ def test_folders_folders_of_folders_and_names_that_occur_twice(tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_a_folder_that_is_missing_is_said_before_anything_is_studied(tmp_path: Path) -> None:
+    (tmp_path / "koala").mkdir()
+    with pytest.raises(TriptychError, match=r"there is no folder .*koalas; did you mean 'koala'"):
+        concepts_in([tmp_path / "koala", tmp_path / "koalas"])
+
+
 def test_kohyas_folders_are_of_one_concept(tmp_path: Path) -> None:
     concept(tmp_path / "mine" / "10_ohwx cat")
     concept(tmp_path / "mine" / "5_ohwx cat")

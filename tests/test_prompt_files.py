@@ -78,7 +78,7 @@ def test_what_is_not_used_is_said(text: str, note: str, tmp_path: Path) -> None:
         ("p.txt", b"a dog --s many", "line 1 of p.txt: --s takes a whole number, not 'many'"),
         ("p.toml", b"prompt = 1", "kohya's has"),
         ("p.json", b"{]", "no file of prompts"),
-        ("missing.txt", None, "cannot read"),
+        ("missing.txt", None, "there is no file .*missing.txt"),
     ],
 )
 def test_what_is_no_file_of_prompts(name: str, data: bytes | None, why: str, tmp_path: Path) -> None:

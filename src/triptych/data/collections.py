@@ -62,7 +62,7 @@ def concepts_in(places: Sequence[Path]) -> Collection:
 
 
 def _concepts_of(place: Path) -> Collection:
-    if not place.is_dir() or contents(place).pictures or layout_of(place).parts[0].folder != place:
+    if place.is_file() or contents(place).pictures or layout_of(place).parts[0].folder != place:
         return Collection((Entry(place.resolve().name, place),))
     for root in (place, place / "data"):
         if (root / IMAGES).is_dir() and (root / CAPTIONS).is_dir():

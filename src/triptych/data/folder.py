@@ -75,6 +75,8 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except FileNotFoundError as error:
+        raise TriptychError(f"there is no file {path}; check the path") from error
     except (OSError, UnicodeDecodeError) as error:
         raise TriptychError(f"cannot read {path} as text ({error}); save it as UTF-8 or remove it") from error
     if "\0" in text:  # UTF-16 without a mark, or not a text
