@@ -49,7 +49,7 @@ def test_bad_words(
         "KEY=VALUE": ("train", "lora", folder, "-s", "rank", "--out", tmp_path / "a.safetensors"),
         "give one of a prompt, --prompts": ("generate", *out),
         "there is no file": ("generate", "a dog", "--use", "nothing.safetensors", *out),
-        "there is no file": ("generate", "--prompts", tmp_path / "none.txt", *out),
+        "none.txt; check the path": ("generate", "--prompts", tmp_path / "none.txt", *out),
         "no sampler": ("generate", "a dog", "--sampler", "eular", *base, *out),
         "is not a base": ("generate", "a dog", "--base", folder, *out),
     }.items():
