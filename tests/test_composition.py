@@ -65,6 +65,7 @@ def test_the_order_does_not_matter(base: Base, artifacts: Mapping[str, Artifact]
     assert all(torch.equal(one, found[0]) for one in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [(), KINDS], ids=["the base", "all"])
 def test_a_batch_of_eight_is_eight_batches_of_one(base: Base, artifacts: Mapping[str, Artifact], kinds: Kinds) -> None:
     with compose(base, *(Part(artifacts[kind], 0.8) for kind in kinds)):

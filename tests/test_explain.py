@@ -53,6 +53,7 @@ def test_each_file_is_left_out_in_turn(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_nothing_attached_is_nothing_to_explain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, random_base: Path
 ) -> None:

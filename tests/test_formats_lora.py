@@ -185,6 +185,7 @@ OLD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", OLD)
 def test_older_layouts(layout: str, tmp_path: Path) -> None:
     artifact = random_lora(tiny_base(), conv=False)

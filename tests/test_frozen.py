@@ -46,6 +46,7 @@ def test_eight_bits_keep_a_sixteenth() -> None:
     assert torch.equal(in_type(torch.zeros(2, 3), "fp8"), torch.zeros(2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bf16", "fp8"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("method", SHARING)

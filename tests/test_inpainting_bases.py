@@ -70,6 +70,7 @@ def test_the_network_reads_the_mask_and_the_rest_of_the_picture() -> None:
         assert torch.allclose(given[1, 5:], rest[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_mask_all_is_masked() -> None:
     base = inpainting()
     for begun in (None, Start.of(pictures(1)[0], SIZE)):
@@ -84,6 +85,7 @@ def test_regions_read_the_mask_too() -> None:
     assert all(0 < float(given[:, 4].mean()) < 1 for given in calls)
 
 
+@pytest.mark.slow
 def test_it_opens_from_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +120,7 @@ def test_it_opens_from_a_folder(
     assert "there is no mask: all of the picture counts as masked" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_it_opens_from_a_single_file(family: str, tmp_path: Path) -> None:
     path, name = tmp_path / "some.safetensors", f"{UNET}input_blocks.0.0.weight"
@@ -130,6 +133,7 @@ def test_it_opens_from_a_single_file(family: str, tmp_path: Path) -> None:
     assert torch.equal(parts.unet.conv_in.weight, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "hypernetwork", "textual-inversion", "dreambooth"])
 def test_what_the_family_learned_is_attached(method: str) -> None:
     artifact = learned(tiny_base(), trial(method))

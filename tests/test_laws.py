@@ -114,6 +114,7 @@ def test_several_of_one_method(base: Base) -> None:
         assert not torch.allclose(look(base), one, atol=1e-4), "hypernetworks chain, so their order shows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["textual-inversion", "aesthetic-gradients", "pivotal", "custom-diffusion"])
 def test_meaningless_pairs_are_refused(base: Base, first: str) -> None:
     artifact = learned(base, trial(first))

@@ -116,6 +116,7 @@ def test_alphas_as_tensors_beside_diffusers_names(ending: str, tmp_path: Path) -
         assert torch.equal(look(base), wanted)
 
 
+@pytest.mark.slow
 def test_todays_save_lora_adapter(tmp_path: Path) -> None:
     """Written by diffusers itself from its UNet, whose alpha is not its rank."""
     from peft import LoraConfig
@@ -313,6 +314,7 @@ def test_a_stable_diffusion_lora_is_of_no_other_family(tmp_path: Path) -> None:
         assert (found.format, found.family) == ("diffusers-lora", family)
 
 
+@pytest.mark.slow
 def test_what_is_skipped_is_said_where_pictures_are_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], random_base: Path, tmp_path: Path
 ) -> None:

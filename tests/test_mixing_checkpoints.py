@@ -139,6 +139,7 @@ def test_a_recipe_refuses_another_file_of_that_name(three: list[Path], tmp_path:
         merge(read_recipe(out), tmp_path / "again.safetensors")
 
 
+@pytest.mark.slow
 def test_a_recipe_by_hand(three: list[Path], tmp_path: Path) -> None:
     recipe = tmp_path / "merge.toml"
     recipe.write_text('method = "slerp"\n[[ingredient]]\nfile = "a.safetensors"\nweight = 0.6\n'

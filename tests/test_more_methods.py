@@ -129,6 +129,7 @@ def test_its_training_can_be_repeated_from_the_file(base: Base, tmp_path: Path) 
     assert method_named("pivotal").configure(before.settings) == one.settings
 
 
+@pytest.mark.slow
 def test_a_mix_keeps_the_words_and_says_which(base: Base, tmp_path: Path) -> None:
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     for path, seed in ((a, 1), (b, 2)):
@@ -158,6 +159,7 @@ def test_custom_diffusion_moves_keys_and_values_of_cross_attention_alone(base: B
     assert all(bool(tensor.any()) for tensor in tensors.values())
 
 
+@pytest.mark.slow
 def test_diffusers_loads_custom_diffusion(random_base: Path, tmp_path: Path) -> None:
     place = Place(str(random_base / "base"), precision="fp32")
     base, path, whole = place.open(), tmp_path / "cd.safetensors", tmp_path / "whole.bin"
@@ -217,6 +219,7 @@ def test_svdiff_shifts_singular_values(base: Base) -> None:
     )
 
 
+@pytest.mark.slow
 def test_spectral_shifts_go_to_svdiff_pytorch_and_back(base: Base, tmp_path: Path) -> None:
     artifact, tensors = written(base, trial("svdiff"), tmp_path / "own.safetensors", "triptych")
     convert(ConversionRequest(tmp_path / "own.safetensors", "svdiff", tmp_path / "shifts.safetensors"))
@@ -276,11 +279,13 @@ def test_each_layer_reads_its_own_word(base: Base) -> None:
     assert len({tuple(context.flatten().tolist()) for context in contexts}) == len(contexts)
 
 
+@pytest.mark.slow
 def test_p_plus_under_gradient_checkpointing(base: Base) -> None:
     plain, checkpointed = (fit(base, [trial("p-plus", checkpointing=flag)])[0].tensors for flag in (False, True))
     assert gap(plain, checkpointed) < 1e-5
 
 
+@pytest.mark.slow
 def test_p_plus_beside_others_as_alone(base: Base) -> None:
     trials = [trial("p-plus", "ann"), trial("lora", "bob", 2), trial("p-plus", "cid", 3, lr=3e-2)]
     for one, together in zip(trials, fit(base, trials), strict=True):

@@ -188,6 +188,7 @@ def test_another_mask_is_another_training(cat: Path, tmp_path: Path) -> None:
     assert all(one != other for one, other in zip(after[0], before[0], strict=True))
 
 
+@pytest.mark.slow
 def test_a_black_mask_is_refused(cat: Path) -> None:
     Image.new("L", (48, 48)).save(cat / "0.mask.png")
     with pytest.raises(TriptychError, match="black"):
@@ -319,6 +320,7 @@ def test_the_cache_is_shown_and_cleared(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["parts"] == []
 
 
+@pytest.mark.slow
 def test_neither_a_second_epoch_nor_a_second_run_encodes_anything(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures and captions of ten epochs are encoded once, and not at all in another run on another open base."""
     calls: list[str] = []

@@ -208,6 +208,7 @@ def test_what_was_measured_is_said() -> None:
     assert told == "shared attention: consistency 0.500 (+0.100 ± 0.020)"
 
 
+@pytest.mark.slow
 def test_a_learned_word_is_the_subject(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,7 @@ def test_each_concept_is_learned_by_its_own_word(
     assert inspect(out).triggers == ("sks cat, ohwx dog",)
 
 
+@pytest.mark.slow
 def test_every_class_has_pictures_of_its_own(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, _ = trained(monkeypatch, "dreambooth", [pets], tmp_path / "a.safetensors", steps=6)
     theirs = {
@@ -162,6 +163,7 @@ def test_a_word_that_is_not_learned_is_said(pets: Path, tmp_path: Path, monkeypa
     assert said in noted.said
 
 
+@pytest.mark.slow
 def test_a_further_concept_changes_what_is_learned() -> None:
     base, one = tiny_base(), trial("lora")
     other = trial("lora", seed=2)

@@ -102,6 +102,7 @@ def test_a_stopped_batch_of_small_sheets_goes_on(work: Work, base: Base, tmp_pat
     assert (small[0].folder / "00000.png").read_bytes() == before[0] != before[1]
 
 
+@pytest.mark.slow
 def test_a_file_comes_and_goes_along_the_steps(work: Work, base: Base, tmp_path: Path) -> None:
     path = tmp_path / "lora.safetensors"
     save(learned(base, trial("lora", lr=0.3)), path)

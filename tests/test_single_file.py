@@ -245,6 +245,7 @@ def test_text_of_long_ago_and_of_pickles(sd1: Small, tmp_path: Path) -> None:
 KEY = f"{UNET}middle_block.1.proj_in.bias"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -303,6 +304,7 @@ def test_families_are_told_by_the_header(family: str, tmp_path: Path) -> None:
     assert told(tmp_path / "d.safetensors", real(family, "vae")).kind == "vae"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "variant"), [(8, "instruct-pix2pix"), (5, "depth")])
 @pytest.mark.parametrize("family", FAMILY)
 def test_variants_are_recognised_and_refused(family: str, channels: int, variant: str, tmp_path: Path) -> None:

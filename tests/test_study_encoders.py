@@ -121,6 +121,7 @@ def masked(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_likeness_is_that_of_the_subject_where_masks_tell_it(work: Opener, masked: Path) -> None:
     study = work("efficientnet-lite0-plain,efficientnet-lite0", masked)
     study.open_encoders()

@@ -152,6 +152,7 @@ def test_a_study_reports_no_prompt_that_settings_were_chosen_by(folder: Path, tm
     assert not {one.template for one in work.prompts} & set(chosen_by)
 
 
+@pytest.mark.slow
 def test_what_the_base_already_draws_chooses_nothing(
     folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

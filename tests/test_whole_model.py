@@ -49,6 +49,7 @@ def test_what_bfloat16_has_and_what_is_not_finite_stays() -> None:
     assert rounded(torch.tensor([float("nan")]), 1).isnan().all()
 
 
+@pytest.mark.slow
 def test_masters_in_bf16_learn_what_rounding_to_the_nearest_loses(half: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of a hundredth of what bfloat16 can tell apart."""
     given = {"masters": "bf16", "lr": 1e-5, "schedule": "constant", "steps": 40}
@@ -77,6 +78,7 @@ def test_masters_in_bf16_need_a_base_in_bf16(base: Base) -> None:
 # --- fused steps -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masters", ["fp32", "bf16", "cpu"])
 @pytest.mark.parametrize("name", HERE)
 def test_fused_steps_equal_those_after_the_backward_pass(base: Base, half: Base, name: str, masters: str) -> None:
@@ -90,6 +92,7 @@ def test_fused_steps_equal_those_after_the_backward_pass(base: Base, half: Base,
     assert gap(whole.tensors, fused.tensors) == 0
 
 
+@pytest.mark.slow
 def test_masters_off_the_card_change_no_bit(base: Base) -> None:
     """In float32 the copy that computes has the bits of its master."""
     given = {"clip": 0.5, "ema": 0.9, "rescue": 2.0, "fixed_every": 1, "keep": "best", "accumulate": 2, "text_lr": 1e-3}
@@ -98,6 +101,7 @@ def test_masters_off_the_card_change_no_bit(base: Base) -> None:
     assert gap(plain.tensors, away.tensors) == 0
 
 
+@pytest.mark.slow
 def test_masters_off_the_card_keep_what_bf16_weights_cannot(half: Base) -> None:
     given = {"lr": 1e-5, "schedule": "constant"}
     plain, away = one(half, **given), one(half, **given, masters="cpu")
