@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import Encoder
-from .shared import Preparation, digest_of, in_batches, stated
+from .shared import PicturesAndTexts, Preparation, stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,32 +16,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class ClipEncoder(Encoder):
+class ClipEncoder(PicturesAndTexts, Encoder):
     """CLIP (arXiv:2103.00020) projects pictures and texts into one space. It opens from a folder or a hub id."""
 
     known_as = "clip"
     families = ("clip",)
 
-    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoTokenizer, CLIPModel
-
-        self._model = CLIPModel.from_pretrained(path).eval().requires_grad_(False).to(device)
-        self._tokenizer = AutoTokenizer.from_pretrained(path)
-        self._prepare = _preparation(path, self._model.config.vision_config.image_size)
-        self._device = device
-        self.name = Path(path).name
-        vocabulary = sorted(self._tokenizer.get_vocab().items())  # its own order differs between openings
-        self.digest = digest_of(self._model, f"{self._prepare} {vocabulary}")
-
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> ClipEncoder:
-        return cls(path, device)
+    def open(cls, path: str, device: str | torch.device = "cpu") -> ClipEncoder:
+        from transformers import CLIPModel
 
-    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return in_batches(pictures, self._encode_pictures)
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        return in_batches(texts, self._encode_texts)
+        model = CLIPModel.from_pretrained(path)
+        return cls(path, device, model, _preparation(path, model.config.vision_config.image_size))
 
     def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
         pixels = self._prepare(list(pictures), return_tensors="pt")["pixel_values"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -22,6 +23,32 @@ class Preparation(Protocol):
     """An image processor of transformers that needs PIL alone."""
 
     def __call__(self, images: list[Image.Image], *, return_tensors: str) -> Mapping[str, Tensor]: ...
+
+
+class PicturesAndTexts:
+    """An encoder of pictures and texts by a model of transformers. A subclass encodes a batch of each."""
+
+    def __init__(self, path: str, device: str | torch.device, model: Any, prepare: Preparation) -> None:
+        from transformers import AutoTokenizer
+
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        self._prepare, self._device = prepare, device
+        self.name = Path(path).name
+        vocabulary = sorted(self._tokenizer.get_vocab().items())  # its own order differs between openings
+        self.digest = digest_of(self._model, f"{self._prepare} {vocabulary}")
+
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return in_batches(pictures, self._encode_pictures)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        return in_batches(texts, self._encode_texts)
+
+    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+        raise NotImplementedError
+
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        raise NotImplementedError
 
 
 def stated(processor: Any, path: str) -> Preparation | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from . import Encoder
-from .shared import digest_of, in_batches, stated
+from .shared import PicturesAndTexts, stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class SiglipEncoder(Encoder):
+class SiglipEncoder(PicturesAndTexts, Encoder):
     """SigLIP (arXiv:2303.15343) and SigLIP 2 (arXiv:2502.14786) put pictures and texts into one space.
 
     A picture's features are the output of the attention pooling. Texts are lowercased and padded to the length that the
@@ -28,26 +27,12 @@ class SiglipEncoder(Encoder):
     known_as = "siglip"
     families = ("siglip", "siglip2")
 
-    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoModel, AutoTokenizer
-
-        self._model = AutoModel.from_pretrained(path).eval().requires_grad_(False).to(device)
-        self._tokenizer = AutoTokenizer.from_pretrained(path)
-        self._prepare = _preparation(path, self._model.config)
-        self._device = device
-        self.name = Path(path).name
-        vocabulary = sorted(self._tokenizer.get_vocab().items())  # its own order differs between openings
-        self.digest = digest_of(self._model, f"{self._prepare} {vocabulary}")
-
     @classmethod
-    def open(cls, path: str, device: str | torch.device) -> SiglipEncoder:
-        return cls(path, device)
+    def open(cls, path: str, device: str | torch.device = "cpu") -> SiglipEncoder:
+        from transformers import AutoModel
 
-    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        return in_batches(pictures, self._encode_pictures)
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        return in_batches(texts, self._encode_texts)
+        model = AutoModel.from_pretrained(path)
+        return cls(path, device, model, _preparation(path, model.config))
 
     def _encode_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
         inputs = self._prepare(list(pictures), return_tensors="pt")
