@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..options import SamplingOptions
-from .options import AsJson, with_options
+from .options import AsJson, Form, Guidance, Mask, NamedFiles, Sampler, Start, Steps, UseInAll, with_options
 
 
 @with_options(SamplingOptions)
@@ -25,20 +25,16 @@ def grid(
         ),
     ],
     out: Annotated[Path, typer.Option(help="the folder for the sheet, the page and the pictures")] = Path("grid"),
-    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp")] = "png",
+    form: Form = "png",
     negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
-    use: Annotated[
-        list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file to all of them")
-    ] = None,
-    library: Annotated[Path | None, typer.Option(help="a folder with the files that prompts name")] = None,
+    use: UseInAll = None,
+    library: NamedFiles = None,
     seed: Annotated[int, typer.Option(help="of all of them; -1: one chosen at random", min=-1)] = 0,
-    steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
-    cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ...")] = None,
-    start: Annotated[
-        Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
-    ] = None,
-    mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
+    steps: Steps = None,
+    cfg: Guidance = None,
+    sampler: Sampler = None,
+    start: Start = None,
+    mask: Mask = None,
     options: SamplingOptions,
     as_json: AsJson = False,
 ) -> None:

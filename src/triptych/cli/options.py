@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import typer
@@ -18,6 +19,16 @@ T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+Form = Annotated[str, typer.Option("--format", help="png, jpeg or webp")]
+Steps = Annotated[int | None, typer.Option(help="steps of the sampler", min=1)]
+Guidance = Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)]
+Sampler = Annotated[str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ..., by any usual name")]
+UseInAll = Annotated[
+    list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file to all of them")
+]
+NamedFiles = Annotated[Path | None, typer.Option("--library", help="a folder with the files that prompts name")]
+Start = Annotated[Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")]
+Mask = Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")]
 Memory = Annotated[str, typer.Option(metavar="SIZE", help="what training may take, such as 12GB [default: no plan]")]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import TriptychError
 from ..options import SamplingOptions
-from .options import AsJson, stated, with_options
+from .options import AsJson, Form, Guidance, Mask, Sampler, Start, Steps, stated, with_options
 
 
 @with_options(SamplingOptions)
@@ -22,7 +22,7 @@ def generate(
     again: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="make a picture again as it says: ours, A1111's, ComfyUI's")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp")] = "png",
+    form: Form = "png",
     prompts: Annotated[Path | None, typer.Option(help="a file with a prompt a line, and options as in kohya's")] = None,
     negative: Annotated[str | None, typer.Option(help="what to keep away from")] = None,
     use: Annotated[
@@ -36,19 +36,15 @@ def generate(
         int | None, typer.Option(help="of the first picture; -1: one chosen at random [default: 0]", min=-1)
     ] = None,
     count: Annotated[int, typer.Option("-n", help="pictures a prompt; picture i has seed + i", min=1)] = 1,
-    steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
-    cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ..., by any usual name")
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")
-    ] = None,
+    steps: Steps = None,
+    cfg: Guidance = None,
+    sampler: Sampler = None,
+    start: Start = None,
     denoise: Annotated[
         list[float] | None,
         typer.Option(help="how much of it is sampled anew; may be repeated [default: 0.75]", min=0, max=1),
     ] = None,
-    mask: Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")] = None,
+    mask: Mask = None,
     region: Annotated[
         list[str] | None,
         typer.Option(metavar="L,T,R,B: PROMPT", help="a part with a prompt, in shares; or MASK: PROMPT"),

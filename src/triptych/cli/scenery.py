@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..options import SceneOptions
-from .options import AsJson, with_options
+from .options import AsJson, Form, Guidance, NamedFiles, Sampler, Steps, UseInAll, with_options
 
 
 @with_options(SceneOptions)
@@ -18,17 +18,15 @@ def scenes(
     *,
     prompts: Annotated[Path, typer.Argument(help="a file with a prompt for each scene, one a line")],
     out: Annotated[Path, typer.Option(help="the folder for the sheet, the page and the pictures")] = Path("scenes"),
-    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp")] = "png",
+    form: Form = "png",
     negative: Annotated[str, typer.Option(help="what to keep away from")] = "",
-    use: Annotated[
-        list[str] | None, typer.Option("--use", metavar="FILE[:STRENGTH]", help="attach a file to all of them")
-    ] = None,
-    library: Annotated[Path | None, typer.Option(help="a folder with the files that prompts name")] = None,
+    use: UseInAll = None,
+    library: NamedFiles = None,
     seed: Annotated[int, typer.Option(help="of the first scene; -1: one chosen at random", min=-1)] = 0,
     count: Annotated[int, typer.Option("-n", help="sets: pictures of each scene", min=1)] = 1,
-    steps: Annotated[int | None, typer.Option(help="steps of the sampler", min=1)] = None,
-    cfg: Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, euler-a, 'DPM++ 2M Karras', ...")] = None,
+    steps: Steps = None,
+    cfg: Guidance = None,
+    sampler: Sampler = None,
     concept: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="the pictures that the files were trained on")
     ] = None,
