@@ -13,7 +13,7 @@ from ..base import Base
 from ..methods import WholeTraining
 from ..patching.aside import is_aside
 from ..units import size
-from .apart import FACTORED, SEPARABLE, Apart
+from .apart import FACTORED, Apart
 from .job import Job
 
 NUMBER = 4  # bytes of a float32
@@ -98,14 +98,11 @@ def savings(base: Base, jobs: Iterable[Job]) -> str:
 def _savings_of(base: Base, job: Job) -> dict[str, float]:
     training, own = job.training, job.parameters
     now = state_of(job, base.device)
-    usual = [name for name in SEPARABLE if name != "adamw8bit" or find_spec("bitsandbytes")]
+    smaller = ["adafactor", "adamw8bit"] if find_spec("bitsandbytes") else ["adafactor"]
     apart = isinstance(job.optimizer, Apart)
-    found: dict[str, float] = {
-        f"optimizer={name}": now - sum(_state(name, p, apart) for p in own)
-        for name in usual
-        if name in ("adafactor", "adamw8bit")
-    }
-    frozen = [p for p in base.denoiser.module.parameters() if p.dim() > 1 and not any(p is other for other in own)]
+    found: dict[str, float] = {f"optimizer={name}": now - sum(_state(name, p, apart) for p in own) for name in smaller}
+    trained = set(map(id, own))
+    frozen = [p for p in base.denoiser.module.parameters() if p.dim() > 1 and id(p) not in trained]
     if training.frozen == "as-is" and frozen:
         found["frozen=fp8"] = sum(p.nbytes - p.numel() for p in frozen)
     if isinstance(training, WholeTraining):
