@@ -20,13 +20,13 @@ from ..patching.patch import Patch, Tensors
 from ..settings import setting
 from . import Depth, PriorMethod, PriorSettings
 from .by_lora import LORA
-from .with_word import WithWord, WordSettings, start_of_word, with_word
+from .with_word import SideSettings, WithWord, start_of_word, with_word
 
 READS_TEXT = ("attn2.to_k", "attn2.to_v")  # the keys and values of cross-attention
 
 
 @dataclass(frozen=True)
-class Settings(WordSettings, PriorSettings):
+class Settings(SideSettings, PriorSettings):
     lr: float = setting(1e-5, "learning rate of the keys and values", least=0)
     vectors: int = setting(1, "vectors (tokens) the word is made of", least=1)
     identifier: str = setting("sks", "the rare word that the new word starts from")

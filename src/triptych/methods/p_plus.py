@@ -17,31 +17,26 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ..base import Base, Conditioning, Owner, Text
-from ..data.concept import Concept
+from ..base import Base, Conditioning, Owner
 from ..patching.joint import Joint
 from ..patching.patch import Tensors
 from ..prompt.runs import Said
 from ..prompt.words import whole_word
 from ..settings import setting
-from . import Depth, Method, Training, method_named
+from . import Depth, Method, method_named
+from .word import LearnsWord, WordSettings
 
 INVERSION = "textual-inversion"
 Encode = Callable[[Sequence[Said]], Conditioning]
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class Settings(WordSettings):
     lr: float = setting(5e-3, "learning rate of the optimiser", least=0)
     vectors: int = setting(1, "vectors (tokens) the word is made of, in each layer", least=1)
-    token: str = setting("<concept>", "the new word")
-    start_word: str = setting(
-        "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
-    )
-    length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
 
 
-class PPlus(Method[Settings]):
+class PPlus(LearnsWord[Settings], Method[Settings]):
     name: ClassVar[str] = "p-plus"
     title = "P+"
     settings_class = Settings
@@ -56,24 +51,6 @@ class PPlus(Method[Settings]):
             "it gives each layer of cross-attention a word of its own, and the denoiser of "
             f"{base.family.title} has none: text and picture go through the same layers; take {INVERSION}"
         )
-
-    def for_concept(self, settings: Settings, concept: Concept) -> Settings:
-        return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
-
-    def phrase(self, settings: Settings, class_word: str) -> str:
-        return settings.token
-
-    def phrase_tokens(self, text: Text, settings: Settings, class_word: str) -> int:
-        return settings.vectors
-
-    def changes_text(self, settings: Settings) -> bool:
-        return True
-
-    def claim(self, settings: Settings) -> str:
-        return f"the word {settings.token!r}"
-
-    def order(self, settings: Settings) -> int:
-        return len(settings.token)
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         """The start word's vectors, the same for each layer."""

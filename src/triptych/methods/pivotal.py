@@ -18,11 +18,11 @@ from ..patching.patch import Patch, Tensors
 from ..settings import setting
 from . import Depth, Method
 from .by_lora import LORA, of_method
-from .with_word import WithWord, WordSettings, start_of_word, with_word
+from .with_word import SideSettings, WithWord, start_of_word, with_word
 
 
 @dataclass(frozen=True)
-class Settings(WordSettings):
+class Settings(SideSettings):
     lr: float = setting(1e-4, "learning rate of the LoRA", least=0)
     word_until: float = setting(0.5, "share of the steps after which the word is not trained any more", least=0, most=1)
     algorithm: str = setting("lora", "the form of each layer's change", choices=tuple(STARTS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -17,23 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Base, Owner, Text
-from ..data.concept import Concept
 from ..errors import Remedy, TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..prompt.words import whole_word
 from ..settings import setting
-from . import Depth, Method, Training
+from . import Depth, Method
+from .word import LearnsWord, WordSettings
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class Settings(WordSettings):
     lr: float = setting(5e-3, "learning rate of the optimiser", least=0)
-    vectors: int = setting(2, "vectors (tokens) the word is made of", least=1)
-    token: str = setting("<concept>", "the new word")
-    start_word: str = setting(
-        "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
-    )
-    length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
 
 
 class Word(Learned):
@@ -93,21 +87,12 @@ def _length(table: nn.Module) -> int:
     return len(table) if isinstance(table, ExtendedEmbedding) else int(table.num_embeddings)  # type: ignore[arg-type]
 
 
-class TextualInversion(Method[Settings]):
+class TextualInversion(LearnsWord[Settings], Method[Settings]):
     name: ClassVar[str] = "textual-inversion"
     title = "Textual inversion"
     settings_class = Settings
     opens_at = Depth.WORDS
     one_concept = "a file of an embedding holds one word"
-
-    def for_concept(self, settings: Settings, concept: Concept) -> Settings:
-        return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
-
-    def phrase(self, settings: Settings, class_word: str) -> str:
-        return settings.token
-
-    def phrase_tokens(self, text: Text, settings: Settings, class_word: str) -> int:
-        return settings.vectors
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         if len(base.texts[0].spell([settings.token])[0]) < 2:
@@ -116,16 +101,6 @@ class TextualInversion(Method[Settings]):
         if not rows:
             raise TriptychError("textual-inversion needs a start_word: a word like what shall be learned")
         return rows
-
-    def changes_text(self, settings: Settings) -> bool:
-        return True
-
-    def claim(self, settings: Settings) -> str:
-        return f"the word {settings.token!r}"
-
-    def order(self, settings: Settings) -> int:
-        """The patch that opens last reads prompts first. It must be the longest word, which may contain another."""
-        return len(settings.token)
 
     @contextmanager
     def patch(

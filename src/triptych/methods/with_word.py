@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ..base import Base, Owner, Text
-from ..data.concept import Concept
+from ..base import Base, Owner
 from ..families import families
 from ..patching.joint import Joint
 from ..patching.patch import Tensors
 from ..settings import setting
-from . import Training, method_named
+from . import method_named
 from .by_lora import LORA, of_method
+from .word import LearnsWord, WordSettings
 
 WORD = "word"  # the group of the word's vectors
 INVERSION = "textual-inversion"
@@ -26,53 +26,28 @@ EMBEDDINGS = {text.embedding for family in families().values() for text in famil
 
 
 @dataclass(frozen=True)
-class WordSettings(Training):
+class SideSettings(WordSettings):
     """Settings of a method that learns a word beside something else."""
 
     word_lr: float = setting(5e-3, "learning rate of the word's vectors", least=0)
     word_until: float = setting(1.0, "share of the steps after which the word is not trained any more", least=0, most=1)
-    vectors: int = setting(2, "vectors (tokens) the word is made of", least=1)
-    token: str = setting("<concept>", "the new word")
-    start_word: str = setting(
-        "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
-    )
-    length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
 
 
-W = TypeVar("W", bound=WordSettings)
+S = TypeVar("S", bound=SideSettings)
 
 
-class WithWord(Generic[W]):
+class WithWord(LearnsWord[S], Generic[S]):
     """The traits of a method that learns a word, too. A subclass is also a `Method`, and opens the other change."""
 
     one_concept: ClassVar[str] = "its file holds one learned word"
 
-    def changes_text(self, settings: W) -> bool:
-        return True
-
-    def for_concept(self, settings: W, concept: Concept) -> W:
-        return replace(settings, token=concept.token, start_word=settings.start_word or concept.class_word)
-
-    def phrase(self, settings: W, class_word: str) -> str:
-        return settings.token
-
-    def phrase_tokens(self, text: Text, settings: W, class_word: str) -> int:
-        said = self.phrase(settings, class_word)
-        return len(text.spell([said.replace(settings.token, "")])[0]) + settings.vectors
-
-    def claim(self, settings: W) -> str:
-        return f"the word {settings.token!r}"
-
-    def order(self, settings: W) -> int:
-        return len(settings.token)
-
-    def rates(self, settings: W) -> Mapping[str, float]:
+    def rates(self, settings: S) -> Mapping[str, float]:
         return {WORD: settings.word_lr}
 
-    def ends(self, settings: W) -> Mapping[str, int]:
+    def ends(self, settings: S) -> Mapping[str, int]:
         return {WORD: round(settings.word_until * settings.steps)} if settings.word_until < 1 else {}
 
-    def words(self, settings: W, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
+    def words(self, settings: S, tensors: Tensors) -> Mapping[str, tuple[str, Any, Tensors]]:
         _, own = of_method(INVERSION, settings)
         return {settings.token: (INVERSION, own, word_of(tensors))}
 
@@ -89,7 +64,7 @@ def without_word(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name not in EMBEDDINGS}
 
 
-def start_of_word(base: Base, settings: WordSettings, seed: int) -> Tensors:
+def start_of_word(base: Base, settings: SideSettings, seed: int) -> Tensors:
     """The vectors that the word starts from.
 
     Raises:
@@ -101,7 +76,7 @@ def start_of_word(base: Base, settings: WordSettings, seed: int) -> Tensors:
 
 @contextmanager
 def with_word(
-    base: Base, settings: WordSettings, tensors: Tensors, strength: float, owner: Owner = None
+    base: Base, settings: SideSettings, tensors: Tensors, strength: float, owner: Owner = None
 ) -> Iterator[Joint]:
     """Open the word together with the change of layers, which a LoRA or a relative of it is.
 
