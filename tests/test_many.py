@@ -206,6 +206,19 @@ def test_one_failing_concept_does_not_stop_the_rest_and_all_are_on_the_page(tmp_
     assert build_concepts(tmp_path / "out").read_text() == page
 
 
+def test_the_verdict_over_other_concepts_is_not_shown(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        concept(tmp_path / "all" / name)
+    out = tmp_path / "out"
+
+    def page(seeds: dict[str, int]) -> str:
+        plans = plans_of([tmp_path / "all"], StudyOptions(), lambda line: None)
+        return run_many(plans, out, Silent(), made(seeds, [])).page.read_text()
+
+    assert "Over all concepts" in page({"cat": 1, "dog": 2})
+    assert "Over all concepts" not in page({"cat": 1})
+
+
 def test_a_folder_with_the_study_of_one_concept_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "verdict.json").write_text("{}")
     with pytest.raises(TriptychError, match="study of one concept"):

@@ -91,6 +91,7 @@ def _joined(plans: Mapping[str, Plan | str], many: Many, out: Path) -> Many:
     """The verdict over the concepts so far, and the page."""
     plan = next(plan for plan in plans.values() if isinstance(plan, Plan))
     over = over_concepts(many.verdicts, need=plan.need, seed=plan.seed)
+    (out / OVER).unlink(missing_ok=True)  # of other concepts, which the page would show
     if over:
         write_text(out / OVER, over.to_json())
     done = (name for name in plans if name in many.verdicts or name in many.failures)
