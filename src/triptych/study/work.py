@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..base import Base, Budget
 from ..data.concept import Concept, fill
 from ..data.examples import Examples
@@ -15,9 +17,11 @@ from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, PromptScorer
 from ..metrics.world import World
 from ..options import PictureOptions
+from ..units import counted
 from .encoders import Encoders
 from .layout import Layout
 from .plan import Plan
+from .processes import affordable, single_threaded
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
 
@@ -34,6 +38,8 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
+    at_once: int = 1  # processes of the study that compute meanwhile, this one among them
+    threads: int = field(default_factory=torch.get_num_threads)  # that torch takes here for other work
     _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
     @cached_property
@@ -44,6 +50,19 @@ class Work:
     def base_key(self) -> tuple[str, str, int]:
         """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
+
+    @cached_property
+    def processes(self) -> int:
+        """How many processes may share the tasks of a stage: one, or as many as torch would take threads.
+
+        Memory bounds them, which is said.
+        """
+        if not single_threaded(self.base):
+            return 1
+        count = affordable(self.base, self.threads)
+        if count < self.threads:
+            self.progress.note(f"{counted(count, 'process')} instead of {self.threads}: there is no memory for more")
+        return count
 
     def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
         """Training pictures as latents. Each choice is encoded once. `varied`: with the variations of the plan."""
@@ -135,7 +154,7 @@ class Work:
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
-        for name in ("base_key", "encoders", "other", "redrawn", "world"):
+        for name in ("base_key", "encoders", "other", "processes", "redrawn", "world"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
