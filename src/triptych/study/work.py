@@ -17,7 +17,6 @@ from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, PromptScorer
 from ..metrics.world import World
 from ..options import PictureOptions
-from ..units import counted
 from .encoders import Encoders
 from .layout import Layout
 from .plan import Plan
@@ -61,7 +60,7 @@ class Work:
             return 1
         count = affordable(self.base, self.threads)
         if count < self.threads:
-            self.progress.note(f"{counted(count, 'process')} instead of {self.threads}: there is no memory for more")
+            self.progress.note(f"{count} of {self.threads} processes compute: there is no memory for more")
         return count
 
     def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
