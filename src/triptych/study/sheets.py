@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..base import Base, Drawing, Owner
+from ..base import Base, Owner, Sampling
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import compose, moves_of, with_words
@@ -155,11 +155,11 @@ def sheet_of(
     return Sheet(method, replicate, role, tuple(asked), folder, uses)
 
 
-def _settings(work: Work, role: Role) -> Drawing:
+def _settings(work: Work, role: Role) -> Sampling:
     """The sampling settings of a role. The budget may give unrelated prompts fewer steps."""
-    drawing = work.base.description.drawing
+    sampling = work.base.description.sampling
     few = work.budget.unrelated_steps if role == "unrelated" else 0
-    return replace(drawing, steps=few or drawing.steps)
+    return replace(sampling, steps=few or sampling.steps)
 
 
 def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
@@ -243,14 +243,14 @@ def _unsampled(sheet: Sheet) -> list[int]:
 def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
     """Sample sheets that attach the same files, on one base."""
     with _attached(base, [(uses, None)]) as moves:
-        for drawing in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
-            alike = [sheet for sheet in wanted if _settings(work, sheet.role) == drawing]
-            _sample_alike(work, base, drawing, alike, moves)
+        for sampling in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
+            alike = [sheet for sheet in wanted if _settings(work, sheet.role) == sampling]
+            _sample_alike(work, base, sampling, alike, moves)
 
 
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
-    groups = _batches(unfinished(wanted), work.base.description.drawing.batch)
+    groups = _batches(unfinished(wanted), work.base.description.sampling.batch)
     share(work, [Task(_sample_group, (group,), _calls(work, group)) for group in groups])
 
 
@@ -295,7 +295,7 @@ def _attached(base: Base, owned: Sequence[tuple[Sequence[Use], Owner]]) -> Itera
 
 
 def _sample_alike(
-    work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], moves: Sequence[Move],
+    work: Work, base: Base, sampling: Sampling, wanted: Sequence[Sheet], moves: Sequence[Move],
     owners: Sequence[Owner] | None = None,
 ) -> None:  # fmt: skip
     """Sample the sheets that share their sampling settings, the rows of each belonging to its owner.
@@ -307,10 +307,10 @@ def _sample_alike(
     requests = [Request(sheet.asked[place][1], (sheet.asked[place][2],), owner) for sheet, place, owner in places]
     seconds, began = 0.0, time.perf_counter()  # of sampling, without the time of saving
     for (sheet, place, _), picture in (
-        (places[i], picture) for i, picture in stream(base, requests, drawing, moves=moves)
+        (places[i], picture) for i, picture in stream(base, requests, sampling, moves=moves)
     ):
         seconds += time.perf_counter() - began
-        _save(sheet, place, picture, base, drawing)
+        _save(sheet, place, picture, base, sampling)
         work.progress.advance()
         began = time.perf_counter()
     each = seconds / len(requests) / work.at_once if requests else None
@@ -319,7 +319,7 @@ def _sample_alike(
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), each).write(sheet.folder)
 
 
-def _save(sheet: Sheet, place: int, picture: Image, base: Base, drawing: Drawing) -> None:
+def _save(sheet: Sheet, place: int, picture: Image, base: Base, sampling: Sampling) -> None:
     _, asked, seed = sheet.asked[place]
     used = [Used.named(use.source, use.strength, str(use.course or "")) for use in sheet.uses]
-    save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, drawing=drawing))
+    save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, sampling=sampling))

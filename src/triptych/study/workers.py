@@ -30,7 +30,7 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Task:
-    """A part of a stage that depends on no other: `call(work, *given)`. It writes what it makes into the study's folder.
+    """A part of a stage that depends on no other: `call(work, *given)` writes what it makes into the study's folder.
 
     `call` is a function of a module. `size` tells which of the tasks of a stage take longest.
     """
