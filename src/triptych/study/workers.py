@@ -56,6 +56,38 @@ def share(work: Work, tasks: Sequence[Task]) -> None:
         task.call(work, *task.given)
 
 
+# --- what a worker says -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """It asks for a task."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """It calls the method `name` of the progress."""
+
+    name: str
+    given: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning, and where it comes from."""
+
+    warning: Warning
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Its last message. `error`: why it ended, where a task failed."""
+
+    error: Exception | None
+
+
 # --- this process -----------------------------------------------------------------------------------------------
 
 
@@ -69,20 +101,20 @@ class Crew:
 
     def run(self, count: int) -> None:
         """Run all tasks. If one fails, the other workers save what they have and end."""
-        work = self.work
+        given = (self.work.plan, self.work.concept, self.work.layout, count)
         with ExitStack() as opened, deferred_interrupt() as cancel:
-            given = (work.plan, work.concept, work.layout, count)
             busy = {opened.enter_context(started(_serve, *given)) for _ in range(count)}
             stopping = False
             while busy:
+                heard = wait(list(busy), WAIT)
+                for connection in [each for each in busy if each in heard]:
+                    if not self._hear(connection):
+                        busy.remove(connection)
                 if not stopping and (self.error or cancel.is_cancelled):
                     stopping = True
                     self.left.clear()
                     for connection in busy:
                         _send(connection, None)
-                for connection in wait(list(busy), WAIT):
-                    if not self._hear(connection):  # type: ignore[arg-type]
-                        busy.remove(connection)  # type: ignore[arg-type]
             cancel.check()
         if self.error:
             raise self.error
@@ -90,23 +122,24 @@ class Crew:
     def _hear(self, connection: Connection) -> bool:
         """Take one message of a worker. Returns whether there will be more."""
         try:
-            what, *given = connection.recv()
+            message = connection.recv()
         except EOFError:
-            what, given = "ended", [TriptychError("a process that computes a part of it was killed", Remedy.AGAIN)]
-        if what == "ready":
-            _send(connection, self.left.popleft() if self.left else None)
-        elif what == "warned":
-            warnings.warn_explicit(*given, registry=self.warned)
-        elif what == "ended":
-            self.error = self.error or given[0]
-        else:
-            getattr(self.work.progress, what)(*given)
-        return what != "ended"
+            message = Ended(TriptychError("a process that computes a part of it was killed", Remedy.AGAIN))
+        match message:
+            case Ready():
+                _send(connection, self.left.popleft() if self.left else None)
+            case Warned(warning, file, line):
+                warnings.warn_explicit(warning, type(warning), file, line, registry=self.warned)
+            case Ended(error):
+                self.error = self.error or error
+            case Progressed(what, given):
+                getattr(self.work.progress, what)(*given)
+        return not isinstance(message, Ended)
 
 
 def _send(connection: Connection, task: Task | None) -> None:
     """Give a worker a task, or have it end."""
-    with suppress(OSError):  # it was killed, which is heard of by its next message
+    with suppress(OSError):  # it was killed, which is heard next
         connection.send(task)
 
 
@@ -120,40 +153,40 @@ class Told:
         self.connection = connection
 
     def stage(self, name: str, total: int) -> None:
-        self.say("stage", name, total)
+        self.say(Progressed("stage", (name, total)))
 
     def advance(self, units: int = 1) -> None:
-        self.say("advance", units)
+        self.say(Progressed("advance", (units,)))
 
     def note(self, sentence: str) -> None:
-        self.say("note", sentence)
+        self.say(Progressed("note", (sentence,)))
 
-    def warned(self, message: Warning, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
-        self.say("warned", message, category, filename, lineno)
+    def warned(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        self.say(Warned(message if isinstance(message, Warning) else category(message), filename, lineno))
 
-    def say(self, what: str, *given: object) -> None:
+    def say(self, message: Ready | Progressed | Warned | Ended) -> None:
         with suppress(OSError):  # nobody hears it any more; the token is set, so that what is at work is saved
-            self.connection.send((what, *given))
+            self.connection.send(message)
 
 
 def _serve(connection: Connection, plan: Plan, concept: Concept, layout: Layout, count: int) -> None:
     """Run the tasks that come, until there are no more, one fails, or the process at the other end is gone."""
     cancel, tasks, told = Cancel(), SimpleQueue[Task | None](), Told(connection)
     Thread(target=_listen, args=(connection, cancel, tasks), daemon=True).start()
-    warnings.showwarning = told.warned  # type: ignore[assignment]
+    warnings.showwarning = told.warned
     error: Exception | None = None
     with cancel.applied(), threads(1):
         try:
             work = Work(plan, plan.place.open(), concept, layout, told, at_once=count)
-            told.say("ready")
+            told.say(Ready())
             while task := tasks.get():
                 task.call(work, *task.given)
-                told.say("ready")
+                told.say(Ready())
         except Cancelled:
             pass
         except Exception as raised:
             error = _sendable(raised)
-    told.say("ended", error)
+    told.say(Ended(error))
 
 
 def _listen(connection: Connection, cancel: Cancel, tasks: SimpleQueue[Task | None]) -> None:
