@@ -1,7 +1,6 @@
 """What can go wrong for a user: one sentence that says what and where, and the remedies."""
 
 from collections.abc import Iterable
-from copyreg import __newobj__
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any
@@ -49,7 +48,12 @@ class TriptychError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between processes it stays as it is, whatever its class is made from."""
-        return __newobj__, (type(self), *self.args), vars(self)
+        return _made, (type(self), *self.args), vars(self)
+
+
+def _made(kind: type[TriptychError], *args: object) -> TriptychError:
+    """An error without what its class does when it is raised."""
+    return kind.__new__(kind, *args)
 
 
 class OtherBaseError(TriptychError):

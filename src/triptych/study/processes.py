@@ -17,7 +17,7 @@ from ..base.opening.loading import LIBRARIES
 
 PRELOADED = ["torch", *LIBRARIES, "triptych.study.run"]  # once, not for each process
 WAIT = 0.1  # seconds between looks at the token of a call that waits for a process
-SMALL = 1024  # positions of a latent, up to which a second process is worth more than a second thread
+SMALL = 1024  # positions of a latent, up to which a study computes with processes instead of threads
 TRAINED = 20  # bytes of a weight while it is trained: float32 copy and gradient, AdamW's moments, the difference
 BESIDE = 2**30  # bytes of a process besides the base and what is trained of it
 
@@ -26,7 +26,8 @@ def single_threaded(base: Base) -> bool:
     """Whether a study on this base computes with one thread in every process.
 
     This depends on the base alone, so results of the study depend neither on the number of cores nor on that of
-    processes. The limit is by the measurements of `python -m benchmarks.workers`.
+    processes. `python -m benchmarks.workers` compares both ways on the embedded base. Larger latents, whose products
+    occupy more threads, keep them.
     """
     positions = (base.resolution // base.pixels) ** 2
     return base.device.type == "cpu" and positions <= SMALL
@@ -36,7 +37,7 @@ def affordable(base: Base, most: int) -> int:
     """How many processes, at most `most`, can have this base open and train its weights in the memory that is free."""
     weights = sum(parameter.numel() for module in base.modules().values() for parameter in module.parameters())
     each = base.size + TRAINED * weights + BESIDE
-    return max(1, min(most, psutil.virtual_memory().available // each))
+    return max(1, min(most, int(psutil.virtual_memory().available // each)))
 
 
 def prepare() -> None:

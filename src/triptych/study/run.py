@@ -37,7 +37,7 @@ from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .prior import as_prior
-from .processes import prepare, single_threaded, threads
+from .processes import affordable, prepare, single_threaded, threads
 from .progress import Progress
 from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
@@ -59,9 +59,19 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     with layout.locked():
         prepare()
         progress.stage("opening", 1)
-        work = Work(plan, opened(plan.place), concept, layout, progress)
+        work = _work(Work(plan, opened(plan.place), concept, layout, progress))
         with threads(1 if single_threaded(work.base) else work.threads):
             return _run(work, clock)
+
+
+def _work(work: Work) -> Work:
+    """The same with as many processes as torch would take threads, and as the memory holds, where they are worth it."""
+    if not single_threaded(work.base):
+        return work
+    count = affordable(work.base, work.threads)
+    if count < work.threads:
+        work.progress.note(f"{count} of {work.threads} processes compute: there is no memory for more")
+    return replace(work, processes=count)
 
 
 def _run(work: Work, clock: Clock) -> Verdict:

@@ -20,7 +20,6 @@ from ..options import PictureOptions
 from .encoders import Encoders
 from .layout import Layout
 from .plan import Plan
-from .processes import affordable, single_threaded
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
 
@@ -37,8 +36,9 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
-    at_once: int = 1  # processes of the study that compute meanwhile, this one among them
-    threads: int = field(default_factory=torch.get_num_threads)  # that torch takes here for other work
+    processes: int = 1  # which may share the tasks of a stage
+    at_once: int = 1  # which compute now, this one among them
+    threads: int = field(default_factory=torch.get_num_threads)  # that torch takes outside of the study
     _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
     @cached_property
@@ -49,19 +49,6 @@ class Work:
     def base_key(self) -> tuple[str, str, int]:
         """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
-
-    @cached_property
-    def processes(self) -> int:
-        """How many processes may share the tasks of a stage: one, or as many as torch would take threads.
-
-        Memory bounds them, which is said.
-        """
-        if not single_threaded(self.base):
-            return 1
-        count = affordable(self.base, self.threads)
-        if count < self.threads:
-            self.progress.note(f"{count} of {self.threads} processes compute: there is no memory for more")
-        return count
 
     def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
         """Training pictures as latents. Each choice is encoded once. `varied`: with the variations of the plan."""
@@ -153,7 +140,7 @@ class Work:
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
-        for name in ("base_key", "encoders", "other", "processes", "redrawn", "world"):
+        for name in ("base_key", "encoders", "other", "redrawn", "world"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other

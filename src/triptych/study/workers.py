@@ -161,7 +161,10 @@ class Told:
     def note(self, sentence: str) -> None:
         self.say(Progressed("note", (sentence,)))
 
-    def warned(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    def warned(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None,
+        line: str | None = None,
+    ) -> None:  # fmt: skip
         self.say(Warned(message if isinstance(message, Warning) else category(message), filename, lineno))
 
     def say(self, message: Ready | Progressed | Warned | Ended) -> None:
