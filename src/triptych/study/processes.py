@@ -33,10 +33,10 @@ def single_threaded(base: Base) -> bool:
     return base.device.type == "cpu" and positions <= SMALL
 
 
-def affordable(base: Base, most: int) -> int:
-    """How many processes, at most `most`, can have this base open and train its weights in the memory that is free."""
+def affordable(base: Base, most: int, other: Base | None = None) -> int:
+    """How many processes, 1 to `most`, the free memory holds. Each trains this base, and has the other one open."""
     weights = sum(parameter.numel() for module in base.modules().values() for parameter in module.parameters())
-    each = base.size + TRAINED * weights + BESIDE
+    each = base.size + TRAINED * weights + (other.size if other else 0) + BESIDE
     return max(1, min(most, int(psutil.virtual_memory().available // each)))
 
 

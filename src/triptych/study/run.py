@@ -68,7 +68,7 @@ def _work(work: Work) -> Work:
     """The same with as many processes as torch would take threads, and as the memory holds, where they are worth it."""
     if not single_threaded(work.base):
         return work
-    count = affordable(work.base, work.threads)
+    count = affordable(work.base, work.threads, work.other)
     if count < work.threads:
         work.progress.note(f"{count} of {work.threads} processes compute: there is no memory for more")
     return replace(work, processes=count)
