@@ -65,14 +65,15 @@ def main() -> None:
     if arguments.part != 1:
         plan = shortened(plan, arguments.part, base)
     processes.prepare()
-    taken = {WORKERS: seconds_of(plan, processes.SMALL), THREADS: seconds_of(plan, 0)}
-    count = torch.get_num_threads()
-    print(f"\n{base.name}, {base.dtype}, {count} threads; load of the machine at the end {os.getloadavg()[0]:.1f}")
-    print(f"{'seconds':<22}{WORKERS:>26}{THREADS:>14}{'ratio':>8}")
-    stages = [*taken[WORKERS], "whole"]
-    for name in stages:
+    print(f"{base.name}, {base.dtype}, {torch.get_num_threads()} threads")
+    taken = {}
+    for way, limit in ((WORKERS, processes.SMALL), (THREADS, 0)):
+        taken[way] = seconds_of(plan, limit)
+        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in taken[way].items())
+        print(f"{way}: {told}; load of the machine {os.getloadavg()[0]:.1f}", flush=True)
+    for name in (*taken[WORKERS], "whole"):
         shared, single = (sum(each.values()) if name == "whole" else each[name] for each in taken.values())
-        print(f"{name:<22}{shared:>26.1f}{single:>14.1f}{shared / single:>8.2f}")
+        print(f"{name:<20} {shared:7.1f} s instead of {single:7.1f} s, {shared / single:.2f}")
 
 
 if __name__ == "__main__":
