@@ -31,7 +31,7 @@ from triptych.study.run import _work
 from triptych.study.sheets import sample_all, sheets
 from triptych.study.training import runs, train_all
 from triptych.study.work import Work
-from triptych.study.workers import Crew, Ended, Ready, Task, _listen, _sendable, share
+from triptych.study.workers import Ended, Ready, Task, Workers, _listen, _sendable, share
 
 
 class Heard(Silent):
@@ -173,15 +173,19 @@ def test_a_single_process_runs_the_tasks_in_their_order(plan: Plan, tmp_path: Pa
 
 def test_a_worker_gets_one_task_after_the_other_and_at_last_none(plan: Plan) -> None:
     ours, theirs = Pipe()
-    crew = Crew(SimpleNamespace(progress=Heard()), deque([Task(write, ("a",), 2)]))  # type: ignore[arg-type]
+    workers = Workers(SimpleNamespace(progress=Heard()), deque([Task(write, ("a",), 2)]))  # type: ignore[arg-type]
     for message, more, reply in [(Ready(), True, ("a",)), (Ready(), True, None), (Ended(None), False, ...)]:
         theirs.send(message)
-        assert crew._hear(ours) is more
+        assert workers._hear(ours) is more
         if reply is not ...:
             task = theirs.recv()
             assert (task and task.given) == reply
     theirs.close()
-    assert not crew._hear(ours) and isinstance(crew.error, TriptychError) and crew.error.remedies == (Remedy.AGAIN,)
+    assert (
+        not workers._hear(ours)
+        and isinstance(workers.error, TriptychError)
+        and workers.error.remedies == (Remedy.AGAIN,)
+    )
 
 
 def test_a_worker_that_nobody_hears_any_more_is_cancelled() -> None:

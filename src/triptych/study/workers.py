@@ -49,7 +49,7 @@ def share(work: Work, tasks: Sequence[Task]) -> None:
     """
     count = min(work.processes, len(tasks))
     if count > 1:
-        Crew(work, deque(sorted(tasks, key=lambda task: -task.size))).run(count)
+        Workers(work, deque(sorted(tasks, key=lambda task: -task.size))).run(count)
         return
     for task in tasks:
         check()
@@ -91,7 +91,7 @@ class Ended:
 # --- this process -----------------------------------------------------------------------------------------------
 
 
-class Crew:
+class Workers:
     """The workers of a stage. The longest task is begun first; who is done with one asks for the next."""
 
     def __init__(self, work: Work, left: deque[Task]) -> None:
@@ -123,7 +123,7 @@ class Crew:
         """Take one message of a worker. Returns whether there will be more."""
         try:
             message = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             message = Ended(TriptychError("a process that computes a part of it was killed", Remedy.AGAIN))
         match message:
             case Ready():
