@@ -141,7 +141,7 @@ def test_notes_progress_and_warnings_of_workers_are_shown(plan: Plan, tmp_path: 
     [
         (refuse, TriptychError, "^it is too far away"),
         (break_down, KeyError, "deep inside"),
-        (die, TriptychError, "^a process that computes a part of it was killed"),
+        (die, TriptychError, "^a process of the study was killed"),
     ],
 )
 def test_what_goes_wrong_in_a_worker_is_raised_here(

@@ -27,6 +27,8 @@ from .plan import Plan
 from .processes import WAIT, started, threads
 from .work import Work
 
+KILLED = "a process of the study was killed, perhaps because memory ran out; what was finished is kept"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -124,7 +126,7 @@ class Workers:
         try:
             message = connection.recv()
         except (EOFError, OSError):
-            message = Ended(TriptychError("a process that computes a part of it was killed", Remedy.AGAIN))
+            message = Ended(TriptychError(KILLED, Remedy.AGAIN))
         match message:
             case Ready():
                 _send(connection, self.left.popleft() if self.left else None)
