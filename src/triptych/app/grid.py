@@ -19,12 +19,16 @@ ENTRIES = ("method", "folder", "seed", "settings")  # of a job in a TOML list
 
 @dataclass(frozen=True)
 class Wanted:
-    """One job: a method, the folder of its concept, the settings that differ from the base's own, and a seed."""
+    """One job: a method, the folder of its concept, the settings that differ from the base's own, and a seed.
+
+    `only` has the words of its concept, where the folder shows several.
+    """
 
     method: str
     folder: Path
     settings: Mapping[str, Value] = field(default_factory=dict)
     seed: int = 0
+    only: str = ""
 
 
 def grid(
@@ -152,10 +156,11 @@ def names(wanted: Sequence[Wanted]) -> list[str]:
     Raises:
         TriptychError: two jobs are the same.
     """
-    differing, folders, seeds = varied(wanted), {job.folder for job in wanted}, {job.seed for job in wanted}
+    differing, seeds = varied(wanted), {job.seed for job in wanted}
+    concepts = {(job.folder, job.only) for job in wanted}
     found = []
     for job in wanted:
-        parts = [job.folder.resolve().name] if len(folders) > 1 else []
+        parts = [job.only or job.folder.resolve().name] if len(concepts) > 1 else []
         parts += [job.method, *(f"{key}={job.settings[key]}" for key in differing if key in job.settings)]
         parts += [f"seed={job.seed}"] if len(seeds) > 1 else []
         found.append(re.sub(r"[^\w.=+-]+", "_", " ".join(parts)).strip("_."))
