@@ -112,7 +112,7 @@ def fidelities(base: Base, trials: Sequence[Trial], judge: Judge, place: Path, c
     place.mkdir(exist_ok=True)
     kept = place / "values.json"
     known: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
-    for joint in joint_passes([trial for trial in trials if trial.owner not in known], base.description.drawing.rows):
+    for joint in joint_passes([trial for trial in trials if trial.owner not in known], base.description.sampling.rows):
         parts = learned(base, [joint], console)[0]
         known |= zip([str(part.owner) for part in parts], judge.values(base, parts, "cat"), strict=True)
         for part in parts:
