@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ..data.concept import layouts_in
 from ..errors import TriptychError, did_you_mean
 from ..methods import Method, method_named
 from ..settings import Value
@@ -132,6 +133,17 @@ def _alternatives(method: Method[Any], key: str, text: Value) -> list[Value]:
     parts = str(text).split("|" if is_text else ",")
     values = list(dict.fromkeys(part.strip() for part in parts))
     return [getattr(method.configure({key: value}), key) for value in values]
+
+
+def for_each_concept(wanted: Sequence[Wanted], words: Mapping[str, str | None]) -> list[Wanted]:
+    """The jobs, one for each concept that their folders show.
+
+    Args:
+        words: of `Concept.open`: what the user says of all folders.
+    """
+    chosen = {name: word for name, word in words.items() if name != "kind"}
+    layouts = {folder: layouts_in(folder, **chosen) for folder in dict.fromkeys(job.folder for job in wanted)}
+    return [replace(job, only=layout.words) for job in wanted for layout in layouts[job.folder]]
 
 
 def varied(wanted: Sequence[Wanted]) -> list[str]:

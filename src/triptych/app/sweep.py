@@ -6,14 +6,14 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..base import Base, Place
-from ..data.concept import Concept, layouts_in
+from ..data.concept import Concept
 from ..data.examples import Examples
 from ..data.summary import summary
 from ..errors import TriptychError, first_line
@@ -32,7 +32,7 @@ from ..training.loop import Stopped
 from ..training.moments import Moment
 from ..training.sharing import fitting_passes, joint_passes
 from ..units import counted, size
-from .grid import Wanted, names
+from .grid import Wanted, for_each_concept, names
 from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
@@ -125,7 +125,7 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         TriptychError: bad input, or the folder cannot be written.
         Stopped: cancelled, after the state of the pass is saved.
     """
-    wanted = _for_each_concept(request)
+    wanted = for_each_concept(request.jobs, request.words)
     called, layout = names(wanted), Layout(out)
     concepts = {key: Concept.open(key[0], **{**request.words, "only": key[1]}) for key in map(_concept_of, wanted)}
     with layout.locked():
@@ -142,13 +142,6 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         page = write_page([_row(job, wanted[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
     failures = {job.name: job.failure for job in jobs if job.failure}
     return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures)
-
-
-def _for_each_concept(request: SweepRequest) -> list[Wanted]:
-    """The jobs, one for each concept of their folders."""
-    chosen = {name: word for name, word in request.words.items() if name != "kind"}
-    layouts = {folder: layouts_in(folder, **chosen) for folder in dict.fromkeys(job.folder for job in request.jobs)}
-    return [replace(job, only=layout.words) for job in request.jobs for layout in layouts[job.folder]]
 
 
 def _concept_of(job: Wanted) -> tuple[Path, str]:

@@ -76,9 +76,9 @@ def check(
     with Console() as console:
         found = [session.check(CheckRequest(concept, *asked), console) for concept in concepts]
     for checked, page in zip(found, pages, strict=True):
-        own = {measured.name: str(measured) for measured in checked.worth}
+        worths = {measured.name: str(measured) for measured in checked.worth}
         write_page(
-            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, own
+            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths
         )
     print(_as_json(found) if as_json else "\n".join(_lines(found, pages)))
     for checked, page in zip(found, pages, strict=True):

@@ -136,4 +136,4 @@ def _one_picture_each(root: Path) -> Iterator[Entry]:
         subject = lines[0].strip() if lines else ""
         kind = "style" if "style" in inside.parts else "subject"
         name = "-".join((*inside.parts, *subject.lower().split()))
-        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, ONE_PICTURE)
+        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, unfit=ONE_PICTURE)

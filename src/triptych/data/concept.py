@@ -279,8 +279,8 @@ def layouts_in(
     found = tuple(layout for layout in layouts if layout.words == " ".join(only.split()))
     if not found:
         known = [layout.words for layout in layouts if layout.words]
-        what = f"its concepts are {listed([*map(repr, known)])}" if known else "it shows one concept"
-        raise TriptychError(f"{folder} has no folders of the words {only!r}{did_you_mean(only, known) or f'; {what}'}")
+        others = did_you_mean(only, known) if known else ": it shows one concept"
+        raise TriptychError(f"{folder} has no folders of the words {only!r}{others}")
     return found
 
 
