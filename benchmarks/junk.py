@@ -39,7 +39,8 @@ PHOTOS: dict[Group, tuple[str, ...]] = {
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 CLEAN = 12  # pictures of a clean folder
 PIXELS = 128  # resolution that folders of photographs are checked for
-VISIBLE = 40  # levels between bars and the border of a picture
+VISIBLE = 40  # levels between bars or a mark and what lies beside them
+MARKS = ("(c) me.com", "2004 07 16", "Studio A")
 DRAWN = 64  # resolution that folders of drawings are checked for
 
 
@@ -231,12 +232,19 @@ def generated(source: Source, stranger: Source, chance: random.Random) -> tuple[
     return clean, junk
 
 
-def marked(picture: Image.Image) -> Image.Image:
-    """The picture with a half transparent mark in its corner, at the same place in each."""
+def marked(pictures: Sequence[Image.Image], chance: random.Random) -> list[Image.Image]:
+    """The pictures with a half transparent mark in a corner, at the same place in each, in white or black."""
+    text, tone = chance.choice(MARKS), chance.choice([0, 255])
+    left, top = chance.choice([4, 70]), chance.choice([4, 112])
+    box = (left, top, left + 54, top + 12)
+    usual = np.median([np.asarray(picture.convert("L").resize((PIXELS, PIXELS)).crop(box)) for picture in pictures])
+    if abs(usual - tone) < VISIBLE:  # such a mark cannot be told from the pictures
+        tone = 255 - tone
     layer = Image.new("RGBA", (PIXELS, PIXELS))
-    ImageDraw.Draw(layer).text((70, 112), "(c) me.com", fill=(255, 255, 255, 110))
-    layer = layer.resize(picture.size, Image.Resampling.BICUBIC)
-    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+    ImageDraw.Draw(layer).text((left, top), text, fill=(tone, tone, tone, 110))
+    layers = [layer.resize(picture.size, Image.Resampling.BICUBIC) for picture in pictures]
+    pairs = zip(pictures, layers, strict=True)
+    return [Image.alpha_composite(picture.convert("RGBA"), own).convert("RGB") for picture, own in pairs]
 
 
 def differs(one: str, other: str) -> bool:
@@ -298,8 +306,11 @@ def measured(group: Group, seed: int, base: str) -> dict[str, Any]:
                 write(folder, Path(temporary) / f"{place}" / ("junk" if folder.planted else "clean"), chance)
             on_clean = found_in(clean, Path(temporary) / f"{place}" / "clean", base)
             on_junk = found_in(junk, Path(temporary) / f"{place}" / "junk", base)
-        small = [overlay.small(marked(picture)) for picture, _ in clean.pictures.values()]
-        marks += any(True for _ in overlay.look(small))
+        with_mark = marked([picture for picture, _ in clean.pictures.values()], random.Random(f"{source.name} {seed}"))
+        if any(True for _ in overlay.look([*map(overlay.small, with_mark)])):
+            marks += 1
+        else:
+            missed.append(f"{source.name}: mark")
         for name, faults in on_clean.items():
             alone.update(faults)
             alarms += [f"{source.name}/{name}: {', '.join(sorted(faults))}"]
