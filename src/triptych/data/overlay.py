@@ -23,10 +23,10 @@ SIDE = 128  # pixels at which pictures are compared
 FEWEST = 6  # pictures by which a mark can be told
 STRONG = 0.04  # a gradient from which on it belongs to the picture, and counts no more; luminance for each pixel
 FAINT = 2e-4  # the mean squared gradient below which a place is even
-WINDOW = 9  # pixels to a side of a place
+WINDOW = (9, 19)  # height and width of a place, in pixels: marks are wider than high
 OUTSIDE = 0.25  # how far a mark lies from the middle, at least, as a part of the side
 AROUND = 40  # pixels around a place beyond which the pictures are compared for being alike anyway
-ALIKE, BY_CHANCE = 0.27, 1.2  # the least coherence of a mark, and what is added to it, divided by the pictures
+ALIKE, BY_CHANCE = 0.18, 1.2  # the least coherence of a mark, and what is added to it, divided by the pictures
 
 
 def small(picture: Image.Image) -> Image.Image:
@@ -44,14 +44,15 @@ def look(pictures: Sequence[Image.Image]) -> Iterator[Finding]:
         return
     shared, energy = _shared(pictures)
     even = FAINT * len(pictures)
-    coherence = _smooth(shared) / np.maximum(_smooth(energy), even)
+    everywhere = _smooth(shared) / np.maximum(_smooth(energy), even)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     down, right = (along / SIDE - 0.5 for along in (rows, columns))
-    coherence[np.maximum(np.abs(down), np.abs(right)) < OUTSIDE] = -1
+    coherence = np.where(np.maximum(np.abs(down), np.abs(right)) < OUTSIDE, -1, everywhere)
     place = np.unravel_index(int(coherence.argmax()), coherence.shape)
     rest = np.hypot(rows - place[0], columns - place[1]) > AROUND
     anyway = max(0.0, float(shared[rest].sum() / max(energy[rest].sum(), even)))
-    found = float(coherence[place]) - anyway
+    elsewhere = float(np.sqrt((everywhere[rest] ** 2).mean()))
+    found = float(coherence[place]) - anyway - elsewhere
     if found > ALIKE + BY_CHANCE / len(pictures):
         where = f"{_word(down[place], 'top', 'bottom')} {_word(right[place], 'left', 'right')}".strip()
         said = f"the same mark, such as a watermark or a date, lies in many pictures: {where}"
