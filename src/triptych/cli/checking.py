@@ -53,7 +53,7 @@ def check(
     from ..base import Place
     from ..data.cleaning import check_copy, clean
     from ..data.concepts import open_concepts
-    from ..report.folder import check_page, write_page
+    from ..report.folder import check_page
     from .console import Console
 
     if quick and worth:
@@ -75,17 +75,12 @@ def check(
     session = Session()
     with Console() as console:
         found = [session.check(CheckRequest(concept, *asked), console) for concept in concepts]
-    for checked, page in zip(found, pages, strict=True):
-        worths = {measured.name: str(measured) for measured in checked.worth}
-        write_page(
-            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths
-        )
+    _write_pages(found, pages, folder)
     print(_as_json(found) if as_json else "\n".join(_lines(found, pages)))
     for checked, page in zip(found, pages, strict=True):
         if not checked.is_usable:
-            raise TriptychError(
-                f"{checked.concept.name} has too few usable pictures: {len(checked.usable)}; see {page}"
-            )
+            name, count = checked.concept.name, len(checked.usable)
+            raise TriptychError(f"{name} has too few usable pictures: {count}; see {page}")
     for checked, copy in zip(found, copies, strict=bool(copies)):
         done = clean(checked.concept, checked.findings, copy)
         if not as_json:
@@ -95,6 +90,16 @@ def check(
 def _for_each(place: Path, concepts: Sequence[Concept]) -> list[Path]:
     """Where each of the concepts goes: of one the place itself, of several a folder in it."""
     return [place / concept.name if len(concepts) > 1 else place for concept in concepts]
+
+
+def _write_pages(found: Sequence[Checked], pages: Sequence[Path], folder: Path) -> None:
+    from ..report.folder import write_page
+
+    for checked, page in zip(found, pages, strict=True):
+        worths = {measured.name: str(measured) for measured in checked.worth}
+        write_page(
+            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths
+        )
 
 
 def _as_json(found: Sequence[Checked]) -> str:
