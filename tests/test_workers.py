@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections import deque
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,6 +26,8 @@ from triptych.base import Base, Place
 from triptych.cancel import Cancel, Cancelled, check
 from triptych.errors import OtherBaseError, Remedy, TriptychError
 from triptych.files.tensorfile import TensorFile
+from triptych.methods import PLUGINS
+from triptych.methods.lora import Lora
 from triptych.study.layout import Layout
 from triptych.study.plan import Plan
 from triptych.study.processes import BESIDE, affordable, single_threaded
@@ -228,3 +233,27 @@ def test_too_little_memory_is_said(plan: Plan, tmp_path: Path, monkeypatch: pyte
     work = work_in(tmp_path / "out", plan, heard := Heard(), processes=1)
     work.threads = 2
     assert (_work(work).processes, heard.notes) == (1, ["1 of 2 processes compute: there is no memory for more"])
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begun')\n"
+        "from multiprocessing.connection import Connection\n"
+        "from triptych.study.processes import started\n"
+        "with started(Connection.send, 'heard') as connection:\n"
+        "    print(connection.recv())\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (ended.stdout, ended.returncode) == ("begun\nheard\n", 0), ended.stderr
+
+
+def test_what_other_processes_do_not_know_is_computed_here(plan: Plan, tmp_path: Path) -> None:
+    class Mine(Lora):
+        name = "mine"
+
+    work = Work(plan, plan.place.open(), plan.concept(), Layout(tmp_path), Silent())
+    assert _work(replace(work, threads=2)).processes == 2
+    with PLUGINS.added(Mine):
+        assert _work(replace(work, threads=2)).processes == 1

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract, ismodule
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .errors import TriptychError, first_line
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 class Plugins(Generic[T]):
     """All plug-ins of one kind, by name: triptych's own in the order of their modules, then those of other packages."""
+
+    _blocks: ClassVar[int] = 0  # of `added` that are entered, for any kind
 
     def __init__(self, kind: type[Any], package: str, group: str, name: str = "name") -> None:
         """
@@ -57,7 +59,7 @@ class Plugins(Generic[T]):
 
     @contextmanager
     def added(self, *more: type[T]) -> Iterator[None]:
-        """Add classes as plug-ins inside the `with` block, for notebooks and tests.
+        """Add classes as plug-ins inside the `with` block, for notebooks and tests. Other processes do not know them.
 
         Raises:
             TriptychError: there is already a plug-in of that name.
@@ -66,10 +68,17 @@ class Plugins(Generic[T]):
         for plugin in more:
             self._add(found, plugin)
         self._classes, self._instances = found, {}
+        Plugins._blocks += 1
         try:
             yield
         finally:
+            Plugins._blocks -= 1
             self._classes, self._instances = dict(before), {}
+
+    @staticmethod
+    def all_are_installed() -> bool:
+        """Whether another process knows the same plug-ins, of all kinds."""
+        return not Plugins._blocks
 
     def _add(self, found: dict[str, type[T]], plugin: type[T]) -> None:
         name = getattr(plugin, self.name)

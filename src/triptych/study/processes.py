@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from typing import Any
 
 import psutil
 import torch
@@ -66,7 +68,8 @@ def started(target: Callable[..., None], *given: object) -> Iterator[Connection]
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *given), daemon=True)
-    process.start()
+    with _unknown_script():
+        process.start()
     theirs.close()
     try:
         yield ours
@@ -76,6 +79,18 @@ def started(target: Callable[..., None], *given: object) -> Iterator[Connection]
     finally:
         ours.close()
         process.join()
+
+
+@contextmanager
+def _unknown_script() -> Iterator[None]:
+    """Inside the block nobody knows where this program began, so that a new process does not run the user's script."""
+    main = vars(sys.modules["__main__"])
+    known: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.update(dict.fromkeys(known))
+    try:
+        yield
+    finally:
+        main.update(known)
 
 
 @contextmanager

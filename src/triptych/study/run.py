@@ -20,6 +20,7 @@ from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
 from ..files.library import write_sidecar
 from ..methods import Training, method_named
+from ..plugins import Plugins
 from ..records import PointsRecord
 from ..sampling.recipe import TAGS
 from ..scores import Cost, Score
@@ -66,7 +67,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
 
 def _work(work: Work) -> Work:
     """The same with as many processes as torch would take threads, and as the memory holds, where they are worth it."""
-    if not single_threaded(work.base):
+    if not (single_threaded(work.base) and Plugins.all_are_installed()):
         return work
     count = affordable(work.base, work.threads, work.other)
     if count < work.threads:
