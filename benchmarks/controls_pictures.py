@@ -106,7 +106,7 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
 
 def samplers(bench: Bench) -> Iterator[Rate]:
     """Each sampler, with the base's number of steps."""
-    asked, found = bench.asked(bench.count // 13), {}
+    asked, found = bench.asked(max(1, bench.count // 13)), {}
     for name in SAMPLERS:
         pictures = bench.sample(name, [own.request() for own in asked], settings_for(bench.base, sampler=name))
         found[name] = bench.right(pictures, [own.thing for own in asked])
