@@ -76,16 +76,17 @@ def main() -> None:
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), json.loads(RATES.read_text())), encoding="utf-8")
         return
     base = Place(given.base, precision=given.precision).open()
-    told: dict[str, Any] = {
-        "base": base.name, "precision": given.precision, "seed": given.seed, "pictures": given.pictures, "controls": {},
-    }  # fmt: skip
+    told: dict[str, Any] = {"base": base.name, "seed": given.seed, "controls": {}}
     if given.json and given.json.exists() and (kept := json.loads(given.json.read_text())) | {"controls": {}} == told:
         told = kept
     bench = Bench(base, given.seed, given.pictures)
     for name in (name for name in given.only if name not in told["controls"]):
         bench.shown, began = {}, time.perf_counter()
         rates = list(CASES[name](bench))
-        told["controls"][name] = {"seconds": time.perf_counter() - began, "rates": [asdict(rate) for rate in rates]}
+        told["controls"][name] = {
+            "precision": given.precision, "pictures": given.pictures, "seconds": time.perf_counter() - began,
+            "rates": [asdict(rate) for rate in rates],
+        }  # fmt: skip
         for rate in rates:
             missed = "" if rate.met else ", missed"
             print(f"{name}: {rate.control}, {rate.what}: {rate.value:.3f} of {rate.count}{missed}", flush=True)
