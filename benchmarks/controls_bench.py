@@ -111,7 +111,7 @@ class Bench:
         """The pictures of prompts without any control."""
         new = [own for own in asked if own not in self.known]
         if new:
-            self.known |= zip(new, self.sample("", [own.request() for own in new]), strict=True)
+            self.known |= zip(new, self.sample("plain", [own.request() for own in new]), strict=True)
         self.shown["plain"] = [self.known[own] for own in asked]
         return self.shown["plain"]
 

@@ -94,9 +94,10 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
     before = bench.plain(asked)
     others = bench.sample("other seeds", [Request(own.prompt, (own.seed + 1,)) for own in asked])
     usual = fmean(map(overlap, before, others))
-    for by in ("latent", "pixel"):
-        name = f"--hires 2, --hires-by {by}"
-        after = bench.sample(name, [own.request() for own in asked], hires=2.0, hires_by=by)
+    for by, amount in (("latent", 0.5), ("pixel", 0.5), ("pixel", 0.2)):
+        name = f"--hires 2, --hires-by {by}{'' if amount == 0.5 else f', --hires-denoise {amount:g}'}"
+        controls = {"hires": 2.0, "hires_by": by, "hires_denoise": amount}
+        after = bench.sample(name, [own.request() for own in asked], **controls)
         small = [picture.resize(old.size, Image.Resampling.BOX) for picture, old in zip(after, before, strict=True)]
         yield Rate(name, "the thing stays", bench.right(small, [own.thing for own in asked]), len(asked), 0.8)
         kept = fmean(map(overlap, before, small))
