@@ -21,12 +21,14 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.controls_bench import Bench, Rate
-from benchmarks.controls_judged import CASES
+from benchmarks.controls_judged import CASES as WHAT_AND_WHERE
+from benchmarks.controls_pictures import CASES as FROM_PICTURES
 from triptych.base import Place
 from triptych.files.atomic import write_bytes
 
 PAGE = Path(__file__).parents[1] / "docs" / "controls.md"
 RATES = PAGE.with_suffix("") / "rates.json"
+CASES = {**WHAT_AND_WHERE, **FROM_PICTURES}
 BEGIN, END = "<!-- rates -->", "<!-- end of rates -->"
 
 
@@ -62,6 +64,7 @@ def sheet(rows: Mapping[str, list[Image.Image]]) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--pictures", type=int, default=40, help="of each control; of slow ones a half or a quarter")
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), help="controls")
@@ -72,14 +75,18 @@ def main() -> None:
     if given.page:
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), json.loads(RATES.read_text())), encoding="utf-8")
         return
-    base = Place(given.base, precision="fp32").open()
-    told: dict[str, Any] = {"base": base.name, "seed": given.seed, "pictures": given.pictures, "controls": {}}
+    base = Place(given.base, precision=given.precision).open()
+    told: dict[str, Any] = {"base": base.name, "seed": given.seed, "controls": {}}
     if given.json and given.json.exists() and (kept := json.loads(given.json.read_text())) | {"controls": {}} == told:
         told = kept
+    bench = Bench(base, given.seed, given.pictures)
     for name in (name for name in given.only if name not in told["controls"]):
-        bench, began = Bench(base, given.seed, given.pictures), time.perf_counter()
+        bench.shown, began = {}, time.perf_counter()
         rates = list(CASES[name](bench))
-        told["controls"][name] = {"seconds": time.perf_counter() - began, "rates": [asdict(rate) for rate in rates]}
+        told["controls"][name] = {
+            "precision": given.precision, "pictures": given.pictures, "seconds": time.perf_counter() - began,
+            "rates": [asdict(rate) for rate in rates],
+        }  # fmt: skip
         for rate in rates:
             missed = "" if rate.met else ", missed"
             print(f"{name}: {rate.control}, {rate.what}: {rate.value:.3f} of {rate.count}{missed}", flush=True)

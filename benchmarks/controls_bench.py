@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from triptych.base import Base
+from triptych.base import Base, Sampling
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
 from triptych.exchange.artifact import Artifact
@@ -28,6 +28,7 @@ from triptych.training.fit import Trial, fit
 
 LORA_STEPS = 120
 Pixels = NDArray[np.float64]
+Pictures = list[Image.Image]
 
 
 class Asked(NamedTuple):
@@ -43,6 +44,9 @@ class Asked(NamedTuple):
     @property
     def prompt(self) -> str:
         return self.of(self.thing)
+
+    def request(self, prompt: str = "", **more: Any) -> Request:
+        return Request(prompt or self.prompt, (self.seed,), **more)
 
     def of(self, thing: str, ground: str = "", place: str = "") -> str:
         words = ("a", self.style, thing, place, f"on a {ground or self.ground} background")
@@ -84,7 +88,8 @@ class Bench:
         self.base, self.world, self.seed, self.count = base, world, seed, count
         self.encoder = open_encoder(base.description.image_encoders("subject")[0], "image")
         self.things = Things(world.gallery, self.encoder)
-        self.shown: dict[str, list[Image.Image]] = {}  # pictures by what they are of, for looking at
+        self.shown: dict[str, Pictures] = {}  # pictures by what they are of, for looking at
+        self.known: dict[Asked, Image.Image] = {}  # plain pictures, which several controls begin with
 
     def asked(self, count: int = 0, thing: str = "", other: str = "") -> list[Asked]:
         random, found = np.random.default_rng(self.seed), []
@@ -96,11 +101,19 @@ class Bench:
             found.append(Asked(thing or two[0], other or two[1], style, *colours, 1000 * self.seed + i))
         return found
 
-    def sample(self, name: str, requests: Sequence[Request], **controls: Any) -> list[Image.Image]:
+    def sample(self, name: str, requests: Sequence[Request], how: Sampling | None = None, **controls: Any) -> Pictures:
         """A picture of each request; they are kept under a name."""
-        found = [own[0] for own in sample(self.base, requests, controls=Controls(**controls))]
+        found = [own[0] for own in sample(self.base, requests, how, controls=Controls(**controls))]
         self.shown[name] = found
         return found
+
+    def plain(self, asked: Sequence[Asked]) -> Pictures:
+        """The pictures of prompts without any control."""
+        new = [own for own in asked if own not in self.known]
+        if new:
+            self.known |= zip(new, self.sample("plain", [own.request() for own in new]), strict=True)
+        self.shown["plain"] = [self.known[own] for own in asked]
+        return self.shown["plain"]
 
     def right(self, pictures: Sequence[Image.Image], things: Sequence[str]) -> float:
         """The share of pictures that show their thing."""
@@ -128,12 +141,20 @@ class Bench:
         return Artifact("lora", settings, fitted.tensors)
 
 
+Case = Callable[[Bench], Iterator[Rate]]  # what is seen of a control
+
+
 def share(found: Iterable[Any]) -> float:
     return fmean(bool(one) for one in found)
 
 
 def pixels(picture: Image.Image) -> Pixels:
     return np.asarray(picture.convert("RGB"), np.float64)
+
+
+def changes(some: Pictures, others: Pictures) -> Pixels:
+    """[pictures]: the mean change from pictures to others, pair by pair, in levels of 255."""
+    return np.array([change(a, b).mean() for a, b in zip(some, others, strict=True)])
 
 
 def change(one: Image.Image, other: Image.Image) -> NDArray[np.float64]:

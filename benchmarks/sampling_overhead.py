@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,10 @@ def bare(base: Base, clock: Clock, calls: Counter[Call], count: int) -> Case:
     return Case(f"UNet in {count}", count, run)
 
 
-def told(place: Place, clock: str, rounds: int, repeats: int) -> dict[str, Any]:
+def told(place: Place, clock: str, rounds: int, repeats: int, counts: Sequence[int]) -> dict[str, Any]:
     """Everything that is measured, as it is kept."""
     base, found, ratios = place.open(), list[Case](), list[Ratio]()
-    for count, name in COUNTS.items():
+    for count, name in ((count, COUNTS[count]) for count in counts):
         whole = pictures(base, place, CLOCKS[clock], count)
         alone = bare(base, CLOCKS[clock], calls_of(base, whole), count)
         found += [whole, alone]
@@ -108,11 +109,12 @@ def main() -> None:
     parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS), help="cpu: what a busy machine blurs less")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="in each round, of which the median counts")
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), choices=list(COUNTS), help="of pictures")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     place = Place(arguments.base, precision=arguments.precision)
-    found = told(place, arguments.clock, arguments.rounds, arguments.repeats)
+    found = told(place, arguments.clock, arguments.rounds, arguments.repeats, arguments.counts)
     print(section(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))

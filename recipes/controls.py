@@ -25,7 +25,7 @@ from triptych.sampling.request import Request, Share
 
 OUT = Path("docs/controls")
 TILE, GAP, LINE = 128, 6, 13  # pixels of a tile, between tiles, and of a line of text
-CAT = "a glossy cat on a green background"
+CAT, PANDA = "a glossy cat on a green background", "a panda on a yellow background"
 SCENES = (
     "a cat on a red background", "a cat on a blue background", "a cat on the left on a green background",
     "a cat on a white background", "a cat on a yellow background", "a cat on the right on a grey background",
@@ -105,6 +105,23 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
         Cell("edit to owl on red, only lion, owl", "a lion on a green background", controls={
             "edit": "a owl on a red background", "edit_only": "lion,owl",
         }),
+    ],
+    "reweight": [
+        Cell(PANDA, PANDA),
+        *(
+            Cell(f"edit-weights {words}:0", PANDA, controls={"edit": PANDA, "edit_weights": f"{words}:0"})
+            for words in ("panda", "panda on a yellow background")
+        ),
+        Cell("a (panda:0) on a yellow background", "a (panda:0) on a yellow background"),
+        Cell("a (panda)0 on a yellow background, emphasis compel", "a (panda)0 on a yellow background",
+             controls={"emphasis": "compel"}),
+    ],
+    "regions-alone": [
+        Cell(f"an apple on the left half, a monkey on the right half, region-alone {share}",
+             "a green background", 2, {"region_alone": share, "regions": (
+                 "0,0,0.5,1: a apple on the left on a green background",
+                 "0.5,0,1,1: a monkey on the right on a green background")})
+        for share in (0.0, 0.8, 0.9, 1.0)
     ],
     "regions": [
         Cell(f"cat on the left half, owl on the right half, seed {seed}", "a green background", seed, {

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.controls import PAGE, RATES, page
 from benchmarks.controls_bench import Bench, Rate
-from benchmarks.controls_judged import blends, courses, denoises, edits, kept_to_regions, regions
+from benchmarks.controls_judged import blends, courses, edits, kept_to_regions, regions, reweights
+from benchmarks.controls_pictures import denoises, inpaints, outpaints, samplers, second_passes, variations
 from triptych.base import open_base
 
 
@@ -38,8 +39,8 @@ def test_an_edit_replaces_the_thing_and_nothing_else(bench: Bench) -> None:
     found = seen(list(edits(bench)))
     assert found["--edit", "the subject becomes the other one"] >= 0.75
     assert found["--edit", "the background stays"] >= 0.85
-    before, asked = bench.shown["edit: before"], bench.asked(8, "lion", "owl")[::2]
-    assert bench.right(before[:4], [one.other for one in asked]) <= 0.25, "the judge tells one thing from another"
+    asked = bench.asked(8, "lion", "owl")[::2]
+    assert bench.right(bench.plain(asked), [own.other for own in asked]) <= 0.25, "the judge tells one from another"
 
 
 @pytest.mark.slow
@@ -50,9 +51,23 @@ def test_an_edit_of_words_leaves_the_rest(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_a_weight_takes_a_thing_away_where_the_base_reads_it(bench: Bench) -> None:
+    """This base reads the thing in the words after it."""
+    found, what = seen(list(reweights(bench))), "likeness to the thing at 0.1"
+    full = found["(THING:weight)", "likeness to the thing at 1"]
+    assert found["--edit-weights, on THING and all words after it", what] < full - 0.1
+    assert found["(THING)weight, --emphasis compel", what] < full - 0.1
+    assert abs(found["--edit-weights THING", what] - full) < 0.1
+
+
+@pytest.mark.slow
 def test_regions_have_their_things(bench: Bench) -> None:
-    found = seen(list(regions(bench)))
-    assert found["--region, 128 x 64", "halves that show their thing"] >= 0.75
+    found, what = seen(list(regions(bench))), "halves that show their thing"
+    assert found["--region, 128 x 64", what] >= 0.75
+    alone, seeing = (found[f"--region, 64 x 64, with places in the prompts{way}", what]
+                     for way in ("", ", --region-alone 0"))  # fmt: skip
+    assert alone >= 0.75
+    assert alone >= seeing
 
 
 @pytest.mark.slow
@@ -63,11 +78,47 @@ def test_more_denoising_is_farther_away(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_a_mask_keeps_what_is_outside(bench: Bench) -> None:
+    found = seen(list(inpaints(bench)))
+    assert found["--mask, --denoise 1", "the subject becomes the other one"] >= 0.5
+    assert found["--mask, --denoise 1", "mean change outside, of 255"] < 0.5
+
+
+@pytest.mark.slow
+def test_an_extended_picture_stays(bench: Bench) -> None:
+    found = seen(list(outpaints(bench)))
+    assert found["--extend, --denoise 1", "mean change of the picture, of 255"] < 0.5
+
+
+@pytest.mark.slow
+def test_a_stronger_variation_is_farther_away(bench: Bench) -> None:
+    found = seen(list(variations(bench)))
+    near, middle, far = (
+        found["--variation-strength", f"mean change at {strength:g}, of 255"] for strength in (0.2, 0.5, 1.0)
+    )
+    assert 0 < near < middle < far
+
+
+@pytest.mark.slow
+def test_a_second_pass_keeps_the_picture(bench: Bench) -> None:
+    found, what = seen(list(second_passes(bench))), "overlap with the drawing of the first pass"
+    little, much = (found[f"--hires 2, --hires-by pixel{amount}", what] for amount in (", --hires-denoise 0.2", ""))
+    assert little > much
+
+
+@pytest.mark.slow
+def test_samplers_sample_what_is_asked_for(bench: Bench) -> None:
+    every, _ = samplers(bench)
+    assert every.value >= 0.75
+
+
+@pytest.mark.slow
 def test_a_lora_comes_and_goes_in_time_and_place(bench: Bench) -> None:
     found = seen(list(kept_to_regions(bench)))
     assert found["a LoRA of the left region", "mean change inside, of 255"] > 5
     assert found["a LoRA of the left region", "mean change outside, of that inside"] < 0.2
     found = seen(list(courses(bench)))
-    whole = found["--use LORA:1@0-0.5", "distance from off to on"]
-    assert 0 < found["--use LORA:1@0-0.5", "distance from off to half"] < whole
-    assert found["--use LORA:1@0-0.5", "distance from half to on"] > 0
+    half, most = (found[f"--use LORA:1@0-{end}", "change from off, of 255"] for end in (0.5, 0.75))
+    assert 0 < half < most < found["--use LORA:1@0-SHARE", "change from off to on, of 255"]
+    half, most = (found[f"--use LORA:1@0-{end}", "change from on, of 255"] for end in (0.5, 0.75))
+    assert half > most > 0

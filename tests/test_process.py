@@ -33,11 +33,19 @@ def latents(seed: int) -> torch.Tensor:
     return torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_true_target_gives_the_clean_latent_back(process: Process) -> None:
+def test_the_true_target_gives_the_clean_latent_and_the_noise_back(process: Process) -> None:
     clean, noise, times = latents(0), latents(1), process.spread(4)
     noisy = process.noised(clean, noise, times)
-    found = process.clean(process.target(clean, noise, times), noisy, times)
-    assert torch.allclose(found, clean, atol=1e-4)
+    target = process.target(clean, noise, times)
+    assert torch.allclose(process.clean(target, noisy, times), clean, atol=1e-4)
+    assert torch.allclose(process.noise(target, noisy, times), noise, atol=1e-4)
+
+
+def test_noise_is_added_at_the_nearest_time(process: Process) -> None:
+    """Some samplers have times between those of the process."""
+    clean, noise, times = latents(0), latents(1), process.spread(4).float()
+    near = process.noised(clean, noise, times + 0.25) - process.noised(clean, noise, times)
+    assert near.abs().max() < 0.01
 
 
 def test_times_are_within_the_process_and_follow_from_the_generator(process: Process) -> None:

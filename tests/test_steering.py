@@ -136,6 +136,33 @@ def test_a_small_region_sees_what_is_around_it(base: Base) -> None:
     assert places == {(0, 0, 16, 24), (0, 0, 16, 8), (6, 6, 8, 18), (0, 16, 8, 8)}, "the first is of the whole picture"
 
 
+def test_a_region_alone_does_not_see_what_others_show(base: Base) -> None:
+    """What a half shows does not depend on the prompt of the other half, and on a picture of its own not at all."""
+    ways = {}
+    for alone in (1.0, 0.5, 0.0):
+        for other in ("a dog", "a red fox"):
+            halves = (Region("a cat", (0, 0, 0.5, 1)), Region(other, (0.5, 0, 1, 1)))
+            asked = [Request("", (1,), regions=halves)]
+            settings = settings_for(base, steps=4, guidance=3.0, sampler="ddim")
+            ways[alone, other] = sample_latents(base, asked, settings, Controls(region_alone=alone))[0, :, :, :4]
+    assert gap(ways[1.0, "a dog"], ways[1.0, "a red fox"]) < 1e-5
+    assert gap(ways[0.0, "a dog"], ways[0.0, "a red fox"]) > gap(ways[0.5, "a dog"], ways[0.5, "a red fox"]) > 1e-4
+    whole = sample_latents(base, [Request("a cat", (1,))], settings)[0, :, :, :4]
+    assert gap(ways[1.0, "a dog"], whole) < 1e-4
+
+
+def test_each_pass_over_regions_begins_anew(base: Base) -> None:
+    halves = (Region("a cat", (0, 0, 0.5, 1)), Region("a dog", (0.5, 0, 1, 1)))
+    regional = Regional(base, [Request("", (1,), regions=halves)], 3.0, Controls())
+    noisy = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        first = regional(noisy[0], torch.tensor(500), 0, 2)
+        regional(noisy[1], torch.tensor(900), 0, 2)
+        assert not torch.equal(regional(noisy[0], torch.tensor(500), 1, 2), first), "each now sees its own picture"
+        regional.begin(None)
+        assert torch.equal(regional(noisy[0], torch.tensor(500), 0, 2), first)
+
+
 def test_shares_of_regions_sum_to_1(base: Base) -> None:
     regions = (Region("a cat", (0, 0, 0.7, 1)), Region("a dog", (0.3, 0, 1, 0.6)))
     shares = Regional(base, [Request("a dog", (1,), regions=regions)], 3.0, Controls()).shares_of(8, 8)

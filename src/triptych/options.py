@@ -118,6 +118,9 @@ class ControlOptions:
     edit_keep: float = setting(0.8, "the share of the steps in which words keep their places", least=0, most=1)
     edit_layout: float = setting(0.4, "the share of the steps in which the layout is kept", least=0, most=1)
     edit_weights: str = setting("", "WORD:FACTOR,... on the attention to words of the edited prompt")
+    region_alone: float = setting(
+        1.0, "the share of the steps in which a region does not see what others show", least=0, most=1
+    )
     edit_only: str = setting("", "WORD,... of either prompt, where alone the picture may change")
 
 

@@ -61,6 +61,10 @@ class Process(ABC):
         """The clean latents that a prediction implies."""
 
     @abstractmethod
+    def noise(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        """The noise that a prediction implies."""
+
+    @abstractmethod
     def weights(self, times: Tensor, gamma: float) -> Tensor:
         """Loss weights [rows] by min-SNR (arXiv:2303.09556): min(SNR, gamma) on the error of the clean latent,
         converted to the error of the prediction."""
@@ -119,7 +123,7 @@ class Ddpm(Process):
         return torch.tensor([(2 * row + 1) * self.length // (2 * rows) for row in range(rows)])
 
     def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        noisy: Tensor = self.schedule.add_noise(clean, noise, times)
+        noisy: Tensor = self.schedule.add_noise(clean, noise, _nearest(times))
         return noisy
 
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -134,6 +138,12 @@ class Ddpm(Process):
         if self.prediction == VELOCITY:
             return kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
         return (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
+
+    def noise(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        if self.prediction != VELOCITY:
+            return predicted
+        kept = _over_pixels(self._kept(times), noisy)
+        return kept.sqrt() * predicted + (1 - kept).sqrt() * noisy
 
     def weights(self, times: Tensor, gamma: float) -> Tensor:
         """min(SNR, gamma) / SNR for noise, min(SNR, gamma) / (SNR + 1) for velocity (arXiv:2303.09556, 3.4)."""
@@ -176,8 +186,7 @@ class Ddpm(Process):
         return Sampler(scheduler)
 
     def _kept(self, times: Tensor) -> Tensor:
-        nearest = times.round().long() if times.is_floating_point() else times  # some samplers have times between
-        kept: Tensor = self.schedule.alphas_cumprod.to(times.device)[nearest]
+        kept: Tensor = self.schedule.alphas_cumprod.to(times.device)[_nearest(times)]
         return kept
 
 
@@ -220,6 +229,9 @@ class Flow(Process):
 
     def clean(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
         return noisy - self._level(times, noisy) * predicted
+
+    def noise(self, predicted: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        return noisy + (1 - self._level(times, noisy)) * predicted
 
     def weights(self, times: Tensor, gamma: float) -> Tensor:
         """s^2 min(SNR, gamma), where SNR = ((1 - s) / s)^2: the error of x is s times that of the derivative."""
@@ -267,6 +279,11 @@ class Flow(Process):
 
     def _level(self, times: Tensor, latents: Tensor) -> Tensor:
         return _over_pixels(times.to(latents.dtype) / self.length, latents)
+
+
+def _nearest(times: Tensor) -> Tensor:
+    """Whole times: some samplers have times between."""
+    return times.round().long() if times.is_floating_point() else times
 
 
 def _over_pixels(values: Tensor, latents: Tensor) -> Tensor:

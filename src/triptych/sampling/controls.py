@@ -19,6 +19,7 @@ NEEDED = {
     "only_masked": ("mask_padding",),
     "hires": ("hires_denoise", "hires_by"),
     "edit": ("edit_keep", "edit_layout"),
+    "regions": ("region_alone",),
 }  # a control -> others, which do nothing without it
 LARGE, SMALL = 1.5, 0.65  # sides relative to the base's resolution, beyond which a picture is said to be unusual
 

@@ -26,11 +26,9 @@ class Guidance:
 
     Attributes:
         state: of what changes the encoding of prompts; they are encoded again where it changes.
-        kept: of each picture what a denoiser for inpainting reads beside its latents; None: all of it is masked.
     """
 
     state: Hashable = ()
-    kept: Tensor | None = None
 
     def __init__(
         self, base: Base, singles: Sequence[Request], scale: float, controls: Controls,
@@ -66,6 +64,15 @@ class Guidance:
         self.stated = spans(counts)
         self.framings = [framing] * len(self.source) if (framing := controls.framing(base)) else None
         self.encoded: dict[Hashable, Conditioning] = {}
+        self.kept: Tensor | None = None
+
+    def begin(self, kept: Tensor | None) -> None:
+        """Begin a pass.
+
+        Args:
+            kept: of each picture what a denoiser for inpainting reads beside its latents; None: all of it is masked.
+        """
+        self.kept = kept
 
     def conditioning(self, call: int, calls: int) -> Conditioning:
         """The conditioning of all rows of a call."""

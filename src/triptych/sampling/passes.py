@@ -58,7 +58,7 @@ class Pass:
         """The latents that are sampled from standard normal noise; or from pictures, of which the share `denoise` of
         the steps is sampled anew. Those of a batch begin all with a picture, or none of them."""
         begun = [start for start in starts if start]
-        self._keep(begun)
+        self._begin(begun)
         if not begun:
             return self._run(sampler_for(self.base, self.sampling), None, noise)
         original = self.base.latents([start.picture for start in begun], self.tiled).to(noise.device)
@@ -68,16 +68,17 @@ class Pass:
 
     def over(self, latents: Tensor, noise: Tensor, denoise: float) -> Tensor:
         """A second pass over latents. Schedules and strengths are as in the last step."""
-        self._keep([])
+        self._begin([])
         return self._from(latents, noise, denoise, None, last=True)
 
-    def _keep(self, begun: Sequence[Start]) -> None:
+    def _begin(self, begun: Sequence[Start]) -> None:
         """State what a denoiser for inpainting reads of the pictures that the pass begins with."""
-        self.guide.kept = None
+        kept = None
         if self.base.denoiser.reads_mask and any(start.mask for start in begun):
             pictures = [start.picture for start in begun]
             masks = [start.mask or Image.new("L", start.picture.size, 255) for start in begun]
-            self.guide.kept = self.base.kept(pictures, masks, self.tiled)
+            kept = self.base.kept(pictures, masks, self.tiled)
+        self.guide.begin(kept)
 
     def _from(
         self, clean: Tensor, noise: Tensor, denoise: float, keep: tuple[Tensor, Tensor] | None, last: bool = False

@@ -44,12 +44,15 @@ class Together(NamedTuple):
 
     Attributes:
         shares: how much each part gives at each place of its view [parts, 1, height, width].
+        own: the clean latents and the noise [parts, channels, height, width] that each part's last prediction
+            implied; none before the first.
     """
 
     guide: Guidance
     parts: list[Part]
     views: list[View]
     shares: Tensor
+    own: list[Tensor]
 
     def of(self, pictures: Tensor) -> Tensor:
         """The views of the parts in pictures [pictures, channels, height, width]: [parts, channels, height, width]."""
@@ -64,12 +67,16 @@ class Regional:
     base was made for. So what it shows lies inside its area where the picture is large enough. Where areas overlap,
     their predictions are averaged. The prompt of the whole picture acts where no region is.
 
+    For the share `controls.region_alone` of the steps, a region does not see what others put around it, but how its
+    own picture would go on there: the clean latents and the noise of its last prediction, at the noise level of the
+    step (DDIM, arXiv:2010.02502, equation 12 with sigma = 0). A base that puts one thing into a picture leaves out
+    the second one that it sees. (arXiv:2302.08113, section 5.2 puts plain colours there, in the first steps.)
+
     Attributes:
-        state, kept: as of `Guidance`.
+        state: as of `Guidance`.
     """
 
     state: Hashable = ()
-    kept: Tensor | None = None
 
     def __init__(self, base: Base, singles: Sequence[Request], scale: float, controls: Controls) -> None:
         self.base, self.scale, self.controls = base, scale, controls
@@ -82,18 +89,36 @@ class Regional:
                 )
                 self.parts.append(Part(i, own, region))
         self.parts.sort(key=lambda part: str(part.request.owner))  # an owner's rows must be adjacent
+        self.kept: Tensor | None = None
         self.found: dict[tuple[int, int], list[Together]] = {}  # by height and width of the latents
+
+    def begin(self, kept: Tensor | None) -> None:
+        """As `Guidance.begin`."""
+        self.kept = kept
+        for together in (together for own in self.found.values() for together in own):
+            together.own.clear()
 
     def __call__(self, latents: Tensor, t: Tensor, call: int, calls: int) -> Tensor:
         """The guided prediction [pictures, channels, height, width]."""
         predicted = torch.zeros_like(latents)
         for together in self.together(latents.shape[-2], latents.shape[-1]):
             together.guide.state = self.state
-            together.guide.kept = None if self.kept is None else together.of(self.kept)
-            given = together.guide(together.of(latents), t, call, calls) * together.shares.to(latents)
+            together.guide.begin(None if self.kept is None else together.of(self.kept))
+            given = self._seen(together, latents, t, call, calls) * together.shares.to(latents)
             for part, view, own in zip(together.parts, together.views, given, strict=True):
                 predicted[part.source, :, *view] += own
         return predicted
+
+    def _seen(self, together: Together, latents: Tensor, t: Tensor, call: int, calls: int) -> Tensor:
+        """The guided predictions of parts [parts, channels, height, width of their views]."""
+        seen, process = together.of(latents), self.base.process
+        times = t.expand(len(seen))
+        if together.own and call < self.controls.region_alone * calls:
+            clean, noise = together.own
+            seen = torch.where(together.shares.to(seen) > 0, seen, process.noised(clean, noise, times))
+        given = together.guide(seen, t, call, calls)
+        together.own[:] = (find(given, seen, times) for find in (process.clean, process.noise))
+        return given
 
     def together(self, height: int, width: int) -> list[Together]:
         """What is predicted in one call each, for latents of this size. Parts that give nothing are left out."""
@@ -107,7 +132,7 @@ class Regional:
             for own in by_shape.values():
                 parts, views, given = (list(column) for column in zip(*own, strict=True))
                 guide = Guidance(self.base, [part.request for part in parts], self.scale, self.controls)
-                found.append(Together(guide, parts, views, torch.stack(given)))
+                found.append(Together(guide, parts, views, torch.stack(given), []))
             self.found[height, width] = found
         return self.found[height, width]
 
