@@ -30,9 +30,11 @@ from ..study.sheets import Sheet, asked_for, sample_all, sheet_of
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
+from .foretold import FEWEST
 from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_more, preserved, retention
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
+from .response import Probe
 from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
@@ -73,6 +75,10 @@ class Member:
         """The pictures that a mix is held against: of the class word on the bare base, and of the file alone."""
         bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
         return [bare, self.under(ALONE, attached(self.source.file), prompts)]
+
+    def probe(self) -> Probe:
+        """What mixes with its file are held against in one step."""
+        return Probe.of(self.work, self.phrase, attached(self.source.file))
 
     def under(self, row: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
         """The pictures of its concept with files attached."""
@@ -247,7 +253,7 @@ def _measured(
         file = file_alone(member.source.name, evidence)
         alone.append(file)
         if file.learned:
-            kept += _kept(place, member, arms, evidence)
+            kept += _kept(place, member, arms, uses, evidence)
             more += _more(member, arms, evidence)
         else:
             progress.note(file.why_not)
@@ -257,13 +263,15 @@ def _measured(
     return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), met, complete, more)
 
 
-def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[Kept]:
-    found = []
+def _kept(place: int, member: Member, arms: Sequence[Arm], uses: Mapping[str, Uses], evidence: Evidence) -> list[Kept]:
+    """What each mix keeps of a file, and how it responds where there are mixes enough to foretell one by others."""
+    found, probe = [], member.probe() if sum(arm.mixed for arm in arms) >= FEWEST else None
     for arm in arms:
         weight, value = dict(arm.weights).get(place), retention(evidence, arm.name)
         if weight and value:
             both = evidence.mean("both", arm.name)
-            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0))
+            response = probe.response(uses[arm.name]) if probe and arm.mixed else None
+            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0, response))
     return found
 
 
