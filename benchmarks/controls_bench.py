@@ -22,7 +22,7 @@ from triptych.metrics.encoders import open_encoder
 from triptych.metrics.things import Things
 from triptych.metrics.world import World, border_colour, mask
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 from triptych.training.fit import Trial, fit
 
@@ -96,9 +96,9 @@ class Bench:
             found.append(Asked(thing or two[0], other or two[1], style, *colours, 1000 * self.seed + i))
         return found
 
-    def draw(self, name: str, requests: Sequence[Request], **controls: Any) -> list[Image.Image]:
+    def sample(self, name: str, requests: Sequence[Request], **controls: Any) -> list[Image.Image]:
         """A picture of each request; they are kept under a name."""
-        found = [own[0] for own in draw(self.base, requests, controls=Controls(**controls))]
+        found = [own[0] for own in sample(self.base, requests, controls=Controls(**controls))]
         self.shown[name] = found
         return found
 

@@ -39,7 +39,7 @@ from triptych.methods import method_named
 from triptych.metrics.encoders import open_encoder
 from triptych.metrics.world import border_colour
 from triptych.options import PictureOptions
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 from triptych.training.fit import Trial
 from triptych.training.sharing import joint_passes
@@ -83,7 +83,7 @@ def samples(base: Base, parts: Sequence[Part], judge: Judge, word: str) -> list[
     """One sample of each held-out caption with the first part."""
     requests = [Request(fill(prompt, word), (seed_of("framings"),), parts[0].owner) for prompt in judge.prompts]
     with compose(base, *parts):
-        return [picture for pictures in draw(base, requests) for picture in pictures]
+        return [picture for pictures in sample(base, requests) for picture in pictures]
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
@@ -106,7 +106,7 @@ def measured(steps: int, seeds: int, temporary: Path, pictures: Path | None) -> 
     encoder = open_encoder(base.description.image_encoder, "image", str(base.device))
     judge = Judge.of(base, example, example.split(0).held_out, encoder)
     with Console() as console:
-        passes = list(joint_passes(trials, base.description.drawing.rows))
+        passes = list(joint_passes(trials, base.description.sampling.rows))
         trained = [part for parts in learned(base, passes, console) for part in parts]
         values = [value for part in trained for value in judge.values(base, [part], "cat")]
     floor, ceiling = judge.bare(base, "cat"), judge.redrawn(base)

@@ -114,7 +114,7 @@ def measured(steps: int, seeds: int, temporary: Path) -> dict[str, Any]:
     encoder = open_encoder(base.description.image_encoders("subject")[0], "image", str(base.device))
     judge = Judge.of(base, whole, whole.split(0).held_out, encoder)
     with Console() as console:
-        passes = list(joint_passes(trials, base.description.drawing.rows))
+        passes = list(joint_passes(trials, base.description.sampling.rows))
         values = [value for parts in learned(base, passes, console) for value in judge.values(base, parts, "cat")]
     floor, ceiling = judge.bare(base, "cat"), judge.redrawn(base)
     scores = [(value - floor) / (ceiling - floor) for value in values]

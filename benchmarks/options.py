@@ -80,7 +80,7 @@ def train(base: Base, concept: Concept, wanted: Sequence[Row], progress: Progres
     """Train what has no file yet; trainings that share the frozen base train in one pass."""
     examples = Examples.of(base, concept, concept.split(0).train)
     missing = [row for row in wanted if not row.file.is_file()]
-    for joint in joint_passes(missing, base.description.drawing.rows):
+    for joint in joint_passes(missing, base.description.sampling.rows):
         progress.stage(f"training {len(joint)} of {len(missing)}", max(row.settings.steps for row in joint))
         trials = [
             Trial(row.method, row.settings, examples, concept.class_word, row.seed, row.file.stem) for row in joint

@@ -28,7 +28,7 @@ from triptych.exchange.formats import open_artifact
 from triptych.methods import method_named
 from triptych.metrics import Shown, measure
 from triptych.records import PointsRecord
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 from triptych.scores import BASE, RESEEDED, Cost, Score
 from triptych.settings import Value
@@ -122,7 +122,7 @@ def trained_rows(work: Work, name: str, training: KnownTraining, out: Path, cons
     phrase = method_named(training.method).phrase(trained.settings, concept.class_word)
     asked = [(each, fill(each.template, concept.class_word), each.seed(work.plan.seed)) for each in work.prompts]
     with open_artifact(trained.artifact).apply(work.base):
-        sampled = draw(work.base, [Request(fill(each.template, phrase), (seed,)) for each, _, seed in asked])
+        sampled = sample(work.base, [Request(fill(each.template, phrase), (seed,)) for each, _, seed in asked])
     for i, ((_, prompt, seed), [picture]) in enumerate(zip(asked, sampled, strict=True)):
         yield _write(Shown(name, 0, "concept", prompt, seed, Path(f"{i:05}.png"), ""), name, picture, out)
 

@@ -23,7 +23,7 @@ from triptych.scores import Score, read_scores
 from triptych.study import plan as plans
 from triptych.study.measuring import LIKENESS
 from triptych.verdict import Verdict, judge
-from triptych.verdict.eyes import agreed, leans
+from triptych.verdict.second_encoders import agreed, leans
 from triptych.verdict.summary import QUESTIONS, graded
 
 ROLES = {"subject_fidelity": "concept", "leakage": "class", "portability": "other-base"}  # criterion -> its pictures

@@ -18,7 +18,7 @@ def main(prompt: str, out: Path, uses: Sequence[tuple[Path, float]], base_name: 
             raise SystemExit(f"{path} is a base: give it as the base instead")
         parts.append(triptych.Part(artifact, strength))
     with triptych.compose(base, *parts):
-        triptych.draw(base, [triptych.Request(prompt, seeds=(0,))])[0][0].save(out)
+        triptych.sample(base, [triptych.Request(prompt, seeds=(0,))])[0][0].save(out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(folder: Path, out: Path, steps: int = 180) -> None:
     triptych.save(lora, out / "lora.safetensors")
     prompt = f"a fox, {method.phrase(settings, concept.class_word)}, on a white background"
     with lora.apply(base):
-        pictures = triptych.draw(base, [triptych.Request(prompt, seeds=(1, 2))])[0]
+        pictures = triptych.sample(base, [triptych.Request(prompt, seeds=(1, 2))])[0]
     for seed, picture in enumerate(pictures, start=1):
         picture.save(out / f"fox-{seed}.png")
 

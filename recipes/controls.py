@@ -17,7 +17,7 @@ from triptych.app.sample import generate
 from triptych.base import Base, open_base
 from triptych.options import FILLS
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.image_to_image import Start
 from triptych.sampling.outpainting import Extension
 from triptych.sampling.preview import Preview
@@ -143,14 +143,14 @@ def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
 
     def made(start: Start, denoise: float) -> Image.Image:
         request = Request(prompt, (4,), start=start)
-        return draw(base, [request], controls=Controls(denoise=denoise))[0][0]
+        return sample(base, [request], controls=Controls(denoise=denoise))[0][0]
 
     by = Extension(32, 0, 32, 0)
 
     def grown(fill: str) -> Image.Image:
         start = Start.of(by.canvas(first), by.grown(size), by.mask(size, None, 4), 2, fill)
         controls = Controls(denoise=1.0, width=by.grown(size)[0], height=by.grown(size)[1])
-        return draw(base, [Request("a green background", (4,), start=start)], controls=controls)[0][0]
+        return sample(base, [Request("a green background", (4,), start=start)], controls=controls)[0][0]
 
     plain = Start.of(first, size)
     swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.1, 0.3, 0.5, 0.9)]
@@ -180,7 +180,7 @@ def scenes(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
     found = {}
     for name, share in (("plain", None), ("shared", Share(subject="cat"))):
         requests = [Request(prompt, (4 * k,), share=share) for k, prompt in enumerate(SCENES)]
-        drawn = draw(base, requests)
+        drawn = sample(base, requests)
         found[name] = [(f"{name}: {said}", own[0]) for said, own in zip(SCENES, drawn, strict=True)]
     return found
 

@@ -15,7 +15,7 @@ from sd_parsers import ParserManager
 from tests.worlds import call, learned, pictures, trial, typed
 from triptych.app.again import again_request, read_again
 from triptych.app.asked import SampleRequest
-from triptych.base import Base, Drawing, Place
+from triptych.base import Base, Place, Sampling
 from triptych.data.prompts import Line
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
@@ -144,7 +144,8 @@ def test_ours_again_bit_for_bit(
     other = [str(tmp_path / "other") if word == str(tmp_path / "again") else word for word in again]
     assert call(monkeypatch, *other, "--format", form, "--steps", "3", "--seed", "8", "--clip-skip", "1") == 0
     told = json.loads(texts_of(tmp_path / "other" / f"00000.{suffix}")["triptych"])
-    assert (told["drawing"]["steps"], told["seed"], told["prompt"], told["drawing"]["guidance"]) == (3, 8, prompt, 3.0)
+    sampling = told["sampling"]
+    assert (sampling["steps"], told["seed"], told["prompt"], sampling["guidance"]) == (3, 8, prompt, 3.0)
     read = ParserManager().parse(first)
     assert read is not None
     assert read.prompts[0].value.startswith(prompt)
@@ -198,13 +199,13 @@ def test_what_is_stated_overrides_even_where_it_is_the_default(
     assert call(monkeypatch, *again, *stated, "--from", tmp_path / "start.png") == 0
     as_it_was, changed = (json.loads(texts_of(tmp_path / "again" / f"0000{i}.png")["triptych"]) for i in range(2))
     assert as_it_was == json.loads(texts_of(tmp_path / "out" / "00000.png")["triptych"])
-    assert (changed["seed"], changed["drawing"]["negative"], changed["size"]) == (0, "", [16, 16])
+    assert (changed["seed"], changed["sampling"]["negative"], changed["size"]) == (0, "", [16, 16])
     assert (changed["controls"]["clip_skip"], changed["controls"]["late_steps"]) == (1, True)
     assert (changed["uses"][0]["text"], changed["start"]["name"]) == (0.5, "start.png")
 
 
 def test_a_stated_base_and_precision_stay(tmp_path: Path) -> None:
-    told = Recipe("a dog", 1, Drawing("ddim", 2, 1.0), "demo-b", "", (16, 16), "bfloat16")
+    told = Recipe("a dog", 1, Sampling("ddim", 2, 1.0), "demo-b", "", (16, 16), "bfloat16")
     given = picture_with(tmp_path / "a.png", triptych=json.dumps(asdict(told)))
     request = SampleRequest([Line("")])
     _, place = again_request(given, request, Place())

@@ -1,4 +1,4 @@
-"""The eye for drawings: what it overlooks, and what it is found by."""
+"""The likeness of drawings: what it overlooks, and what it is found by."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 
 from recipes.demo_base.brush import Redrawing, discriminants
 from recipes.demo_base.compose import Pixels, plain
-from recipes.demo_base.eyes import held_for_itself, one_character, recognised, turned
 from recipes.demo_base.judge.exam import open_base, reconstruct
+from recipes.demo_base.likeness import held_for_itself, one_character, recognised, turned
 from tests.drawn import DEMO
 
 

@@ -137,7 +137,7 @@ def test_train_and_generate(
     assert call(monkeypatch, *words) == 0
     assert [path.name for path in sorted(out.iterdir())] == ["00000.png", "00001.png"]
     told = json.loads(Image.open(out / "00001.png").text["triptych"])
-    assert (told["seed"], told["drawing"]["steps"]) == (6, 3)
+    assert (told["seed"], told["sampling"]["steps"]) == (6, 3)
     assert [(use["file"]["name"], use["denoiser"]) for use in told["uses"]] == [(word.name, 0.5), (lora.name, 1.0)]
     assert "Seed: 6" in Image.open(out / "00001.png").text["parameters"]
     first = (out / "00000.png").read_bytes()

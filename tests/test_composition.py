@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.worlds import SAY, learned, look, trial
 from triptych.base import Base, tiny_base
 from triptych.exchange.artifact import Artifact, Part, compose
-from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.generate import sample_latents, settings_for
 from triptych.sampling.request import Request
 
 KINDS = ("textual-inversion", "hypernetwork", "lora", "dreambooth", "aesthetic-gradients")
@@ -35,7 +35,7 @@ def artifacts(clip_folder: Path) -> Mapping[str, Artifact]:
 
 
 def latents(base: Base, seeds: Sequence[int]) -> Tensor:
-    return sample(
+    return sample_latents(
         base, [Request(f"{SAY} {seed}", (seed,)) for seed in seeds], settings_for(base, steps=3, guidance=3.0)
     )
 

@@ -12,7 +12,7 @@ from triptych.base import Base, Conditioning, generator, tiny_base
 from triptych.base.tiny import Kind
 from triptych.data.examples import Examples
 from triptych.exchange.artifact import Part, compose
-from triptych.sampling.generate import sample
+from triptych.sampling.generate import sample_latents
 from triptych.sampling.request import Request, Schedule
 from triptych.training.fit import fit
 
@@ -97,10 +97,10 @@ def test_two_lengths_are_trained_together_as_alone() -> None:
 
 def test_a_schedule_gives_another_prompt_from_its_step_on() -> None:
     base = tiny_base()
-    drawing = base.description.drawing
+    sampling = base.description.sampling
 
     def drawn(prompt: Schedule | str) -> torch.Tensor:
-        return sample(base, [Request(prompt, (1,)), Request("the sun", (2,))], drawing)
+        return sample_latents(base, [Request(prompt, (1,)), Request("the sun", (2,))], sampling)
 
     dog, cat = drawn("a dog"), drawn("a cat")
     turned = drawn(Schedule(((2, "a dog"), (4, "a cat"))))
@@ -119,5 +119,5 @@ def test_each_prompt_of_a_schedule_is_encoded_once() -> None:
         return encode(prompts)
 
     base.encode = counted  # type: ignore[assignment]
-    sample(base, [Request(lambda step, steps: "ab"[step % 2], (1,))], base.description.drawing)
+    sample_latents(base, [Request(lambda step, steps: "ab"[step % 2], (1,))], base.description.sampling)
     assert sorted(seen) == ["", "", "a", "b"]

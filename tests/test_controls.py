@@ -14,7 +14,7 @@ from tests.worlds import call, learned, trial, typed
 from triptych.base import Base, generator, tiny_base
 from triptych.errors import TriptychError
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.generate import sample_latents, settings_for
 from triptych.sampling.guidance import rescaled
 from triptych.sampling.noise import noise_of, slerp
 from triptych.sampling.request import Request
@@ -24,11 +24,11 @@ SHAPE = (4, 8, 8)
 
 def drawn(base: Base, variations: tuple[int, ...] = (), **controls: object) -> Tensor:
     request = Request("a red dog", (1,), variations=variations)
-    return sample(base, [request], settings_for(base), Controls(**controls))  # type: ignore[arg-type]
+    return sample_latents(base, [request], settings_for(base), Controls(**controls))  # type: ignore[arg-type]
 
 
 def test_the_defaults_change_nothing(base: Base) -> None:
-    assert torch.equal(drawn(base), sample(base, [Request("a red dog", (1,))], settings_for(base)))
+    assert torch.equal(drawn(base), sample_latents(base, [Request("a red dog", (1,))], settings_for(base)))
     assert torch.equal(drawn(base, (5,), variation_strength=0.0), drawn(base))
 
 
@@ -77,7 +77,7 @@ def test_variations_go_from_one_noise_to_the_other() -> None:
 def test_the_picture_follows_its_variation(base: Base) -> None:
     plain = drawn(base)
     assert not torch.equal(drawn(base, (7,), variation_strength=0.3), plain)
-    other = sample(base, [Request("a red dog", (7,))], settings_for(base))
+    other = sample_latents(base, [Request("a red dog", (7,))], settings_for(base))
     assert torch.equal(drawn(base, (7,), variation_strength=1.0), other), "a sampler without noise of its own"
 
 
@@ -134,11 +134,12 @@ def test_perturbed_attention(base: Base) -> None:
     drawing, controls = settings_for(base), Controls(pag=2.0)
     singles = [Request("a dog", (1,), "a"), Request("a cat AND red", (2,), "b")]
     with lora.apply(base, owner="b"):
-        together = sample(base, singles, drawing, controls)
+        together = sample_latents(base, singles, drawing, controls)
         for i, single in enumerate(singles):
-            assert torch.allclose(sample(base, [single], drawing, controls)[0], together[i], atol=1e-2)
+            assert torch.allclose(sample_latents(base, [single], drawing, controls)[0], together[i], atol=1e-2)
     at_one = replace(drawing, guidance=1.0)
-    assert not torch.equal(sample(base, [singles[0]], at_one, controls), sample(base, [singles[0]], at_one))
+    changed, plain = sample_latents(base, [singles[0]], at_one, controls), sample_latents(base, [singles[0]], at_one)
+    assert not torch.equal(changed, plain)
 
 
 def test_a_transformer_has_neither() -> None:

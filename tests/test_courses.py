@@ -19,7 +19,7 @@ from triptych.exchange.saving import save
 from triptych.patching.adapters import by_layer
 from triptych.prompt.calls import read_calls
 from triptych.prompt.courses import Ramp, Window, read_course
-from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.generate import sample_latents, settings_for
 from triptych.sampling.moves import Move
 from triptych.sampling.request import Request
 from triptych.training.fit import fit
@@ -79,7 +79,7 @@ def drawn(base: Base, artifact: Artifact, course: object, strength: float = 1.0)
     part = Part(artifact, strength)
     with compose(base, part) as (patch,):
         moves = [Move(patch, strength, course, part.changes_text)] if course else []  # type: ignore[arg-type]
-        return sample(base, [Request("a <concept> dog", (1,))], settings_for(base), moves=moves)
+        return sample_latents(base, [Request("a <concept> dog", (1,))], settings_for(base), moves=moves)
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def drawn(base: Base, artifact: Artifact, course: object, strength: float = 1.0)
 def test_a_course_lies_between_on_and_off(base: Base, method: str) -> None:
     """Always 1 is the artifact, always 0 is the plain picture, bit for bit; half the way is neither."""
     artifact = learned(base, trial(method)) if method != "aesthetic-gradients" else aesthetic(base)
-    plain = sample(base, [Request("a <concept> dog", (1,))], settings_for(base))
+    plain = sample_latents(base, [Request("a <concept> dog", (1,))], settings_for(base))
     on = drawn(base, artifact, None)
     assert torch.equal(drawn(base, artifact, Window(0, 1)), on)
     assert torch.equal(drawn(base, artifact, Window(0, 0)), plain)
@@ -96,7 +96,7 @@ def test_a_course_lies_between_on_and_off(base: Base, method: str) -> None:
     if method != "textual-inversion" or artifact.settings.start_word:
         ramp = drawn(base, artifact, Ramp(((0, 0), (1, 1))))
         assert not torch.equal(ramp, on) and not torch.equal(ramp, plain)
-    again = sample(base, [Request("a <concept> dog", (1,))], settings_for(base))
+    again = sample_latents(base, [Request("a <concept> dog", (1,))], settings_for(base))
     assert torch.equal(again, plain), "the base is as it was"
 
 
@@ -108,9 +108,9 @@ def aesthetic(base: Base) -> Artifact:
 def test_the_strength_is_put_back(base: Base) -> None:
     artifact = learned(base, trial("lora"))
     with compose(base, Part(artifact, 0.5)) as (patch,):
-        before = sample(base, [Request("a dog", (1,))], settings_for(base))
-        sample(base, [Request("a dog", (1,))], settings_for(base), moves=[Move(patch, 0.5, Window(0, 0.5))])
-        assert torch.equal(sample(base, [Request("a dog", (1,))], settings_for(base)), before)
+        before = sample_latents(base, [Request("a dog", (1,))], settings_for(base))
+        sample_latents(base, [Request("a dog", (1,))], settings_for(base), moves=[Move(patch, 0.5, Window(0, 0.5))])
+        assert torch.equal(sample_latents(base, [Request("a dog", (1,))], settings_for(base)), before)
 
 
 def test_blocks_have_the_names_that_lists_have() -> None:

@@ -166,7 +166,7 @@ def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
     def seen(pictures: Any) -> Any:
         return SimpleNamespace(likeness=lambda given: [likeness[one.path.parent.name] for one in given])
 
-    other: Any = SimpleNamespace(evidence=lambda pictures, eye: seen(pictures))
+    other: Any = SimpleNamespace(evidence=lambda pictures, encoder: seen(pictures))
     found = contamination(other, {ALONE: drawn("alone"), "mix": drawn("mix")}, drawn("own"), Colours())
     assert found["mix"].value == pytest.approx(0.5)
     likeness["own"] = 0.2
@@ -363,7 +363,7 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     usual = searching.merge
     monkeypatch.setattr(searching, "merge", lambda mix, path, **more: (made.append(mix), usual(mix, path, **more)))
     monkeypatch.setattr(searching, "retention", kept)
-    monkeypatch.setattr(searching, "judged", lambda work, pictures, eye: len(pictures))
+    monkeypatch.setattr(searching, "judged", lambda work, pictures, encoder: len(pictures))
     monkeypatch.setattr(
         searching, "file_alone", lambda name, evidence: File(name, 0.5, Interval(0.5, 0.4, 0.6, 8), True)
     )

@@ -10,7 +10,7 @@ import pytest
 from tests.plain import first_fast
 from triptych.base import Base
 from triptych.errors import TriptychError
-from triptych.sampling.generate import draw, settings_for
+from triptych.sampling.generate import sample, settings_for
 from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 
@@ -21,9 +21,9 @@ def array(picture: object) -> np.ndarray:
 
 @pytest.mark.parametrize("sampler", first_fast(SAMPLERS, 3))
 def test_every_sampler_draws_by_seed_alone(base: Base, sampler: str) -> None:
-    drawing = replace(settings_for(base, sampler=sampler, steps=5), batch=3)
-    together = draw(base, [Request("a dog", (1, 2)), Request("a cat", (2, 7))], drawing)
-    alone = draw(base, [Request("a dog", (2,))], drawing)[0][0]
+    sampling = replace(settings_for(base, sampler=sampler, steps=5), batch=3)
+    together = sample(base, [Request("a dog", (1, 2)), Request("a cat", (2, 7))], sampling)
+    alone = sample(base, [Request("a dog", (2,))], sampling)[0][0]
     assert np.abs(array(together[0][1]) - array(alone)).max() <= 1
     assert np.abs(array(together[0][0]) - array(alone)).max() > 1
     assert np.abs(array(together[1][0]) - array(alone)).max() > 1
@@ -31,10 +31,10 @@ def test_every_sampler_draws_by_seed_alone(base: Base, sampler: str) -> None:
 
 def test_guidance_1_leaves_the_negative_prompt_out(base: Base) -> None:
     plain = settings_for(base, guidance=1.0)
-    one, other = draw(base, [Request("a dog", (1,), negative="red"), Request("a dog", (1,))], plain)
+    one, other = sample(base, [Request("a dog", (1,), negative="red"), Request("a dog", (1,))], plain)
     assert np.array_equal(array(one[0]), array(other[0]))
     guided = settings_for(base, guidance=7.0)
-    one, other = draw(base, [Request("a dog", (1,), negative="red"), Request("a dog", (1,))], guided)
+    one, other = sample(base, [Request("a dog", (1,), negative="red"), Request("a dog", (1,))], guided)
     assert not np.array_equal(array(one[0]), array(other[0]))
 
 

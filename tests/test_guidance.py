@@ -17,7 +17,7 @@ from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
 from triptych.options import EMPHASIS
-from triptych.sampling.generate import draw, sample, settings_for
+from triptych.sampling.generate import sample, sample_latents, settings_for
 from triptych.sampling.prompts import Markup
 from triptych.sampling.request import Request, Schedule
 from triptych.study.progress import Silent
@@ -26,14 +26,14 @@ PLAIN = Markup()
 
 
 def drawn(base: Base, text: str, markup: Markup = PLAIN, negative: str = "", **how: float | str) -> Tensor:
-    drawing = settings_for(base, **how)
-    guides = markup.prompt(text, drawing.steps).guides
-    away = markup.negative(negative, drawing.steps).guides[0].prompt
-    return sample(base, [Request(guides, (1,), negative=away)], drawing)[0]
+    sampling = settings_for(base, **how)
+    guides = markup.prompt(text, sampling.steps).guides
+    away = markup.negative(negative, sampling.steps).guides[0].prompt
+    return sample_latents(base, [Request(guides, (1,), negative=away)], sampling)[0]
 
 
 def plain(base: Base, text: str, **how: float | str) -> Tensor:
-    return sample(base, [Request(text, (1,))], settings_for(base, **how))[0]
+    return sample_latents(base, [Request(text, (1,))], settings_for(base, **how))[0]
 
 
 def test_a_prompt_without_markup_is_the_text(base: Base) -> None:
@@ -79,13 +79,13 @@ def test_and_is_the_sum_of_differences(base: Base) -> None:
 @pytest.mark.slow
 def test_and_in_a_batch_is_as_alone(base: Base) -> None:
     lora = learned(base, trial("lora"))
-    drawing = settings_for(base)
+    sampling = settings_for(base)
     asked = ["a dog AND red :0.4", "a cat", "(sun:1.3) AND [a:b:2] AND c"]
     singles = [Request(PLAIN.prompt(text, 4).guides, (i,), "aab"[i]) for i, text in enumerate(asked)]
     with lora.apply(base, owner="a"):
-        together = sample(base, singles, drawing)
+        together = sample_latents(base, singles, sampling)
         for i, single in enumerate(singles):
-            assert torch.allclose(sample(base, [single], drawing)[0], together[i], atol=1e-2)
+            assert torch.allclose(sample_latents(base, [single], sampling)[0], together[i], atol=1e-2)
 
 
 def test_one_call_a_step(base: Base) -> None:
@@ -121,7 +121,7 @@ def test_from_python(base: Base, tmp_path: Path) -> None:
     assert not np.array_equal(np.asarray(one), np.asarray(two))
     with lora.apply(base, 0.5):
         guides = PLAIN.prompt("a (dog:1.2) [a|b]", 2).guides
-        ((alone,),) = draw(base, [Request(guides, (2,), negative="red)")], settings_for(base, steps=2))
+        ((alone,),) = sample(base, [Request(guides, (2,), negative="red)")], settings_for(base, steps=2))
     assert np.abs(np.asarray(two).astype(int) - np.asarray(alone)).max() <= 1
 
 

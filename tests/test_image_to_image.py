@@ -16,7 +16,7 @@ from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.options import FILLS
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import draw, sample, settings_for
+from triptych.sampling.generate import sample, sample_latents, settings_for
 from triptych.sampling.image_to_image import Start
 from triptych.sampling.outpainting import Extension
 from triptych.sampling.request import Request
@@ -39,7 +39,7 @@ def half() -> Image.Image:
 
 def drawn(base: Base, start: Start | None, sampler: str = "dpm++", steps: int = 8, **controls: object) -> Tensor:
     drawing = settings_for(base, steps=steps, sampler=sampler, guidance=1.5)
-    return sample(base, [Request("a dog", (1,), start=start)], drawing, Controls(**controls))[0]  # type: ignore[arg-type]
+    return sample_latents(base, [Request("a dog", (1,), start=start)], drawing, Controls(**controls))[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampler", first_fast([name for name in SAMPLERS if "-karras" not in name], 3))
@@ -57,7 +57,7 @@ def test_what_the_mask_does_not_show_is_kept(base: Base, picture: Image.Image, f
     latents, clean = drawn(base, start, denoise=0.75), base.latents([start.picture])[0]
     assert torch.equal(latents[:, :, :4], clean[:, :, :4])
     assert not torch.allclose(latents[:, :, 4:], clean[:, :, 4:], atol=1e-3)
-    ((made,),) = draw(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
+    ((made,),) = sample(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
     old, new = np.asarray(picture), np.asarray(made)
     assert np.array_equal(new[:, :8], old[:, :8])
     assert (new[:, 8:] != old[:, 8:]).any()
@@ -84,7 +84,7 @@ def test_only_masked_samples_a_box_at_the_whole_size(base: Base) -> None:
     start = Start.of(large, SIZE, mask, blur=0, padding=4)
     assert start.box == (36, 34, 55, 53) or (start.box[2] - start.box[0] == start.box[3] - start.box[1])
     assert start.box[0] <= 36 and start.box[2] >= 55 and start.box[3] <= 64
-    ((made,),) = draw(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
+    ((made,),) = sample(base, [Request("a dog", (1,), start=start)], controls=Controls(denoise=0.75))
     assert made.size == (64, 64)
     old, new = np.asarray(large).astype(int), np.asarray(made).astype(int)
     changed = (old != new).any(-1)
@@ -120,7 +120,7 @@ def test_a_picture_on_a_flow() -> None:
     drawing = settings_for(base, steps=8, sampler="euler", guidance=1.0)
     start = Start.of(picture, SIZE)
     found = [
-        sample(base, [Request("a dog", (1,), start=start)], drawing, Controls(denoise=share))[0]
+        sample_latents(base, [Request("a dog", (1,), start=start)], drawing, Controls(denoise=share))[0]
         for share in (0.25, 0.9)
     ]
     far = [float((one - clean).norm()) for one in found]

@@ -22,7 +22,7 @@ from triptych.errors import TriptychError
 from triptych.exchange.artifact import Part, compose
 from triptych.exchange.saving import save
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.generate import sample_latents, settings_for
 from triptych.sampling.image_to_image import Start
 from triptych.sampling.request import Region, Request
 
@@ -50,7 +50,7 @@ def seen(base: Base, begun: Start | None, **more: Any) -> list[Tensor]:
     """What the network reads in each call."""
     inputs: list[Tensor] = []
     hook = base.denoiser.module.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
-    sample(base, [Request("a dog", (1,), start=begun, **more)], settings_for(base), Controls(denoise=1.0))
+    sample_latents(base, [Request("a dog", (1,), start=begun, **more)], settings_for(base), Controls(denoise=1.0))
     hook.remove()
     return inputs
 
@@ -140,9 +140,9 @@ def test_what_the_family_learned_is_attached(method: str) -> None:
     base = inpainting()
     before = base.fingerprint()
     request, drawing = Request("a <concept> dog", (1,), start=start()), settings_for(base)
-    plain = sample(base, [request], drawing)
+    plain = sample_latents(base, [request], drawing)
     with compose(base, Part(artifact)):
-        changed = sample(base, [request], drawing)
+        changed = sample_latents(base, [request], drawing)
         if method == "dreambooth":
             moved = base.denoiser.module.conv_in.weight - inpainting().denoiser.module.conv_in.weight
             assert moved[:, :4].abs().max() > 0

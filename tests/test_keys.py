@@ -19,11 +19,11 @@ from triptych.study.work import Work
 
 KNOBS: list[tuple[dict[str, Any], bool]] = [
     ({"batch": 3}, True), ({"rows": 5}, True), ({"guidance": 2.0}, False), ({"steps": 3}, False),
-]  # fmt: skip  # of drawing: what is changed, and whether what was drawn before still holds
+]  # fmt: skip  # of sampling: what is changed, and whether what was drawn before still holds
 
 
 def told(base: Base, changes: dict[str, Any]) -> None:
-    base.description = replace(base.description, drawing=replace(base.description.drawing, **changes))
+    base.description = replace(base.description, sampling=replace(base.description.sampling, **changes))
 
 
 @pytest.mark.parametrize(("changes", "same"), KNOBS, ids=str)

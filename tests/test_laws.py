@@ -20,7 +20,7 @@ from triptych.exchange.artifact import Artifact, Part, compose
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.saving import save
 from triptych.methods import method_named, methods
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 from triptych.training.fit import Fitted, Trial, fit
 from triptych.training.loop import Progress
@@ -215,11 +215,11 @@ def test_drawn_together_as_alone(base: Base) -> None:
         Request("a <concept> dog", tuple(range(i, i + 2)), owner) for i, owner in enumerate([*artifacts, "bare"])
     ]
     with compose(base, *(Part(artifact, owner=owner) for owner, artifact in artifacts.items())):
-        together = draw(base, requests)
+        together = sample(base, requests)
     for request, pictures in zip(requests, together, strict=True):
         parts = [Part(artifact) for owner, artifact in artifacts.items() if owner == request.owner]
         with compose(base, *parts):
-            alone = draw(base, [Request(request.prompt, request.seeds)])[0]
+            alone = sample(base, [Request(request.prompt, request.seeds)])[0]
         for a, b in zip(pictures, alone, strict=True):
             differences = torch.tensor(list(a.tobytes())).int() - torch.tensor(list(b.tobytes())).int()
             assert differences.abs().max() <= 1

@@ -20,7 +20,7 @@ from triptych.exchange.conversion import ConversionRequest, convert
 from triptych.exchange.recipes import STRENGTH
 from triptych.exchange.saving import save
 from triptych.files.library import Library, sidecar, write_sidecar
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 
 LAYOUTS = {
@@ -69,7 +69,7 @@ def test_prompts_call_files_of_every_layout(
     said = ["a dog", "a dog", "a <concept> dog", "a <concept> dog"]
     for got, used, prompt in zip(pictures, parts, said, strict=True):
         with compose(opened, *used):
-            alone = draw(opened, [Request(prompt, (0,))])[0][0]
+            alone = sample(opened, [Request(prompt, (0,))])[0][0]
         assert np.abs(got - np.asarray(alone).astype(int)).max() <= 1
     assert np.abs(pictures[0] - pictures[1]).max() > 1
 
@@ -83,10 +83,10 @@ def test_text_encoders_and_unet_may_have_strengths_of_their_own(
         words = typed(random_base, "generate", prompt, "--out", tmp_path / name, "--library", tmp_path / "library")
         assert call(monkeypatch, *words, "--precision", "fp32") == 0
     opened = Place(str(random_base / "base"), precision="fp32").open()
-    plain = np.asarray(draw(opened, [Request("a dog", (0,))])[0][0])
+    plain = np.asarray(sample(opened, [Request("a dog", (0,))])[0][0])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "zero" / "00000.png")), plain)
     with made["lora"].apply(opened):
-        whole = np.asarray(draw(opened, [Request("a dog", (0,))])[0][0])
+        whole = np.asarray(sample(opened, [Request("a dog", (0,))])[0][0])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "whole" / "00000.png")), whole)
     assert not np.array_equal(whole, plain)
 
@@ -209,8 +209,8 @@ def test_each_embedding_is_whole(
         for name in ("q", "q2")
     )
     with compose(opened, one, two):
-        drawing = replace(opened.description.drawing, steps=2)
-        alone = draw(opened, [Request("a <q2> on a <q>", (0,))], drawing)[0][0]
+        sampling = replace(opened.description.sampling, steps=2)
+        alone = sample(opened, [Request("a <q2> on a <q>", (0,))], sampling)[0][0]
     assert np.abs(got - np.asarray(alone).astype(int)).max() <= 1
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from recipes.demo_base.eyes import in_another_hue
+from recipes.demo_base.likeness import in_another_hue
 from tests.drawn import DEMO, composed
 from triptych.errors import TriptychError
 from triptych.metrics.encoders import PLUGINS, Encoder, ImageEncoder, TextImageEncoder, open_encoder

@@ -27,7 +27,7 @@ from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
 from triptych.patching.patch import Tensors
 from triptych.prompt.runs import Weighted
-from triptych.sampling.generate import draw
+from triptych.sampling.generate import sample
 from triptych.sampling.request import Request
 from triptych.training.fit import Trial, fit
 from triptych.training.moments import Moment
@@ -297,9 +297,9 @@ def test_p_plus_reads_weighted_prompts_and_draws_with_guidance(base: Base) -> No
     one = trial("p-plus")
     artifact = Artifact(one.method, one.settings, fit(base, [one])[0].tensors)
     asked = Weighted((("a ", 1.0), (WORD, 1.3), (" dog", 1.0)))
-    plain = draw(base, [Request(asked, (1,), negative="blurred")])[0][0]
+    plain = sample(base, [Request(asked, (1,), negative="blurred")])[0][0]
     with artifact.apply(base):
-        own = draw(base, [Request(asked, (1,), negative="blurred")])[0][0]
-        others = draw(base, [Request("a dog", (1,))])[0][0]
+        own = sample(base, [Request(asked, (1,), negative="blurred")])[0][0]
+        others = sample(base, [Request("a dog", (1,))])[0][0]
     assert own.tobytes() != plain.tobytes()
-    assert others.tobytes() == draw(base, [Request("a dog", (1,))])[0][0].tobytes()
+    assert others.tobytes() == sample(base, [Request("a dog", (1,))])[0][0].tobytes()

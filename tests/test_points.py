@@ -77,6 +77,12 @@ def test_the_highest_mean_is_chosen_and_of_ties_the_strength_nearest_1_and_the_l
     assert best_of({Point(0.6): [one + 0.1 for one in noisy], FULL: [0.3, 1.0, 0.5, 0.6]}) == FULL
 
 
+def test_a_method_that_reaches_nothing_is_used_as_it_was_trained() -> None:
+    """Its points differ surely, but all are within the margin of the bare base."""
+    assert best_of({Point(0.5): [0.08, 0.09, 0.07, 0.08], FULL: [0.0, 0.01, 0.0, 0.0]}) == FULL
+    assert best_of({Point(0.5): [0.18, 0.19, 0.17, 0.18], FULL: [0.0, 0.01, 0.0, 0.0]}) == Point(0.5)
+
+
 def seen(*values: float) -> dict[tuple[str, int], Seen]:
     return {(f"prompt {i}", i): Seen(value, value, 1.0) for i, value in enumerate(values)}
 

@@ -68,11 +68,11 @@ def test_a_picture_is_seen_after_each_step(base: Base, sampler: str) -> None:
 
 
 def test_the_last_glimpse_is_the_picture(base: Base) -> None:
-    from triptych.sampling.generate import sample, settings_for
+    from triptych.sampling.generate import sample_latents, settings_for
 
     seen: list[Preview] = []
     drawing = settings_for(base, sampler="ddim", steps=8)
-    latents = sample(base, [Request("a dog", (1,))], drawing, watching=Watching(seen.append, places=[0]))
+    latents = sample_latents(base, [Request("a dog", (1,))], drawing, watching=Watching(seen.append, places=[0]))
     assert torch.allclose(seen[-1].latents, latents, rtol=1e-2, atol=1e-2 * float(latents.abs().max()))
 
 

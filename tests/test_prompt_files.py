@@ -97,9 +97,9 @@ def test_options_are_honoured(
     told = [json.loads(Image.open(path).text["triptych"]) for path in sorted((tmp_path / "out").glob("*.png"))]
     assert [one["prompt"] for one in told] == ["a dog", "a cat", "a dog"]
     assert [one["seed"] for one in told] == [0, 7, 0]
-    assert [one["drawing"]["steps"] for one in told] == [3, 2, 3]
-    assert [one["drawing"]["negative"] for one in told] == ["", "red", ""]
-    assert (told[1]["drawing"]["guidance"], told[1]["drawing"]["sampler"]) == (1.5, "euler-a")
+    assert [one["sampling"]["steps"] for one in told] == [3, 2, 3]
+    assert [one["sampling"]["negative"] for one in told] == ["", "red", ""]
+    assert (told[1]["sampling"]["guidance"], told[1]["sampling"]["sampler"]) == (1.5, "euler-a")
     said = capsys.readouterr().err
     assert "not used" not in said
     assert [Image.open(tmp_path / "out" / f"0000{i}.png").size for i in range(3)] == [(16, 16), (16, 16), (20, 16)]

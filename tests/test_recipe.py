@@ -39,12 +39,12 @@ def fields(text: str) -> dict[str, str]:
 
 
 def recipe_of(base: Base, prompt: str = "a dog", **how: object) -> Recipe:
-    return replace(Recipe.of(base, prompt, 5, drawing=settings_for(base, steps=4, guidance=6.5)), **how)
+    return replace(Recipe.of(base, prompt, 5, sampling=settings_for(base, steps=4, guidance=6.5)), **how)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_have_names_that_a1111_knows(name: str, base: Base, tmp_path: Path) -> None:
-    recipe = recipe_of(base, drawing=settings_for(base, sampler=name, negative="red, ugly"))
+    recipe = recipe_of(base, sampling=settings_for(base, sampler=name, negative="red, ugly"))
     save_picture(tmp_path / "a.png", Image.new("RGB", (8, 8)), recipe)
     read = ParserManager().parse(tmp_path / "a.png")
     assert read is not None
@@ -52,13 +52,13 @@ def test_samplers_have_names_that_a1111_knows(name: str, base: Base, tmp_path: P
     assert sampler.name == SAMPLERS[name].a1111
     assert sampler.name in KNOWN
     assert sampler.parameters.get("scheduler", "Uniform") in SCHEDULES
-    assert (sampler.parameters["seed"], sampler.parameters["steps"]) == ("5", str(recipe.drawing.steps))
+    assert (sampler.parameters["seed"], sampler.parameters["steps"]) == ("5", str(recipe.sampling.steps))
     assert [prompt.value for prompt in read.prompts] == ["a dog"]
     assert [prompt.value for prompt in read.negative_prompts] == ["red, ugly"]
 
 
 def test_samplers_are_told_apart(base: Base) -> None:
-    told = [fields(recipe_of(base, drawing=settings_for(base, sampler=name)).infotext()) for name in SAMPLERS]
+    told = [fields(recipe_of(base, sampling=settings_for(base, sampler=name)).infotext()) for name in SAMPLERS]
     assert len({(one["Sampler"], one.get("Schedule type")) for one in told}) == len(SAMPLERS)
 
 

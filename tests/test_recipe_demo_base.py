@@ -25,7 +25,7 @@ from recipes.demo_base.export import install
 from recipes.demo_base.fit import Plan, Progress, fit, rate_factor
 from recipes.demo_base.fleet import Fleet
 from recipes.demo_base.judge.exam import psnr, set_exam
-from recipes.demo_base.judge.eye import Eye, Reading
+from recipes.demo_base.judge.judge import Judge, Reading
 from recipes.demo_base.stage import STAGES, Workshop
 from recipes.demo_base.words import build_tokenizer
 from recipes.demo_base.world import WORLD_FILE, Scene, World
@@ -172,10 +172,10 @@ class Pixels:
 def test_the_judge_reads_real_pictures_and_shuffled_labels_give_chance(composer: Composer) -> None:
     facts = Facts.open(WORLD_FILE.parent)
     assert facts is not None
-    eye, exam = Eye.open(composer, facts, Pixels(), list), set_exam(composer, 300)
-    readings = eye.read([Image.fromarray(picture) for picture in exam.real])
+    judge, exam = Judge.open(composer, facts, Pixels(), list), set_exam(composer, 300)
+    readings = judge.read([Image.fromarray(picture) for picture in exam.real])
     shuffled = [exam.scenes[i] for i in np.random.default_rng(0).permutation(len(exam.scenes))]
-    right, chance = eye.marks(exam.scenes, readings), eye.marks(shuffled, readings)
+    right, chance = judge.marks(exam.scenes, readings), judge.marks(shuffled, readings)
     assert np.mean(right["background"]) > 0.98
     assert np.mean(right["subject"]) > 0.9
     assert np.mean(chance["subject"]) == pytest.approx(1 / len(SHAPES), abs=0.1)
@@ -193,8 +193,8 @@ class Outlines(Pixels):
 def test_drawings_that_two_styles_share_are_one_style(composer: Composer) -> None:
     facts = Facts.open(WORLD_FILE.parent)
     assert facts is not None
-    coarse = Eye.open(composer, facts, Outlines(), lambda seen: [one[::2, ::2] for one in seen])
-    exact = Eye.open(composer, facts, Pixels(), list)
+    coarse = Judge.open(composer, facts, Outlines(), lambda seen: [one[::2, ::2] for one in seen])
+    exact = Judge.open(composer, facts, Pixels(), list)
     lion = Scene("lion", "noto", "red")
     read = [Reading("red", "centre", "medium", subject, "blob") for subject in ("lion", "owl")]
     assert coarse.shared.keys() == {"lion", "apple", "owl", "rocket"} and not exact.shared

@@ -73,16 +73,16 @@ def test_what_reads_texts_still_does(tmp_path: Path) -> None:
 def test_a_study_that_grows_encodes_its_new_pictures_alone(
     folder: Path, random_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eyes: list[Counting] = []
+    encoders: list[Counting] = []
 
     def counted(name: str, kind: str, device: str) -> ImageEncoder:
-        eyes.append(Counting() if kind == "image" else Reading())
-        return eyes[-1]
+        encoders.append(Counting() if kind == "image" else Reading())
+        return encoders[-1]
 
     def encoded(*more: str) -> int:
-        eyes.clear()
+        encoders.clear()
         assert call(monkeypatch, *words, *more) == 0
-        return sum(eye.seen for eye in eyes)
+        return sum(encoder.seen for encoder in encoders)
 
     monkeypatch.setattr("triptych.metrics.encoders.open_encoder", counted)
     monkeypatch.setattr("triptych.study.encoders.open_encoder", counted)

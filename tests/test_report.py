@@ -154,7 +154,7 @@ def write_facts(study: Path) -> None:
             "broken": [{"file": "notes.png", "reason": "it is a text file"}],
             "replicates": 3,
         },
-        "drawing": {"steps": 20, "guidance": 5.0, "sampler": "dpm++ 2m", "seeds": list(SEEDS)},
+        "sampling": {"steps": 20, "guidance": 5.0, "sampler": "dpm++ 2m", "seeds": list(SEEDS)},
         "encoders": {"image": "EfficientNet-Lite0", "text": "pixels and nearest neighbours"},
     }
     (study / "study.toml").write_text(tomli_w.dumps(facts))

@@ -19,7 +19,7 @@ from triptych.base import Base, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.saving import save
 from triptych.sampling.controls import Controls
-from triptych.sampling.generate import draw, sample, settings_for
+from triptych.sampling.generate import sample, sample_latents, settings_for
 from triptych.sampling.request import Request, Share
 from triptych.sampling.sharing import batches, subject_in
 
@@ -28,7 +28,7 @@ ALL = Share(until=1.0, dropout=0.0)
 
 def drawn(base: Base, share: Share | None, seeds: tuple[int, ...] = (1, 2, 3), **controls: object) -> Tensor:
     singles = [Request("a dog", (seed,), share=share) for seed in seeds]
-    return sample(base, singles, settings_for(base), Controls(**controls))  # type: ignore[arg-type]
+    return sample_latents(base, singles, settings_for(base), Controls(**controls))  # type: ignore[arg-type]
 
 
 def test_at_strength_0_or_for_no_steps_nothing_is_shared(base: Base) -> None:
@@ -87,11 +87,11 @@ def test_others_read_the_anchors_and_are_not_read(base: Base) -> None:
 
     def sampled(last: int) -> Tensor:
         singles = [Request("a dog", (s,), share=share) for s, share in ((1, ALL), (2, ALL), (last, reader))]
-        return sample(base, singles, settings_for(base))
+        return sample_latents(base, singles, settings_for(base))
 
     one, other = sampled(3), sampled(4)
     assert torch.equal(one[:2], other[:2])
-    alone = sample(base, [Request("a dog", (3,))], settings_for(base))
+    alone = sample_latents(base, [Request("a dog", (3,))], settings_for(base))
     assert not torch.allclose(one[2:], alone, atol=1e-3)
 
 
@@ -105,7 +105,7 @@ def test_anchors_are_in_all_batches_and_come_once() -> None:
 
 def test_a_set_does_not_depend_on_the_size_of_its_batches(base: Base) -> None:
     requests = [Request("a dog", (k,), share=replace(ALL, dropout=0.5, anchor=k < 2)) for k in range(5)]
-    small, large = (draw(base, requests, replace(settings_for(base), batch=size)) for size in (3, 8))
+    small, large = (sample(base, requests, replace(settings_for(base), batch=size)) for size in (3, 8))
     for (one,), (other,) in zip(small, large, strict=True):
         assert np.abs(np.asarray(one).astype(int) - np.asarray(other)).max() <= 1
 
@@ -127,7 +127,7 @@ def test_what_does_not_go_with_sharing(base: Base) -> None:
         drawn(base, ALL, hires=2.0)
     with pytest.raises(TriptychError, match="cannot share self-attention on Z-Image"):
         base = tiny_base(kind="zimage")
-        sample(base, [Request("a dog", (s,), share=ALL) for s in (1, 2)], settings_for(base, sampler="euler"))
+        sample_latents(base, [Request("a dog", (s,), share=ALL) for s in (1, 2)], settings_for(base, sampler="euler"))
 
 
 def scenes(folder: Path, *prompts: str) -> Path:

@@ -22,7 +22,7 @@ from triptych.exchange.formats import open_artifact, recognise
 from triptych.exchange.saving import save
 from triptych.files.tensorfile import TensorFile
 from triptych.methods import methods
-from triptych.sampling.generate import draw, settings_for
+from triptych.sampling.generate import sample, settings_for
 from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
@@ -78,10 +78,10 @@ def test_drawn_together_as_alone(flow: Base) -> None:
     artifacts = {name: learned(flow, trial(name)) for name in ("lora", "textual-inversion")}
     requests = [Request(SAY, (i,), owner) for i, owner in enumerate([*artifacts, "bare"])]
     with compose(flow, *(Part(artifact, owner=owner) for owner, artifact in artifacts.items())):
-        together = draw(flow, requests)
+        together = sample(flow, requests)
     for request, (picture,) in zip(requests, together, strict=True):
         with compose(flow, *(Part(one) for owner, one in artifacts.items() if owner == request.owner)):
-            ((alone,),) = draw(flow, [Request(request.prompt, request.seeds)])
+            ((alone,),) = sample(flow, [Request(request.prompt, request.seeds)])
         assert np.abs(np.asarray(picture, int) - np.asarray(alone, int)).max() <= 1
 
 
@@ -144,7 +144,7 @@ def test_prompts_are_read_as_diffusers_reads_them(flow: Base) -> None:
 def test_pictures_are_those_of_diffusers_pipeline(flow: Base) -> None:
     """Euler's method over the whole way, guidance, shift and autoencoder."""
     drawing = settings_for(flow, sampler="euler", steps=4, guidance=3.0)
-    ((ours,),) = draw(flow, [Request("a red dog", (7,), negative="sun")], drawing)
+    ((ours,),) = sample(flow, [Request("a red dog", (7,), negative="sun")], drawing)
     noise = torch.randn(1, *flow.latent_shape, generator=generator("draw", 7))
     theirs = pipeline(flow)(  # type: ignore[operator]
         prompt_embeds=flow.encode(["a red dog"]).unmasked(), negative_prompt_embeds=flow.encode(["sun"]).unmasked(),
@@ -159,14 +159,14 @@ FLOW_SAMPLERS = ["euler", "heun", "dpm++", "dpm++-2m-sde", "dpm++-3m-sde", "unip
 
 @pytest.mark.parametrize("sampler", FLOW_SAMPLERS)
 def test_samplers(flow: Base, sampler: str) -> None:
-    one, again = (draw(flow, [Request("a dog", (1,))], settings_for(flow, sampler=sampler))[0][0] for _ in range(2))
+    one, again = (sample(flow, [Request("a dog", (1,))], settings_for(flow, sampler=sampler))[0][0] for _ in range(2))
     assert one.tobytes() == again.tobytes()
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - set(FLOW_SAMPLERS)))
 def test_other_samplers_are_refused(flow: Base, sampler: str) -> None:
     with pytest.raises(TriptychError, match="does not sample a rectified flow: take euler"):
-        draw(flow, [Request("a dog", (1,))], settings_for(flow, sampler=sampler))
+        sample(flow, [Request("a dog", (1,))], settings_for(flow, sampler=sampler))
 
 
 def test_prompts_of_different_lengths(flow: Base) -> None:

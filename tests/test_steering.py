@@ -19,14 +19,14 @@ from triptych.exchange.saving import save
 from triptych.sampling import attention
 from triptych.sampling.attention import aligned, upper
 from triptych.sampling.controls import Controls, region_of
-from triptych.sampling.generate import sample, settings_for
+from triptych.sampling.generate import sample_latents, settings_for
 from triptych.sampling.guidance import Guidance
 from triptych.sampling.regions import Regional
 from triptych.sampling.request import Edit, Guide, Region, Request
 
 
 def latents(base: Base, *requests: Request, **changes: float) -> Tensor:
-    return sample(base, requests, settings_for(base, steps=4, guidance=3.0, **changes))
+    return sample_latents(base, requests, settings_for(base, steps=4, guidance=3.0, **changes))
 
 
 def gap(one: Tensor, other: Tensor) -> float:
@@ -78,13 +78,13 @@ def test_edits_and_maps_go_with_artifacts_and_leave_no_trace(base: Base) -> None
 def test_maps_of_words_leave_the_picture_as_it_is(base: Base) -> None:
     found: dict[int, dict[str, Tensor]] = {}
     drawing = settings_for(base, steps=4)
-    watched = sample(base, [Request("a dog", (1,), heat=("dog", "a"))], drawing, heated=found.__setitem__)
-    assert torch.equal(watched, sample(base, [Request("a dog", (1,))], drawing))
+    watched = sample_latents(base, [Request("a dog", (1,), heat=("dog", "a"))], drawing, heated=found.__setitem__)
+    assert torch.equal(watched, sample_latents(base, [Request("a dog", (1,))], drawing))
     assert list(found[0]) == ["dog", "a"]
     assert found[0]["dog"].shape == watched.shape[-2:]
     assert 0 < float(found[0]["dog"].sum() + found[0]["a"].sum()) < watched.shape[-1] * watched.shape[-2]
     with pytest.raises(TriptychError, match="does not have the word 'owl'"):
-        sample(base, [Request("a dog", (1,), heat=("owl",))], drawing)
+        sample_latents(base, [Request("a dog", (1,), heat=("owl",))], drawing)
 
 
 def test_words_are_aligned() -> None:
@@ -145,9 +145,9 @@ def test_an_artifact_is_kept_to_its_region(base: Base) -> None:
     artifact = learned(base, trial("lora"))
     inside = Request("a dog", (1,), "out", regions=(Region("a dog", (0, 0, 0.5, 1), owner="in"),))
     drawing = settings_for(base, steps=1, sampler="ddim")
-    plain = sample(base, [inside], drawing)[0]
+    plain = sample_latents(base, [inside], drawing)[0]
     with compose(base, Part(artifact, owner="in")):
-        changed = (sample(base, [inside], drawing)[0] - plain).abs().amax((0, 1))
+        changed = (sample_latents(base, [inside], drawing)[0] - plain).abs().amax((0, 1))
     assert (changed[:4] > 1e-6).all()
     assert (changed[4:] < 1e-6).all()
 
@@ -175,7 +175,7 @@ def test_bad_edits_are_refused(given: dict[str, object], why: str) -> None:
 def test_a_base_without_cross_attention_says_so() -> None:
     base = tiny_base(kind="zimage")
     with pytest.raises(TriptychError, match="need cross-attention"):
-        sample(base, [Request("a dog", (1,), heat=("dog",))], settings_for(base, steps=1))
+        sample_latents(base, [Request("a dog", (1,), heat=("dog",))], settings_for(base, steps=1))
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_a_second_pass_at_another_size_is_refused(base: Base) -> None:
     larger = Controls(hires=2.0)
     for request in (Request("a dog", (1,), heat=("dog",)), Request("a dog", (1,), edit=Edit("a cat", 0.5, 0.5))):
         with pytest.raises(TriptychError, match="do not go with a second pass"):
-            sample(base, [request], settings_for(base, steps=2), larger)
+            sample_latents(base, [request], settings_for(base, steps=2), larger)
 
 
 @pytest.mark.parametrize("asked", [{"edit": Edit("a cat")}, {"heat": ("dog",)}])

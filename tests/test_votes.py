@@ -15,8 +15,8 @@ from triptych.cli import app
 from triptych.errors import TriptychError
 from triptych.report import build, build_with_votes
 from triptych.report.ballot import Ballot, ballot
-from triptych.report.eye import Share
 from triptych.report.reading import read
+from triptych.report.tally import Share
 
 Votes = dict[str, Any]
 
@@ -109,7 +109,7 @@ def test_the_page_marks_the_pictures_and_names_no_row_in_the_dialog(study: Path,
 @pytest.mark.slow
 def test_who_sees_it_as_measured_agrees_and_is_not_warned_of(study: Path, asked: Ballot, tmp_path: Path) -> None:
     before = (study / "verdict.json").read_bytes()
-    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED))]).eye
+    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes_of(asked, AS_MEASURED))]).tally
     assert seen and not seen.warnings
     assert seen.agreements[0].criterion == "both"
     assert seen.agreements[0].share.count > 0.9 * seen.agreements[0].share.of
@@ -121,7 +121,7 @@ def test_who_sees_it_as_measured_agrees_and_is_not_warned_of(study: Path, asked:
 @pytest.mark.slow
 def test_who_sees_it_otherwise_is_warned_of(study: Path, asked: Ballot, tmp_path: Path) -> None:
     turned = [saved(tmp_path / f"{who}.json", votes_of(asked, AS_MEASURED[::-1], who)) for who in ("Ann", "Ben")]
-    seen = build_with_votes(study, turned).eye
+    seen = build_with_votes(study, turned).tally
     assert seen
     of_pick = 2 * sum(pair.left == "lora" or pair.right == "lora" for pair, _, _ in asked.pairs)
     assert f"lora, which is recommended, was taken in only 0 of {of_pick}" in seen.warnings[0].lower()
@@ -138,7 +138,7 @@ def test_few_votes_are_not_called_sure(study: Path, asked: Ballot, tmp_path: Pat
     for one in votes["pairs"]:
         if one not in with_pick[:3]:
             one["choice"] = None
-    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes)]).eye
+    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes)]).tally
     assert seen and seen.warnings
     assert all("may be chance" in sentence for sentence in seen.warnings)
 
@@ -148,7 +148,7 @@ def test_who_cannot_tell_is_counted_apart(study: Path, asked: Ballot, tmp_path: 
     votes = votes_of(asked, AS_MEASURED)
     for one in votes["pairs"]:
         one["choice"] = "cannot tell"
-    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes)]).eye
+    seen = build_with_votes(study, [saved(tmp_path / "votes.json", votes)]).tally
     assert seen and not seen.warnings and not seen.agreements
     assert sum(one.cannot_tell for one in seen.preferences) == 20
 
@@ -251,5 +251,5 @@ def test_a_person_votes_by_keys_undoes_and_saves(study: Path, asked: Ballot, tmp
     read_back = json.loads((tmp_path / "votes.json").read_text())
     assert [one["choice"] for one in read_back["pairs"]] == ["left", "right", "cannot tell", *[None] * 17]
     assert read_back["before_reading"] is True
-    seen = build_with_votes(study, [tmp_path / "votes.json"]).eye
+    seen = build_with_votes(study, [tmp_path / "votes.json"]).tally
     assert seen and seen.voters[0].who == "Ann" and len(seen.voters[0].votes) == 3

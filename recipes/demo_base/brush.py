@@ -88,7 +88,7 @@ def rendered(drawings: list[Drawing]) -> list[Pixels]:
     return [np.asarray(render(drawing.svg, PIXELS)) for drawing in drawings]
 
 
-def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: EfficientNetLite0) -> Tensor:
+def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, encoder: EfficientNetLite0) -> Tensor:
     """The encoder's channels for several views of rendered drawings: float32 [drawings, views, channels]."""
     rng, noise = np.random.default_rng(4), torch.Generator().manual_seed(4)
     seen = []
@@ -97,7 +97,7 @@ def look_at_views(drawings: list[Pixels], world: World, redraw: Redrawing, eye: 
         views = [[compose(world, one, rng) for one in art] for _ in range(len(REDRAWN) + 1)]
         views[1:] = [redraw(view, snr, noise) for view, snr in zip(views[1:], REDRAWN, strict=True)]
         cut = [[cut_out(Image.fromarray(picture)) for picture in view] for view in views]
-        seen.append(torch.stack([eye.channels(view) for view in cut], dim=1))
+        seen.append(torch.stack([encoder.channels(view) for view in cut], dim=1))
         print(f"{start + len(art)} of {len(drawings)} drawings", flush=True)
     return torch.cat(seen)
 
@@ -133,10 +133,10 @@ def main() -> None:
     parser.add_argument("--drawings", type=int, default=DRAWINGS, help="how many drawings are looked at")
     parser.add_argument("--out", type=Path, default=DISCRIMINANTS, help="file to write (default: that of the package)")
     given = parser.parse_args()
-    world, eye = World.open(), EfficientNetLite0()
+    world, encoder = World.open(), EfficientNetLite0()
     with tempfile.TemporaryDirectory() as temporary:
         drawings = strangers_to_the_world(world, given.packs or Path(temporary))[: given.drawings]
-    views = look_at_views(rendered(drawings), world, Redrawing(open_base(given.base, "cpu")), eye)
+    views = look_at_views(rendered(drawings), world, Redrawing(open_base(given.base, "cpu")), encoder)
     with replacing(given.out) as partial:
         save_file(discriminants(views), partial)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .exchange.saving import save
     from .methods import Depth, Method, method_named
     from .sampling.controls import Controls
-    from .sampling.generate import draw
+    from .sampling.generate import sample
     from .sampling.preview import Preview
     from .sampling.request import Request, Share
     from .study.plan import Plan
@@ -37,7 +37,7 @@ _HOME = {
     "load": "exchange.formats", "save": "exchange.saving",
     "Fitted": "training.fit", "Trial": "training.fit", "fit": "training.fit",
     "Request": "sampling.request", "Share": "sampling.request", "Preview": "sampling.preview",
-    "ScenesRequest": "app.scenes", "draw": "sampling.generate",
+    "ScenesRequest": "app.scenes", "sample": "sampling.generate",
     "Examples": "data.examples",
     "generate": "app.sample", "Controls": "sampling.controls",
     "Method": "methods", "Depth": "methods", "method_named": "methods",
@@ -46,8 +46,8 @@ _HOME = {
 __all__ = [
     "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method", "Part",
     "Place", "Plan", "Preview", "Request", "SampleRequest", "ScenesRequest", "Session", "Share", "TrainRequest",
-    "Trial", "TriptychError", "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base",
-    "save", "tiny_base",
+    "Trial", "TriptychError", "__version__", "compose", "fit", "generate", "load", "method_named", "open_base",
+    "sample", "save", "tiny_base",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from recipes.demo_base.art import Drawing, open_package, render_all, world_drawings
 from recipes.demo_base.compose import Composer, Pixels
 from recipes.demo_base.judge.exam import GUIDANCE, draw, open_base, psnr, reconstruct, set_exam, strangers
-from recipes.demo_base.judge.eye import Eye
+from recipes.demo_base.judge.judge import Judge
 from recipes.demo_base.judge.verdict import Share, Verdict
 from recipes.demo_base.world import WORLD_FILE, World
 from triptych.metrics.encoders.efficientnet import EfficientNetLite0
@@ -34,15 +34,15 @@ def judge(
     if facts is None:
         raise FileNotFoundError(f"{WORLD_FILE} is missing")
     base = open_base(base_folder, device)
-    eye = Eye.open(composer, facts, EfficientNetLite0(device), partial(reconstruct, base.vae))
+    judge = Judge.open(composer, facts, EfficientNetLite0(device), partial(reconstruct, base.vae))
     exam = set_exam(composer, prompts)
     through = reconstruct(base.vae, exam.real)
     unknown = strangers(world, render_all(unseen_drawings(world, packs), work / "unseen-art.npy"), 200)
     clock = time.perf_counter()
     drawn = draw(base, exam.captions, guidance)
     seconds = (time.perf_counter() - clock) / prompts
-    own = eye.marks(exam.scenes, eye.read([Image.fromarray(picture) for picture in through]))
-    got = eye.marks(exam.scenes, eye.read(drawn))
+    own = judge.marks(exam.scenes, judge.read([Image.fromarray(picture) for picture in through]))
+    got = judge.marks(exam.scenes, judge.read(drawn))
     verdict = Verdict(
         base=base_folder.name,
         prompts=prompts,
@@ -52,7 +52,7 @@ def judge(
         own={criterion: Share.of(each) for criterion, each in own.items()},
         drawn={criterion: Share.of(each) for criterion, each in got.items()},
         seconds_a_picture=seconds,
-        shared=eye.shared,
+        shared=judge.shared,
     )
     return verdict, sheet(exam.real, drawn)
 

@@ -115,8 +115,8 @@ def read_again(path: Path) -> Again:
 
 
 def _of_recipe(recipe: Recipe) -> Again:
-    drawing = recipe.drawing
-    line = Line(recipe.prompt, drawing.negative, recipe.seed, drawing.steps, drawing.guidance, drawing.sampler)
+    sampling = recipe.sampling
+    line = Line(recipe.prompt, sampling.negative, recipe.seed, sampling.steps, sampling.guidance, sampling.sampler)
     controls = recipe.controls
     if recipe.variation is not None:
         controls = replace(controls, variation_seed=recipe.variation)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import Base, Drawing
+from ..base import Base, Sampling
 from ..data.notes import total
 from ..data.pictures import read_picture
 from ..data.prompts import Line
@@ -56,7 +56,7 @@ class Job:
 
     line: Line
     prompt: Prompt
-    drawing: Drawing
+    sampling: Sampling
     seeds: tuple[int, ...]
     guides: tuple[Guide, ...]
     negative: Guide
@@ -80,9 +80,9 @@ class Job:
         )  # fmt: skip
 
     @property
-    def alike(self) -> tuple[Drawing, Controls]:
+    def alike(self) -> tuple[Sampling, Controls]:
         """Jobs for which this is equal are sampled in one batch."""
-        return replace(self.drawing, negative=""), self.controls
+        return replace(self.sampling, negative=""), self.controls
 
 
 def jobs_of(
@@ -108,15 +108,15 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
     own: dict[str, Any] = {name: getattr(line, name) for name in OPTIONS if name in line.options}
     changes = {**request.changes, **own, "negative": prompt.negative}
     try:
-        drawing = settings_for(base, **changes)
+        sampling = settings_for(base, **changes)
         controls = replace(request.controls, **{name: getattr(line, name) for name in SIDES if name in line.options})
         for sentence in controls.notes(base):
             note(sentence)
     except TriptychError as error:
         where = f"{line.where}: " if line.where and line.options else ""
         raise TriptychError(f"{where}{error}", *error.remedies) from None
-    if request.preview > drawing.steps:
-        note(f"there is no preview after {request.preview} steps, since a picture has {drawing.steps}")
+    if request.preview > sampling.steps:
+        note(f"there is no preview after {request.preview} steps, since a picture has {sampling.steps}")
     asked = request.seed_of(line)
     seed = settled(asked)
     if seed != asked:
@@ -125,14 +125,14 @@ def _job(base: Base, request: SampleRequest, line: Line, prompt: Prompt, note: N
         where = f"{line.where}: " if line.where else ""
         raise TriptychError(f"{where}a seed is a whole number from 0 on, or -1 for a random one, not {seed}")
     markup = Markup(request.controls.emphasis, request.controls.late_steps)
-    read, negative = markup.prompt(prompt.text, drawing.steps), markup.negative(prompt.negative, drawing.steps)
+    read, negative = markup.prompt(prompt.text, sampling.steps), markup.negative(prompt.negative, sampling.steps)
     for said, text in ((read, line.prompt), (negative, prompt.negative)):
         _note_remarks(base, said, text, note)
     seeds = tuple(range(seed, seed + request.count))
-    regions = _regions(base, controls, prompt, markup, drawing.steps, note)
-    edit = _edit(base, controls, markup, drawing.steps, note)
+    regions = _regions(base, controls, prompt, markup, sampling.steps, note)
+    edit = _edit(base, controls, markup, sampling.steps, note)
     return Job(
-        line, prompt, drawing, seeds, read.guides, negative.guides[0], controls, None, regions, edit,
+        line, prompt, sampling, seeds, read.guides, negative.guides[0], controls, None, regions, edit,
         tuple(request.heat),
     )  # fmt: skip
 

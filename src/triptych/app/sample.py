@@ -189,13 +189,13 @@ class Reading:
             moves = moves_of(patches, parts, courses)
             progress.stage("sampling", sum(len(job.seeds) for job in jobs))
             done = 0
-            for (drawing, controls), group in groupby(jobs, lambda job: job.alike):
+            for (sampling, controls), group in groupby(jobs, lambda job: job.alike):
                 alike = list(group)
                 places = [(job, single) for job in alike for single in job.request.singles]
                 heat: dict[int, dict[str, Tensor]] = {}
                 requests = [job.request for job in alike]
                 seen = watching.counted_from(done) if watching else None
-                for i, picture in stream(base, requests, drawing, controls, moves, heat.__setitem__, seen):
+                for i, picture in stream(base, requests, sampling, controls, moves, heat.__setitem__, seen):
                     job, single = places[i]
                     uses = (*(_used(file, job) for file in self.attached), *job.prompt.uses)
                     yield done + i, Sampled(picture, job, single, uses, heat.get(i, {}))
@@ -233,7 +233,7 @@ class Writer:
     def write(self, path: Path, sampled: Sampled) -> None:
         job, single = sampled.job, sampled.single
         recipe = Recipe.of(
-            self.base, job.line.prompt, single.seeds[0], sampled.uses, job.drawing, self.model, self.vae, job.controls,
+            self.base, job.line.prompt, single.seeds[0], sampled.uses, job.sampling, self.model, self.vae, job.controls,
             single.variations, self.start, self.mask, str(single.share or ""),
         )  # fmt: skip
         save_picture(path, sampled.picture, recipe)
@@ -244,7 +244,7 @@ def _used(file: Attached, job: Job) -> Used:
     if file.used.method != WORD:
         return file.used
     tokens = [part.artifact.settings.token for part in file.parts]
-    texts = (job.prompt.text, job.drawing.negative, job.controls.edit, *(region.text for region in job.prompt.regions))
+    texts = (job.prompt.text, job.sampling.negative, job.controls.edit, *(region.text for region in job.prompt.regions))
     spelled = any(whole_word(token).search("\n".join(texts)) for token in tokens)
     return replace(file.used, called=spelled)
 

@@ -193,7 +193,7 @@ def _passes(base: Base, missing: Sequence[Job], request: SweepRequest, board: Bo
     """The joint passes: of so many rows, or as many jobs as the memory holds in one pass a step."""
     memory = request.memory
     if not memory or request.most_rows:
-        return list(joint_passes(missing, request.most_rows or base.description.drawing.rows))
+        return list(joint_passes(missing, request.most_rows or base.description.sampling.rows))
     passes = list(fitting_passes(missing, lambda joint: _fits(base, joint, memory)))
     if missing:
         sizes = [len(joint) for joint in passes]

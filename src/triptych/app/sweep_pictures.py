@@ -101,7 +101,7 @@ def _bare_place(base: Base, job: Trained, template: str, seed: int) -> _Place:
 
 
 def _name(base: Base, *of: Any) -> str:
-    return key(base.identity, str(base.dtype), base.resolution, base.description.drawing.decides, *of)
+    return key(base.identity, str(base.dtype), base.resolution, base.description.sampling.decides, *of)
 
 
 def _sample(base: Base, places: Sequence[_Place], progress: Progress) -> None:

@@ -27,7 +27,7 @@ from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Training, method_named
 from ..metrics.encoders import ImageEncoder
-from ..sampling.generate import draw
+from ..sampling.generate import sample
 from ..sampling.request import Request
 from ..study.progress import Progress, steps_of
 from ..training.fit import Trial, fit
@@ -86,7 +86,7 @@ def worth_of(
     if len(members) <= len(split.train) + 1:
         raise TriptychError(f"{len(members)} trainings are too few for {len(split.train)} pictures; allow more")
     trials = _trials(base, concept, split.train, members, steps, seed)
-    passes = list(joint_passes(trials, base.description.drawing.rows))
+    passes = list(joint_passes(trials, base.description.sampling.rows))
     judge = Judge.of(base, concept, judged, encoder)
     values: list[float] = []
     trained = learned(base, passes, progress)
@@ -196,6 +196,6 @@ class Judge:
     def _sampled(self, base: Base, asked: Sequence[tuple[str, Owner]]) -> list[float]:
         seeds = tuple(seed_of("worth", number) for number in range(SEEDS))
         requests = [Request(fill(prompt, phrase), seeds, owner) for phrase, owner in asked for prompt in self.prompts]
-        seen = self.encoder.images([picture for pictures in draw(base, requests) for picture in pictures])
+        seen = self.encoder.images([picture for pictures in sample(base, requests) for picture in pictures])
         seen = seen.view(len(asked), len(self.prompts), SEEDS, -1)
         return [float(value) for value in (seen * self.real[None, :, None]).sum(-1).mean(dim=(1, 2))]

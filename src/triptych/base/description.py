@@ -39,7 +39,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Sampling:
     """The settings of sampling a picture."""
 
     sampler: str
@@ -97,7 +97,7 @@ class Description:
 
     family: str  # files made for one base of a family fit its other bases
     resolution: int  # pixels, square; 0: what the denoiser was trained on
-    drawing: Drawing
+    sampling: Sampling
     captions: Mapping[str, str]  # kind of concept -> caption of a picture that has none, "{}" for the concept
     population: Population  # the prompts to judge by
     budgets: Mapping[str, Budget]
@@ -140,7 +140,7 @@ class Description:
         return cls(
             **{
                 **table,
-                "drawing": Drawing(**table["drawing"]),
+                "sampling": Sampling(**table["sampling"]),
                 "population": Population(**table["population"]),
                 "budgets": {name: Budget(**budget) for name, budget in table["budgets"].items()},
                 "verdict": Trainings(**table.get("verdict", {})),

@@ -187,7 +187,7 @@ class Base:
 
     def _encoded(self, scaled: Tensor, tiled: bool | None) -> Tensor:
         """Scaled latents of pixels from -1 to 1 [pictures, 3, height, width]."""
-        halves = scaled.to(self.device, self.vae.dtype).split(self.description.drawing.batch)
+        halves = scaled.to(self.device, self.vae.dtype).split(self.description.sampling.batch)
         with torch.inference_mode(), in_parts(self.vae, len(halves[0]), scaled[0, 0].numel(), tiled):
             means = torch.cat([self.vae.encode(half).latent_dist.mean for half in halves])
         unscaled = means.float().clone() - self._shift if self._shift else means.float().clone()
@@ -215,7 +215,7 @@ class Base:
 
     def redraw(self, pictures: Sequence[Image]) -> list[Image]:
         """Encode and decode square RGB pictures: the best that samples of this base can look like them."""
-        parts = self.latents(pictures).split(self.description.drawing.batch)
+        parts = self.latents(pictures).split(self.description.sampling.batch)
         return [picture for part in parts for picture in self.decode(part)]
 
     def denoise(

@@ -9,7 +9,7 @@ import torch
 
 from .chat import ChatText
 from .denoiser import Denoiser, UNet, ZImage
-from .description import Budget, Description, Drawing, Population
+from .description import Budget, Description, Population, Sampling
 from .model import Base
 from .process import Ddpm, Flow, Process
 from .text import Text
@@ -127,7 +127,7 @@ def description() -> Description:
     return Description(
         family="tiny",
         resolution=16,
-        drawing=Drawing("dpm++", steps=4, guidance=4.0),
+        sampling=Sampling("dpm++", steps=4, guidance=4.0),
         image_encoder="efficientnet-lite0",
         captions={"subject": "a {}", "style": "a thing, {}", "scene": "{}"},
         population=Population(

@@ -124,5 +124,5 @@ def report(
         return
     written = build_with_votes(study, votes or ())
     print(written.path)
-    for line in written.eye.lines() if written.eye else ():
+    for line in written.tally.lines() if written.tally else ():
         print(line)

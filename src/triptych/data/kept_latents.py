@@ -38,7 +38,7 @@ def latents_of(base: Base, pictures: Iterable[Image.Image], *, alone: bool = Fal
         pictures: of one size, unless `alone`. They are taken batch by batch, so that others can be made meanwhile.
         alone: encode each by itself, so that they may differ in size, and share entries with other selections.
     """
-    size = 1 if alone else base.description.drawing.batch
+    size = 1 if alone else base.description.sampling.batch
     folder = cache_folder() / FOLDER
     latents = [latent for group in _batches(pictures, size) for latent in _group(base, group, folder)]
     trim(folder, MOST)

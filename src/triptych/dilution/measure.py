@@ -66,8 +66,8 @@ class File:
         )
 
 
-def judged(work: Work, pictures: Sequence[Shown], eye: ImageEncoder) -> Evidence:
-    seen = work.evidence(pictures, eye)
+def judged(work: Work, pictures: Sequence[Shown], encoder: ImageEncoder) -> Evidence:
+    seen = work.evidence(pictures, encoder)
     scores = [score for name in CRITERIA for score in metrics()[name].measure(seen)]
     return Evidence.of(scores, [], {}, MARGINS, work.plan.seed)
 
@@ -113,7 +113,7 @@ def preserved(evidence: Evidence) -> dict[str, Interval]:
 
 
 def contamination(
-    other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown], eye: ImageEncoder
+    other: Work, mine: Mapping[str, Sequence[Shown]], own: Sequence[Shown], encoder: ImageEncoder
 ) -> dict[str, Interval]:
     """Row -> how far the pictures of one concept went towards another concept.
 
@@ -125,7 +125,7 @@ def contamination(
         own: the other file's pictures of its own concept.
     """
     everything = [picture for pictures in mine.values() for picture in pictures]
-    seen = other.evidence([*everything, *own], eye)
+    seen = other.evidence([*everything, *own], encoder)
     scores = [
         Score("contamination", row, value, 0, picture.prompt, picture.seed)
         for row, pictures in mine.items()

@@ -65,7 +65,7 @@ class Member:
     source: Source
     artifact: Artifact
     work: Work
-    eye: ImageEncoder  # one for all members that are judged alike
+    encoder: ImageEncoder  # one for all members that are judged alike
 
     @property
     def phrase(self) -> str:
@@ -137,7 +137,9 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
         work.open_encoders(others=False)
         own = work.encoders.first
-        same = (member.eye for member in found if member.eye.digest == own.digest)  # which encodes a picture once
+        same = (
+            member.encoder for member in found if member.encoder.digest == own.digest
+        )  # which encodes a picture once
         found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
@@ -248,7 +250,7 @@ def _measured(
     progress.stage("measuring pictures", len(members))
     kept, alone, first, more = list[Kept](), list[File](), list[Preserved](), list[More]()
     for place, member in enumerate(members):
-        evidence = judged(member.work, _pictures(member, sheets), member.eye)
+        evidence = judged(member.work, _pictures(member, sheets), member.encoder)
         progress.advance()
         file = file_alone(member.source.name, evidence)
         alone.append(file)
@@ -296,7 +298,7 @@ def _nearer(members: Sequence[Member], sheets: Sequence[tuple[Member, Sheet]]) -
         for j, theirs in enumerate(by_row):
             both = {row: pictures for row, pictures in mine.items() if row == ALONE or row in theirs}
             if i != j and ALONE in mine and ALONE in theirs and len(both) > 1:
-                nearer = contamination(members[j].work, both, theirs[ALONE], members[j].eye)
+                nearer = contamination(members[j].work, both, theirs[ALONE], members[j].encoder)
                 names = members[i].source.name, members[j].source.name
                 found += [Nearer(row, *names, value) for row, value in nearer.items()]
     return found

@@ -225,7 +225,7 @@ class Judge:
         for member in members:
             prompts = choosing_prompts(member)
             pictures = [picture for sheet in member.before(prompts) for picture in _sampled(member, sheet)]
-            file = file_alone(member.source.name, judged(member.work, pictures, member.eye))
+            file = file_alone(member.source.name, judged(member.work, pictures, member.encoder))
             if file.learned:
                 able.append(Candidate(member, prompts, pictures))
             else:
@@ -259,7 +259,7 @@ class Judge:
         for candidate in self.candidates:
             member = candidate.member
             pictures = _sampled(member, member.under(row, attached(path), candidate.prompts))
-            kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.eye), row))
+            kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.encoder), row))
         rmtree(path.parent)
         known = [interval.value for interval in kept if interval]
         return min(known) if len(known) == len(kept) else None

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from ..files.atomic import write_text
 from ..verdict.words import titled
-from .eye import Eye
 from .reading import read
+from .tally import Tally
 from .view import FILTERS, view
 
 HERE = Path(__file__).parent
@@ -18,10 +18,10 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Report:
-    """The page that was written, and what the given votes say; `eye` is None without votes."""
+    """The page that was written, and what the given votes say; `tally` is None without votes."""
 
     path: Path
-    eye: Eye | None
+    tally: Tally | None
 
 
 def build(study: Path) -> Path:
@@ -49,7 +49,7 @@ def build_with_votes(study: Path, votes: Sequence[Path] = ()) -> Report:
         page = environment.get_template("page.html.j2").render(view=shown, style=style, script=script)
     path = study / "report.html"
     write_text(path, page)
-    return Report(path, shown.eye)
+    return Report(path, shown.tally)
 
 
 def _joined(*names: str) -> Markup:

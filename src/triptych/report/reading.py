@@ -33,7 +33,7 @@ class Study:
     titles: Mapping[str, str] = field(default_factory=dict)  # method -> its title
     held_out: tuple[str, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()  # file, reason
-    drawing: tuple[tuple[str, str], ...] = ()  # setting, value
+    sampling: tuple[tuple[str, str], ...] = ()  # setting, value
     encoders: tuple[tuple[str, str], ...] = ()  # what it encodes ("image" or "text"), its name
     prior: Mapping[str, float] = field(default_factory=dict)  # what was taken as known of the spread between trainings
 
@@ -135,7 +135,7 @@ def _study(path: Path) -> Study:
         titles={str(name): str(title) for name, title in table.get("titles", {}).items()},
         held_out=tuple(table.get("held_out", ())),
         broken=tuple((str(entry["file"]), str(entry["reason"])) for entry in table.get("broken", ())),
-        drawing=_pairs(tables.get("drawing", {})),
+        sampling=_pairs(tables.get("sampling", {})),
         encoders=_pairs(tables.get("encoders", {})),
         prior={str(name): float(value) for name, value in tables.get("prior", {}).items()},
     )

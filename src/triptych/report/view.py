@@ -10,18 +10,18 @@ from ..shell import command_line
 from ..units import duration, size
 from ..verdict import NEEDS, Answer, Choice, Further, further
 from ..verdict.reinforce import question
-from ..verdict.summary import QUESTIONS, graded, other_eye, why_probably
+from ..verdict.summary import QUESTIONS, graded, second_encoder, why_probably
 from ..verdict.weighing import formula
 from ..verdict.words import figure, inside, percent, span, title
 from .ballot import Ballot, ballot, in_words
 from .colours import order, slot
 from .curves import CHOSEN, Curve, chosen, curves
-from .eye import Eye, eye
 from .frontier import Frontier, frontiers, words
 from .grid import Grid, grid
 from .pictures import Inlined, inline
 from .reading import Reading
 from .table import Column, Comparison, columns, comparisons
+from .tally import Tally, tally
 from .trade import Trade, trades
 
 NEED_WORDS = {  # need -> its words after "Recommended for", and as a sentence
@@ -81,7 +81,7 @@ class View:
     files: tuple[File, ...]
     failures: tuple[tuple[str, str], ...]
     ballot: Ballot | None  # pairs to vote on; None where there is nothing to compare
-    eye: Eye | None  # what the given votes say
+    tally: Tally | None  # what the given votes say
 
 
 def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
@@ -119,7 +119,7 @@ def view(reading: Reading, folder: Path, votes: Sequence[Path] = ()) -> View:
         files=tuple(_file(path, reading) for path in reading.artifacts),
         failures=tuple(sorted(verdict.failures.items(), key=lambda failure: order(failure[0]))),
         ballot=ballot(reading, folder),
-        eye=eye(reading, folder, votes),
+        tally=tally(reading, folder, votes),
     )
 
 
@@ -162,7 +162,7 @@ def _file(path: Path, reading: Reading) -> File:
 FILTERS = {
     "ballot_json": in_words,
     "graded": graded,
-    "other_eye": other_eye,
+    "second_encoder": second_encoder,
     "sentence": lambda text: text[:1].upper() + text[1:],
     "percent": percent,
     "why_probably": why_probably,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..base import Base, Drawing, generator
+from ..base import Base, Sampling, generator
 from ..base.text import skipping
 from ..errors import TriptychError
 from .controls import Controls
@@ -33,30 +33,30 @@ PLAIN = Controls()
 Heated = Callable[[int, dict[str, Tensor]], None]
 
 
-def settings_for(base: Base, **changes: str | int | float | None) -> Drawing:
+def settings_for(base: Base, **changes: str | int | float | None) -> Sampling:
     """The base's own sampling settings, with some changed.
 
     Raises:
         TriptychError: the sampler is unknown, or a number is out of range.
     """
-    drawing = replace(base.description.drawing, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
-    drawing = replace(drawing, sampler=sampler_named(drawing.sampler))
+    sampling = replace(base.description.sampling, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
+    sampling = replace(sampling, sampler=sampler_named(sampling.sampler))
     most = base.process.length
-    if not 1 <= drawing.steps <= most:
-        raise TriptychError(f"pictures take 1 to {most} steps, not {drawing.steps}")
-    if not 0 <= drawing.guidance <= GREATEST_GUIDANCE:
-        raise TriptychError(f"guidance is a number from 0 to {GREATEST_GUIDANCE:g}, not {drawing.guidance}")
-    return drawing
+    if not 1 <= sampling.steps <= most:
+        raise TriptychError(f"pictures take 1 to {most} steps, not {sampling.steps}")
+    if not 0 <= sampling.guidance <= GREATEST_GUIDANCE:
+        raise TriptychError(f"guidance is a number from 0 to {GREATEST_GUIDANCE:g}, not {sampling.guidance}")
+    return sampling
 
 
-def draw(
-    base: Base, requests: Sequence[Request], drawing: Drawing | None = None, done: Callable[[int], None] | None = None,
-    controls: Controls = PLAIN,
+def sample(
+    base: Base, requests: Sequence[Request], sampling: Sampling | None = None,
+    done: Callable[[int], None] | None = None, controls: Controls = PLAIN,
 ) -> list[list[Image]]:  # fmt: skip
     """Sample the pictures of each request. `done` is called with 1 after each picture."""
     places = [(i, j) for i, request in enumerate(requests) for j in range(len(request.seeds))]
     pictures: dict[tuple[int, int], Image] = {}
-    for place, picture in stream(base, requests, drawing, controls):
+    for place, picture in stream(base, requests, sampling, controls):
         pictures[places[place]] = picture
         if done:
             done(1)
@@ -64,23 +64,23 @@ def draw(
 
 
 def stream(
-    base: Base, requests: Sequence[Request], drawing: Drawing | None = None, controls: Controls = PLAIN,
+    base: Base, requests: Sequence[Request], sampling: Sampling | None = None, controls: Controls = PLAIN,
     moves: Sequence[Move] = (), heated: Heated | None = None, watching: Watching | None = None,
 ) -> Iterator[tuple[int, Image]]:  # fmt: skip
     """Sample pictures and yield each with its index among all pictures requested, as its batch ends.
 
-    A batch has `drawing.batch` pictures. A picture depends on its own seed alone, not on its batch, unless it shares
+    A batch has `sampling.batch` pictures. A picture depends on its own seed alone, not on its batch, unless it shares
     self-attention: then it depends on the anchors of its set, which are in all batches of the set. `heated` is called
     with the index of a picture and the maps of its words, before it is yielded. `watching` sees pictures by the same
     indices, after steps.
     """
-    drawing = drawing or base.description.drawing
+    sampling = sampling or base.description.sampling
     singles = [single for request in requests for single in request.singles]
     order = sorted(range(len(singles)), key=lambda i: str(singles[i].owner))  # an owner's rows must be adjacent
-    for batch, new in batches(singles, order, drawing.batch):
+    for batch, new in batches(singles, order, sampling.batch):
         hot = (lambda k, maps, batch=batch: heated(batch[k], maps)) if heated else None
         shown = replace(watching, places=[i if i in new else None for i in batch]) if watching else None
-        latents = sample(base, [singles[i] for i in batch], drawing, controls, moves, hot, shown)
+        latents = sample_latents(base, [singles[i] for i in batch], sampling, controls, moves, hot, shown)
         asked = [batch.index(i) for i in new]
         for i, picture in zip(new, base.decode(latents[asked], controls.tiled), strict=True):
             start = singles[i].start
@@ -88,8 +88,8 @@ def stream(
 
 
 @torch.no_grad()
-def sample(
-    base: Base, singles: Sequence[Request], drawing: Drawing, controls: Controls = PLAIN, moves: Sequence[Move] = (),
+def sample_latents(
+    base: Base, singles: Sequence[Request], sampling: Sampling, controls: Controls = PLAIN, moves: Sequence[Move] = (),
     heated: Heated | None = None, watching: Watching | None = None,
 ) -> Tensor:  # fmt: skip
     """Sample latents [pictures, channels, height, width] for requests of one seed each, sorted by owner.
@@ -108,7 +108,7 @@ def sample(
         if controls.freeu:
             open_.enter_context(base.denoiser.freeu(controls.freeu_scales))
         open_.enter_context(skipping(base.texts, controls.clip_skip - 1))
-        strengths = open_.enter_context(moving(moves, drawing.steps))
+        strengths = open_.enter_context(moving(moves, sampling.steps))
         attending = attending_to(base, singles, edited)
         sharing, attending = sharing_of(base, singles, attending)
         if (attending or sharing) and controls.hires:
@@ -121,10 +121,10 @@ def sample(
             open_.enter_context(base.denoiser.attending(attending))
         guide: Guidance | Regional
         if any(single.regions for single in singles):
-            guide = Regional(base, singles, drawing.guidance, controls)
+            guide = Regional(base, singles, sampling.guidance, controls)
         else:
-            guide = Guidance(base, singles, drawing.guidance, controls, attending, sharing)
-        pass_ = Pass(base, drawing, guide, strengths, randoms, attending, watching, controls.tiled)
+            guide = Guidance(base, singles, sampling.guidance, controls, attending, sharing)
+        pass_ = Pass(base, sampling, guide, strengths, randoms, attending, watching, controls.tiled)
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
             larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)

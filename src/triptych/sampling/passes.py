@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..base import Base, Drawing
+from ..base import Base, Sampling
 from ..base.sampler import Sampler
 from ..cancel import check
 from .attention import Attending
@@ -22,14 +22,14 @@ from .regions import Regional
 from .samplers import SAMPLERS, sampler_named
 
 
-def sampler_for(base: Base, drawing: Drawing) -> Sampler:
+def sampler_for(base: Base, sampling: Sampling) -> Sampler:
     """A new sampler of this kind for the base's noise process, with its number of steps set.
 
     Raises:
         TriptychError: the sampler cannot sample that process.
     """
-    named = SAMPLERS[sampler_named(drawing.sampler)]
-    return base.process.sampler(named.scheduler, named.options, drawing.steps, base.device)
+    named = SAMPLERS[sampler_named(sampling.sampler)]
+    return base.process.sampler(named.scheduler, named.options, sampling.steps, base.device)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pass:
     """
 
     base: Base
-    drawing: Drawing
+    sampling: Sampling
     guide: Guidance | Regional
     strengths: Moving
     randoms: Sequence[torch.Generator]
@@ -60,7 +60,7 @@ class Pass:
         begun = [start for start in starts if start]
         self._keep(begun)
         if not begun:
-            return self._run(sampler_for(self.base, self.drawing), None, noise)
+            return self._run(sampler_for(self.base, self.sampling), None, noise)
         original = self.base.latents([start.picture for start in begun], self.tiled).to(noise.device)
         filled = [start.filled(own, other) for start, own, other in zip(begun, original, noise, strict=True)]
         clean, kept = torch.stack(filled), torch.stack([~start.changed(noise[0]) for start in begun])
@@ -82,11 +82,11 @@ class Pass:
     def _from(
         self, clean: Tensor, noise: Tensor, denoise: float, keep: tuple[Tensor, Tensor] | None, last: bool = False
     ) -> Tensor:
-        steps = min(int(denoise * self.drawing.steps), self.drawing.steps)
+        steps = min(int(denoise * self.sampling.steps), self.sampling.steps)
         if not steps:
             return clean
-        sampler = sampler_for(self.base, self.drawing)
-        sampler.begin_at(self.drawing.steps - steps)
+        sampler = sampler_for(self.base, self.sampling)
+        sampler.begin_at(self.sampling.steps - steps)
         return self._run(sampler, sampler.noised(clean, noise), noise, keep, last)
 
     def _run(

@@ -18,7 +18,7 @@ from ..data.examples import Example, Examples, Source
 from ..files.atomic import cache_folder
 from ..files.streaming import write_safetensors
 from ..files.tensorfile import TensorFile
-from .generate import sample
+from .generate import sample_latents
 from .request import Request
 
 
@@ -47,12 +47,12 @@ def prior_source(
 
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:
     """Latents [prompts, channels, height, width] that the bare base samples for these prompts, cached on disk."""
-    drawing = base.description.drawing
-    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, drawing.decides, prompts)))
+    sampling = base.description.sampling
+    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, sampling.decides, prompts)))
     path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
         requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds that no study uses
-        batches = [requests[i : i + drawing.batch] for i in range(0, len(requests), drawing.batch)]
-        latents = torch.cat([sample(base, batch, drawing) for batch in batches])
+        batches = [requests[i : i + sampling.batch] for i in range(0, len(requests), sampling.batch)]
+        latents = torch.cat([sample_latents(base, batch, sampling) for batch in batches])
         write_safetensors(path, {"latents": latents}, {})
     return TensorFile.open(path).tensors()["latents"].to(base.device)

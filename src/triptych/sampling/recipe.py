@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..base import Base, Drawing
+from ..base import Base, Sampling
 from ..errors import TriptychError
 from ..files.hashes import known_hashes
 from ..shell import writable
@@ -95,7 +95,7 @@ class Recipe:
 
     prompt: str
     seed: int
-    drawing: Drawing
+    sampling: Sampling
     base: str
     base_fingerprint: str
     size: tuple[int, int]  # width and height in pixels
@@ -111,17 +111,17 @@ class Recipe:
 
     @classmethod
     def of(
-        cls, base: Base, prompt: str, seed: int, uses: Iterable[Used] = (), drawing: Drawing | None = None,
+        cls, base: Base, prompt: str, seed: int, uses: Iterable[Used] = (), sampling: Sampling | None = None,
         model: ModelFile | None = None, vae: ModelFile | None = None, controls: Controls | None = None,
         variations: Sequence[int] = (), start: ModelFile | None = None, mask: ModelFile | None = None,
         shared: str = "",
     ) -> Recipe:  # fmt: skip
-        drawing, precision = drawing or base.description.drawing, str(base.dtype).removeprefix("torch.")
+        sampling, precision = sampling or base.description.sampling, str(base.dtype).removeprefix("torch.")
         width, height = (controls or Controls()).size(base)
         controls = replace(controls or Controls(), width=width, height=height)
         name = Path(base.name).name if Path(base.name).exists() else base.name
         return cls(
-            prompt, seed, drawing, name, base.identity, (width, height), precision, list(uses),
+            prompt, seed, sampling, name, base.identity, (width, height), precision, list(uses),
             model or ModelFile(), vae or ModelFile(), controls, next(iter(variations), None), start or ModelFile(),
             mask or ModelFile(), shared,
         )  # fmt: skip
@@ -138,7 +138,7 @@ class Recipe:
             uses = [Used(**{**use, "file": ModelFile(**use["file"])}) for use in told["uses"]]
             parts = {"model": ModelFile(**told["model"]), "vae": ModelFile(**told["vae"])}
             parts |= {"start": ModelFile(**told["start"]), "mask": ModelFile(**told["mask"])}
-            known = {"drawing": Drawing(**told["drawing"]), "controls": Controls(**told["controls"])}
+            known = {"sampling": Sampling(**told["sampling"]), "controls": Controls(**told["controls"])}
             width, height = told["size"]
             return cls(**{**told, **parts, **known, "uses": uses, "size": (width, height)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -146,11 +146,11 @@ class Recipe:
 
     def infotext(self) -> str:
         """A1111's "parameters" text: the prompt, the negative prompt, and a line of settings."""
-        drawing, sampler = self.drawing, SAMPLERS[sampler_named(self.drawing.sampler)]
+        sampling, sampler = self.sampling, SAMPLERS[sampler_named(self.sampling.sampler)]
         prompt = " ".join([self.prompt, *(use.tag for use in self.uses if use.tag)])
         settings = {
-            "Steps": drawing.steps, "Sampler": sampler.a1111, "Schedule type": sampler.schedule,
-            "CFG scale": drawing.guidance, "Seed": self.seed, "Size": "x".join(map(str, self.size)),
+            "Steps": sampling.steps, "Sampler": sampler.a1111, "Schedule type": sampler.schedule,
+            "CFG scale": sampling.guidance, "Seed": self.seed, "Size": "x".join(map(str, self.size)),
             "Model hash": self.model.sha256[:10], "Model": self.model.stem or Path(self.base).name,
             "VAE hash": self.vae.sha256[:10], "VAE": self.vae.name, **self._controlled(),
             "Lora hashes": _pairs((use.file.stem, use.file.autov3 or use.file.sha256[:12]) for use in self._of("lora")),
@@ -160,7 +160,7 @@ class Recipe:
         line = [f"{name}: {_quoted(value)}" for name, value in settings.items() if value != ""]
         hashes = self._hashes()
         line += [f"Hashes: {json.dumps(hashes)}"] if hashes else []
-        negative = [f"Negative prompt: {drawing.negative}"] if drawing.negative else []
+        negative = [f"Negative prompt: {sampling.negative}"] if sampling.negative else []
         return writable("\n".join([prompt, *negative, ", ".join(line)]))
 
     def _controlled(self) -> dict[str, object]:
@@ -179,7 +179,7 @@ class Recipe:
             "Inpaint area": "Only masked" if masked and controls.only_masked else "",
             "Masked area padding": controls.mask_padding if masked and controls.only_masked else "",
             "Masked content": FILLED[controls.fill] if masked else "", "Extended by": controls.extend,
-            "Hires upscale": controls.hires or "", "Hires steps": self.drawing.steps if controls.hires else "",
+            "Hires upscale": controls.hires or "", "Hires steps": self.sampling.steps if controls.hires else "",
             "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
             "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
             "Original size": controls.original_size, "Crop": controls.crop,

@@ -21,7 +21,7 @@ from ..records import JudgedFile, JudgedRecord
 from ..scores import BASE, Score
 from ..shell import command_line
 from ..verdict import Verdict, judge
-from ..verdict.keeping import Kept, beside_eye, keeping
+from ..verdict.keeping import Kept, beside_encoder, keeping
 from ..verdict.words import titled
 from .judged import File, open_files
 from .layout import Layout
@@ -167,8 +167,8 @@ def _judgement(
     costs = [file.cost(strength) for file in files for strength in file.strengths]
     plan = work.plan
 
-    def judged(by_eye: Sequence[Score]) -> Verdict:
-        verdict = judge(by_eye, costs, need=plan.need, seed=plan.seed, strata=work.strata)
+    def judged(by_encoder: Sequence[Score]) -> Verdict:
+        verdict = judge(by_encoder, costs, need=plan.need, seed=plan.seed, strata=work.strata)
         return _without_training(replace(verdict, answers={}, notes=(*verdict.notes[1:], SEEN)))
 
     others = by_others(work, sheets, scores)
@@ -176,7 +176,7 @@ def _judgement(
     rows = {file.row(strength): (file, strength) for file in files for strength in file.strengths}
     kept = keeping(scores, costs, seed=plan.seed) or [Kept(row, "undecided", NO_SCALE) for row in rows]
     for name, theirs in others.items():
-        kept = beside_eye(kept, keeping(theirs, costs, seed=plan.seed), name)
+        kept = beside_encoder(kept, keeping(theirs, costs, seed=plan.seed), name)
     found = tuple(_judged(each, *rows[each.method]) for each in kept)
     return Judgement(verdict, JudgedRecord(found, tuple(notes)))
 

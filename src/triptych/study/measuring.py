@@ -12,7 +12,7 @@ from ..metrics.encoders import ImageEncoder
 from ..scores import Score, read_scores, write_scores
 from ..verdict import Verdict
 from ..verdict.evidence import CEILING, LEAKAGE, PORTABILITY, SUBJECT
-from ..verdict.eyes import agreed
+from ..verdict.second_encoders import agreed
 from .layout import key
 from .sheets import Sheet, pictures
 from .work import MEASURING, Work

@@ -200,7 +200,7 @@ def described(
             "broken": [{"file": note.path.name, "reason": note.reason} for note in concept.broken],
             "notes": lines(concept.notes), "titles": dict(titles),
         },
-        "drawing": asdict(base.description.drawing),
+        "sampling": asdict(base.description.sampling),
         "encoders": dict(encoders),
     }  # fmt: skip
 

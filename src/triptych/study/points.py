@@ -3,6 +3,9 @@
 All points are tried on half of the choosing prompts. The better half of them, and full strength at the end of the
 training, go on to the other prompts (successive halving). Of these the highest mean of the headline figure is chosen.
 Points within a standard error of it are ties, of which the strength nearest 1 is chosen, then the latest moment.
+
+A method whose best point is not above the bare base by the margin of a practical difference has nothing to choose: what
+its points differ in is chance. It is used as it was trained.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from math import ceil, sqrt
 from statistics import fmean, stdev
 
 from ..records import PointRecord
+from ..verdict import MARGINS
 from .point import FULL, Point
 from .together import Together
 from .training import Run
@@ -84,10 +88,13 @@ class Tried:
 def best_of(values: Mapping[Point, Sequence[float]]) -> Point:
     """The point with the highest mean, or among its ties the strength nearest 1, then the latest moment.
 
-    `values`: the headline figure of every point, on the same pictures. A tie is within a standard error of the highest
-    mean, by the paired differences.
+    `values`: the headline figure of every point (0: the bare base), on the same pictures. A tie is within a standard
+    error of the highest mean, by the paired differences. Where the highest mean is within the margin of the bare base,
+    all points are ties.
     """
     top = max(values, key=lambda point: fmean(values[point]))
+    if fmean(values[top]) <= MARGINS.both:
+        return min(values, key=_rank)
 
     def ties(point: Point) -> bool:
         less = [a - b for a, b in zip(values[top], values[point], strict=True)]

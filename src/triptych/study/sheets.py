@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..base import Base, Drawing, Owner
+from ..base import Base, Owner, Sampling
 from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
@@ -155,11 +155,11 @@ def sheet_of(
     return Sheet(method, replicate, role, tuple(asked), folder, uses)
 
 
-def _settings(work: Work, role: Role) -> Drawing:
+def _settings(work: Work, role: Role) -> Sampling:
     """The sampling settings of a role. The budget may give unrelated prompts fewer steps."""
-    drawing = work.base.description.drawing
+    sampling = work.base.description.sampling
     few = work.budget.unrelated_steps if role == "unrelated" else 0
-    return replace(drawing, steps=few or drawing.steps)
+    return replace(sampling, steps=few or sampling.steps)
 
 
 def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
@@ -232,14 +232,14 @@ def _unsampled(sheet: Sheet) -> list[int]:
 def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
     """Sample sheets that attach the same files, on one base."""
     with _attached(base, [(uses, None)]) as moves:
-        for drawing in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
-            alike = [sheet for sheet in wanted if _settings(work, sheet.role) == drawing]
-            _sample_alike(work, base, drawing, alike, moves)
+        for sampling in dict.fromkeys(_settings(work, sheet.role) for sheet in wanted):
+            alike = [sheet for sheet in wanted if _settings(work, sheet.role) == sampling]
+            _sample_alike(work, base, sampling, alike, moves)
 
 
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
-    for group in _batches(unfinished(wanted), work.base.description.drawing.batch):
+    for group in _batches(unfinished(wanted), work.base.description.sampling.batch):
         owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
         owned = [(sheet.uses, owner) for sheet, owner in zip(group, owners, strict=True)]
         check()
@@ -280,7 +280,7 @@ def _attached(base: Base, owned: Sequence[tuple[Sequence[Use], Owner]]) -> Itera
 
 
 def _sample_alike(
-    work: Work, base: Base, drawing: Drawing, wanted: Sequence[Sheet], moves: Sequence[Move],
+    work: Work, base: Base, sampling: Sampling, wanted: Sequence[Sheet], moves: Sequence[Move],
     owners: Sequence[Owner] | None = None,
 ) -> None:  # fmt: skip
     """Sample the sheets that share their sampling settings, the rows of each belonging to its owner.
@@ -292,10 +292,10 @@ def _sample_alike(
     requests = [Request(sheet.asked[place][1], (sheet.asked[place][2],), owner) for sheet, place, owner in places]
     seconds, began = 0.0, time.perf_counter()  # of sampling, without the time of saving
     for (sheet, place, _), picture in (
-        (places[i], picture) for i, picture in stream(base, requests, drawing, moves=moves)
+        (places[i], picture) for i, picture in stream(base, requests, sampling, moves=moves)
     ):
         seconds += time.perf_counter() - began
-        _save(sheet, place, picture, base, drawing)
+        _save(sheet, place, picture, base, sampling)
         work.progress.advance()
         began = time.perf_counter()
     each = seconds / len(requests) if requests else None
@@ -304,7 +304,7 @@ def _sample_alike(
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), each).write(sheet.folder)
 
 
-def _save(sheet: Sheet, place: int, picture: Image, base: Base, drawing: Drawing) -> None:
+def _save(sheet: Sheet, place: int, picture: Image, base: Base, sampling: Sampling) -> None:
     _, asked, seed = sheet.asked[place]
     used = [Used.named(use.source, use.strength, str(use.course or "")) for use in sheet.uses]
-    save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, drawing=drawing))
+    save_picture(sheet.folder / _file(place), picture, Recipe.of(base, asked, seed, uses=used, sampling=sampling))

@@ -189,7 +189,7 @@ class Tuner:
 
     def _at_once(self, name: str, usual: Training) -> int:
         """The number of trials that fit into one pass."""
-        rows = self.base.description.drawing.rows // (method_named(name).rows(usual) * len(self.works))
+        rows = self.base.description.sampling.rows // (method_named(name).rows(usual) * len(self.works))
         return max(1, rows) if method_named(name).shares_a_pass else 1
 
     def _train(self, name: str, search: Search, attempts: Sequence[Attempt]) -> None:

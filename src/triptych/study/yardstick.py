@@ -10,7 +10,7 @@ from functools import cached_property
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..metrics import Shown, metrics
-from ..sampling.generate import draw
+from ..sampling.generate import sample
 from ..sampling.pictures import save_picture
 from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
@@ -60,7 +60,7 @@ class Yardstick:
         base, concept, out = self.work.base, self.work.concept, self.work.layout.out
         asked = [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
         with attached:
-            pictures = draw(base, [Request(fill(prompt, phrase), (seed,)) for prompt, seed in asked])
+            pictures = sample(base, [Request(fill(prompt, phrase), (seed,)) for prompt, seed in asked])
         shown = []
         for place, ((prompt, seed), [picture]) in enumerate(zip(asked, pictures, strict=True)):
             path = out / "pictures" / f"{name}-{self.name}" / f"{place:05}.png"

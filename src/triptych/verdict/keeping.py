@@ -3,7 +3,7 @@
 best: the highest mean of those that surely learned the concept and copy nothing. keep: surely not worse than the best
 by more than the margin. discard: surely worse than the best by more than the margin (Holm over all files), surely no
 better than the bare base by more than it, or copies. Else undecided. What another image encoder does not share is
-undecided too (`beside_eye`).
+undecided too (`beside_encoder`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,17 +47,17 @@ def keeping(scores: Sequence[Score], costs: Sequence[Cost], *, margins: Margins 
     return [Kept(best, "best", _lead(evidence, best, behind)), *kept]
 
 
-def beside_eye(kept: Sequence[Kept], other: Sequence[Kept], name: str) -> list[Kept]:
+def beside_encoder(kept: Sequence[Kept], other: Sequence[Kept], name: str) -> list[Kept]:
     """The decisions with what another image encoder decides on the same rows.
 
     A row that it would discard is not surely to keep, and the other way round. The best stays the best, and its reason
     says what the other encoder decides. `name`: of the other encoder.
     """
     theirs = {each.method: each.decision for each in other}
-    return [_with_eye(each, theirs.get(each.method, "undecided"), name) for each in kept]
+    return [_with_encoder(each, theirs.get(each.method, "undecided"), name) for each in kept]
 
 
-def _with_eye(kept: Kept, theirs: Keeping, name: str) -> Kept:
+def _with_encoder(kept: Kept, theirs: Keeping, name: str) -> Kept:
     if "undecided" in (kept.decision, theirs) or (kept.decision == "discard") == (theirs == "discard"):
         return kept
     decision: Keeping = "best" if kept.decision == "best" else "undecided"

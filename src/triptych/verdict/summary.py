@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .reinforce import question as asked_of_combination
-from .values import PROBABLY, Answer, Choice, Eye, Verdict
+from .values import PROBABLY, Answer, Choice, SecondEncoder, Verdict
 from .words import inside, percent, title
 
 QUESTIONS = {  # answer -> the method it is about, and the question
@@ -32,9 +32,9 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield ""
     for need, choice in recommendation.by_need.items():
         yield f"{need:<12} {lead(choice, verdict.margins.both)}"
-    if verdict.eyes:
+    if verdict.second_encoders:
         yield ""
-        yield from map(other_eye, verdict.eyes)
+        yield from map(second_encoder, verdict.second_encoders)
 
 
 def why_probably(level: float) -> str:
@@ -45,15 +45,14 @@ def why_probably(level: float) -> str:
     )
 
 
-def other_eye(eye: Eye) -> str:
+def second_encoder(encoder: SecondEncoder) -> str:
     """Whether another image encoder shares the claims, in one line."""
-    if not eye.usable:
-        return (
-            f"another image encoder, {eye.name}, does not tell your pictures from the bare base's, so it says nothing"
-        )
-    if not eye.against:
-        return f"another image encoder, {eye.name}, shares every claim"
-    return f"another image encoder, {eye.name}, sees it otherwise: {' '.join(eye.against)}"
+    named = f"another image encoder, {encoder.name},"
+    if not encoder.usable:
+        return f"{named} does not tell your pictures from the bare base's, so it says nothing"
+    if not encoder.against:
+        return f"{named} shares every claim"
+    return f"{named} sees it otherwise: {' '.join(encoder.against)}"
 
 
 def graded(answer: Answer) -> str:

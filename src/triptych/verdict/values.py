@@ -154,7 +154,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Eye:
+class SecondEncoder:
     """What another image encoder sees of the same pictures.
 
     `usable`: whether it tells the real pictures from the bare base's; else it says nothing. `both`: method -> the
@@ -189,7 +189,7 @@ class Verdict:
     needs: Mapping[Need, Mapping[str, float]] = field(default_factory=dict)  # need -> criterion -> its weight
     together: Mapping[str, Answer] = field(default_factory=dict)  # combination -> do its parts reinforce each other
     looks: tuple[Look, ...] = ()  # of a study that went on until it was decided, the last one included
-    eyes: tuple[Eye, ...] = ()  # other image encoders
+    second_encoders: tuple[SecondEncoder, ...] = ()  # other image encoders
     margins: Margins = MARGINS
     seed: int = 0
     level: float = LEVEL
@@ -259,9 +259,9 @@ def _verdict(data: dict[str, Any]) -> Verdict:
         needs=data["needs"],
         together={name: _answer(answer) for name, answer in data["together"].items()},
         looks=tuple(Look(**look) for look in data["looks"]),
-        eyes=tuple(
-            Eye(eye["name"], eye["usable"], _intervals(eye["both"]), tuple(eye["against"]))
-            for eye in data.get("eyes", ())
+        second_encoders=tuple(
+            SecondEncoder(encoder["name"], encoder["usable"], _intervals(encoder["both"]), tuple(encoder["against"]))
+            for encoder in data.get("second_encoders", ())
         ),
         margins=Margins(**data["margins"]),
         seed=data["seed"],

@@ -79,7 +79,9 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Eye:
+class Tally:
+    """What people preferred, and how far the encoders agree with them."""
+
     voters: tuple[Votes, ...]
     preferences: tuple[Preference, ...]
     agreements: tuple[Agreement, ...]  # the headline figure first
@@ -100,7 +102,7 @@ class Eye:
         return told + [f"beware: {sentence}" for sentence in self.warnings]
 
 
-def eye(reading: Reading, folder: Path, files: Sequence[Path]) -> Eye | None:
+def tally(reading: Reading, folder: Path, files: Sequence[Path]) -> Tally | None:
     """The votes in files, counted; None without files.
 
     Raises:
@@ -116,7 +118,7 @@ def eye(reading: Reading, folder: Path, files: Sequence[Path]) -> Eye | None:
         voters.append(read)
     votes = [vote for voter in voters for vote in voter.votes]
     preferences = _preferences(votes, reading.verdict)
-    return Eye(
+    return Tally(
         tuple(voters), tuple(preferences), tuple(_agreements(votes, _levels(reading, folder, known))),
         tuple(_warnings(preferences, reading.verdict)),
     )  # fmt: skip

@@ -43,7 +43,7 @@ Shared = dict[str, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
-class Eye:
+class Judge:
     """Classifies pictures. features: float32 [references, d], rows of length 1, in the order of `scenes`.
 
     shared: drawings that are as similar to each other as a drawing is to its own reconstruction by the autoencoder.
@@ -63,7 +63,7 @@ class Eye:
         facts: Facts,
         encoder: ImageEncoder,
         through: Callable[[list[Pixels]], list[Pixels]],
-    ) -> Eye:
+    ) -> Judge:
         """Compose and encode the references; `through` sends pictures through the base's autoencoder."""
         rng = np.random.default_rng(11)
         world = composer.world

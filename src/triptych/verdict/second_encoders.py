@@ -9,7 +9,7 @@ from dataclasses import replace
 from .evidence import BOTH
 from .reinforce import question
 from .summary import QUESTIONS, graded
-from .values import Answer, Choice, Eye, Grade, Need, Verdict
+from .values import Answer, Choice, Grade, Need, SecondEncoder, Verdict
 from .words import inside
 
 WEAKER: dict[Grade, Grade] = {"yes": "probably", "no": "probably not"}
@@ -23,7 +23,7 @@ def agreed(verdict: Verdict, other: Verdict, name: str) -> Verdict:
         name: of that encoder.
     """
     if not other.anchors.usable:
-        return replace(verdict, eyes=(*verdict.eyes, Eye(name, False, {}, ())))
+        return replace(verdict, second_encoders=(*verdict.second_encoders, SecondEncoder(name, False, {}, ())))
     against = [
         f"{asked} {name} answers: {graded(other_answers[key])}."
         for mine, other_answers, words in (
@@ -44,7 +44,7 @@ def agreed(verdict: Verdict, other: Verdict, name: str) -> Verdict:
         answers=_weakened(verdict.answers, other.answers, name),
         together=_weakened(verdict.together, other.together, name),
         recommendation=replace(chosen, choice=by_need[chosen.need], by_need=by_need),
-        eyes=(*verdict.eyes, Eye(name, True, both, tuple(against))),
+        second_encoders=(*verdict.second_encoders, SecondEncoder(name, True, both, tuple(against))),
     )
 
 

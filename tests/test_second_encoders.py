@@ -19,7 +19,7 @@ from triptych.metrics.encoders.efficientnet import EfficientNetLite0
 from triptych.report import build
 from triptych.scores import read_scores
 from triptych.verdict import Verdict, judge
-from triptych.verdict.eyes import agreed, leans
+from triptych.verdict.second_encoders import agreed, leans
 from triptych.verdict.summary import summary
 from triptych.verdict.values import Answer
 
@@ -35,9 +35,10 @@ def seen(fidelity: dict[str, float], seed: int = 0) -> Verdict:
 def test_an_eye_that_agrees_changes_nothing_but_is_named() -> None:
     first = seen(LIGHT_IS_BEHIND)
     both = agreed(first, seen(LIGHT_IS_BEHIND, seed=1), "dinov2")
-    assert replace(both, eyes=()) == first
-    assert [(eye.name, eye.usable, eye.against) for eye in both.eyes] == [("dinov2", True, ())]
-    assert both.eyes[0].both[LORA].value == pytest.approx(0.8, abs=0.05)
+    assert replace(both, second_encoders=()) == first
+    [second] = both.second_encoders
+    assert (second.name, second.usable, second.against) == ("dinov2", True, ())
+    assert both.second_encoders[0].both[LORA].value == pytest.approx(0.8, abs=0.05)
     assert list(summary(both))[-1] == "another image encoder, dinov2, shares every claim"
 
 
@@ -60,8 +61,8 @@ def test_another_recommendation_is_said_beside_the_first() -> None:
     both = agreed(first, seen(LIGHT_IS_AHEAD), "dinov2")
     assert both.recommendation.choice.method == first.recommendation.choice.method != TI
     assert both.recommendation.choice.caveats[-1] == "By another image encoder, dinov2, it is textual inversion."
-    assert "recommends otherwise" in both.eyes[0].against[-1]
-    assert "editability: textual inversion, not LoRA" in both.eyes[0].against[-1]
+    assert "recommends otherwise" in both.second_encoders[0].against[-1]
+    assert "editability: textual inversion, not LoRA" in both.second_encoders[0].against[-1]
 
 
 def test_an_eye_that_cannot_tell_the_concept_says_nothing() -> None:
@@ -71,7 +72,7 @@ def test_an_eye_that_cannot_tell_the_concept_says_nothing() -> None:
         for score in simulate(LIGHT_IS_AHEAD, CALM)
     ]
     both = agreed(first, judge(blind, COSTS), "dinov2")
-    assert replace(both, eyes=()) == first
+    assert replace(both, second_encoders=()) == first
     assert list(summary(both))[-1].endswith("so it says nothing")
 
 
@@ -88,7 +89,7 @@ def test_what_an_answer_leans_to(answer: Answer, leaning: bool | None) -> None:
 
 def test_the_file_of_a_verdict_keeps_the_eyes(tmp_path: Path) -> None:
     both = agreed(seen(LIGHT_IS_BEHIND), seen(LIGHT_IS_AHEAD), "dinov2")
-    assert Verdict.from_json(both.to_json()).eyes == both.eyes
+    assert Verdict.from_json(both.to_json()).second_encoders == both.second_encoders
     (tmp_path / "verdict.json").write_text(both.to_json())
     page = build(tmp_path).read_text()
     assert (
@@ -111,21 +112,21 @@ def test_a_study_by_two_eyes(
     torch.manual_seed(7)
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
     Dinov2Model(Dinov2Config(**size)).save_pretrained(tmp_path / "second")
-    eyes = f"{random_base / 'dino'},{tmp_path / 'second'}"
+    second_encoders = f"{random_base / 'dino'},{tmp_path / 'second'}"
     words = ["try", folder, "--base", random_base / "base", "--text-encoder", random_base / "clip", "--methods", "lora"]
     words += ["--replicates", "1", "--prompts", "2", "--unrelated", "2", "--no-points", "-s", "lora.steps=2"]
-    words += ["--image-encoder", eyes, "--out", tmp_path / "out"]
+    words += ["--image-encoder", second_encoders, "--out", tmp_path / "out"]
     assert call(monkeypatch, *words) == 0
     assert "another image encoder, second, " in capsys.readouterr().out
-    [eye] = Verdict.from_json((tmp_path / "out" / "verdict.json").read_text()).eyes
-    assert eye.name == "second"
+    [encoder] = Verdict.from_json((tmp_path / "out" / "verdict.json").read_text()).second_encoders
+    assert encoder.name == "second"
     first, second = (read_scores(tmp_path / "out" / name) for name in ("scores.jsonl", "scores-encoder-2.jsonl"))
     likeness = {one.picture: one.value for one in first if one.metric == "subject_fidelity"}
     others = {one.picture: one.value for one in second if one.metric == "subject_fidelity"}
     assert likeness.keys() == others.keys() and likeness != others
     told = tomllib.loads((tmp_path / "out" / "study.toml").read_text())
-    assert told["encoders"]["image"] == eyes.split(",")
-    assert eyes in told["study"]["command"]
+    assert told["encoders"]["image"] == second_encoders.split(",")
+    assert second_encoders in told["study"]["command"]
     written = (tmp_path / "out" / "scores-encoder-2.jsonl").stat().st_mtime_ns
     assert call(monkeypatch, *words) == 0
     assert (tmp_path / "out" / "scores-encoder-2.jsonl").stat().st_mtime_ns == written, "measured once"

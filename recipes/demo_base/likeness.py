@@ -1,6 +1,6 @@
 """Evaluates the image encoder for drawings, with ablations of its channels.
 
-    python -m recipes.demo_base.eyes --packs PACKS
+    python -m recipes.demo_base.likeness --packs PACKS
 
 For each subset of channels it computes new discriminants (`recipes.demo_base.brush`) and tests them on other drawings:
 whether a drawing is recognised after the demo base has reconstructed it, whether it is distinguished from itself in
@@ -102,9 +102,9 @@ def one_character(characters: Mapping[tuple[str, str], Tensor]) -> float:
     return float(places.mean() / len(ordered))
 
 
-def look(views: Tensor, eye: Mapping[str, Tensor]) -> Tensor:
+def look(views: Tensor, encoder: Mapping[str, Tensor]) -> Tensor:
     """Project channels to features, rows of length 1."""
-    return F.normalize((views - eye["mean"]) @ eye["directions"].float(), dim=-1)
+    return F.normalize((views - encoder["mean"]) @ encoder["directions"].float(), dim=-1)
 
 
 def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping[tuple[str, str], Tensor]) -> str:
@@ -112,9 +112,9 @@ def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping
     lines = ["| what it sees | recognised, redrawn | held for itself, in one of three hues | moods of one character |"]
     lines += ["| --- | --- | --- | --- |"]
     for name, part in SEEN.items():
-        eye = discriminants(part(found_by))
-        seen = [look(part(views), eye) for views in (new, *hues)]
-        moods_seen = {who: look(part(views), eye) for who, views in characters.items()}
+        encoder = discriminants(part(found_by))
+        seen = [look(part(views), encoder) for views in (new, *hues)]
+        moods_seen = {who: look(part(views), encoder) for who, views in characters.items()}
         shares = recognised(seen[0]), held_for_itself(seen[1:]), one_character(moods_seen)
         lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     return "\n".join(lines)
@@ -122,23 +122,23 @@ def table(found_by: Tensor, new: Tensor, hues: list[Tensor], characters: Mapping
 
 def main() -> None:
     """Evaluate, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.eyes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m recipes.demo_base.likeness", description=__doc__)
     parser.add_argument("--base", type=Path, default=WORLD_FILE.parent, help="folder of the base that redraws")
     parser.add_argument("--packs", type=Path, help="folder of icon package archives (default: a temporary one)")
     given = parser.parse_args()
-    world, eye, redraw = World.open(), EfficientNetLite0(), Redrawing(open_base(given.base, "cpu"))
+    world, encoder, redraw = World.open(), EfficientNetLite0(), Redrawing(open_base(given.base, "cpu"))
     with tempfile.TemporaryDirectory() as temporary:
         packs = given.packs or Path(temporary)
         drawings = strangers_to_the_world(world, packs)
         known, new = drawings[:DRAWINGS], drawings[DRAWINGS : DRAWINGS + NEW]
         characters = {
-            who: look_at_views(rendered(each), world, redraw, eye) for who, each in moods(world, packs).items()
+            who: look_at_views(rendered(each), world, redraw, encoder) for who, each in moods(world, packs).items()
         }
     art = rendered(new)
-    views = look_at_views(art, world, redraw, eye)
+    views = look_at_views(art, world, redraw, encoder)
     others = ([turned(one, hue) for one in art[:TURNED]] for hue in (HUE, -HUE))
-    hues = [views[:TURNED], *(look_at_views(other, world, redraw, eye) for other in others)]
-    print(table(look_at_views(rendered(known), world, redraw, eye), views, hues, characters))
+    hues = [views[:TURNED], *(look_at_views(other, world, redraw, encoder) for other in others)]
+    print(table(look_at_views(rendered(known), world, redraw, encoder), views, hues, characters))
 
 
 if __name__ == "__main__":
