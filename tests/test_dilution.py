@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.dilution.reading import close, per_model
+from recipes.dilution.reading import per_model
 from tests.drawn import GREEN, RED, Colours
 from tests.simulated import simulate
 from tests.test_mixing_files import lora
@@ -388,4 +388,3 @@ def test_what_each_file_more_costs() -> None:
     assert first == (1.0, 2.0, points[0][1])
     assert second[:2] == (2.0, 4.0) and second[2].value == pytest.approx(0.2)
     assert second[2].high - second[2].value == pytest.approx((0.1**2 + 0.3**2) ** 0.5 / 2)
-    assert close([(0.5, 0.55), (0.5, 0.8)]) == "50% of 2 within 0.10, mean error 0.18"

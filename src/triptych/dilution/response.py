@@ -90,4 +90,4 @@ def _guided(base: Base, noisy: Tensor, times: Tensor, prompts: Sequence[str]) ->
     conditioning = base.encode_for([(None, [*[""] * len(prompts), *prompts])])
     predicted = base.denoise(torch.cat([noisy, noisy]), torch.cat([times, times]), conditioning)
     unconditional, conditional = predicted.chunk(2)
-    return torch.lerp(unconditional, conditional, base.description.drawing.guidance)
+    return torch.lerp(unconditional, conditional, base.description.sampling.guidance)

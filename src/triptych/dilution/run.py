@@ -108,7 +108,7 @@ def dilution(
         progress.advance()
         arms = [*single, *plan.arms]
         uses = _uses(arms, members, _mixes(plan, arms, members, layout, progress))
-        complete = _draw(plan, arms, members, uses, progress)
+        complete = _sample(plan, arms, members, uses, progress)
         result = _measured(plan, arms, members, uses, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
@@ -221,7 +221,7 @@ def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Use
     return found
 
 
-def _draw(
+def _sample(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], progress: Progress
 ) -> bool:
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
