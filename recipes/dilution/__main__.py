@@ -35,7 +35,8 @@ from triptych.study import Progress
 
 PARTS = ("lora", "dreambooth", "pairs")
 PLACE = Place("demo", device="cpu")
-RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
+COUNTS = (2, 3, 4, 8)
+RATIOS = (0.1, 0.3, 0.7, 0.9)  # that of half and half is the average of two
 
 
 class OverError(Exception):
@@ -101,7 +102,7 @@ class Work:
         study = self.out / method / f"study-{seed}"
         if not complete(study):
             plan = DilutionPlan(
-                sources, PLACE, ratios=RATIOS, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
+                sources, PLACE, COUNTS, RATIOS, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
                 minutes=self.minutes,
             )  # fmt: skip
             result = self.session.dilution(plan, study, self.progress)

@@ -101,7 +101,8 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
     kind, found = studies[0].kind, list[tuple[str, Points]]()
     for name in [file["name"] for file in studies[0].told["files"][:2]]:
         points = []
-        for value, mix in studies[0].mixes("ratio"):
+        halves = [(0.5, mix) for value, mix in studies[0].mixes("count", "average") if value == 2]
+        for value, mix in sorted([*studies[0].mixes("ratio"), *halves]):
             if mean := mean_lost(study.kept(mix, name) for study in studies):
                 points.append((value, mean))
         if points:
