@@ -89,7 +89,8 @@ class Work:
             first, second = (Source(self.trained("lora", folder, seed), folder) for folder in folders)
             pair = Pair(first, second, self.out / "pairs" / f"seed-{seed}" / "-".join(names), self.prompts)
             for part, folder in ((pair.compare, "beside"), (pair.search, "measured")):
-                if not complete(pair.out / folder) and not part(self.session, PLACE, seed, self.minutes, self.progress):
+                whole = complete(pair.out / folder, self.prompts)
+                if not whole and not part(self.session, PLACE, seed, self.minutes, self.progress):
                     raise OverError
             self.record("pairs-" + "-".join(names), seed, pair.told)
 
@@ -100,14 +101,14 @@ class Work:
             OverError: the time is over before all is sampled.
         """
         study = self.out / method / f"study-{seed}"
-        if not complete(study):
+        if not complete(study, self.prompts):
             plan = DilutionPlan(
                 sources, PLACE, COUNTS, RATIOS, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
                 minutes=self.minutes,
             )  # fmt: skip
             result = self.session.dilution(plan, study, self.progress)
             print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
-        if not complete(study):
+        if not complete(study, self.prompts):
             raise OverError
         self.record(method, seed, measured(study))
 
@@ -122,9 +123,10 @@ class Work:
         print(records.write(self.records, part, seed, {**how, **told}), flush=True)
 
 
-def complete(study: Path) -> bool:
-    """Whether all of a study is sampled and measured."""
-    return (study / RESULT).is_file() and bool(measured(study)["complete"])
+def complete(study: Path, prompts: int) -> bool:
+    """Whether all of a study is sampled and measured, with so many prompts."""
+    told = measured(study) if (study / RESULT).is_file() else {"complete": False}
+    return bool(told["complete"]) and told["pictures_a_row"] == prompts
 
 
 def everything(work: Work, parts: list[str], seeds: list[int]) -> None:
