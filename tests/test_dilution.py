@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.dilution.reading import per_model
 from tests.drawn import GREEN, RED, Colours
 from tests.simulated import simulate
 from tests.test_mixing_files import lora
@@ -380,11 +379,3 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     assert "of the least retained of red and green, and the better one of plain average and plain sum" in str(whole)
     assert "of red, and the better" in str(replace(whole, files=("red",)))
     assert not list((tmp_path / "out" / "mixes").iterdir())
-
-
-def test_what_each_file_more_costs() -> None:
-    points = [(2.0, Interval(0.5, 0.4, 0.6, 16)), (4.0, Interval(0.9, 0.6, 1.2, 16))]
-    first, second = per_model(points)
-    assert first == (1.0, 2.0, points[0][1])
-    assert second[:2] == (2.0, 4.0) and second[2].value == pytest.approx(0.2)
-    assert second[2].high - second[2].value == pytest.approx((0.1**2 + 0.3**2) ** 0.5 / 2)
