@@ -4,9 +4,9 @@
 
 For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
 of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made
-again, so the work can be stopped at any time; with --minutes it stops by itself. What a part measured is written to a
-record, docs/dilution/records/PART-SEED.json, as soon as it is whole. `recipes.dilution.page` makes the page of all
-records, so a further seed needs nothing of the earlier ones:
+again, so the work can be stopped at any time; with --minutes it stops by itself. What a part measured so far is then
+written to a record, docs/dilution/records/PART-SEED.json. `recipes.dilution.page` makes the page of all records, so a
+further seed needs nothing of the earlier ones:
 
     python -m recipes.dilution --out OUT --parts lora --seeds 3
     python -m recipes.dilution.page
@@ -108,9 +108,9 @@ class Work:
             )  # fmt: skip
             result = self.session.dilution(plan, study, self.progress)
             print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
+        self.record(method, seed, measured(study))
         if not complete(study, self.prompts):
             raise OverError
-        self.record(method, seed, measured(study))
 
     def record(self, part: str, seed: int, told: records.Told) -> None:
         """Write what was measured, with how."""

@@ -77,7 +77,7 @@ def counts(studies: Sequence[Study], folder: Path) -> list[str]:
                  list(columns.items()), folder),
         *table(["files", *columns], rows),
     ]  # fmt: skip
-    for title in WAYS.values():
+    for title in (title for title in WAYS.values() if title in columns):
         steps = [f"{said(more)} from {before:g} to {after:g}" for before, after, more in per_model(columns[title])]
         lines += [f"{title.capitalize()}, each file more costs {', '.join(steps)}.", ""]
     return lines
@@ -110,11 +110,10 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
     second = studies[0].told["files"][1]["name"]
     generations = along(studies, "generation", "")
     told = ", ".join(f"{said(mean)} after {value:g}" for value, mean in generations)
-    return [
-        f"### {KINDS[kind]}: along the ratio, and over generations",
-        *picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder),
-        f"A mix of a mix, each time half and half: they lose {told}.", "",
-    ]  # fmt: skip
+    lines = [f"### {KINDS[kind]}: along the ratio, and over generations"]
+    if found:
+        lines += picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder)
+    return [*lines, f"A mix of a mix, each time half and half: they lose {told}.", ""] if told else lines
 
 
 def rest(studies: Sequence[Study]) -> list[str]:
@@ -228,6 +227,8 @@ def write(folder: Path, page: Path) -> None:
     for found in by_kind:
         left_out = {study.seed: [f["name"] for f in study.told["files"] if not f["learned"]] for study in found}
         none = "; ".join(f"seed {seed}: {', '.join(names)}" for seed, names in left_out.items() if names)
+        if not all(study.told["complete"] for study in found):
+            lines += [f"**{KINDS[found[0].kind]}: not all mixes are sampled yet.**", ""]
         lines += counts(found, beside)
         lines += [f"Mixed in, but not measured, since alone they are not surely better than the base: {none}.", ""]
         lines += [*concepts(found), *rest(found), *ratios(found, beside)]
