@@ -1,6 +1,7 @@
 """Writes docs/dilution.md from the records of the studies: python -m recipes.dilution.page
 
-What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over.
+What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over; so is
+earlier.md, what was measured before records were kept.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def pairs(folder: Path) -> list[str]:
 def write(folder: Path, page: Path) -> None:
     beside = page.with_suffix("")
     by_kind = [found for kind in KINDS if (found := Study.read(folder, kind))]
-    seen = Path(__file__).with_name("seen.md").read_text(encoding="utf-8").rstrip()
+    seen, earlier = (Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8") for name in ("seen", "earlier"))
     seeds = ", ".join(f"{KINDS[found[0].kind]} {len(found)}" for found in by_kind)
     lines = [
         "# What a mix loses", "", "Measured and written by", "",
@@ -222,7 +223,7 @@ def write(folder: Path, page: Path) -> None:
         " Loss is 1 - retention: 0 where"
         " a mix keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it"
         " is worse than the bare base. In brackets, 95 % intervals from the paired pictures, for these files.",
-        "", seen, "", "## Measured", "",
+        "", seen.rstrip(), "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
         left_out = {study.seed: [f["name"] for f in study.told["files"] if not f["learned"]] for study in found}
@@ -232,7 +233,7 @@ def write(folder: Path, page: Path) -> None:
         lines += counts(found, beside)
         lines += [f"Mixed in, but not measured, since alone they are not surely better than the base: {none}.", ""]
         lines += [*concepts(found), *rest(found), *ratios(found, beside)]
-    lines += ["## Foretold", "", *foretold(by_kind), *pairs(folder)]
+    lines += ["## Foretold", "", *foretold(by_kind), *pairs(folder), earlier]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
