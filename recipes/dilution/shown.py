@@ -28,8 +28,9 @@ def sheet(concept: Path, row: str) -> list[Path]:
 
 
 def grid(concepts: Sequence[Path], to: Path) -> None:
-    """One block for each concept, side by side. A line without pictures stays empty."""
-    rows = [(row, [sheet(concept, row) for concept in concepts]) for row in ROWS]
+    """One block for each concept, side by side, with the lines of which there are pictures."""
+    found = [(row, [sheet(concept, row) for concept in concepts]) for row in ROWS]
+    rows = [(row, blocks) for row, blocks in found if any(blocks)]
     first = next(paths[0] for _, blocks in rows for paths in blocks if paths)
     with Image.open(first) as opened:
         side = opened.width + GAP
