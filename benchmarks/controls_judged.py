@@ -23,13 +23,13 @@ LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
 def edits(bench: Bench) -> Iterator[Rate]:
     """A lion becomes an owl in half of the pictures; any thing any other one in the rest."""
     asked = [*bench.asked(bench.count, "lion", "owl")[::2], *bench.asked(bench.count)[1::2]]
-    before = bench.draw("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    before = bench.sample("edit: before", [Request(one.prompt, (one.seed,)) for one in asked])
     others = [one.of(one.other) for one in asked]
-    plain = bench.draw(
+    plain = bench.sample(
         "edit: other prompt", [Request(other, (one.seed,)) for one, other in zip(asked, others, strict=True)]
     )
     wanted = [Request(one.prompt, (one.seed,), edit=Edit(other)) for one, other in zip(asked, others, strict=True)]
-    after = bench.draw("edit: after", wanted)
+    after = bench.sample("edit: after", wanted)
     yield Rate(
         "--edit", "the subject becomes the other one", bench.right(after, [one.other for one in asked]), len(asked), 0.8
     )
@@ -48,14 +48,14 @@ def edits(bench: Bench) -> Iterator[Rate]:
 def blends(bench: Bench) -> Iterator[Rate]:
     """The other prompt names another background, too, and only the things may change."""
     asked = bench.asked()
-    before = bench.draw("only: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    before = bench.sample("only: before", [Request(one.prompt, (one.seed,)) for one in asked])
     for only in (True, False):
         wanted = [
             Request(one.prompt, (one.seed,), edit=Edit(
                 one.of(one.other, one.other_ground), only=(one.thing, one.other) if only else ()))
             for one in asked
         ]  # fmt: skip
-        after = bench.draw(f"only: {only}", wanted)
+        after = bench.sample(f"only: {only}", wanted)
         name = "--edit-only THINGS" if only else "--edit without it"
         yield Rate(
             name,
@@ -87,7 +87,7 @@ def reweights(bench: Bench) -> Iterator[Rate]:
     for name, way in ways.items():
         likeness = []
         for factor in (0.1, 0.5, 1.0):
-            pictures = bench.draw(f"{name} {factor}", [way(one, factor) for one in asked])
+            pictures = bench.sample(f"{name} {factor}", [way(one, factor) for one in asked])
             seen = bench.things.see(pictures)
             likeness.append([-bench.things.distances(row)[one.thing] for row, one in zip(seen, asked, strict=True)])
         low, middle, full = likeness
@@ -112,7 +112,7 @@ def sizes(bench: Bench) -> Iterator[Rate]:
             Request(Markup().prompt(prompt, 16).guides, (one.seed,))
             for prompt, one in zip(prompts, asked, strict=True)
         ]  # fmt: skip
-        drawn = bench.draw(f"small {factor}", requests)
+        drawn = bench.sample(f"small {factor}", requests)
         found.append([float(mask(np.asarray(picture)).mean()) for picture in drawn])
         yield Rate(
             "(small:weight)", f"share of the picture that is drawn on at {factor:g}", fmean(found[-1]), len(asked)
@@ -124,12 +124,12 @@ def sizes(bench: Bench) -> Iterator[Rate]:
 def denoises(bench: Bench) -> Iterator[Rate]:
     """A picture is sampled anew by its own prompt with another seed: the more, the farther it is from the picture."""
     asked = bench.asked()
-    before = bench.draw("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
+    before = bench.sample("denoise: before", [Request(one.prompt, (one.seed,)) for one in asked])
     found = []
     for amount in (0.3, 0.6, 0.9):
         starts = [Start.of(picture, picture.size) for picture in before]
         wanted = [Request(one.prompt, (one.seed + 1,), start=start) for one, start in zip(asked, starts, strict=True)]
-        after = bench.draw(f"denoise: {amount}", wanted, denoise=amount)
+        after = bench.sample(f"denoise: {amount}", wanted, denoise=amount)
         found.append(np.array([change(a, b).mean() for a, b in zip(before, after, strict=True)]))
         yield Rate("--denoise", f"mean change at {amount:g}, of 255", float(found[-1].mean()), len(asked))
         yield Rate("--denoise", f"distance at {amount:g}", float(bench.distances(before, after).mean()), len(asked))
@@ -146,7 +146,7 @@ def regions(bench: Bench) -> Iterator[Rate]:
                 Region(one.of(one.thing, place=places[0]), LEFT), Region(one.of(one.other, place=places[1]), RIGHT)))
             for one in asked
         ]  # fmt: skip
-        drawn = bench.draw(f"regions of {width}", wanted, width=width)
+        drawn = bench.sample(f"regions of {width}", wanted, width=width)
         parts = [half for picture in drawn for half in halves(picture)]
         things = [thing for one in asked for thing in (one.thing, one.other)]
         named = "" if places == ("", "") else ", with places in the prompts"
@@ -181,7 +181,7 @@ def kept_to_regions(bench: Bench) -> Iterator[Rate]:
     found = []
     for strength in (0.0, 1.0):
         with compose(bench.base, Part(bench.lora, strength, "in")):
-            found.append(bench.draw(f"LoRA on the left: {strength:g}", wanted, width=128))
+            found.append(bench.sample(f"LoRA on the left: {strength:g}", wanted, width=128))
     changes = [change(a, b) for a, b in zip(*found, strict=True)]
     middle, name = changes[0].shape[1] // 2, "a LoRA of the left region"
     inside, outside = (

@@ -2,10 +2,13 @@
 
     python -m recipes.first_results --out OUT
 
-runs `triptych try` on each concept with study seeds 0, 1, ... (a study that is there already is not run again) and
-writes docs/first-results.md with a sheet of pictures per concept. A study seed decides everything that is drawn: the
-training's start and its noise, the seeds of the pictures, the draws. One study has one training of each method; the
-last column judges all of them at once, with the study seeds as training seeds.
+runs `triptych try` on each concept with study seeds 0, 1, ... and writes docs/first-results.md with a sheet of pictures
+per concept. The records of each study are kept in docs/first-results/studies: a study that is in OUT or there is not
+run again, so that seeds can be added one by one, on other days and machines. Delete them to begin anew.
+
+A study seed decides everything that is random: the training's start and its noise, the seeds of the pictures, the
+draws. One study has one training of each method; the last column judges all of them at once, with the study seeds as
+training seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
+from recipes.kept_studies import keep, unpack
 from recipes.running import Wanted, run_all, threads_each
 from triptych.report.reading import Reading, read
 from triptych.report.table import CRITERIA
@@ -232,6 +236,24 @@ def sheet(folder: Path) -> Image.Image:
     )
 
 
+def run(given: argparse.Namespace, found: Sequence[Found], kept: Path) -> None:
+    """Run the studies that are neither there nor kept in the folder `kept`, and keep them."""
+    places = {
+        folder: (kept / f"{each.concept}-{seed}.zip", command(given, each.concept, seed))
+        for each in found
+        for seed, folder in enumerate(each.folders)
+    }
+    for folder, (place, _) in places.items():
+        if place.is_file() and not folder.exists():
+            unpack(place, folder)
+    threads = threads_each(given.at_once)
+    run_all([Wanted(folder, words, threads) for folder, (place, words) in places.items() if not place.is_file()],
+            given.at_once)  # fmt: skip
+    for folder, (place, _) in places.items():
+        if not place.is_file():
+            keep(folder, place, ROOT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the studies")
@@ -245,17 +267,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     found = [Found(name, tuple(given.out / name / str(seed) for seed in range(given.seeds))) for name in given.concepts]
-    threads = threads_each(given.at_once)
-    wanted = [
-        Wanted(folder, command(given, one.concept, seed), threads)
-        for one in found
-        for seed, folder in enumerate(one.folders)
-    ]
-    run_all(wanted, given.at_once)
     pictures = given.page.with_suffix("")
-    pictures.mkdir(parents=True, exist_ok=True)
-    for one in found:
-        sheet(one.folders[0]).quantize(256).save(pictures / f"{one.concept}.png", optimize=True)
+    run(given, found, pictures / "studies")
+    for each in found:
+        if read(each.folders[0]).sheets:
+            sheet(each.folders[0]).quantize(256).save(pictures / f"{each.concept}.png", optimize=True)
     given.page.write_text(page(given, found), encoding="utf-8")
     print(given.page)
 

@@ -20,7 +20,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # small models ar
 os.environ |= {"HF_HUB_OFFLINE": "1", **ONE_THREAD, **QUIET}
 
 
-FEW = 5  # cases of one test in the fast lane, spread evenly over all of them
+FEW = 3  # cases of one test in the fast lane, spread evenly over all of them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import sd_mecha
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -21,7 +21,8 @@ from torch import Tensor
 from triptych.families import FOLDER as FAMILIES
 
 Shapes = dict[str, tuple[int, ...]]
-LISTS = Path(sd_mecha.__file__).parent / "extensions" / "builtin" / "model_configs"
+CONFIGS = "sd_mecha/extensions/builtin/model_configs"
+LISTS = Path(str(distribution("sd-mecha").locate_file(CONFIGS)))  # found without an import, which is slow
 WIDTHS = {768: 12, 3072: 48, 1024: 16, 2048: 32, 2816: 44}  # text, SDXL's context, SDXL's pooled text with sizes
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 

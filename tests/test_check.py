@@ -228,6 +228,7 @@ def test_too_little_left_writes_nothing(cat: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_and_json(
     cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +248,7 @@ def test_the_command_writes_a_page_and_json(
     assert len(list(fixed.glob("*.png"))) == 8
 
 
+@pytest.mark.slow
 def test_what_a_check_does_not_use_or_would_overwrite_is_said_before_it_begins(
     cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def latents(base: Base, seeds: Sequence[int]) -> Tensor:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", COMBINATIONS, ids="+".join)
 def test_strengths_move_away_from_the_base(base: Base, artifacts: Mapping[str, Artifact], kinds: Kinds) -> None:
     """At 0 it is the plain base, bit for bit, and the denoiser's output is the farther from it the higher the strength
@@ -55,6 +56,7 @@ def test_strengths_move_away_from_the_base(base: Base, artifacts: Mapping[str, A
     assert base.fingerprint() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [own for own in COMBINATIONS if len(own) > 1], ids="+".join)
 def test_the_order_does_not_matter(base: Base, artifacts: Mapping[str, Artifact], kinds: Kinds) -> None:
     strengths = dict(zip(kinds, (1.0, 0.8, 0.6, 0.4, 0.2), strict=False))

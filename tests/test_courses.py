@@ -105,6 +105,7 @@ def aesthetic(base: Base) -> Artifact:
     return Artifact(one.method, one.settings, fit(base, [one])[0].tensors)
 
 
+@pytest.mark.slow
 def test_the_strength_is_put_back(base: Base) -> None:
     artifact = learned(base, trial("lora"))
     with compose(base, Part(artifact, 0.5)) as (patch,):

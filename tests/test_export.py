@@ -122,6 +122,7 @@ def test_rounding_is_stated(world: World, tmp_path: Path) -> None:
     assert not (tmp_path / "no.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_hash_is_that_of_the_tensors(world: World, tmp_path: Path) -> None:
     path = tmp_path / "it.safetensors"
     write_single_file(world.base, path, metadata={"modelspec.title": "it"})

@@ -16,7 +16,7 @@ PROMISED = {
     "Artifact", "Base", "Cancel", "Cancelled", "Concept", "Controls", "Depth", "Examples", "Fitted", "Method",
     "Part", "Place", "Plan", "Preview", "Request", "SampleRequest", "ScenesRequest", "Session", "Share",
     "TrainRequest", "Trial", "TriptychError",
-    "__version__", "compose", "draw", "fit", "generate", "load", "method_named", "open_base", "save", "tiny_base",
+    "__version__", "compose", "sample", "fit", "generate", "load", "method_named", "open_base", "save", "tiny_base",
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "jinja2"}
 

@@ -75,6 +75,7 @@ def test_prompts_are_read_as_diffusers_reads_them(kind: Kind) -> None:
         assert torch.allclose(ours.pooled, told[2], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", first_fast(sorted(methods(), key=lambda name: name != "lora")))
 def test_every_method_learns_on_every_family(kind: Kind, name: str, tmp_path: Path) -> None:

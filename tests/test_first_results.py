@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.first_results import TILE, Found, flips, page, sheet
+from recipes.first_results import TILE, Found, flips, page, run, sheet
 from tests.worlds import call, typed
 from triptych.verdict.intervals import Interval
 from triptych.verdict.words import title
@@ -54,3 +54,19 @@ def test_the_page_counts_what_was_said(found: Found, tmp_path: Path) -> None:
 
 def test_the_sheet_has_a_row_for_yours_the_base_and_every_method(found: Found) -> None:
     assert sheet(found.folders[0]).height == 5 * TILE
+
+
+def test_a_study_that_is_kept_is_not_run_again_and_says_the_same(
+    found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Path] = []
+    monkeypatch.setattr("recipes.first_results.run_all", lambda wanted, at_once: ran.extend(w.folder for w in wanted))
+    given = argparse.Namespace(budget="quick", other_base="", at_once=1)
+    run(given, [Found("outline", found.folders)], tmp_path / "kept")
+    assert ran == list(found.folders)
+    again = Found("outline", (tmp_path / "0", tmp_path / "1"))
+    run(given, [again], tmp_path / "kept")
+    assert len(ran) == 2
+    assert again.pooled() == found.pooled()
+    assert str(found.folders[0]) not in (again.folders[0] / "study.toml").read_text()
+    assert not again.readings[0].sheets

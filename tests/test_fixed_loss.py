@@ -54,6 +54,7 @@ def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> Non
     assert with_it.kept_step == 6
 
 
+@pytest.mark.slow
 def test_it_is_what_the_base_makes_of_the_held_out_pictures(base: Base) -> None:
     one = watched("textual-inversion")
     fitted = fit(base, [one])[0]
@@ -101,8 +102,9 @@ def test_patience_ends_a_training_and_leaves_the_others_alone(base: Base) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [["dreambooth"], SHARING], ids=lambda names: "+".join(names))
-@pytest.mark.parametrize("step", [3, 9, 11])
+@pytest.mark.parametrize(
+    ("names", "step"), [(["dreambooth"], 3), (["dreambooth"], 11), (SHARING, 9)], ids=["early", "late", "jointly"]
+)
 def test_killed_and_resumed_keeps_the_same_best(base: Base, names: list[str], step: int, tmp_path: Path) -> None:
     trials = [wild(name, name if len(names) > 1 else None, keep="best", patience=5) for name in names]
     whole = fit(base, trials)

@@ -329,6 +329,7 @@ def make(place: Path, chance: random.Random) -> None:
         (place / f"folder.{chance.choice(('png', 'txt'))}").mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(8))
 def test_a_broken_folder_is_opened_or_refused_and_nothing_is_lost_or_silent(tmp_path: Path, block: int) -> None:
     opened_ones = 0

@@ -295,6 +295,7 @@ def test_files_that_do_not_hold_what_they_say(tmp_path: Path) -> None:
     refused("dropout_structure", lambda held: held.update(dropout_structure=[None, 0, 0]))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     middle=strategies.lists(strategies.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0]), max_size=3),

@@ -230,6 +230,7 @@ def test_rslora_and_patterns(tmp_path: Path) -> None:
     assert (float(read[f"{one}.alpha"]), float(read[f"{other}.alpha"])) == (12.0, 20.0)  # times the root of the rank
 
 
+@pytest.mark.slow
 def test_our_training_survives_other_layouts(base: Base, tmp_path: Path) -> None:
     artifact = learned(base, trial("lora", rank=2, alpha=6.0, lr=1e-3))
     save(artifact, tmp_path / "own.safetensors")

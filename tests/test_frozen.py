@@ -47,8 +47,7 @@ def test_eight_bits_keep_a_sixteenth() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bf16", "fp8"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("kind", "checkpointing"), [("bf16", False), ("fp8", True)])
 @pytest.mark.parametrize("method", SHARING)
 def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkpointing: bool, kind: str) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2, "checkpointing": checkpointing}
@@ -61,6 +60,7 @@ def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkp
     assert gap(found.tensors, fit(base, [trial(method, **given)])[0].tensors) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offload", ["idle", "all"])
 @pytest.mark.parametrize("method", TRAINED)
 def test_weights_that_wait_in_files_change_no_bit(base: Base, method: str, offload: str) -> None:
@@ -72,6 +72,7 @@ def test_weights_that_wait_in_files_change_no_bit(base: Base, method: str, offlo
     assert gap(found.tensors, expected.tensors) == 0
 
 
+@pytest.mark.slow
 def test_eight_bits_in_files(base: Base) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2, "frozen": "fp8"}
     found, expected = (fit(base, [trial("lora", **given, **more)])[0] for more in ({"offload": "all"}, {}))

@@ -36,6 +36,7 @@ def plain(base: Base, text: str, **how: float | str) -> Tensor:
     return sample_latents(base, [Request(text, (1,))], settings_for(base, **how))[0]
 
 
+@pytest.mark.slow
 def test_a_prompt_without_markup_is_the_text(base: Base) -> None:
     for emphasis in EMPHASIS:
         assert torch.equal(drawn(base, "a red dog", Markup(emphasis)), plain(base, "a red dog"))
@@ -109,6 +110,7 @@ def test_unknown_emphasis_is_refused() -> None:
         Markup("comfyui")
 
 
+@pytest.mark.slow
 def test_from_python(base: Base, tmp_path: Path) -> None:
     """`triptych.generate` reads markup and tags as the command does, and says what is not used."""
     lora = learned(base, trial("lora"))

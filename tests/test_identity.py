@@ -36,6 +36,7 @@ def test_the_same_files_are_hashed_once(random_base: Path, taken: list[str]) -> 
     assert halves.identity != first.identity
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_size_have_another_identity(
     random_base: Path, tmp_path: Path, taken: list[str]
 ) -> None:
@@ -52,6 +53,7 @@ def test_other_weights_of_the_same_size_have_another_identity(
     assert len(taken) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "zz", "0123", "0123456789abcdef\n", "\xff"])
 def test_a_record_that_is_damaged_is_not_believed(random_base: Path, taken: list[str], text: str) -> None:
     one = open_base(str(random_base / "base"))

@@ -190,6 +190,7 @@ def test_the_canvas_is_the_picture_and_its_mirror_image(picture: Image.Image) ->
     assert not edged[:14, :8].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", FILLS)
 def test_outpainting_from_the_command_line(
     fill: str, tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ from triptych.records import JudgedRecord
 from triptych.scores import BASE, REAL, Cost, Score
 from triptych.study.judged import open_files
 from triptych.study.judging import OF_STUDIES, JudgeRequest
-from triptych.verdict.keeping import Keeping, Kept, beside_eye, keeping
+from triptych.verdict.keeping import Keeping, Kept, beside_encoder, keeping
 
 DECIDED: dict[str, Keeping] = {"a": "best", "b": "keep", "c": "discard", "d": "undecided", "e": "keep"}
 PROMPTS = [f"a dog {i}" for i in range(24)]
@@ -63,13 +63,13 @@ def test_the_best_is_named_and_the_others_are_kept_or_discarded() -> None:
 def test_what_another_eye_does_not_share_is_undecided() -> None:
     mine = [Kept(f"{row}@1", decision, "Why.") for row, decision in DECIDED.items()]
     other = [Kept("a@1", "discard", ""), Kept("b@1", "discard", ""), Kept("c@1", "best", ""), Kept("d@1", "keep", "")]
-    found = beside_eye(mine, other, "dino")
+    found = beside_encoder(mine, other, "dino")
     assert [each.decision for each in found] == ["best", "undecided", "undecided", "undecided", "keep"]
     assert [each.reason for each in found] == [
         "Why. Another image encoder, dino, decides: discard.", "Why. Another image encoder, dino, decides: discard.",
         "Why. Another image encoder, dino, decides: best.", "Why.", "Why.",
     ]  # fmt: skip
-    assert beside_eye(mine, [], "dino") == mine, "an encoder that cannot tell decides nothing"
+    assert beside_encoder(mine, [], "dino") == mine, "an encoder that cannot tell decides nothing"
 
 
 def test_rows_of_files_whose_names_differ_by_a_sign_alone_are_two(base: Base, folder: Path, tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_only_embeddings_are_words(
         assert np.array_equal(sampled(monkeypatch, random_base, tmp_path, prompt, "--library", flat[0]), plain)
 
 
+@pytest.mark.slow
 def test_each_embedding_is_whole(
     flat: tuple[Path, dict[str, Artifact]],
     tmp_path: Path,
@@ -255,6 +256,7 @@ def test_a_part_of_the_ranks(base: Base, tmp_path: Path, random_base: Path, monk
     assert np.abs(one - whole).max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
     [

@@ -44,6 +44,7 @@ RELATIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first_fast(RELATIVES))
 def test_what_changes_a_weight_follows_what_moves_it(name: str) -> None:
     """A difference that lies below is taken away, weakened and brought back while the other is open."""

@@ -164,6 +164,7 @@ def test_comfyuis_own_names(family: str, tmp_path: Path) -> None:
     assert f"{part}.text_model.encoder.layers.1.mlp.fc1.diff_b" in read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_lora", [True, False])
 def test_a_bias_that_changes_too(with_lora: bool, tmp_path: Path) -> None:
     base, other = tiny_base(), tiny_base()

@@ -135,10 +135,9 @@ def test_where_not_one_row_fits_other_networks_wait_then_activations_are_recompu
 
 
 WHOLE = {
-    "fused": {"fused": True}, "bf16": {"masters": "bf16"}, "fused-bf16": {"masters": "bf16", "fused": True},
-    "adafactor": {"optimizer": "adafactor"}, "fused-came": {"optimizer": "came", "fused": True},
-    "fused-bf16-adafactor": {"masters": "bf16", "fused": True, "optimizer": "adafactor"},
-    "lion": {"optimizer": "lion"}, "ema": {"ema": 0.9}, "recomputed": {"checkpointing": True, "fused": True},
+    "fused": {"fused": True}, "fused-bf16-adafactor": {"masters": "bf16", "fused": True, "optimizer": "adafactor"},
+    "fused-came": {"optimizer": "came", "fused": True}, "lion": {"optimizer": "lion"}, "ema": {"ema": 0.9},
+    "recomputed": {"checkpointing": True, "fused": True},
 }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def known(world: World, **things: tuple[int, int, int]) -> World:
     return World(world.backgrounds, world.background_phrase, world.places, world.sizes, world.sides, gallery)
 
 
+@pytest.mark.slow
 def test_components_are_ranked_and_multiplied(tmp_path: Path, world: World) -> None:
     study = Study(tmp_path, [RED] * 3)
     for i in range(3):

@@ -61,6 +61,7 @@ def of(*paths: Path, weights: tuple[float | None, ...] = (), **more: object) -> 
     return Mix(tuple(Ingredient(path, w) for path, w in zip(paths, given, strict=True)), **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_weighted_sum_of_three(three: list[Path], tmp_path: Path) -> None:
     found, files = made(of(*three, weights=(0.5, 0.2, 0.3)), tmp_path / "o.safetensors"), [load_file(p) for p in three]
     assert found.keys() == files[0].keys()
@@ -81,6 +82,7 @@ def test_weights_that_make_no_whole_are_scaled_and_said(three: list[Path], tmp_p
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_never_mixed(tmp_path: Path) -> None:
     """Positions of tokens rounded by a merge corrupt prompts: they stay as they are, and what differs is said."""
     a = checkpoint(tmp_path / "a.safetensors", 1)
@@ -92,6 +94,7 @@ def test_whole_numbers_are_never_mixed(tmp_path: Path) -> None:
     assert any("whole numbers" in note and "b.safetensors" in note for note in mixed.notes)
 
 
+@pytest.mark.slow
 def test_differences_need_a_base_and_take_it(three: list[Path], tmp_path: Path) -> None:
     a, b, c = three
     with pytest.raises(TriptychError, match="needs the base"):
@@ -131,6 +134,7 @@ def test_the_file_tells_its_ancestors(three: list[Path], tmp_path: Path) -> None
     assert seen.mixed[0] == "weighted-sum" and seen.mixed[1].startswith("a.safetensors x 0.5, sha256 ")
 
 
+@pytest.mark.slow
 def test_a_recipe_refuses_another_file_of_that_name(three: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "o.safetensors"
     merge(of(*three[:2]), out)
@@ -179,6 +183,7 @@ class Record:
         self.found[key] = block
 
 
+@pytest.mark.slow
 def test_block_weights(three: list[Path], tmp_path: Path) -> None:
     a, b = (load_file(path) for path in three[:2])
     numbers = [round(place / 26, 3) for place in range(26)]
@@ -265,6 +270,7 @@ def test_an_old_checkpoint_in_a_pickle_is_mixed_too(three: list[Path], tmp_path:
     assert all(torch.equal(one[key], other[key]) for key in other)
 
 
+@pytest.mark.slow
 def test_a_file_is_not_replaced_without_leave(three: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "o.safetensors"
     out.write_bytes(b"old")
@@ -274,6 +280,7 @@ def test_a_file_is_not_replaced_without_leave(three: list[Path], tmp_path: Path)
     assert made(of(*three[:2]), out, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(three: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "o.safetensors"
     out.write_bytes(b"old")

@@ -136,6 +136,7 @@ def test_the_small_decomposition_is_that_of_the_product() -> None:
     assert isinstance(found, Factors) and found.a.shape == (3, 6, 3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["slerp", "ties", "dare", "della", "model-stock"])
 def test_a_formula_acts_on_changes_of_weights(base: Base, two: tuple[Path, Path], method: str, tmp_path: Path) -> None:
     """The same LoRA with other factors (A -> G A, B -> B G^-1) gives the same mix."""
@@ -183,6 +184,7 @@ def test_a_relative_of_lora_is_mixed_whole_or_by_rank(base: Base, two: tuple[Pat
     assert not torch.allclose(seen(base, out), attached, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_differences_are_summed(base: Base, tmp_path: Path) -> None:
     files = []
     for seed in (1, 2):
@@ -328,6 +330,7 @@ def test_differences_need_no_base(base: Base, tmp_path: Path) -> None:
     assert not needs_base(made) and not needs_base(open_artifact(lora(tmp_path / "a.safetensors", base, 1)))
 
 
+@pytest.mark.slow
 def test_a_wrong_merge_is_refused_before_anything_heavy_is_loaded(two: tuple[Path, Path], tmp_path: Path) -> None:
     word = tmp_path / "word.pt"
     torch.save({"string_to_param": {"*": torch.zeros(1, 8)}, "name": "word"}, word)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from sd_mecha.extensions import merge_methods
 from torch import Tensor
 
 from triptych.base import generator
@@ -31,6 +30,8 @@ def mixed(
 
 def theirs(name: str, *given: Any, **more: Any) -> Tensor:
     """sd-mecha's function on plain tensors."""
+    from sd_mecha.extensions import merge_methods  # takes seconds
+
     method = merge_methods.resolve(name)
     found: Tensor = method.__wrapped__(*given, **more)
     return found

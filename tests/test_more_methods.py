@@ -75,6 +75,7 @@ def test_its_file_is_a_lora_that_bundles_the_word(base: Base, name: str, tmp_pat
         assert not torch.allclose(look(base), whole, atol=1e-4), "the word is a part of it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORDED)
 def test_each_part_has_a_rate_of_its_own(base: Base, name: str) -> None:
     start = method_named(name).start(base, trial(name).settings, 1)
@@ -85,6 +86,7 @@ def test_each_part_has_a_rate_of_its_own(base: Base, name: str) -> None:
         assert moved
 
 
+@pytest.mark.slow
 def test_the_word_may_end_before_the_rest(base: Base) -> None:
     seen: dict[int, Tensors] = {}
 
@@ -99,6 +101,7 @@ def test_the_word_may_end_before_the_rest(base: Base) -> None:
     assert not torch.equal(seen[3]["emb_params"], seen[6]["emb_params"])
 
 
+@pytest.mark.slow
 def test_a_pair_of_files_for_diffusers(base: Base, tmp_path: Path) -> None:
     """diffusers loads the LoRA and the word apart; together they encode and predict as ours do."""
     path = tmp_path / "both.safetensors"
@@ -199,6 +202,7 @@ def test_what_is_not_custom_diffusion_is_refused(base: Base, random_base: Path, 
 # --- SVDiff and layer norms -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_svdiff_shifts_singular_values(base: Base) -> None:
     """By the singular values of the changed weight: those of W with the shifts, the negative ones cut to 0."""
     tensors = fit(base, [trial("svdiff")])[0].tensors
@@ -293,6 +297,7 @@ def test_p_plus_beside_others_as_alone(base: Base) -> None:
         assert gap(together.tensors, alone.tensors) < 2e-5
 
 
+@pytest.mark.slow
 def test_p_plus_reads_weighted_prompts_and_draws_with_guidance(base: Base) -> None:
     one = trial("p-plus")
     artifact = Artifact(one.method, one.settings, fit(base, [one])[0].tensors)

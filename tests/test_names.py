@@ -44,6 +44,7 @@ def test_every_key_of_the_list_and_no_other(family: str, part: str) -> None:
     assert shapes_of(family, part) == {key: shape for key, shape in expected.items() if key not in unread}
 
 
+@pytest.mark.slow
 def test_averaged_copies_are_named_as_in_the_list() -> None:
     unet = [ema_key(key) for key in shapes_of("sd1", "unet")]
     assert {*unet, "model_ema.decay", "model_ema.num_updates"} == set(listed("sd1-ldm")["ema"])
@@ -66,6 +67,7 @@ UNETS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", UNETS)
 def test_unets_of_other_structures(config: dict[str, Any]) -> None:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint

@@ -161,6 +161,6 @@ def test_two_copies_are_no_difference_and_learning_rate_0_is_the_base(
     verdict = json.loads((tmp_path / "zero" / "verdict.json").read_text())
     for criterion in ("subject_fidelity", "diversity", "memorisation"):
         assert verdict["methods"]["lora"][criterion]["value"] == verdict["base"][criterion]["value"]
-    assert verdict["methods"]["lora"]["base_preservation"]["low"] == pytest.approx(1, abs=1e-6)
+    assert verdict["methods"]["lora"]["base_preservation"]["low"] == pytest.approx(1, abs=1e-4)
     learned = json.loads((tmp_path / "out" / "verdict.json").read_text())["methods"]["lora"]
     assert learned["subject_fidelity"]["value"] != verdict["base"]["subject_fidelity"]["value"]

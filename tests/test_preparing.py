@@ -362,6 +362,7 @@ def test_text_that_a_patch_changes_is_not_kept(cat: Path) -> None:
     assert torch.equal(encoded(base, [(None, ["a dog"])]).hidden, before)
 
 
+@pytest.mark.slow
 def test_threads_change_neither_order_nor_results(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, read = tiny_base(), preparing.read_picture
     names, filters = [f"{i}.png" for i in range(len(SIZES))], list(warnings.filters)

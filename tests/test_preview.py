@@ -91,6 +91,7 @@ def test_a_flow_is_seen_too() -> None:
     assert len(shown) == 4
 
 
+@pytest.mark.slow
 def test_previews_lie_beside_the_pictures_and_go(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def spreads(count: int, freedom: float, seed: int = 0) -> list[Spread]:
     return found
 
 
+@pytest.mark.slow
 def test_the_prior_of_studies_is_found_again_and_foretells_others() -> None:
     prior = fitted(spreads(60, 8.0))
     assert prior.spread == pytest.approx(0.06, abs=0.012) and prior.shared == pytest.approx(0.1, abs=0.025)

@@ -78,6 +78,7 @@ def able(process: Process) -> list[str]:
     return [*SAMPLERS] if isinstance(process, Ddpm) else FLOW_SAMPLERS
 
 
+@pytest.mark.slow
 def test_every_sampler_finds_a_picture_that_is_known(process: Process) -> None:
     """Where the denoiser knows the one picture there is, sampling ends near it, whatever the noise."""
     picture = latents(0)[:1]

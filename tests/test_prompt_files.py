@@ -88,6 +88,7 @@ def test_what_is_no_file_of_prompts(name: str, data: bytes | None, why: str, tmp
         read_prompts(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_options_are_honoured(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +124,7 @@ def test_options_out_of_range(
     assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_random_seed_is_printed(
     tmp_path: Path, random_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

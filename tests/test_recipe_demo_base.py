@@ -190,6 +190,7 @@ class Outlines(Pixels):
         return super().images([Image.fromarray(np.uint8(255 * shape)).convert("RGB") for shape in shapes])
 
 
+@pytest.mark.slow
 def test_drawings_that_two_styles_share_are_one_style(composer: Composer) -> None:
     facts = Facts.open(WORLD_FILE.parent)
     assert facts is not None

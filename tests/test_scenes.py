@@ -50,6 +50,7 @@ def test_strength_is_the_weight_of_the_others(base: Base) -> None:
     assert far == sorted(far)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd2", "sdxl"])
 def test_other_families_share(kind: str) -> None:
     base = tiny_base(kind=kind)  # type: ignore[arg-type]
@@ -103,6 +104,7 @@ def test_anchors_are_in_all_batches_and_come_once() -> None:
     assert [list(batch) for batch, _ in found[1:4]] == [[1, 3, 5], [1, 3, 7], [1, 3, 9]]
 
 
+@pytest.mark.slow
 def test_a_set_does_not_depend_on_the_size_of_its_batches(base: Base) -> None:
     requests = [Request("a dog", (k,), share=replace(ALL, dropout=0.5, anchor=k < 2)) for k in range(5)]
     small, large = (sample(base, requests, replace(settings_for(base), batch=size)) for size in (3, 8))

@@ -55,6 +55,7 @@ def test_killed_and_resumed_equals_uninterrupted(flow: Base, names: list[str], t
     laws.test_killed_and_resumed_equals_uninterrupted(flow, names, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pair", [("dreambooth", "lora"), ("dreambooth", "textual-inversion"), ("lora", "textual-inversion")]
 )

@@ -97,6 +97,7 @@ def test_words_are_given_for_each_folder_or_for_all(pets: Path) -> None:
         open_concepts(places, tokens=["a", "b", "c"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "dreambooth", "dreambooth-lora"])
 def test_each_concept_is_learned_by_its_own_word(
     method: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

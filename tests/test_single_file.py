@@ -314,6 +314,7 @@ def test_variants_are_recognised_and_refused(family: str, channels: int, variant
         open_single(tmp_path / "it.safetensors", torch.float16, CPU)
 
 
+@pytest.mark.slow
 def test_the_refiner_is_recognised_and_refused(tmp_path: Path) -> None:
     shapes = {
         key.replace("embedders.1", "embedders.0"): tuple(1280 if size == 2048 else size for size in shape)

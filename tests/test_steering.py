@@ -34,6 +34,7 @@ def gap(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max())
 
 
+@pytest.mark.slow
 def test_an_edit_lies_between_its_two_prompts(base: Base) -> None:
     before, after = latents(base, Request("a dog", (1,)), Request("a cat", (1,)))
 
@@ -97,6 +98,7 @@ def test_words_are_aligned() -> None:
     assert columns[3, 4] == 1
 
 
+@pytest.mark.slow
 def test_regions_act_in_their_areas(base: Base) -> None:
     whole = latents(base, Request("a cat", (1,)))[0]
     everywhere = Request("a dog", (1,), regions=(Region("a cat", (0, 0, 1, 1)),))
@@ -141,6 +143,7 @@ def test_shares_of_regions_sum_to_1(base: Base) -> None:
     assert float(shares.min()) >= 0
 
 
+@pytest.mark.slow
 def test_an_artifact_is_kept_to_its_region(base: Base) -> None:
     artifact = learned(base, trial("lora"))
     inside = Request("a dog", (1,), "out", regions=(Region("a dog", (0, 0, 0.5, 1), owner="in"),))

@@ -175,6 +175,7 @@ def test_states_do_not_pile_up(
 # --- what is needed last is checked first -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_needed_last_is_checked_before_anything_is_opened(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path
 ) -> None:
@@ -215,6 +216,7 @@ def test_two_writes_of_one_path_do_not_meet(tmp_path: Path) -> None:
     assert (path.read_text(), len(list(tmp_path.iterdir()))) == ("one", 1)
 
 
+@pytest.mark.slow
 def test_train_tells_what_it_loaded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, random_base: Path
 ) -> None:
@@ -249,6 +251,7 @@ def shown_as(*templates: str) -> Examples:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_training_is_refused_where_the_word_is_cut_off(name: str, kind: str) -> None:
@@ -295,6 +298,7 @@ def test_a_training_in_float16_learns(half: Base) -> None:
     assert max(float(tensor.abs().max()) for name, tensor in fitted.tensors.items() if "lora_B" in name) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [False, True])
 def test_a_lost_loss_in_float16_is_a_failure_of_its_own(half: Base, others: bool) -> None:
     lost = trial("lora", "ann")

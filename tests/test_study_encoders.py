@@ -63,6 +63,7 @@ def test_the_families_state_encoders_for_every_kind() -> None:
     assert told["statements"].keys() == told["words"].keys()
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_kind(work: Opener, random_base: Path) -> None:
     usual = {"subject": ["nowhere"], "style": ["efficientnet-lite0", str(random_base / "dino")], "scene": ["nowhere"]}
     style = work(usual, kind="style")
@@ -92,6 +93,7 @@ def test_what_the_user_names_has_to_open(work: Opener) -> None:
     assert study.progress.said[-1] == "only one image encoder judges here: efficientnet-lite0"
 
 
+@pytest.mark.slow
 def test_a_clip_judges_by_rank_or_by_score(work: Opener, random_base: Path) -> None:
     clip = str(random_base / "clip")
     assert work("efficientnet-lite0", text_encoder=clip).evidence([]).text_encoder is not None
@@ -142,6 +144,7 @@ def test_likeness_is_that_of_the_subject_where_masks_tell_it(work: Opener, maske
     assert blind.by_masks == "that of whole pictures: efficientnet-lite0 reads no masks"
 
 
+@pytest.mark.slow
 def test_masks_say_nothing_of_a_style(work: Opener, masked: Path) -> None:
     assert work("efficientnet-lite0", masked, kind="style").encoders.masks is None
 

@@ -119,6 +119,7 @@ def test_another_grid_after_a_stop_says_what_begins_again(
     assert "memory: 100 GB hold the 6 jobs in these passes: 1 of 6" in said
 
 
+@pytest.mark.slow
 def test_bad_words(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:

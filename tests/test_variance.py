@@ -76,6 +76,7 @@ def test_a_stated_prior_counts_beside_the_own_trainings() -> None:
     assert variances[1] == pytest.approx(2 * 0.07**2 / 3, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_stated_prior_that_the_trainings_contradict_is_left_out() -> None:
     told, known = scores(0.3), Prior.known(8, 0.02, 6, 0.0)
     assert Table.of(told, prior=known).priors == Table.of(told).priors

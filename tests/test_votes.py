@@ -167,6 +167,7 @@ def test_votes_on_another_study_are_refused(study: Path, asked: Ballot, tmp_path
         build_with_votes(changed, [path])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
