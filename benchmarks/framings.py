@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +27,6 @@ import numpy as np
 from PIL import Image
 from scipy import stats
 
-from benchmarks.junk_costs import EXAMPLE, training_folder
 from triptych.app.worth import METHOD, Judge, learned
 from triptych.base import Base, Place, seed_of
 from triptych.cli.console import Console
@@ -44,9 +44,20 @@ from triptych.sampling.request import Request
 from triptych.training.fit import Trial
 from triptych.training.sharing import joint_passes
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "blob-cat"
 WAYS = {"square": PictureOptions(), "bucket": PictureOptions(framing="bucket"), "whole": PictureOptions()}
 RATIOS = (3 / 2, 2.0)
 SHOWN = 6  # pictures of each row of the sheet
+
+
+def training_folder(concept: Concept, place: Path) -> None:
+    """The pictures that a study trains on, with their captions and words."""
+    place.mkdir(parents=True)
+    for i in concept.split(0).train:
+        picture = concept.pictures[i]
+        shutil.copy(picture.path, place)
+        (place / f"{picture.path.stem}.txt").write_text(picture.caption)
+    shutil.copy(EXAMPLE / "concept.toml", place)
 
 
 def put_aside(place: Path, chance: random.Random) -> None:
@@ -88,7 +99,8 @@ def samples(base: Base, parts: Sequence[Part], judge: Judge, word: str) -> list[
 
 def sheet(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
     """Pictures in rows, each within a square of 128 pixels."""
-    whole = Image.new("RGB", (SHOWN * 132, len(rows) * 132), "white")
+    most = max(len(row[:SHOWN]) for row in rows)
+    whole = Image.new("RGB", (most * 132, len(rows) * 132), "white")
     for down, row in enumerate(rows):
         for across, picture in enumerate(row[:SHOWN]):
             fitted = picture.resize([round(side * 128 / max(picture.size)) for side in picture.size])  # type: ignore[arg-type]

@@ -94,6 +94,13 @@ def threads(told: dict[str, Any]) -> Iterator[str]:
         " their last digits, and by the end in more of them."
     )
     yield ""
+    yield (
+        "The table was made when a study computed in one process with all threads, as it still does on large pictures."
+        " On this base it now shares its stages between processes of one thread (see"
+        " [performance](performance.md#processes-of-a-study)), so its result no longer depends on the number of cores"
+        " or of threads. It still depends on the build of torch and on the kind of processor."
+    )
+    yield ""
     runs = told["runs"]
     yield f"| | {' | '.join(_way(run) for run in runs)} |"
     yield "|---" * (len(runs) + 1) + "|"

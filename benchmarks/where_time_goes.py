@@ -2,9 +2,9 @@
 
     python -m benchmarks.where_time_goes [FOLDER] [--base demo] [--budget quick]
 
-Runs one study in a new folder and notes every call of the UNet: how many rows, and whether gradients were asked for
-the text only or for the weights too. Then, in the same process, it makes calls of the same sizes on the bare UNet and
-nothing else. The ratio is the whole study over that; importing the libraries counts as part of the study.
+Runs one study in a new folder, in one process of one thread, and notes every call of the UNet: how many rows, and
+whether gradients were asked for the text only or for the weights too. Then it makes calls of the same sizes on the bare
+UNet and nothing else. The ratio is the whole study over that; importing the libraries counts as part of the study.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--budget", default="quick")
     parser.add_argument("--precision", default="auto")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     calls: Counter[Call] = Counter()
     noting(calls)
     clock, place = Clock(), Place(arguments.base, precision=arguments.precision)
@@ -107,7 +108,7 @@ def main() -> None:
         seconds = count * seconds_of(base, kind, rows)
         pure += seconds
         print(f"UNet, {kind:<16} {count:5} calls of {rows:3} rows: {seconds:6.1f} s")
-    print(f"UNet arithmetic {pure:.1f} s; whole / arithmetic = {whole / pure:.2f} on {torch.get_num_threads()} threads")
+    print(f"UNet arithmetic {pure:.1f} s; whole / arithmetic = {whole / pure:.2f} on one thread")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from triptych.data import checking
 from triptych.data.checking import bad, check
 from triptych.data.cleaning import clean
 from triptych.data.concept import Concept
+from triptych.data.concepts import open_concepts
 from triptych.data.findings import FAULTS, Finding
 from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
@@ -246,6 +247,27 @@ def test_the_command_writes_a_page_and_json(
     assert FAULTS["blurred"].title in page
     assert "<b>soft.png" not in page
     assert len(list(fixed.glob("*.png"))) == 8
+
+
+@pytest.mark.slow
+def test_every_concept_of_a_folder_is_checked(
+    cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets, fixed = tmp_path / "pets", tmp_path / "fixed"
+    shutil.copytree(cat, pets / "10_tom cat")
+    (pets / "5_rex dog").mkdir()
+    for i in range(4):
+        figure(20 + i).save(pets / "5_rex dog" / f"{i}.png")
+    SPOILED["blurred"](figure(32)).save(pets / "5_rex dog" / "soft.png")
+    words = ("--quick", "--json", "--out", tmp_path / "out")
+    assert call(monkeypatch, "check", pets, *words, "--fix", fixed) == 0
+    cat_found, dog_found = json.loads(capsys.readouterr().out)["concepts"]
+    assert (cat_found["folder"], cat_found["findings"]) == ("10_tom cat", [])
+    assert [found["file"] for found in dog_found["findings"] if found["fault"] == "blurred"] == ["soft.png"]
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("check.html")) == ["10_tom cat", "5_rex dog"]
+    assert sorted((path.token, len(path.pictures)) for path in open_concepts([fixed])) == [("rex", 4), ("tom", 8)]
+    assert call(monkeypatch, "check", pets, *words, "--only", "rex dog") == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == "5_rex dog"
 
 
 @pytest.mark.slow

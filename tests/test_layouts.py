@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.test_folder import noise, said
+from triptych.app.grid import for_each_concept, grid, names
 from triptych.base import tiny_base
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
+from triptych.data.layouts import whole_repeats
 from triptych.errors import TriptychError
 
 
@@ -59,9 +62,36 @@ def test_another_number_of_repeats_is_another_concept(kohya: Path) -> None:
     assert Concept.open(kohya).digest != before
 
 
-def test_words_that_differ_are_said(kohya: Path) -> None:
-    filled(kohya / "img" / "5_zwx dog", 1, 40)
-    assert "its words 'zwx dog' are not used: all pictures are of one concept, 'ohwx cat'" in said(Concept.open(kohya))
+def test_words_that_differ_are_other_concepts(kohya: Path) -> None:
+    filled(kohya / "img" / "5_zwx dog", 3, 40)
+    one = Concept.open(kohya, class_word="pet")
+    assert "its words 'zwx dog' are not used: all pictures are of one concept, 'ohwx cat'" in said(one)
+    with pytest.raises(TriptychError, match=r"shows 2 concepts \('ohwx cat', 'zwx dog'\), and one is taken here"):
+        Concept.open(kohya)
+    dog = Concept.open(kohya, only="zwx  dog")
+    assert (dog.name, dog.token, dog.class_word, len(dog.pictures)) == ("5_zwx dog", "zwx", "dog", 3)
+    assert Concept.open(kohya / "img" / "5_zwx dog").digest == dog.digest
+    assert Concept.open(kohya, only="zwx dog", class_word="wolf").class_word == "wolf"
+    with pytest.raises(TriptychError, match="no folders of the words 'zwx dogs'; did you mean 'zwx dog'"):
+        Concept.open(kohya, only="zwx dogs")
+    with pytest.raises(TriptychError, match="no folders of the words 'cat': it shows one concept"):
+        Concept.open(kohya / "reg" / "1_cat", only="cat")
+
+
+def test_repeats_are_the_smallest_whole_numbers_of_their_proportion() -> None:
+    assert whole_repeats([Fraction(30), Fraction(20)]) == [3, 2]
+    assert whole_repeats([Fraction(1), Fraction(4, 3)]) == [3, 4]
+    assert whole_repeats([Fraction(7)]) == [1]
+
+
+def test_a_sweep_has_a_job_for_each_concept(kohya: Path) -> None:
+    filled(kohya / "img" / "5_zwx dog", 3, 40)
+    jobs = grid([kohya], ["lora"], (), (0, 1))
+    assert names(for_each_concept(jobs, {})) == [
+        f"{words}_lora_seed={seed}" for seed in (0, 1) for words in ("ohwx_cat", "zwx_dog")
+    ]
+    assert names(for_each_concept(jobs, {"kind": "style", "class_word": "pet"})) == ["lora_seed=0", "lora_seed=1"]
+    assert [job.only for job in for_each_concept(jobs[:1], {"only": "zwx dog"})] == ["zwx dog"]
 
 
 def test_a_list_of_kohya(kohya: Path) -> None:

@@ -70,6 +70,23 @@ def test_kohyas_folders_are_of_one_concept(tmp_path: Path) -> None:
     assert [entry.place for entry in concepts_in([tmp_path / "mine"]).entries] == [tmp_path / "mine"]
 
 
+def test_kohyas_folders_of_other_words_are_other_concepts(tmp_path: Path) -> None:
+    for name in ("10_tom cat", "5_rex dog"):
+        concept(tmp_path / "pets" / name)
+    for place in (tmp_path / "pets", tmp_path):
+        plans = plans_of([place], StudyOptions(), lambda line: None)
+        opened = [plan.concept() for plan in plans.values() if isinstance(plan, Plan)]
+        assert [(each.name, each.token, each.class_word) for each in opened] == [
+            ("10_tom cat", "tom", "cat"), ("5_rex dog", "rex", "dog"),
+        ]  # fmt: skip
+        assert list(plans) == [each.name for each in opened]
+    again = plans["5_rex dog"]
+    assert isinstance(again, Plan) and "--only 'rex dog'" in again.command
+    stated = plans_of([tmp_path / "pets"], StudyOptions(class_word="pet"), lambda line: None)
+    assert list(stated) == ["pets"]
+    assert list(plans_of([tmp_path / "pets"], StudyOptions(only="rex dog"), lambda line: None)) == ["5_rex dog"]
+
+
 @pytest.mark.parametrize("given", ["", "dataset"])
 def test_dreambooths_subjects_have_the_classes_of_their_table(tmp_path: Path, given: str) -> None:
     for name in ("cat2", "bear_plushie", "unheard_of"):

@@ -22,7 +22,7 @@ from triptych.data.examples import Examples
 from triptych.errors import TriptychError
 from triptych.exchange.formats import open_artifact
 from triptych.files.atomic import check_place, replacing, shortened
-from triptych.study import costs
+from triptych.study import costs, processes
 from triptych.training.fit import Trial, fit
 from triptych.training.loop import Stopped
 from triptych.training.reading import reading_of
@@ -84,8 +84,8 @@ def test_a_handler_of_somebody_else_stays(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells which signals are blocked")
 def test_helper_processes_do_not_hear_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "PRELOADED", [])
-    costs.prepare()
+    monkeypatch.setattr(processes, "PRELOADED", [])
+    processes.prepare()
     helper = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     status = dict(line.split(":\t") for line in Path(f"/proc/{helper}/status").read_text().splitlines())
     assert int(status["SigBlk"], 16) & 1 << signal.SIGINT - 1
@@ -100,7 +100,7 @@ def test_what_breaks_in_a_measuring_process_is_sent_as_a_sentence(tmp_path: Path
 
     connection = Connection()
     task = costs.Task(Place(str(tmp_path / "none")), "lora", None, examples(2), "dog", 1)
-    costs._send_cost(task, connection)  # type: ignore[arg-type]
+    costs._send_cost(connection, task)  # type: ignore[arg-type]
     assert "there is no base" in str(connection.answer)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import Enum
+from typing import Any
 
 SHOWN = 80  # letters of a text out of a file that an error repeats
 
@@ -16,6 +17,7 @@ class Remedy(Enum):
     WAIT = "wait until the place is free"
     DELETE = "delete the file"
     SAME_REQUEST = "ask for what was begun there"
+    AGAIN = "ask for the same again"
     FINISHED_STUDY = "name the folder of a study"
     AS_BASE = "use the file as the base"
     AS_VAE = "use the file as the autoencoder"
@@ -43,6 +45,15 @@ class TriptychError(Exception):
     def __init__(self, sentence: str, *remedies: Remedy) -> None:
         super().__init__(printable(sentence))
         self.remedies = remedies
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes it stays as it is, whatever its class is made from."""
+        return _made, (type(self), *self.args), vars(self)
+
+
+def _made(kind: type[TriptychError], *args: object) -> TriptychError:
+    """An error without what its class does when it is raised."""
+    return kind.__new__(kind, *args)
 
 
 class OtherBaseError(TriptychError):

@@ -151,6 +151,7 @@ class LearningOptions:
     kind: str = setting("", "subject, style or scene")
     class_word: str = setting("", "a word for what the concept is one of, such as cat", name="class")
     token: str = setting("", "the new word for the concept", unset="<concept>")
+    only: str = setting("", "of a folder of several concepts, the one of these words, such as 'rex dog'")
     seed: int = setting(0, "everything random follows from it", least=0)
     pictures: PictureOptions = field(default_factory=PictureOptions)
 

@@ -27,6 +27,7 @@ class TrialRecord:
         failure: why there is no artifact.
         pictures: the files that it was trained on.
         seconds: of the whole pass, shared with the methods in `trained_with`.
+        at_once: how many processes of the study computed meanwhile, this pass among them.
     """
 
     method: str
@@ -42,6 +43,7 @@ class TrialRecord:
     seconds: float = 0.0
     trained_with: tuple[str, ...] = ()
     parameters: int = 0
+    at_once: int = 1
 
     NAME = "trial.json"
 
@@ -79,7 +81,7 @@ class SheetRecord:
     replicate: int
     role: str
     pictures: tuple[PictureRecord, ...]
-    seconds_a_picture: float | None = None  # wall seconds, as part of a batch
+    seconds_a_picture: float | None = None  # wall seconds, as part of a batch; shared by what was sampled meanwhile
 
     NAME = "sheet.json"
 

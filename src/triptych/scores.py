@@ -54,6 +54,7 @@ class Cost:
     trained_with: tuple[str, ...] = ()  # the other methods of that pass
     tuning_trials: int = 0  # trainings on other concepts, by which its settings were chosen
     seconds_a_picture: float | None = None  # wall seconds of sampling a picture with it, as part of a batch
+    at_once: int = 1  # processes of the study that computed during that pass
 
 
 def parts_of(method: str) -> tuple[str, ...]:

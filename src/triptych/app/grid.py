@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ..data.concept import layouts_in
 from ..errors import TriptychError, did_you_mean
 from ..methods import Method, method_named
 from ..settings import Value
@@ -19,12 +20,16 @@ ENTRIES = ("method", "folder", "seed", "settings")  # of a job in a TOML list
 
 @dataclass(frozen=True)
 class Wanted:
-    """One job: a method, the folder of its concept, the settings that differ from the base's own, and a seed."""
+    """One job: a method, the folder of its concept, the settings that differ from the base's own, and a seed.
+
+    `only` has the words of its concept, where the folder shows several.
+    """
 
     method: str
     folder: Path
     settings: Mapping[str, Value] = field(default_factory=dict)
     seed: int = 0
+    only: str = ""
 
 
 def grid(
@@ -130,6 +135,17 @@ def _alternatives(method: Method[Any], key: str, text: Value) -> list[Value]:
     return [getattr(method.configure({key: value}), key) for value in values]
 
 
+def for_each_concept(wanted: Sequence[Wanted], words: Mapping[str, str | None]) -> list[Wanted]:
+    """The jobs, one for each concept that their folders show.
+
+    Args:
+        words: of `Concept.open`: what the user says of all folders.
+    """
+    chosen = {name: word for name, word in words.items() if name != "kind"}
+    layouts = {folder: layouts_in(folder, **chosen) for folder in dict.fromkeys(job.folder for job in wanted)}
+    return [replace(job, only=layout.words) for job in wanted for layout in layouts[job.folder]]
+
+
 def varied(wanted: Sequence[Wanted]) -> list[str]:
     """The settings that differ between the jobs of one method, in the order of their first mention."""
     values: dict[tuple[str, str], set[str]] = {}
@@ -152,10 +168,11 @@ def names(wanted: Sequence[Wanted]) -> list[str]:
     Raises:
         TriptychError: two jobs are the same.
     """
-    differing, folders, seeds = varied(wanted), {job.folder for job in wanted}, {job.seed for job in wanted}
+    differing, seeds = varied(wanted), {job.seed for job in wanted}
+    concepts = {(job.folder, job.only) for job in wanted}
     found = []
     for job in wanted:
-        parts = [job.folder.resolve().name] if len(folders) > 1 else []
+        parts = [job.only or job.folder.resolve().name] if len(concepts) > 1 else []
         parts += [job.method, *(f"{key}={job.settings[key]}" for key in differing if key in job.settings)]
         parts += [f"seed={job.seed}"] if len(seeds) > 1 else []
         found.append(re.sub(r"[^\w.=+-]+", "_", " ".join(parts)).strip("_."))

@@ -5,7 +5,7 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -32,7 +32,7 @@ from ..training.loop import Stopped
 from ..training.moments import Moment
 from ..training.sharing import fitting_passes, joint_passes
 from ..units import counted, size
-from .grid import Wanted, names
+from .grid import Wanted, for_each_concept, names
 from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
@@ -49,10 +49,10 @@ class Board(Progress, Protocol):
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """Jobs, and the base they train on.
+    """Jobs, and the base they train on. A folder that shows several concepts has a job for each.
 
     Args:
-        words: arguments of `Concept.open`: kind, class_word, token.
+        words: arguments of `Concept.open`: kind, class_word, token, only.
         most_rows: most rows of a joint step; None: the base's own number, or as many as `memory` holds.
         memory: bytes that training may take. A step is cut into passes that fit.
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
@@ -125,38 +125,47 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         TriptychError: bad input, or the folder cannot be written.
         Stopped: cancelled, after the state of the pass is saved.
     """
-    called = names(request.jobs)
-    layout = Layout(out)
-    concepts = {job.folder: Concept.open(job.folder, **request.words) for job in request.jobs}
+    wanted = for_each_concept(request.jobs, request.words)
+    called, layout = names(wanted), Layout(out)
+    concepts = {key: Concept.open(key[0], **{**request.words, "only": key[1]}) for key in map(_concept_of, wanted)}
     with layout.locked():
         for concept in concepts.values():
             for line in summary(concept):
                 board.note(line)
         board.stage("opening", 1)
         base = opened(request.place)
-        jobs = _jobs(base, request, called, concepts, out)
+        jobs = _jobs(base, request, dict(zip(called, wanted, strict=True)), concepts, out)
         for line in dict.fromkeys(chain(*(_remarks(base, job) for job in jobs))):
             board.note(line)
         _train_all(base, jobs, request, out, board)
         sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
-        page = write_page([_row(job, request.jobs[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
+        page = write_page([_row(job, wanted[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
     failures = {job.name: job.failure for job in jobs if job.failure}
     return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures)
 
 
-def _jobs(
-    base: Base, request: SweepRequest, called: Sequence[str], concepts: dict[Path, Concept], out: Path
-) -> list[Job]:
-    examples: dict[tuple[Path, tuple[int, ...]], Examples] = {}
+def _concept_of(job: Wanted) -> tuple[Path, str]:
+    return job.folder, job.only
 
-    def chosen(folder: Path, which: tuple[int, ...]) -> Examples:
-        if (folder, which) not in examples:
-            examples[folder, which] = Examples.of(base, concepts[folder], which)
-        return examples[folder, which]
+
+def _jobs(
+    base: Base,
+    request: SweepRequest,
+    wanted: Mapping[str, Wanted],
+    concepts: Mapping[tuple[Path, str], Concept],
+    out: Path,
+) -> list[Job]:
+    examples: dict[tuple[Path, str, tuple[int, ...]], Examples] = {}
+
+    def chosen(job: Wanted, which: tuple[int, ...]) -> Examples:
+        place = (*_concept_of(job), which)
+        if place not in examples:
+            examples[place] = Examples.of(base, concepts[_concept_of(job)], which)
+        return examples[place]
 
     found = []
-    for name, job in zip(called, request.jobs, strict=True):
-        method, concept = method_named(job.method), concepts[job.folder]
+    for name, job in wanted.items():
+        method, concept = method_named(job.method), concepts[_concept_of(job)]
         own = base.description.methods.get(job.method, {})
         settings = method.for_concept(method.configure(own, job.settings), concept)
         every = tuple(range(len(concept.pictures)))
@@ -166,8 +175,8 @@ def _jobs(
         folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed)}"
         found.append(
             Job(
-                name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job.folder, train),
-                chosen(job.folder, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
+                name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job, train),
+                chosen(job, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
             )
         )  # fmt: skip
     return found

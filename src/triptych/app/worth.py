@@ -85,7 +85,7 @@ def worth_of(
     members = random_halves(len(split.train), halves or 4 * len(split.train), seed)
     if len(members) <= len(split.train) + 1:
         raise TriptychError(f"{len(members)} trainings are too few for {len(split.train)} pictures; allow more")
-    trials = _trials(base, concept, split.train, members, steps, seed)
+    trials = half_trials(base, concept, split.train, members, steps, seed)
     passes = list(joint_passes(trials, base.description.sampling.rows))
     judge = Judge.of(base, concept, judged, encoder)
     values: list[float] = []
@@ -129,9 +129,10 @@ def effects(members: NDArray[np.bool_], values: Floats) -> list[tuple[float, flo
     return [(float(effect), float(effect - far), float(effect + far)) for effect, far in zip(found, reach, strict=True)]
 
 
-def _trials(
+def half_trials(
     base: Base, concept: Concept, train: Sequence[int], members: NDArray[np.bool_], steps: int, seed: int
 ) -> list[Trial]:
+    """A training for each row of `members` [halves, pictures], on those of the pictures `train` that it has."""
     method = method_named(METHOD)
     settings: Any = method.for_concept(method.configure(base.description.methods.get(METHOD, {})), concept)
     assert isinstance(settings, Training)

@@ -17,7 +17,7 @@ from .options import AsJson, with_options
 FOR_TAGS = ("threshold", "character_threshold", "exclude")
 
 
-@with_options(LearningOptions, "class_word", "token")
+@with_options(LearningOptions, "class_word", "token", "only")
 def caption(
     *,
     folder: Annotated[Path, typer.Argument(help="a folder of pictures")],
@@ -34,10 +34,12 @@ def caption(
     """Write a .txt with a caption beside each picture of FOLDER that has none."""
     from ..app.caption import Captioner, Describer, caption_folder
     from ..app.tagging import Tagger, Tagging, is_tagger
-    from ..data.concept import Concept
+    from ..data.concepts import open_concepts
     from .console import Console
 
-    concept = Concept.open(folder, class_word=options.class_word or None, token=options.token or None)
+    concepts = open_concepts(
+        [folder], class_words=[options.class_word], tokens=[options.token], only=options.only or None
+    )
     if is_tagger(model):
         excluded = [tag.strip() for tag in exclude.split(",") if tag.strip()]
         describer: Describer = Tagger(model, device, Tagging(threshold, character_threshold, excluded))
@@ -47,11 +49,16 @@ def caption(
         if given:
             print(f"not used: {', '.join(given)} ({model} writes sentences, not tags)", file=sys.stderr)
     with Console() as console:
-        written = caption_folder(concept, describer, overwrite=overwrite, progress=console)
+        each = {
+            f"{concept.name}/" if len(concepts) > 1 else "": caption_folder(
+                concept, describer, overwrite=overwrite, progress=console
+            )
+            for concept in concepts
+        }
+    captions = {of + name: text for of, written in each.items() for name, text in written.captions.items()}
+    notes = [of + note for of, written in each.items() for note in written.notes]
     if as_json:
-        print(json.dumps(vars(written), ensure_ascii=False))
+        print(json.dumps({"captions": captions, "notes": notes}, ensure_ascii=False))
         return
-    for name, text in written.captions.items():
-        print(printable(f"{name}: {text}"))
-    for note in written.notes:
-        print(printable(note))
+    for line in (*(f"{name}: {text}" for name, text in captions.items()), *notes):
+        print(printable(line))

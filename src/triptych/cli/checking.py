@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from .options import AsJson, with_options
 
 if TYPE_CHECKING:
     from ..app.check import Checked
+    from ..data.concept import Concept
 
 # the parameters that only a check with a base uses, and those that only --worth does
 FOR_BASE = (
@@ -24,7 +26,7 @@ FOR_BASE = (
 FOR_WORTH = ("halves", "steps", "seed")
 
 
-@with_options(LearningOptions, "place", "kind", "class_word", "token", "seed")
+@with_options(LearningOptions, "place", "kind", "class_word", "token", "only", "seed")
 def check(
     *,
     context: typer.Context,
@@ -50,35 +52,59 @@ def check(
     from ..app.session import Session
     from ..base import Place
     from ..data.cleaning import check_copy, clean
-    from ..data.concept import Concept
-    from ..report.folder import check_page, write_page
+    from ..data.concepts import open_concepts
+    from ..report.folder import check_page
     from .console import Console
 
     if quick and worth:
         raise TriptychError("--quick opens no base, and --worth trains on one: give one of them")
     for line in _unused(context, quick, worth):
         print(line, file=sys.stderr)
-    concept = Concept.open(
-        folder, kind=options.kind or None, class_word=options.class_word or None, token=options.token or None
-    )
-    page = (out or Path("triptych-out") / f"{folder.resolve().name}-check") / "check.html"
-    check_page(page, folder)
-    if fix:
-        check_copy(fix)
-    request = CheckRequest(
-        concept, Place.of(options.place), image_encoder, text_encoder, quick, worth, halves, steps, options.seed
-    )
+    concepts = open_concepts(
+        [folder], kind=options.kind or None, class_words=[options.class_word], tokens=[options.token],
+        only=options.only or None,
+    )  # fmt: skip
+    place = out or Path("triptych-out") / f"{folder.resolve().name}-check"
+    pages = [path / "check.html" for path in _for_each(place, concepts)]
+    copies = _for_each(fix, concepts) if fix else []
+    for page in pages:
+        check_page(page, folder)
+    for copy in copies:
+        check_copy(copy)
+    asked = (Place.of(options.place), image_encoder, text_encoder, quick, worth, halves, steps, options.seed)
+    session = Session()
     with Console() as console:
-        checked = Session().check(request, console)
-    worth_by_name = {measured.name: str(measured) for measured in checked.worth}
-    write_page(concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worth_by_name)
-    print(*([checked.to_json()] if as_json else _lines(checked, page)), sep="\n")
-    if not checked.is_usable:
-        raise TriptychError(f"{folder} has too few usable pictures: {len(checked.usable)}; see {page}")
-    if fix:
-        done = clean(concept, checked.findings, fix)
+        found = [session.check(CheckRequest(concept, *asked), console) for concept in concepts]
+    _write_pages(found, pages, folder)
+    print(_as_json(found) if as_json else "\n".join(_lines(found, pages)))
+    for checked, page in zip(found, pages, strict=True):
+        if not checked.is_usable:
+            name, count = checked.concept.name, len(checked.usable)
+            raise TriptychError(f"{name} has too few usable pictures: {count}; see {page}")
+    for checked, copy in zip(found, copies, strict=bool(copies)):
+        done = clean(checked.concept, checked.findings, copy)
         if not as_json:
-            print(*(printable(f"  {name}: {what}") for name, what in done.items()), f"cleaned copy: {fix}", sep="\n")
+            print(*(printable(f"  {name}: {what}") for name, what in done.items()), f"cleaned copy: {copy}", sep="\n")
+
+
+def _for_each(place: Path, concepts: Sequence[Concept]) -> list[Path]:
+    """Where each of the concepts goes: of one the place itself, of several a folder in it."""
+    return [place / concept.name if len(concepts) > 1 else place for concept in concepts]
+
+
+def _write_pages(found: Sequence[Checked], pages: Sequence[Path], folder: Path) -> None:
+    from ..report.folder import write_page
+
+    for checked, page in zip(found, pages, strict=True):
+        worths = {measured.name: str(measured) for measured in checked.worth}
+        write_page(
+            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths
+        )
+
+
+def _as_json(found: Sequence[Checked]) -> str:
+    each = [checked.to_json() for checked in found]
+    return each[0] if len(each) == 1 else f'{{"concepts": [{", ".join(each)}]}}'
 
 
 def _unused(context: typer.Context, quick: bool, worth: bool) -> list[str]:
@@ -91,11 +117,12 @@ def _unused(context: typer.Context, quick: bool, worth: bool) -> list[str]:
     return found
 
 
-def _lines(checked: Checked, page: Path) -> list[str]:
-    """What the command prints of a check."""
-    return [
-        *map(printable, (*checked.notes, *map(str, checked.findings))),
-        *(printable(f"worth of {measured.name}: {measured}") for measured in checked.worth),
-        f"{len(checked.usable)} of {len(checked.concept.pictures)} pictures without a grave finding",
-        f"page: {page}",
-    ]
+def _lines(found: Sequence[Checked], pages: Sequence[Path]) -> Iterator[str]:
+    """What the command prints of the checks."""
+    for checked, page in zip(found, pages, strict=True):
+        if len(found) > 1:
+            yield printable(f"{checked.concept.name}:")
+        yield from map(printable, (*checked.notes, *map(str, checked.findings)))
+        yield from (printable(f"worth of {measured.name}: {measured}") for measured in checked.worth)
+        yield f"{len(checked.usable)} of {len(checked.concept.pictures)} pictures without a grave finding"
+        yield f"page: {page}"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..study.judging import Judgement
 
 ASKED = (
-    "place", "kind", "class_word", "token", "seed", "need", "prompts", "unrelated", "image_encoder", "text_encoder",
-    "prompt_judge",
+    "place", "kind", "class_word", "token", "only", "seed", "need", "prompts", "unrelated", "image_encoder",
+    "text_encoder", "prompt_judge",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ WORDS = {
     Remedy.WAIT: "wait until it ends",
     Remedy.DELETE: "delete it",
     Remedy.SAME_REQUEST: "repeat the command that it was begun with",
+    Remedy.AGAIN: "give the same command again, which goes on",
     Remedy.FINISHED_STUDY: "give the --out folder of a finished `triptych try`",
     Remedy.AS_BASE: "give it as --base",
     Remedy.AS_VAE: "give it as --vae",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +82,7 @@ def _print_many(many: Many, as_json: bool) -> None:
     print(f"\nreport: {many.page}")
 
 
-@with_options(StudyOptions, "place", "methods", "budget", "seed", "settings", "image_encoder")
+@with_options(StudyOptions, "place", "only", "methods", "budget", "seed", "settings", "image_encoder")
 def tune(
     *,
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="folders that no study reports on")],
@@ -92,11 +93,16 @@ def tune(
 ) -> None:
     """Search each method's learning rate and steps with the same effort, for `triptych try --tuned`."""
     from ..app.session import Session
+    from ..data.concept import layouts_in
     from ..study import Plan
     from ..study.tuning import FILE
     from .console import Console
 
-    plans = [Plan.of(folder, options) for folder in folders]
+    plans = [
+        Plan.of(folder, replace(options, only=layout.words))
+        for folder in folders
+        for layout in layouts_in(folder, only=options.only)
+    ]
     with Console() as console:
         tuned = Session().tune(plans, trials, out, console)
     if as_json:

@@ -13,7 +13,7 @@ from ..options import LearningOptions
 from .options import AsJson, Memory, memory_in, pairs_of, with_options
 
 
-@with_options(LearningOptions, "place", "kind", "class_word", "token")
+@with_options(LearningOptions, "place", "kind", "class_word", "token", "only")
 def sweep(
     *,
     folders: Annotated[list[Path] | None, typer.Argument(help="folders of pictures")] = None,
@@ -52,7 +52,7 @@ def sweep(
     wanted = (
         read_jobs(jobs) if jobs else grid(folders or (), method or (), pairs_of(settings, "KEY=VALUE"), _seeds(seed))
     )
-    words = {"kind": options.kind, "class_word": options.class_word, "token": options.token}
+    words = {"kind": options.kind, "class_word": options.class_word, "token": options.token, "only": options.only}
     given = {name: word or None for name, word in words.items()}
     request = SweepRequest(
         wanted, Place.of(options.place), given, rows or None, memory_in(memory), hold_out, prompt or ()
@@ -65,7 +65,7 @@ def sweep(
     else:
         for name, why in result.failures.items():
             print(f"{name} failed: {why}")
-        print(f"{len(result.files)} of {len(wanted)} trained\n{result.page}")
+        print(f"{len(result.files)} of {len(result.files) + len(result.failures)} trained\n{result.page}")
 
 
 def _seeds(text: str) -> list[int]:

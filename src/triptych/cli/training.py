@@ -73,7 +73,7 @@ def train(
     words = _words(options, folders, before)
     concepts = open_concepts(
         folders, kind=words.get("kind"), class_words=_each(folders, words, "class_word"),
-        tokens=_each(folders, words, "token"),
+        tokens=_each(folders, words, "token"), only=options.only or None,
     )  # fmt: skip
     watching = Watching(sample_every, sample_prompt or (), (0,), keep_every, tensorboard)
     takes = method_named(method).takes_class_pictures

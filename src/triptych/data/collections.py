@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import TriptychError
+from .concept import layouts_in
 from .folder import contents, pictures_below, read_text
-from .layouts import layout_of
+from .layouts import Layout
 
 CLASSES = "prompts_and_classes.txt"
 HEADS = ("subject_name", "class")  # of the table in it
@@ -26,15 +28,23 @@ ONE_PICTURE = (
     " the bare base to real pictures"
 )
 
+Layouts = Callable[[Path], Sequence[Layout]]  # the layouts of the concepts at a place
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A concept's place and what its collection says of it. `unfit`: why it cannot be studied; "" where it can."""
+    """A concept's place and what its collection says of it.
+
+    Attributes:
+        only: the words of its folders, where the place has folders of other concepts, too.
+        unfit: why it cannot be studied; "" where it can.
+    """
 
     name: str  # unique among the concepts
     place: Path
     class_word: str = ""
     kind: str = ""
+    only: str = ""
     unfit: str = ""
 
 
@@ -46,13 +56,17 @@ class Collection:
     notes: tuple[str, ...] = ()
 
 
-def concepts_in(places: Sequence[Path]) -> Collection:
+def concepts_in(places: Sequence[Path], *, class_word: str = "", token: str = "", only: str = "") -> Collection:
     """The concepts of all places, in order; names that occur twice get a number.
+
+    Args:
+        class_word, token, only: as in `layouts_in`.
 
     Raises:
         TriptychError: a place cannot be read, or holds no pictures.
     """
-    found = [_concepts_of(place) for place in places]
+    chosen = partial(layouts_in, class_word=class_word, token=token, only=only)
+    found = [_concepts_of(place, chosen) for place in places]
     entries: dict[str, Entry] = {}
     for entry in (entry for collection in found for entry in collection.entries):
         names = (entry.name, *(f"{entry.name}-{i}" for i in range(2, len(entries) + 3)))
@@ -61,28 +75,34 @@ def concepts_in(places: Sequence[Path]) -> Collection:
     return Collection(tuple(entries.values()), tuple(note for collection in found for note in collection.notes))
 
 
-def _concepts_of(place: Path) -> Collection:
-    if place.is_file() or contents(place).pictures or layout_of(place).parts[0].folder != place:
-        return Collection((Entry(place.resolve().name, place),))
+def _concepts_of(place: Path, chosen: Layouts) -> Collection:
+    if own := tuple(_laid_out(place, chosen)):
+        return Collection(own)
     for root in (place, place / "data"):
         if (root / IMAGES).is_dir() and (root / CAPTIONS).is_dir():
             return Collection(tuple(_one_picture_each(root)), (f"{root / CAPTIONS}: {NO_PROMPTS}",))
     for root in (place, place / "dataset"):
         if (root / CLASSES).is_file():
             return _with_classes(root)
-    entries = tuple(Entry(folder.name, folder) for folder in _folders(place))
+    entries = tuple(entry for folder in _inner(place) for entry in _laid_out(folder, chosen))
     return Collection(entries or (Entry(place.resolve().name, place),))  # a study says what an empty folder lacks
 
 
-def _folders(place: Path) -> list[Path]:
-    """The folders in a folder that are concepts: with pictures, or in kohya's layout."""
-    inner = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [path for path in inner if pictures_below(path) or layout_of(path).parts[0].folder != path]
+def _laid_out(place: Path, chosen: Layouts) -> Iterator[Entry]:
+    """The concepts that a list, a folder of pictures or kohya's folders show; none of another folder."""
+    for layout in chosen(place):
+        own = layout.parts[0].folder
+        if place.is_file() or own != place or contents(place).pictures:
+            yield Entry(own.name if layout.words else place.resolve().name, place, only=layout.words)
+
+
+def _inner(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _with_classes(root: Path) -> Collection:
     classes = dict(_classes(root / CLASSES))
-    folders = _folders(root)
+    folders = [folder for folder in _inner(root) if pictures_below(folder)]
     entries = tuple(Entry(folder.name, folder, classes.get(folder.name, "")) for folder in folders)
     notes = [f"{root / CLASSES}: {NO_PROMPTS}"]
     notes += [f"{root / entry.name}: {CLASSES} names no class for it" for entry in entries if not entry.class_word]
@@ -116,4 +136,4 @@ def _one_picture_each(root: Path) -> Iterator[Entry]:
         subject = lines[0].strip() if lines else ""
         kind = "style" if "style" in inside.parts else "subject"
         name = "-".join((*inside.parts, *subject.lower().split()))
-        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, ONE_PICTURE)
+        yield Entry(name, root / IMAGES / inside.with_suffix(".jpg"), subject, kind, unfit=ONE_PICTURE)

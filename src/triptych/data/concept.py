@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import Remedy, TriptychError, did_you_mean
 from ..prompt.words import whole_word
+from ..units import listed
 from .captions import captions_of
 from .folder import SETTINGS_FILE, contents, pictures_below, read_text
-from .layouts import Layout, layout_of
+from .layouts import Layout, layouts_of, named
 from .notes import Note
 from .pictures import UnusableError, decode, read_picture
 
@@ -89,7 +90,13 @@ class Concept:
 
     @classmethod
     def open(
-        cls, folder: Path, *, kind: str | None = None, class_word: str | None = None, token: str | None = None
+        cls,
+        folder: Path,
+        *,
+        kind: str | None = None,
+        class_word: str | None = None,
+        token: str | None = None,
+        only: str | None = None,
     ) -> Concept:
         """Open and check a folder.
 
@@ -100,11 +107,21 @@ class Concept:
         folder (`kind`, `class`, `token`). The defaults are the kind "subject", the token "<concept>", and as class word
         the last meaningful word of the folder's name (`blob-cat`, `30_cat` and `cat photos` have the class word "cat").
 
+        Args:
+            only: of a folder of several concepts, the words of the one to open.
+
         Raises:
-            TriptychError: the folder does not exist, has fewer than three usable pictures, gives no class word, or has
-                bad captions or settings.
+            TriptychError: the folder does not exist, shows several concepts, has fewer than three usable pictures,
+                gives no class word, or has bad captions or settings.
         """
-        return cls.laid_out(folder, layout_of(folder), kind=kind, class_word=class_word, token=token)
+        layouts = layouts_in(folder, class_word=class_word, token=token, only=only)
+        if len(layouts) > 1:
+            known = listed([repr(layout.words) for layout in layouts])
+            raise TriptychError(
+                f"{folder} shows {len(layouts)} concepts ({known}), and one is taken here: give the folder of one, such"
+                f" as '{layouts[0].parts[0].folder}'"
+            )
+        return cls.laid_out(folder, layouts[0], kind=kind, class_word=class_word, token=token)
 
     @classmethod
     def laid_out(
@@ -133,9 +150,8 @@ class Concept:
             raise TriptychError(_too_few(folder, pictures, broken))
         word, class_from = _class_word(folder, class_word, said.get("class"), layout.class_word)
         known_kind = next(known for known in KINDS if known == kind)
-        return cls(
-            pictures, broken, known_kind, word, token, folder.resolve().name, tuple(notes), class_from, layout.of_class
-        )
+        name = layout.parts[0].folder.name if layout.words else folder.resolve().name
+        return cls(pictures, broken, known_kind, word, token, name, tuple(notes), class_from, layout.of_class)
 
     @property
     def digest(self) -> str:
@@ -158,8 +174,8 @@ class Concept:
         caption = caption.replace("{}", "{ }")  # "{}" must occur only where the concept is named
         token, word = whole_word(self.token), whole_word(self.class_word)
         both = re.compile(rf"{token.pattern}(?:\s+{word.pattern})?", re.IGNORECASE)
-        for named in (both, word):
-            template, places = named.subn("{}", caption, count=1)
+        for name in (both, word):
+            template, places = name.subn("{}", caption, count=1)
             if places:
                 return token.sub(lambda _: self.class_word, template)
         return caption and "{}, " + caption
@@ -240,6 +256,32 @@ def _sort_out(layout: Layout, by_name: bool) -> tuple[tuple[Picture, ...], tuple
 def _caption_in(path: Path) -> str:
     """The caption in the name of a file: without its number, and with spaces for underscores."""
     return re.sub(r"^\d+[-_. ]*", "", path.stem).replace("_", " ").strip()
+
+
+def layouts_in(
+    folder: Path, *, class_word: str | None = None, token: str | None = None, only: str | None = None
+) -> tuple[Layout, ...]:
+    """The layouts of the concepts in a folder: one for all its pictures, unless its folders have different words.
+
+    A class word or a token, given or in `concept.toml`, is that of all its pictures.
+
+    Args:
+        only: the words of the folders of one concept; the others are left out.
+
+    Raises:
+        TriptychError: no folder has these words, or the layout cannot be read.
+    """
+    if not only and (class_word or token or settings_in(folder).keys() & {"class", "token"}):
+        return (named(folder),)
+    layouts = layouts_of(folder)
+    if not only:
+        return layouts
+    found = tuple(layout for layout in layouts if layout.words == " ".join(only.split()))
+    if not found:
+        known = [layout.words for layout in layouts if layout.words]
+        others = did_you_mean(only, known) if known else ": it shows one concept"
+        raise TriptychError(f"{folder} has no folders of the words {only!r}{others}")
+    return found
 
 
 def settings_in(folder: Path) -> dict[str, str]:

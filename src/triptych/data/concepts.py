@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 
 from ..errors import TriptychError
 from ..units import listed
-from .concept import Concept, settings_in
-from .layouts import layouts_of, named
+from .concept import Concept, layouts_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def open_concepts(
-    places: Sequence[Path], *, kind: str | None = None, class_words: Sequence[str] = (), tokens: Sequence[str] = ()
+    places: Sequence[Path],
+    *,
+    kind: str | None = None,
+    class_words: Sequence[str] = (),
+    tokens: Sequence[str] = (),
+    only: str | None = None,
 ) -> tuple[Concept, ...]:
     """The concepts at several places, in their order.
 
@@ -28,15 +32,16 @@ def open_concepts(
 
     Args:
         class_words, tokens: one for each place; none, or one for all.
+        only: the words of one concept of each place.
 
     Raises:
         TriptychError: the numbers do not go together, or as `Concept.open`.
     """
     words = zip(_for_each(places, "class words", class_words), _for_each(places, "tokens", tokens), strict=True)
     found = [
-        pair
+        (Concept.laid_out(place, layout, kind=kind, class_word=class_word, token=token), layout.weight)
         for place, (class_word, token) in zip(places, words, strict=True)
-        for pair in _opened(place, len(places) > 1, kind, class_word, token)
+        for layout in layouts_in(place, class_word=class_word, token=token, only=only)
     ]
     common = _common([weight for _, weight in found])
     return tuple(_shown(concept, int(weight / common)) for concept, weight in found)
@@ -77,24 +82,6 @@ def _for_each(places: Sequence[Path], what: str, given: Sequence[str]) -> Sequen
     if len(given) not in (0, 1, len(places)):
         raise TriptychError(f"{len(given)} {what} for {len(places)} folders: give one for all, or one for each")
     return [(given[i] if len(given) > 1 else given[0]) or None if given else None for i in range(len(places))]
-
-
-def _opened(
-    place: Path, several: bool, kind: str | None, class_word: str | None, token: str | None
-) -> Iterator[tuple[Concept, Fraction]]:
-    """The concepts at a place, with the weights of their pictures."""
-    stated = class_word or token or settings_in(place).keys() & {"class", "token"}
-    layouts = () if stated else layouts_of(place)
-    if len(layouts) > 1:
-        for layout in layouts:
-            concept = Concept.laid_out(place, layout, kind=kind)
-            yield replace(concept, name=layout.parts[0].folder.name), layout.weight
-        return
-    if not several:
-        yield Concept.open(place, kind=kind, class_word=class_word, token=token), Fraction(1)
-        return
-    layout = named(place)
-    yield Concept.laid_out(place, layout, kind=kind, class_word=class_word, token=token), layout.weight
 
 
 def _common(weights: Iterable[Fraction]) -> Fraction:

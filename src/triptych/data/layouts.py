@@ -47,6 +47,7 @@ class Layout:
         token: the identifier that they name; "" if none.
         of_class: the folder with pictures of the class, if there is one.
         notes: on what is not used.
+        words: by which its folders are told from those of other concepts there; "" if there are none.
         weight: times each of its pictures is shown for one repeat of its part, beside other concepts.
     """
 
@@ -55,6 +56,7 @@ class Layout:
     token: str = ""
     of_class: Path | None = None
     notes: tuple[Note, ...] = ()
+    words: str = ""
     weight: Fraction = Fraction(1)
 
 
@@ -89,7 +91,7 @@ def layouts_of(place: Path) -> tuple[Layout, ...]:
     own = [entry for entry in found.entries if not entry.of_class and entry.repeats > 0] if found else []
     names = list(dict.fromkeys(words for entry in own if (words := tuple(entry.words.split()))))
     if found is None or len(names) < 2:
-        return (layout_of(place),)
+        return (named(place),)
     rest = [entry for entry in found.entries if entry not in own]
     classes = [entry for entry in rest if entry.of_class] or _classes(found.of_class)
     layouts, taken = [], list[Listed]()
@@ -97,7 +99,7 @@ def layouts_of(place: Path) -> tuple[Layout, ...]:
         mine = [entry for entry in own if (tuple(entry.words.split()) or names[0]) == words]
         theirs = [entry for entry in classes if _is_of(entry, words[-1], names)]
         taken += theirs
-        layouts.append(_of(place, [*mine, *theirs], ()))
+        layouts.append(replace(_of(place, [*mine, *theirs], ()), words=" ".join(words)))
     notes = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in rest if not entry.of_class]
     notes += [Note(entry.folder, NO_CLASS_SAID) for entry in classes if entry not in taken]
     return (replace(layouts[0], notes=(*found.notes, *layouts[0].notes, *notes)), *layouts[1:])
@@ -174,15 +176,24 @@ def _of(place: Path, entries: Sequence[Listed], notes: Sequence[Note], of_class:
     theirs = [entry.folder for entry in entries if entry.of_class]
     if not own:
         raise TriptychError(f"{place} names no folder of pictures to learn")
-    weights = [entry.repeats.limit_denominator(FINEST) or Fraction(1, FINEST) for entry in own]
-    whole = [int(weight * lcm(*(fraction.denominator for fraction in weights))) for weight in weights]
-    common = gcd(*whole)
-    parts = tuple(Part(entry.folder, count // common) for entry, count in zip(own, whole, strict=True))
-    weight = weights[0] / parts[0].repeats
+    counts = whole_repeats([entry.repeats for entry in own])
+    parts = tuple(Part(entry.folder, count) for entry, count in zip(own, counts, strict=True))
+    weight = _fine(own[0].repeats) / counts[0]
     more = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in silent]
     more += [Note(folder, "not used: only one folder of class pictures is") for folder in theirs[1:]]
     class_word, token, said = _words(own)
-    return Layout(parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said), weight)
+    return Layout(parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said), weight=weight)
+
+
+def whole_repeats(weights: Sequence[Fraction]) -> list[int]:
+    """The smallest whole numbers in proportion to positive weights, each rounded to eighths or coarser."""
+    fine = [_fine(weight) for weight in weights]
+    whole = [int(weight * lcm(*(each.denominator for each in fine))) for weight in fine]
+    return [count // gcd(*whole) for count in whole]
+
+
+def _fine(weight: Fraction) -> Fraction:
+    return weight.limit_denominator(FINEST) or Fraction(1, FINEST)
 
 
 def _words(entries: Sequence[Listed]) -> tuple[str, str, list[Note]]:

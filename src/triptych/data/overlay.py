@@ -1,7 +1,9 @@
 """Finds a mark that lies at one place in many pictures, such as a watermark, a logo or a date.
 
-What the pictures themselves show has edges at other places in each, so the median of their gradients is 0 but where the
-mark is (Dekel et al., "On the Effectiveness of Visible Watermarks", CVPR 2017, section 3.1).
+A mark's edges have one direction at one place in all pictures, and what the pictures show has its edges elsewhere in
+each. Dekel et al., "On the Effectiveness of Visible Watermarks", CVPR 2017, section 3.1, take the median of the
+gradients, so a mark must be seen in most pictures. Here they are compared by pairs of pictures: those in which it
+cannot be seen, such as white on white, have none and count little.
 """
 
 from __future__ import annotations
@@ -9,18 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from .findings import Finding
 
+Floats = NDArray[np.float64]
+
 SIDE = 128  # pixels at which pictures are compared
 FEWEST = 6  # pictures by which a mark can be told
-STEP = 0.03  # the least median gradient of a mark, in luminance for each pixel
-EDGES = 100  # the least number of its pixels
-LARGEST = 0.25  # part of the picture that the mark's box may take
-OUTSIDE = 0.2  # how far its middle lies from the picture's middle, at least, as a part of the side
-NEAR = 5  # pixels between letters of one mark
+STRONG = 0.04  # a gradient from which on it belongs to the picture, and counts no more; luminance for each pixel
+FAINT = 2e-4  # the mean squared gradient below which a place is even
+WINDOW = (9, 19)  # height and width of a place, in pixels: marks are wider than high
+OUTSIDE = 0.25  # how far a mark lies from the middle, at least, as a part of the side
+AROUND = 40  # pixels around a place beyond which the pictures are compared for being alike anyway
+ALIKE, BY_CHANCE = 0.18, 1.2  # the least coherence of a mark, and what is added to it, divided by the pictures
 
 
 def small(picture: Image.Image) -> Image.Image:
@@ -36,19 +42,40 @@ def look(pictures: Sequence[Image.Image]) -> Iterator[Finding]:
     """
     if len(pictures) < FEWEST:
         return
+    shared, energy = _shared(pictures)
+    even = FAINT * len(pictures)
+    everywhere = _smooth(shared) / np.maximum(_smooth(energy), even)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    down, right = (along / SIDE - 0.5 for along in (rows, columns))
+    coherence = np.where(np.maximum(np.abs(down), np.abs(right)) < OUTSIDE, -1, everywhere)
+    place = np.unravel_index(int(coherence.argmax()), coherence.shape)
+    rest = np.hypot(rows - place[0], columns - place[1]) > AROUND
+    anyway = max(0.0, float(shared[rest].sum() / max(energy[rest].sum(), even)))
+    elsewhere = float(np.sqrt((everywhere[rest] ** 2).mean()))
+    found = float(coherence[place]) - anyway - elsewhere
+    if found > ALIKE + BY_CHANCE / len(pictures):
+        where = f"{_word(down[place], 'top', 'bottom')} {_word(right[place], 'left', 'right')}".strip()
+        said = f"the same mark, such as a watermark or a date, lies in many pictures: {where}"
+        yield Finding("overlay", said, value=found)
+
+
+def _shared(pictures: Sequence[Image.Image]) -> tuple[Floats, Floats]:
+    """Two maps [height, width]: how far the gradients of the pictures agree, and their squared length.
+
+    Summed over a place, the first divided by the second is 1 if all pictures have the same gradients there, and 0 in
+    the mean if they have nothing to do with each other: the mean product of two pictures over the mean square.
+    """
     slopes = np.array([np.gradient(np.asarray(picture, np.float64) / 255) for picture in pictures])
-    marked = np.hypot(*np.median(slopes, axis=0)) > STEP
-    parts, _ = ndimage.label(ndimage.binary_dilation(marked, iterations=NEAR // 2 + 1))
-    for number, box in enumerate(ndimage.find_objects(parts), 1):
-        edges = int((marked & (parts == number)).sum())
-        area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start) / SIDE**2
-        down, right = ((side.start + side.stop) / 2 / SIDE - 0.5 for side in box)
-        if edges >= EDGES and area <= LARGEST and max(abs(down), abs(right)) >= OUTSIDE:
-            where = f"{_word(down, 'top', 'bottom')} {_word(right, 'left', 'right')}".strip()
-            said = f"the same mark, such as a watermark or a date, lies in most pictures: {where}"
-            yield Finding("overlay", said, value=float(edges))
-            return
+    length = np.hypot(slopes[:, 0], slopes[:, 1])[:, None]
+    slopes *= np.minimum(1, STRONG / np.maximum(length, 1e-9))
+    energy = (slopes**2).sum((0, 1))
+    return ((slopes.sum(0) ** 2).sum(0) - energy) / (len(pictures) - 1), energy
+
+
+def _smooth(values: Floats) -> Floats:
+    return np.asarray(ndimage.uniform_filter(values, WINDOW, mode="nearest"))
 
 
 def _word(offset: float, low: str, high: str) -> str:
-    return low if offset < -OUTSIDE else high if offset > OUTSIDE else ""
+    """Which third of the picture it is in; "" for the middle one."""
+    return low if offset < -1 / 6 else high if offset > 1 / 6 else ""

@@ -6,14 +6,11 @@ A joint pass does not show the cost of one method, and the peak memory of a proc
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,8 +19,7 @@ import psutil
 import torch
 
 from ..base import Place
-from ..base.opening.loading import LIBRARIES
-from ..cancel import Cancelled, check
+from ..cancel import check
 from ..data.examples import Examples
 from ..errors import first_line
 from ..files.atomic import write_text
@@ -31,12 +27,11 @@ from ..methods import method_named
 from ..records import TrialRecord
 from ..scores import Cost
 from ..training.fit import Trial, fit
+from .processes import WAIT, started, threads
 from .training import Run
 from .work import Work
 
-PRELOADED = ["torch", *LIBRARIES, "triptych.training.fit", "triptych.study.costs"]  # once, not for each method
 INTERVAL = 0.01  # seconds between looks at the memory
-WAIT = 0.1  # seconds between looks at the token of a call that measures
 
 
 @dataclass(frozen=True)
@@ -59,54 +54,31 @@ class Task:
     threads: int
 
 
-def prepare() -> None:
-    """Start the fork server of the measuring processes. It loads the libraries while other work goes on.
-
-    SIGINT is blocked in the fork server and its children. Ctrl-C reaches all processes of a terminal, and theirs would
-    print tracebacks. They end when this process ends.
-    """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    resource_tracker.ensure_running()  # first, since it would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def measure_alone(work: Work, run: Run) -> AloneCost | None:
     """Measure a few steps of one run in a process of its own. If that process fails, note it and return None."""
     steps = work.budget.cost_steps + 1  # the first one warms up
     settings = replace(run.settings.unwatched, steps=min(steps, run.steps)) if run.steps else run.settings
     cpu = work.examples(run.train).to("cpu")
-    task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, torch.get_num_threads())
-    prepare()
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_send_cost, args=(task, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        while not ours.poll(WAIT):
-            check()
-        answer: AloneCost | str = ours.recv()
-    except EOFError:
-        answer = "the process that measures it was killed"
-    except (KeyboardInterrupt, Cancelled):
-        process.kill()
-        raise
-    process.join()
+    task = Task(work.plan.place, run.method, settings, cpu, work.concept.class_word, work.threads)
+    with started(_send_cost, task) as connection:
+        try:
+            while not connection.poll(WAIT):
+                check()
+            answer: AloneCost | str = connection.recv()
+        except EOFError:
+            answer = "the process that measures it was killed"
     if isinstance(answer, AloneCost):
         return answer
     work.progress.note(f"what {run.method} costs alone could not be measured: {answer}")
     return None
 
 
-def _send_cost(task: Task, connection: Connection) -> None:
+def _send_cost(connection: Connection, task: Task) -> None:
     """Send the measured cost, or the first line of the error."""
     answer: AloneCost | str
     try:
-        answer = _measure(task)
+        with threads(task.threads):
+            answer = _measure(task)
     except Exception as error:  # any error loses the cost only, not the study
         answer = first_line(error)
     with suppress(OSError):  # the parent has closed its end
@@ -114,7 +86,6 @@ def _send_cost(task: Task, connection: Connection) -> None:
 
 
 def _measure(task: Task) -> AloneCost:
-    torch.set_num_threads(task.threads)
     base = task.place.open()
     examples = task.examples.to(base.device)
     moments: list[float] = []
@@ -167,6 +138,7 @@ def cost_of(run: Run, alone: AloneCost | None, tuning_trials: int) -> Cost:
         peak_bytes=alone.peak_bytes if alone else None,
         seconds_shared=record.seconds,
         trained_with=record.trained_with,
+        at_once=record.at_once,
         tuning_trials=tuning_trials,
     )
 

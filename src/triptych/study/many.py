@@ -43,15 +43,15 @@ def plans_of(places: Sequence[Path], options: StudyOptions, note: Callable[[str]
     Raises:
         TriptychError: a place cannot be read, or the options are bad.
     """
-    found = concepts_in(places)
+    found = concepts_in(places, class_word=options.class_word, token=options.token, only=options.only)
     for line in found.notes:
         note(line)
     return {entry.name: entry.unfit or _plan(entry, options) for entry in found.entries}
 
 
 def _plan(entry: Entry, options: StudyOptions) -> Plan:
-    class_word = options.class_word or entry.class_word
-    return Plan.of(entry.place, replace(options, class_word=class_word, kind=options.kind or entry.kind))
+    own = {name: getattr(options, name) or getattr(entry, name) for name in ("class_word", "kind", "only")}
+    return Plan.of(entry.place, replace(options, **own))
 
 
 def run_many(plans: Mapping[str, Plan | str], out: Path, progress: Progress, study: Study) -> Many:

@@ -70,8 +70,9 @@ class Plan(StudyOptions):
     def concept(self) -> Concept:
         """Open and check the folder."""
         return Concept.open(
-            self.folder, kind=self.kind or None, class_word=self.class_word or None, token=self.token or None
-        )
+            self.folder, kind=self.kind or None, class_word=self.class_word or None, token=self.token or None,
+            only=self.only or None,
+        )  # fmt: skip
 
     def budget_of(self, base: Base) -> Budget:
         """

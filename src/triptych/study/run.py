@@ -29,7 +29,7 @@ from ..verdict import Look, Verdict, further, judge
 from ..verdict.words import titled
 from . import plan as plans
 from .choosing import choose_points
-from .costs import costs_of, prepare
+from .costs import costs_of
 from .deciding import Clock, before, deciding, end, stages
 from .layout import Layout
 from .measuring import by_all_encoders, by_others, measured
@@ -37,6 +37,7 @@ from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .prior import as_prior
+from .processes import affordable, prepare, single_threaded, threads
 from .progress import Progress
 from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
@@ -56,43 +57,59 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     layout, clock = Layout(out), Clock.of(plan)
     concept = plan.concept()
     with layout.locked():
-        progress.stage("opening", 1)
-        work = Work(plan, opened(plan.place), concept, layout, progress)
-        work.open_encoders()
-        if work.other:
-            progress.note(f"portability is measured on {work.other.name}")
-        plans.write(plan, out, work.base, concept, work.encoders.told)
-        for line in (
-            *summary(concept),
-            *brief(concept, work.base.resolution),
-            *plan.unused_prompts(stages(plan, work.budget)[-1].prompts),
-            *_settings(work),
-        ):
-            progress.note(line)
-        if concept.digest in plan.tuning.concepts:
-            progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
-        thumbs(work)
-        progress.advance()
-        wanted = runs(work)
-        for line in _prepared(work, wanted):
-            progress.note(line)
         prepare()
-        train_all(work, wanted)
-        trained = [training for training in wanted if training.done]
-        known = PointsRecord.read(out) if (out / PointsRecord.NAME).is_file() else None
-        chosen = _chosen(work, trained)
-        points = points_of(chosen.points)
-        verdict = _decided(work, wanted, points, clock)
-        write_text(layout.verdict, verdict.to_json())
-        plans.write(plan, out, work.base, concept, work.encoders.told, deciding_command(plan, verdict, out))
-        _export(work, trained, points)
-        report.build(out)
-        if chosen.seconds and chosen != known:
-            share = chosen.seconds / (time.monotonic() - clock.began)
-            progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
-        if not_used := count(concept):
-            progress.note(not_used)
-        return verdict
+        progress.stage("opening", 1)
+        work = _work(Work(plan, opened(plan.place), concept, layout, progress))
+        with threads(1 if single_threaded(work.base) else work.threads):
+            return _run(work, clock)
+
+
+def _work(work: Work) -> Work:
+    """The same with as many processes as torch would take threads, and as the memory holds, where they are worth it."""
+    if not single_threaded(work.base):
+        return work
+    count = affordable(work.base, work.threads, work.other)
+    if count < work.threads:
+        work.progress.note(f"{count} of {work.threads} processes compute: there is no memory for more")
+    return replace(work, processes=count)
+
+
+def _run(work: Work, clock: Clock) -> Verdict:
+    plan, concept, out, progress = work.plan, work.concept, work.layout.out, work.progress
+    work.open_encoders()
+    if work.other:
+        progress.note(f"portability is measured on {work.other.name}")
+    plans.write(plan, out, work.base, concept, work.encoders.told)
+    for line in (
+        *summary(concept),
+        *brief(concept, work.base.resolution),
+        *plan.unused_prompts(stages(plan, work.budget)[-1].prompts),
+        *_settings(work),
+    ):
+        progress.note(line)
+    if concept.digest in plan.tuning.concepts:
+        progress.note("the settings were tuned on these very pictures: what is measured of them here is too good")
+    thumbs(work)
+    progress.advance()
+    wanted = runs(work)
+    for line in _prepared(work, wanted):
+        progress.note(line)
+    train_all(work, wanted)
+    trained = [training for training in wanted if training.done]
+    known = PointsRecord.read(out) if (out / PointsRecord.NAME).is_file() else None
+    chosen = _chosen(work, trained)
+    points = points_of(chosen.points)
+    verdict = _decided(work, wanted, points, clock)
+    write_text(work.layout.verdict, verdict.to_json())
+    plans.write(plan, out, work.base, concept, work.encoders.told, deciding_command(plan, verdict, out))
+    _export(work, trained, points)
+    report.build(out)
+    if chosen.seconds and chosen != known:
+        share = chosen.seconds / (time.monotonic() - clock.began)
+        progress.note(f"choosing strengths and moments took {share:.0%} of the time of this study")
+    if not_used := count(concept):
+        progress.note(not_used)
+    return verdict
 
 
 def deciding_command(plan: Plan, verdict: Verdict, out: Path) -> str:

@@ -12,7 +12,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ..base import Base, Owner, Sampling
-from ..cancel import check
 from ..data.concept import fill
 from ..errors import TriptychError
 from ..exchange.artifact import compose, moves_of, with_words
@@ -33,6 +32,7 @@ from .prompts import Prompt
 from .together import Together
 from .training import Run
 from .work import Work
+from .workers import Task, share
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -166,18 +166,29 @@ def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the sheets that are missing. A method that does not fit the other base is skipped there, with a note."""
     missing = missing_of(work, wanted)
     work.progress.stage("sampling", pending(missing))
+    tasks = []
     for uses in dict.fromkeys(sheet.uses for sheet in missing):
-        check()
-        wanted_now = [sheet for sheet in missing if sheet.uses == uses]
-        here = [sheet for sheet in wanted_now if sheet.role != "other-base"]
-        there = [sheet for sheet in wanted_now if sheet.role == "other-base"]
-        if here:
-            sample_on(work, work.base, uses, here)
-        if there and work.other:
-            try:
-                sample_on(work, work.other, uses, there)
-            except (TriptychError, RuntimeError, KeyError) as error:
-                work.progress.note(f"{there[0].method} cannot be sampled on {work.plan.other_base}: {error}")
+        own = [sheet for sheet in missing if sheet.uses == uses]
+        tasks.append(Task(_sample_with, (uses, own), _calls(work, own)))
+    share(work, tasks)
+
+
+def _sample_with(work: Work, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
+    """Sample sheets that attach the same files, each on its base."""
+    here = [sheet for sheet in wanted if sheet.role != "other-base"]
+    there = [sheet for sheet in wanted if sheet.role == "other-base"]
+    if here:
+        sample_on(work, work.base, uses, here)
+    if there and work.other:
+        try:
+            sample_on(work, work.other, uses, there)
+        except (TriptychError, RuntimeError, KeyError) as error:
+            work.progress.note(f"{there[0].method} cannot be sampled on {work.plan.other_base}: {error}")
+
+
+def _calls(work: Work, wanted: Sequence[Sheet]) -> int:
+    """The steps of all pictures that are to be sampled, which their time is about proportional to."""
+    return sum(len(_unsampled(sheet)) * _settings(work, sheet.role).steps for sheet in wanted)
 
 
 def unfinished(wanted: Sequence[Sheet]) -> list[Sheet]:
@@ -239,12 +250,16 @@ def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sh
 
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
-    for group in _batches(unfinished(wanted), work.base.description.sampling.batch):
-        owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
-        owned = [(sheet.uses, owner) for sheet, owner in zip(group, owners, strict=True)]
-        check()
-        with _attached(work.base, owned) as moves:
-            _sample_alike(work, work.base, _settings(work, group[0].role), group, moves, owners)
+    groups = _batches(unfinished(wanted), work.base.description.sampling.batch)
+    share(work, [Task(_sample_group, (group,), _calls(work, group)) for group in groups])
+
+
+def _sample_group(work: Work, group: Sequence[Sheet]) -> None:
+    """Sample small sheets of one role in joint batches."""
+    owners = [sheet.folder.name if _shares_rows(sheet) else None for sheet in group]
+    owned = [(sheet.uses, owner) for sheet, owner in zip(group, owners, strict=True)]
+    with _attached(work.base, owned) as moves:
+        _sample_alike(work, work.base, _settings(work, group[0].role), group, moves, owners)
 
 
 def _batches(sheets: Sequence[Sheet], most: int) -> Iterator[list[Sheet]]:
@@ -298,7 +313,7 @@ def _sample_alike(
         _save(sheet, place, picture, base, sampling)
         work.progress.advance()
         began = time.perf_counter()
-    each = seconds / len(requests) if requests else None
+    each = seconds / len(requests) / work.at_once if requests else None
     for sheet in wanted:
         records = (PictureRecord(_file(i), prompt, seed, asked) for i, (prompt, asked, seed) in enumerate(sheet.asked))
         SheetRecord(sheet.method, sheet.replicate, sheet.role, tuple(records), each).write(sheet.folder)

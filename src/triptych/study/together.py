@@ -71,6 +71,7 @@ def cost_together(name: str, costs: Sequence[Cost]) -> Cost | None:
         peak_bytes=max(peaks) if len(peaks) == len(parts) else None,
         seconds_shared=None,
         trained_with=(),
+        at_once=1,
         seconds_a_picture=None,
     )
 

@@ -12,7 +12,6 @@ import torch
 
 from .. import __version__
 from ..base import Base
-from ..cancel import check
 from ..data.concept import Concept
 from ..data.masks import digest_of
 from ..errors import TriptychError, first_line
@@ -29,6 +28,7 @@ from .layout import key
 from .point import FULL, Point, Use
 from .progress import steps_of
 from .work import Work
+from .workers import Task, share
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,13 @@ def train_all(work: Work, wanted: Sequence[Run]) -> None:
     passes = list(joint_passes(missing, work.base.description.sampling.rows))
     _clear_states(work, keep={_state(work, joint) for joint in passes})
     work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
-    for joint in passes:
-        check()
-        _train(work, joint)
+    share(work, [Task(_train, (joint,), sum(_rows(run) for run in joint)) for joint in passes])
     _clear_states(work)
+
+
+def _rows(run: Run) -> int:
+    """The rows of all steps of a training, which its time is about proportional to."""
+    return run.steps * method_named(run.method).rows(run.settings) if run.steps else 0
 
 
 def _state(work: Work, joint: Sequence[Run]) -> Path:
@@ -194,7 +197,7 @@ def _keep(work: Work, run: Run, result: Fitted, others: Sequence[str]) -> None:
         run.method, run.replicate, run.seed, asdict(run.settings), len(result.losses), result.kept_step,
         getattr(run.settings, "lr", 0.0), says, result.failure,
         tuple(work.concept.pictures[i].name for i in run.train), result.seconds, tuple(others),
-        sum(tensor.numel() for tensor in result.tensors.values()),
+        sum(tensor.numel() for tensor in result.tensors.values()), work.at_once,
     ).write(run.folder)  # fmt: skip
 
 

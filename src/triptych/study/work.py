@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..base import Base, Budget
 from ..data.concept import Concept, fill
 from ..data.examples import Examples
@@ -34,6 +36,9 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
+    processes: int = 1  # which may share the tasks of a stage
+    at_once: int = 1  # which compute now, this one among them
+    threads: int = field(default_factory=torch.get_num_threads)  # that torch takes outside of the study
     _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
     @cached_property

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..base import Base, Owner
 from ..data.examples import Examples, Source
+from ..data.layouts import whole_repeats
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Method, method_named, refuse
@@ -169,15 +171,26 @@ def _opened(base: Base, trials: Sequence[Trial], on: Sequence[Part]) -> Iterator
 
 
 def _sources(base: Base, trial: Trial) -> list[Source]:
-    """The sources of all its concepts. Those of the same kind are one source, so that rows are drawn from all."""
+    """The sources of all its concepts. Those of the same kind are one source, so that rows are drawn from all.
+
+    Each concept has the same share of the rows of every kind, namely that of its examples. So a class is kept as much
+    as its concept is trained, however many pictures of the class there are.
+    """
     every = [trial.kind.sources(base, each.settings, each.examples, each.class_word) for each in trial.concepts]
-    return [
-        replace(
-            alike[0], examples=[*chain(*(source.examples for source in alike))],
-            prompts=[*chain(*(source.prompts for source in alike))],
-        )
-        for alike in zip(*every, strict=True)
-    ]  # fmt: skip
+    counts = [len(each.examples) for each in trial.concepts]
+    return [_joined(alike, counts) for alike in zip(*every, strict=True)]
+
+
+def _joined(alike: Sequence[Source], counts: Sequence[int]) -> Source:
+    """One source of several, whose examples are repeated so often that each has a share in proportion to `counts`."""
+    weights = [Fraction(count, len(source.examples)) for source, count in zip(alike, counts, strict=True)]
+    repeats = whole_repeats([weight / min(weights) for weight in weights])
+    pairs = [*zip(alike, repeats, strict=True)]
+    return replace(
+        alike[0],
+        examples=[*chain(*([*source.examples] * times for source, times in pairs))],
+        prompts=[*chain(*([*source.prompts] * times for source, times in pairs))],
+    )
 
 
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:

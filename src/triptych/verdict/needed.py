@@ -69,7 +69,7 @@ def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
         return None
     passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
     for cost in costs:
-        taken = cost.seconds_shared if cost.seconds_shared is not None else cost.seconds_alone
+        taken = cost.seconds_shared / cost.at_once if cost.seconds_shared is not None else cost.seconds_alone
         if len(parts_of(cost.method)) == 1 and taken is not None:
             passes[frozenset((cost.method, *cost.trained_with))] = taken
     per_picture = sum(spent for spent in sampling if spent is not None)
