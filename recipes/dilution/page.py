@@ -106,7 +106,7 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
         for value, mix in sorted([*studies[0].mixes("ratio"), *halves]):
             if mean := mean_lost(study.kept(mix, name) for study in studies):
                 points.append((value, mean))
-        if points:
+        if len(points) > 1:
             found.append((name, points))
     second = studies[0].told["files"][1]["name"]
     generations = along(studies, "generation", "")
