@@ -111,6 +111,8 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
     second = studies[0].told["files"][1]["name"]
     generations = along(studies, "generation", "")
     told = ", ".join(f"{said(mean)} after {value:g}" for value, mean in generations)
+    if not found and not told:
+        return []
     lines = [f"### {KINDS[kind]}: along the ratio, and over generations"]
     if found:
         lines += picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder)
