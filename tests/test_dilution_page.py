@@ -11,6 +11,7 @@ import pytest
 
 from recipes.dilution import foretelling, page, records
 from recipes.dilution.reading import Study, per_model
+from triptych.dilution.foretold import features
 from triptych.dilution.measure import File, Kept
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.dilution.response import Response
@@ -34,7 +35,7 @@ def study(folder: Path, seed: int) -> Study:
         for place, weight in arm.weights:
             response = Response(chance.random(), chance.random())
             row = Kept(arm.name, sources[place].name, weight, Interval(0, 0, 0, PICTURES), 0.4, response)
-            truth = 1 - sum(c * f for c, f in zip(LOST, foretelling.features(row), strict=True))
+            truth = 1 - sum(c * f for c, f in zip(LOST, features(row), strict=True))
             pictures[place][arm.name] = around(0.8 * truth, chance, NOISE)
             value = fmean(pictures[place][arm.name]) / 0.8
             kept.append(

@@ -53,7 +53,7 @@ class Work:
     ends: float
     steps: int  # of a training; 0: as many as the base states
     prompts: int
-    records: Path
+    into: Path  # the folder of the records
 
     @property
     def minutes(self) -> float:
@@ -120,7 +120,7 @@ class Work:
             "steps": self.steps,
             "precision": str(dtype_named(PLACE.precision, torch.device(PLACE.device))),
         }
-        print(records.write(self.records, part, seed, {**how, **told}), flush=True)
+        print(records.write(self.into, part, seed, {**how, **told}), flush=True)
 
 
 def complete(study: Path, prompts: int) -> bool:

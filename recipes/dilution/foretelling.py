@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import erf
+from math import erf, sqrt
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Pairs:
     @property
     def own(self) -> float:
         """The root mean square of what the predictor itself is off by, without the noise of what was measured."""
-        return float(max(0.0, np.square(self._off).mean() - np.square(self.errors).mean())) ** 0.5
+        return sqrt(max(0.0, float(np.square(self._off).mean() - np.square(self.errors).mean())))
 
     @property
     def _off(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
