@@ -12,25 +12,29 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.dilution.reading import close, per_model
 from tests.drawn import GREEN, RED, Colours
 from tests.simulated import simulate
 from tests.test_mixing_files import lora
 from triptych.app.session import Session
 from triptych.base import Base, Place, tiny_base
+from triptych.data.concept import Concept
 from triptych.dilution import run as running
 from triptych.dilution import search as searching
 from triptych.dilution.foretold import features, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
 from triptych.dilution.plan import DilutionPlan, Source, only, plain_average
+from triptych.dilution.response import Probe, Response
 from triptych.dilution.result import More, Result
 from triptych.dilution.search import Space
 from triptych.errors import TriptychError
 from triptych.metrics import Shown
 from triptych.mixing.overlap import Overlap, overlaps
 from triptych.mixing.request import Ingredient, Mix
-from triptych.study import Silent
+from triptych.study import Plan, Silent
+from triptych.study.layout import Layout
+from triptych.study.point import Use
+from triptych.study.work import Work
 from triptych.verdict import MARGINS
 from triptych.verdict.evidence import Evidence
 from triptych.verdict.intervals import Interval
@@ -117,28 +121,39 @@ def test_overlap_of_matrices() -> None:
     assert (same.energy, same.cosine, same.conflict) == pytest.approx((1, 1, 0))
 
 
-def test_the_predictor_foretells_a_linear_truth_for_mixes_it_has_not_seen() -> None:
-    names, random = "abcd", torch.Generator().manual_seed(2)
-    overlaps = {
-        (a, b): Overlap(*(float(v) for v in torch.rand(5, generator=random))) for a in names for b in names if a != b
-    }
+def test_the_predictor_foretells_what_is_linear_in_its_features_for_mixes_it_has_not_seen() -> None:
+    random = torch.Generator().manual_seed(2)
     mixes = {
-        f"m{place}": {name: float(torch.rand((), generator=random)) for name in names[: 2 + place % 3]}
+        f"m{place}": {name: float(torch.rand((), generator=random)) for name in "abcd"[: 2 + place % 3]}
         for place in range(12)
     }
-    truth = (0.8, 0.1, -0.2, 0.02)
-    kept = []
+    truth, kept = (0.4, 0.5, 0.6), []
     for arm, weights in mixes.items():
         for name in weights:
-            value = 1 - sum(c * f for c, f in zip(truth, features(name, weights, overlaps), strict=True))
-            kept.append(Kept(arm, name, weights[name], Interval(value, value, value, 1), 0.0))
-    found = foretell(kept, mixes, overlaps)
+            row = Kept(arm, name, weights[name], Interval(1, 1, 1, 1), 0.0, Response(*torch.rand(2, generator=random)))
+            value = 1 - sum(c * f for c, f in zip(truth, features(row), strict=True))
+            kept.append(replace(row, retention=Interval(value, value, value, 1)))
+    found = foretell(kept, mixes)
     assert len(found) == len(kept) and share_close(found) == 1.0
-    assert foretell(kept[:2], mixes, overlaps) == []
+    assert foretell(kept[:2], mixes) == []
     again = [replace(one, arm=f"again-{one.arm}") for one in kept if one.arm == "m0"]
-    twice = foretell([*kept, *again], {**mixes, "again-m0": mixes["m0"]}, overlaps)
+    twice = foretell([*kept, *again], {**mixes, "again-m0": mixes["m0"]})
     once = {(one.arm, one.file): one.foretold for one in found}
     assert all(once[one.arm, one.file] == pytest.approx(one.foretold, abs=1e-9) for one in twice if one.arm == "m0")
+
+
+def test_a_response_is_what_of_the_files_own_effect_is_in_one_step(tmp_path: Path) -> None:
+    base = tiny_base()
+    used = {name: Use(lora(tmp_path / f"{name}.safetensors", base, seed), name) for seed, name in enumerate("ab")}
+    folder = plain(tmp_path / "red-dog", RED)
+    work = Work(Plan(folder), base, Concept.open(folder), Layout(tmp_path), Silent())
+    probe = Probe.of(work, "dog", (used["a"],))
+    alone, nothing = probe.response((used["a"],)), probe.response(())
+    assert (alone.along, alone.across) == pytest.approx((1, 0), abs=1e-3)
+    assert (nothing.along, nothing.across) == pytest.approx((0, 0), abs=1e-3)
+    half = probe.response((replace(used["a"], strength=0.5),))
+    both = probe.response((used["a"], used["b"]))
+    assert half.along == pytest.approx(0.5, abs=0.1) and half.across < both.across / 2
 
 
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
@@ -228,7 +243,9 @@ def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
 
     def seen(value: float) -> Result:
         kept = [
-            Kept(arm.name, name, weight, Interval(0.6 * weight if arm.mixed else value, 0, 1, 8), 0.4)
+            Kept(
+                arm.name, name, weight, Interval(0.6 * weight if arm.mixed else value, 0, 1, 8), 0.4, Response(0.5, 0.1)
+            )
             for arm in plan.arms
             for name, weight in (("ab"[i], weight) for i, weight in arm.weights)
         ]
@@ -290,6 +307,9 @@ def test_a_study_goes_on_where_its_time_was_over(
     told = json.loads((out / "dilution.json").read_text())
     assert {mix["name"] for mix in told["mixes"]} == rows - {"base", "alone"}
     assert len(told["overlap"]) == 6
+    judged = [file["pictures"] for file in told["files"] if file["pictures"]]
+    assert judged and all({"base", "alone", "average-3"} <= rows.keys() for rows in judged)
+    assert all(sum(value is not None for value in values) == 3 for rows in judged for values in rows.values())
     single = [only((1.0, 1.0, 1.0), lora(tmp_path / "mix.safetensors", base, 8)), plain_average(3)]
     bare = replace(plan, minutes=0, counts=(), ratios=(), generations=0, beside=(), switched=())
     with Session() as session:
@@ -359,12 +379,3 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     assert "of the least retained of red and green, and the better one of plain average and plain sum" in str(whole)
     assert "of red, and the better" in str(replace(whole, files=("red",)))
     assert not list((tmp_path / "out" / "mixes").iterdir())
-
-
-def test_what_each_file_more_costs() -> None:
-    points = [(2.0, Interval(0.5, 0.4, 0.6, 16)), (4.0, Interval(0.9, 0.6, 1.2, 16))]
-    first, second = per_model(points)
-    assert first == (1.0, 2.0, points[0][1])
-    assert second[:2] == (2.0, 4.0) and second[2].value == pytest.approx(0.2)
-    assert second[2].high - second[2].value == pytest.approx((0.1**2 + 0.3**2) ** 0.5 / 2)
-    assert close([(0.5, 0.55), (0.5, 0.8)]) == "50% of 2 within 0.10, mean error 0.18"

@@ -4,31 +4,39 @@
 
 For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
 of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made
-again, so the work can be stopped at any time; with --minutes it stops by itself. `recipes.dilution.page` writes the
-page from what is there.
+again, so the work can be stopped at any time; with --minutes it stops by itself. What a part measured so far is then
+written to a record, docs/dilution/records/PART-SEED.json. `recipes.dilution.page` makes the page of all records, so a
+further seed needs nothing of the earlier ones:
+
+    python -m recipes.dilution --out OUT --parts lora --seeds 3
+    python -m recipes.dilution.page
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from recipes.dilution import records
 from recipes.dilution.concepts import ROOT, folders
-from recipes.dilution.pairs import Pair
+from recipes.dilution.pairs import PAIRS, RESULT, Pair, measured
 from triptych.app.session import Session
 from triptych.app.train import TrainRequest
 from triptych.base import Place
+from triptych.base.device import dtype_named
 from triptych.cli.console import Console
 from triptych.data.concept import Concept
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.study import Progress
 
 PARTS = ("lora", "dreambooth", "pairs")
-PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
 PLACE = Place("demo", device="cpu")
+COUNTS = (2, 3, 4, 8)
+RATIOS = (0.1, 0.3, 0.7, 0.9)  # that of half and half is the average of two
 
 
 class OverError(Exception):
@@ -45,6 +53,7 @@ class Work:
     ends: float
     steps: int  # of a training; 0: as many as the base states
     prompts: int
+    into: Path  # the folder of the records
 
     @property
     def minutes(self) -> float:
@@ -80,8 +89,10 @@ class Work:
             first, second = (Source(self.trained("lora", folder, seed), folder) for folder in folders)
             pair = Pair(first, second, self.out / "pairs" / f"seed-{seed}" / "-".join(names), self.prompts)
             for part, folder in ((pair.compare, "beside"), (pair.search, "measured")):
-                if not complete(pair.out / folder) and not part(self.session, PLACE, seed, self.minutes, self.progress):
+                whole = complete(pair.out / folder, self.prompts)
+                if not whole and not part(self.session, PLACE, seed, self.minutes, self.progress):
                     raise OverError
+            self.record("pairs-" + "-".join(names), seed, pair.told)
 
     def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
         """The study of one seed; one that is complete stays as it is.
@@ -90,21 +101,32 @@ class Work:
             OverError: the time is over before all is sampled.
         """
         study = self.out / method / f"study-{seed}"
-        if complete(study):
-            return
-        plan = DilutionPlan(
-            sources, PLACE, prompts=self.prompts, unrelated=self.prompts, seed=seed, minutes=self.minutes
-        )
-        result = self.session.dilution(plan, study, self.progress)
-        print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
-        if not result.complete:
+        if not complete(study, self.prompts):
+            plan = DilutionPlan(
+                sources, PLACE, COUNTS, RATIOS, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
+                minutes=self.minutes,
+            )  # fmt: skip
+            result = self.session.dilution(plan, study, self.progress)
+            print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
+        self.record(method, seed, measured(study))
+        if not complete(study, self.prompts):
             raise OverError
 
+    def record(self, part: str, seed: int, told: records.Told) -> None:
+        """Write what was measured, with how."""
+        how = {
+            "part": part,
+            "seed": seed,
+            "steps": self.steps,
+            "precision": str(dtype_named(PLACE.precision, torch.device(PLACE.device))),
+        }
+        print(records.write(self.into, part, seed, {**how, **told}), flush=True)
 
-def complete(study: Path) -> bool:
-    """Whether all of a study is sampled and measured."""
-    page = study / "dilution.json"
-    return page.is_file() and bool(json.loads(page.read_text(encoding="utf-8"))["complete"])
+
+def complete(study: Path, prompts: int) -> bool:
+    """Whether all of a study is sampled and measured, with so many prompts."""
+    told = measured(study) if (study / RESULT).is_file() else {"complete": False}
+    return bool(told["complete"]) and told["pictures_a_row"] == prompts
 
 
 def everything(work: Work, parts: list[str], seeds: list[int]) -> None:
@@ -126,12 +148,13 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16, help="pictures of each concept for each mix")
     parser.add_argument("--steps", type=int, default=0, help="of each training; 0: as many as the base states")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: when all is done")
+    parser.add_argument("--records", type=Path, default=records.FOLDER, help="where what was measured is written")
     given = parser.parse_args()
     ends = time.monotonic() + 60 * given.minutes if given.minutes else float("inf")
     with Console() as console, Session() as session:
         try:
             everything(
-                Work(given.out, session, console, ends, given.steps, given.prompts),
+                Work(given.out, session, console, ends, given.steps, given.prompts, given.records),
                 given.parts.split(","), [int(seed) for seed in given.seeds.split(",")],
             )  # fmt: skip
         except OverError:

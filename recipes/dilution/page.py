@@ -1,19 +1,23 @@
-"""Writes docs/dilution.md from the studies: python -m recipes.dilution.page --out OUT
+"""Writes docs/dilution.md from the records of the studies: python -m recipes.dilution.page
 
-What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over.
+What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over; so is
+earlier.md, what was measured before records were kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from math import erf
+from itertools import permutations
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
+from recipes.dilution import foretelling, records
 from recipes.dilution.concepts import ROOT
-from recipes.dilution.reading import Study, along, close, foretold_of_another, interval, mean_lost, per_model
+from recipes.dilution.pairs import PAIRS
+from recipes.dilution.reading import Study, along, interval, mean_lost, per_model
 from triptych.dilution.page import Points, plot
 from triptych.units import listed
 from triptych.verdict.intervals import Interval
@@ -74,7 +78,7 @@ def counts(studies: Sequence[Study], folder: Path) -> list[str]:
                  list(columns.items()), folder),
         *table(["files", *columns], rows),
     ]  # fmt: skip
-    for title in WAYS.values():
+    for title in (title for title in WAYS.values() if title in columns):
         steps = [f"{said(more)} from {before:g} to {after:g}" for before, after, more in per_model(columns[title])]
         lines += [f"{title.capitalize()}, each file more costs {', '.join(steps)}.", ""]
     return lines
@@ -98,19 +102,21 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
     kind, found = studies[0].kind, list[tuple[str, Points]]()
     for name in [file["name"] for file in studies[0].told["files"][:2]]:
         points = []
-        for value, mix in studies[0].mixes("ratio"):
+        halves = [(0.5, mix) for value, mix in studies[0].mixes("count", "average") if value == 2]
+        for value, mix in sorted([*studies[0].mixes("ratio"), *halves]):
             if mean := mean_lost(study.kept(mix, name) for study in studies):
                 points.append((value, mean))
-        if points:
+        if len(points) > 1:
             found.append((name, points))
     second = studies[0].told["files"][1]["name"]
     generations = along(studies, "generation", "")
     told = ", ".join(f"{said(mean)} after {value:g}" for value, mean in generations)
-    return [
-        f"### {KINDS[kind]}: along the ratio, and over generations",
-        *picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder),
-        f"A mix of a mix, each time half and half: they lose {told}.", "",
-    ]  # fmt: skip
+    if not found and not told:
+        return []
+    lines = [f"### {KINDS[kind]}: along the ratio, and over generations"]
+    if found:
+        lines += picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder)
+    return [*lines, f"A mix of a mix, each time half and half: they lose {told}.", ""] if told else lines
 
 
 def rest(studies: Sequence[Study]) -> list[str]:
@@ -134,94 +140,119 @@ def rest(studies: Sequence[Study]) -> list[str]:
     ]
 
 
-def foretold(studies: Sequence[Study]) -> list[str]:
-    lines = []
+def foretold(by_kind: Sequence[Sequence[Study]]) -> list[str]:
+    """How many retentions each predictor foretells within 0.10, and how many one could that knows the truth."""
+    studies = [study for found in by_kind for study in found]
+    rows = []
     for study in studies:
-        pairs = [(row["measured"], row["foretold"]) for row in study.told["foretold"]]
-        lines.append(
-            f"- {KINDS[study.kind]}, seed {study.seed}, each mix by the other mixes of its study: {close(pairs)}."
-        )
-        for other in studies:
-            if other is not study:
-                told = close(foretold_of_another(study, other))
-                lines.append(
-                    f"- {KINDS[study.kind]}, seed {other.seed} by a predictor fitted to seed {study.seed}: {told}."
-                )
-    spreads = [
-        (row["high"] - row["low"]) / 3.92
-        for study in studies
-        for row in study.told["retention"]
-        if row["high"] is not None
-    ]
-    best = fmean(erf(0.1 / spread / 2**0.5) for spread in spreads if spread)
+        for reads, read in foretelling.readers(study).items():
+            told = {"other mixes": foretelling.of_other_mixes(study, read)}
+            if len(study.learned) > 1:
+                told["other files"] = foretelling.of_other_files(study, read)
+            rows += [[called(study), reads, by, *figures(found)] for by, found in told.items()]
+    for seen, other in permutations(studies, 2):
+        for (reads, read), its in zip(
+            foretelling.readers(seen).items(), foretelling.readers(other).values(), strict=True
+        ):
+            found = foretelling.of_another(seen, read, other, its)
+            rows.append([called(other), reads, f"another study: {called(seen)}", *figures(found)])
+    best = [
+        [called(study), str(len(study.rows)), f"{np.mean(known):.2f}", f"{foretelling.by_halves(study):.0%}",
+         *(f"{foretelling.knowing_the_truth(known, more):.0%}" for more in (1, 2, 4, 8))]
+        for study in studies if (known := foretelling.errors(study))
+    ]  # fmt: skip
+    count = studies[0].told["pictures_a_row"]
+    more = [f"with {times * count} pictures" for times in (1, 2, 4, 8)]
     return [
-        *lines,
-        f"- A predictor that knew the truth would be within 0.10 of {best:.0%} of what was measured: so noisy is it.",
+        "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted to;"
+        " what they are off by; and the predictor's own part of that (root mean square), without the noise of what was"
+        " measured:",
+        *table(["study", "it reads", "fitted to", "within 0.10", "off by", "its own part"], rows),
+        "A predictor that knew the truth would still be off by the noise of what was measured. How many it would"
+        " foretell within 0.10, by how far two halves of the pictures are apart, by the standard errors and the bell"
+        " curve, and by the latter with more pictures:",
+        *table(["study", "retentions", "mean standard error", "by halves", *more], best),
     ]
 
 
-def pairs(out: Path) -> list[str]:
+def called(study: Study) -> str:
+    return f"{KINDS[study.kind]}, seed {study.seed}"
+
+
+def figures(found: foretelling.Pairs) -> list[str]:
+    return [f"{found.close:.0%} of {len(found.measured)}", f"{found.off:.2f}", f"{found.own:.2f}"]
+
+
+def pairs(folder: Path) -> list[str]:
     """What loses less, for pairs, and the mix that was searched."""
     rows, searched = [], []
-    for folder in sorted(out.glob("pairs/seed-*/*")):
-        name = f"{folder.name}, {folder.parent.name.replace('-', ' ')}"
-        if study := _study(folder / "beside"):
-            files = [file["name"] for file in study.told["files"]]
+    for names in PAIRS:
+        pair = "-".join(names)
+        for seed, told in records.read(folder, f"pairs-{pair}").items():
+            name, study = f"{pair}, seed {seed}", Study("lora", seed, told["beside"])
             for mix in study.told["mixes"]:
                 alone = ", at half its strength" if mix["axis"] == "weight" else ""
-                rows.append([name, mix["way"] + alone, *(said(study.kept(mix["name"], file)) for file in files)])
-        if study := _study(folder / "measured"):
-            found = (folder / "found.txt").read_text(encoding="utf-8").partition(":")[0].removeprefix("the best of ")
+                kept = (said(study.kept(mix["name"], file["name"])) for file in study.told["files"])
+                rows.append([name, mix["way"] + alone, *kept])
+            found = told["found"].partition(":")[0].removeprefix("the best of ")
+            study = Study("lora", seed, told["measured"])
             more = {row["file"]: said(interval(row)) for row in study.told["more"]}
             for file in study.learned:
                 both = [said(study.kept(mix, file)) for mix in ("mix", "plain-average")]
                 searched.append([name, found, file, *both, more.get(file, "")])
-    lines = ["## What loses less", "", "What is kept of the first and of the second file (1: all). A sum is what both"
-             " files attached at once do."]  # fmt: skip
-    lines += table(["pair", "way", "kept of the first", "kept of the second"], rows)
-    if searched:
-        lines += ["The mix that a search found, on prompts that chose nothing:"]
-        lines += table(["pair", "found", "file", "it keeps", "the average keeps", "more"], searched)
-    return lines
+    if not rows:
+        return []
+    return [
+        "## What loses less", "",
+        "What is kept of the first and of the second file (1: all). A sum is what both files attached at once do.",
+        *table(["pair", "way", "kept of the first", "kept of the second"], rows),
+        "The mix that a search found, on prompts that chose nothing:",
+        *table(["pair", "found", "file", "it keeps", "the average keeps", "more"], searched),
+    ]  # fmt: skip
 
 
-def _study(folder: Path) -> Study | None:
-    page = folder / "dilution.json"
-    return Study("lora", 0, json.loads(page.read_text(encoding="utf-8"))) if page.is_file() else None
-
-
-def write(out: Path, page: Path) -> None:
-    folder = page.with_suffix("")
-    by_kind = [found for kind in KINDS if (found := Study.read(out, kind))]
-    seen = Path(__file__).with_name("seen.md").read_text(encoding="utf-8").rstrip()
+def write(folder: Path, page: Path) -> None:
+    beside = page.with_suffix("")
+    by_kind = [found for kind in KINDS if (found := Study.read(folder, kind))]
+    seen, earlier = (Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8") for name in ("seen", "earlier"))
     seeds = ", ".join(f"{KINDS[found[0].kind]} {len(found)}" for found in by_kind)
     lines = [
-        "# What a mix loses", "", "Generated by", "",
-        "    python -m recipes.dilution --out OUT", "    python -m recipes.dilution.page --out OUT", "",
-        f"Eight concepts on the embedded base (recipes/dilution/concepts.py). Training seeds: {seeds}.",
-        f"{by_kind[0][0].told['pictures_a_row']} pictures of each concept for each mix. Loss is 1 - retention: 0 where"
+        "# What a mix loses", "", "Measured and written by", "",
+        "    python -m recipes.dilution --out OUT --parts lora --seeds 0", "    python -m recipes.dilution.page", "",
+        "The first command writes what a part measured to a record beside this page; the second one makes the page of"
+        " all records, so a further seed can be added alone.", "",
+        f"Eight concepts on the embedded base (recipes/dilution/concepts.py). Training seeds: {seeds}. {how(by_kind)}"
+        " Loss is 1 - retention: 0 where"
         " a mix keeps all that a file adds to the class word on the bare base, 1 where it keeps nothing, more where it"
         " is worse than the bare base. In brackets, 95 % intervals from the paired pictures, for these files.",
-        "", seen, "", "## Measured", "",
+        "", seen.rstrip(), "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
         left_out = {study.seed: [f["name"] for f in study.told["files"] if not f["learned"]] for study in found}
         none = "; ".join(f"seed {seed}: {', '.join(names)}" for seed, names in left_out.items() if names)
         if not all(study.told["complete"] for study in found):
             lines += [f"**{KINDS[found[0].kind]}: not all mixes are sampled yet.**", ""]
-        lines += counts(found, folder)
+        lines += counts(found, beside)
         lines += [f"Mixed in, but not measured, since alone they are not surely better than the base: {none}.", ""]
-        lines += [*concepts(found), *rest(found), *ratios(found, folder)]
-    lines += ["## Foretold", "", *(line for found in by_kind for line in foretold(found)), "", *pairs(out)]
+        lines += [*concepts(found), *rest(found), *ratios(found, beside)]
+    lines += ["## Foretold", "", *foretold(by_kind), *pairs(folder), earlier]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def how(by_kind: Sequence[Sequence[Study]]) -> str:
+    """How many pictures there are, and in what precision the base computed."""
+    studies = [study.told for found in by_kind for study in found]
+    counts = listed(list(dict.fromkeys(str(told["pictures_a_row"]) for told in studies)))
+    precisions = listed(list(dict.fromkeys(told["precision"].removeprefix("torch.") for told in studies)))
+    return f"{counts} pictures of each concept for each mix, in {precisions} on a processor."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the folder of `python -m recipes.dilution`")
+    parser.add_argument("--records", type=Path, default=records.FOLDER, help="what `python -m recipes.dilution` wrote")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    write(given.out, given.page)
+    write(given.records, given.page)
     print(given.page)
 
 

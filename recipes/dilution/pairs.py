@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from triptych.app.session import Session
 from triptych.app.train import TrainRequest
@@ -16,8 +18,16 @@ from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Progress
 
+RESULT = "dilution.json"  # in the folder of a study
+PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
 TRIALS = 16
 STEPS = 300  # of a training of one concept on the embedded base
+
+
+def measured(study: Path) -> dict[str, Any]:
+    """What a study measured."""
+    told: dict[str, Any] = json.loads((study / RESULT).read_text(encoding="utf-8"))
+    return told
 
 
 @dataclass(frozen=True)
@@ -64,16 +74,17 @@ class Pair:
         """Measure average, sum, both switched, and the joint training. Returns whether all is done."""
         joint = self.together(session, place, seed, progress)
         plan = DilutionPlan(
-            self.sources, place, (2,), (), 0, prompts=self.prompts, unrelated=self.prompts, seed=seed, minutes=minutes,
-            beside=(joint,), switched=SWITCHED,
+            self.sources, place, (2,), (), 0, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
+            minutes=minutes, beside=(joint,), switched=SWITCHED,
         )  # fmt: skip
         return session.dilution(plan, self.out / "beside", progress).complete
 
     def search(self, session: Session, place: Place, seed: int, minutes: float, progress: Progress) -> bool:
         """Search the mix that loses least, and measure it beside the average on other prompts."""
         plan = DilutionPlan(
-            self.sources, place, (), (), 0, prompts=self.prompts, unrelated=self.prompts, seed=seed, minutes=minutes
-        )
+            self.sources, place, (), (), 0, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
+            minutes=minutes,
+        )  # fmt: skip
         mix = Mix(tuple(Ingredient(source.file) for source in self.sources))
         found = session.search_mix(mix, plan, TRIALS, self.out / "searched", progress)
         file = self.out / "searched.safetensors"
@@ -82,3 +93,9 @@ class Pair:
         arms = [only(weights, file), plain_average(2)]
         (self.out / "found.txt").write_text(f"{found}\n", encoding="utf-8")
         return session.dilution(plan, self.out / "measured", progress, single=arms).complete
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What both measured, and which mix the search found."""
+        found = (self.out / "found.txt").read_text(encoding="utf-8").strip()
+        return {"found": found, "beside": measured(self.out / "beside"), "measured": measured(self.out / "measured")}

@@ -1,18 +1,19 @@
-"""What the studies of dilution measured, read from their files, and put together over files and training seeds."""
+"""What the studies of dilution measured, read from their records, and put together over files and training seeds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from triptych.dilution.foretold import features, fit
-from triptych.dilution.measure import together
-from triptych.mixing.overlap import Overlap
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.dilution import records
+from triptych.dilution.measure import Kept, together
+from triptych.dilution.response import Response
 from triptych.verdict.intervals import Interval
 
 
@@ -25,15 +26,9 @@ class Study:
     told: dict[str, Any]
 
     @classmethod
-    def read(cls, out: Path, kind: str) -> list[Study]:
-        """The studies of one kind that measured anything."""
-        found = []
-        for folder in sorted((out / kind).glob("study-*")):
-            page = folder / "dilution.json"
-            told = json.loads(page.read_text(encoding="utf-8")) if page.is_file() else {"retention": ()}
-            if told["retention"]:
-                found.append(cls(kind, int(folder.name.removeprefix("study-")), told))
-        return found
+    def read(cls, folder: Path, kind: str) -> list[Study]:
+        """The studies of one kind."""
+        return [cls(kind, seed, told) for seed, told in records.read(folder, kind).items()]
 
     @property
     def learned(self) -> list[str]:
@@ -53,16 +48,26 @@ class Study:
         """Those of the first two files that learned: they are in every mix of the study."""
         return [file["name"] for file in self.told["files"][:2] if file["learned"]]
 
-    def rows(self) -> list[tuple[list[float], float]]:
-        """What the predictor reads of every file in every mix, and the retention that was measured."""
-        overlaps = {
-            (row["first"], row["second"]): Overlap(**{n: v for n, v in row.items() if n not in ("first", "second")})
-            for row in self.told["overlap"]
-        }
-        mixes = [mix for mix in self.told["mixes"] if mix["axis"] in ("count", "ratio", "generation")]
-        weights = {mix["name"]: {n: w for n, w in mix["weights"].items() if w} for mix in mixes}
-        rows = [row for row in self.told["retention"] if row["mix"] in weights]
-        return [(features(row["file"], weights[row["mix"]], overlaps), row["value"]) for row in rows]
+    @property
+    def weights(self) -> dict[str, dict[str, float]]:
+        """Mix -> name of each file in it -> its weight."""
+        mixed = [mix for mix in self.told["mixes"] if mix["axis"] in ("count", "ratio", "generation")]
+        return {mix["name"]: {name: weight for name, weight in mix["weights"].items() if weight} for mix in mixed}
+
+    @property
+    def rows(self) -> list[Kept]:
+        """Every file in every mix."""
+        return [
+            Kept(row["mix"], row["file"], row["weight"], interval(row), row["both"],
+                 Response(row["along"], row["across"]))
+            for row in self.told["retention"]
+            if row["mix"] in self.weights
+        ]  # fmt: skip
+
+    def pictures(self, file: str) -> dict[str, NDArray[np.float64]]:
+        """Row -> the headline figure of each picture of a file, in one order; NaN where there is none."""
+        found = next(told for told in self.told["files"] if told["name"] == file)
+        return {row: np.array(values, float) for row, values in found["pictures"].items()}
 
 
 def interval(row: dict[str, Any]) -> Interval:
@@ -104,18 +109,3 @@ def per_model(points: Sequence[tuple[float, Interval]]) -> list[tuple[float, flo
         more, each = high.value - low.value, 1 / (after - before)
         steps.append((before, after, Interval(each * more, each * (more - half), each * (more + half), high.n)))
     return steps
-
-
-def foretold_of_another(seen: Study, other: Study) -> list[tuple[float, float]]:
-    """Measured and foretold retentions of a study, by a predictor that was fitted to another one."""
-    rows = seen.rows()
-    coefficients = fit([read for read, _ in rows], [value for _, value in rows])
-    return [
-        (value, 1 - float(sum(c * f for c, f in zip(coefficients, read, strict=True)))) for read, value in other.rows()
-    ]
-
-
-def close(pairs: Sequence[tuple[float, float]]) -> str:
-    """How many of so many are foretold within 0.10, and the mean error."""
-    share = sum(abs(a - b) <= 0.1 for a, b in pairs) / len(pairs)
-    return f"{share:.0%} of {len(pairs)} within 0.10, mean error {fmean(abs(a - b) for a, b in pairs):.2f}"

@@ -1,25 +1,26 @@
-"""Foretells retention from the overlap of the files: a linear predictor, tested on mixes that it was not fitted to.
+"""Foretells retention by a linear predictor, tested on mixes that it was not fitted to.
 
-For a file i with weight w_i in a mix with files j it reads: 1 - w_i; the sum of w_j size_ij energy_ij; the sum of
-w_j size_ij cosine_ij; and the number of other files. Each mix in turn is left out, with every other arm of
-the same weights; the rest fit the predictor by ridge regression around full retention, and the mix is foretold.
+A loss, 1 - retention, is foretold from a few numbers that are known before a mix is sampled. From its response
+(`response.Response`) these are u, u^2 and across / (1 + across), with u = |1 - along|, 1 at most; all are 0 for the
+file alone. Each mix in turn is left out, with every other arm of the same weights; the rest fit the predictor by ridge
+regression, and the mix is foretold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mixing.overlap import Overlap
 from .measure import Kept
+from .response import Response
 
 RIDGE = 0.01
 CLOSE = 0.10
+FEWEST = 3  # mixes, of which each is foretold from the others
 
-Overlaps = Mapping[tuple[str, str], Overlap]
 Floats = NDArray[np.float64]
 
 
@@ -33,12 +34,11 @@ class Foretold:
     foretold: float
 
 
-def features(file: str, weights: Mapping[str, float], overlaps: Overlaps) -> list[float]:
-    """What the predictor reads of one file in a mix with these weights."""
-    pairs = [(weight, overlaps[file, other]) for other, weight in weights.items() if other != file]
-    interference = [abs(weight) * overlap.size * overlap.energy for weight, overlap in pairs]
-    along = [weight * overlap.size * overlap.cosine for weight, overlap in pairs]
-    return [1 - weights[file], sum(interference), sum(along), float(len(pairs))]
+def features(row: Kept) -> list[float]:
+    """What the predictor reads of a file in a mix, of which the response is known."""
+    response = row.response or Response(1.0, 0.0)
+    missing = min(abs(1 - response.along), 1.0)
+    return [missing, missing**2, response.across / (1 + response.across)]
 
 
 def fit(rows: Sequence[Sequence[float]], retained: Sequence[float]) -> Floats:
@@ -47,23 +47,30 @@ def fit(rows: Sequence[Sequence[float]], retained: Sequence[float]) -> Floats:
     return np.asarray(np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y))
 
 
-def foretell(kept: Sequence[Kept], mixes: Mapping[str, Mapping[str, float]], overlaps: Overlaps) -> list[Foretold]:
-    """Every retention, foretold from the other mixes. Empty for fewer than three mixes.
+def retained(coefficients: Floats, row: Sequence[float]) -> float:
+    """The retention that is foretold from one row of features."""
+    return 1 - float(np.asarray(row) @ coefficients)
+
+
+def foretell(
+    kept: Sequence[Kept],
+    mixes: Mapping[str, Mapping[str, float]],
+    read: Callable[[Kept], Sequence[float]] = features,
+) -> list[Foretold]:
+    """Every retention, foretold from the other mixes. Empty where these are too few.
 
     Args:
         mixes: arm -> name of each file in it -> its weight.
+        read: what the predictor reads.
     """
     found = []
     for arm in dict.fromkeys(row.arm for row in kept):
         others = [row for row in kept if mixes[row.arm] != mixes[arm]]
-        if len({row.arm for row in others}) < 2:
+        if len({row.arm for row in others}) < FEWEST - 1:
             return []
-        coefficients = fit(
-            [features(row.file, mixes[row.arm], overlaps) for row in others], [row.retention.value for row in others]
-        )
+        coefficients = fit(list(map(read, others)), [row.retention.value for row in others])
         for row in (row for row in kept if row.arm == arm):
-            value = 1 - float(np.asarray(features(row.file, mixes[arm], overlaps)) @ coefficients)
-            found.append(Foretold(arm, row.file, row.retention.value, value))
+            found.append(Foretold(arm, row.file, row.retention.value, retained(coefficients, read(row))))
     return found
 
 

@@ -11,7 +11,7 @@ s(mix) - r s(alone) - (1 - r) s(base), which is 0 at r, over the gain: the delta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from statistics import fmean
 
@@ -24,6 +24,7 @@ from ..verdict.evidence import BOTH, CEILING, PRESERVATION, PROMPT, SUBJECT, Evi
 from ..verdict.intervals import Interval
 from ..verdict.multiple import sure
 from ..verdict.table import Table
+from .response import Response
 
 ALONE = "alone"
 LEAST = 0.1  # gain of a file alone, below which a ratio to it means nothing
@@ -39,19 +40,22 @@ class Kept:
     weight: float
     retention: Interval
     both: float
+    response: Response | None = None  # None where nothing is foretold
 
 
 @dataclass(frozen=True)
 class File:
     """One file alone: its headline figure, that of the class word on the bare base, and whether it learned.
 
-    It learned if the gain is surely above 0, and at least 0.1.
+    It learned if the gain is surely above 0, and at least 0.1. `pictures` has the headline figure of every picture, row
+    by row: a value for each prompt, in one order for all rows; None for a prompt that cannot be judged.
     """
 
     name: str
     alone: float
     gain: Interval
     learned: bool
+    pictures: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def why_not(self) -> str:
@@ -73,8 +77,10 @@ def file_alone(name: str, evidence: Evidence) -> File:
     gain = evidence.both(ALONE, BASE) if BOTH in evidence.tables else None
     if gain is None:
         return File(name, 0.0, Interval(0.0, 0.0, 0.0, 0), learned=False)
-    mean = evidence.mean(BOTH, ALONE)
-    return File(name, mean.value if mean else 0.0, gain.interval(), sure(gain.p_above(0)) and gain.value >= LEAST)
+    mean, cells = evidence.mean(BOTH, ALONE), evidence.tables[BOTH].cells
+    pictures = {row: tuple(float(v) if isfinite(v) else None for v in values[0].flat) for row, values in cells.items()}
+    learned = sure(gain.p_above(0)) and gain.value >= LEAST
+    return File(name, mean.value if mean else 0.0, gain.interval(), learned, pictures)
 
 
 def retention(evidence: Evidence, arm: str) -> Interval | None:

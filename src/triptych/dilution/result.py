@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ..mixing.overlap import Overlap
 from ..verdict.intervals import Interval
@@ -12,7 +12,7 @@ from .foretold import Foretold, foretell, share_close
 from .measure import File, Kept, as_numbers, together
 from .plan import IN_TURN, Arm, DilutionPlan
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Result:
     ) -> Result:  # fmt: skip
         names = [source.name for source in plan.sources]
         mixes = {arm.name: {names[i]: weight for i, weight in arm.weights if weight} for arm in arms if arm.mixed}
-        foretold = foretell([row for row in kept if row.arm in mixes], mixes, overlaps)
+        foretold = foretell([row for row in kept if row.arm in mixes and row.response], mixes)
         return cls(
             tuple(arms), tuple(files), tuple(kept), tuple(preserved), tuple(nearer), overlaps, tuple(foretold),
             plan.prompts, complete, tuple(more),
@@ -112,7 +112,7 @@ class Result:
         said += [file.why_not for file in self.files if not file.learned]
         if self.foretold:
             share, count = share_close(self.foretold), len(self.foretold)
-            said.append(f"From the files alone, {share:.0%} of {count} retentions were foretold within 0.10.")
+            said.append(f"From one step of each mix, {share:.0%} of {count} retentions were foretold within 0.10.")
         if not self.complete:
             said.append("Not all pictures are sampled yet: run the same command again to go on.")
         return said or ["Nothing could be measured yet."]
@@ -134,14 +134,14 @@ class Result:
     def to_json(self) -> str:
         return json.dumps({
             "schema": SCHEMA, "complete": self.complete, "pictures_a_row": self.pictures, "sentences": self.sentences,
-            "files": [{"name": f.name, "alone": f.alone, "gain": as_numbers(f.gain), "learned": f.learned}
-                      for f in self.files],
+            "files": [{"name": f.name, "alone": f.alone, "gain": as_numbers(f.gain), "learned": f.learned,
+                       "pictures": f.pictures} for f in self.files],
             "mixes": [{"name": arm.name, "axis": arm.axis, "way": arm.way, "value": arm.value,
                        "weights": {self.files[i].name: weight for i, weight in arm.weights},
                        "retention": as_numbers(mean) if (mean := self.mean(arm.name)) else None}
                       for arm in self.arms],
-            "retention": [{"mix": k.arm, "file": k.file, "weight": k.weight, "both": k.both, **as_numbers(k.retention)}
-                          for k in self.kept],
+            "retention": [{"mix": k.arm, "file": k.file, "weight": k.weight, "both": k.both, **as_numbers(k.retention),
+                           **(asdict(k.response) if k.response else {})} for k in self.kept],
             "more": [{"mix": m.arm, "than": m.other, "file": m.file, **as_numbers(m.value)} for m in self.more],
             "preservation": [{"row": preserved.row, **as_numbers(preserved.value)} for preserved in self.preserved],
             "contamination": [{"mix": pair.arm, "file": pair.file, "towards": pair.other, **as_numbers(pair.value)}

@@ -30,9 +30,11 @@ from ..study.sheets import Sheet, asked_for, sample_all, sheet_of
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
+from .foretold import FEWEST
 from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_more, preserved, retention
 from .page import write_page
 from .plan import Arm, DilutionPlan, Source
+from .response import Probe
 from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
@@ -74,6 +76,10 @@ class Member:
         bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
         return [bare, self.under(ALONE, attached(self.source.file), prompts)]
 
+    def probe(self) -> Probe:
+        """What mixes with its file are held against in one step."""
+        return Probe.of(self.work, self.phrase, attached(self.source.file))
+
     def under(self, row: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
         """The pictures of its concept with files attached."""
         return _concept_sheet(self.work, row, self.phrase, uses, prompts)
@@ -102,7 +108,7 @@ def dilution(
         progress.advance()
         arms = [*single, *plan.arms]
         uses = _uses(arms, members, _mixes(plan, arms, members, layout, progress))
-        complete = _draw(plan, arms, members, uses, progress)
+        complete = _sample(plan, arms, members, uses, progress)
         result = _measured(plan, arms, members, uses, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
@@ -215,7 +221,7 @@ def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Use
     return found
 
 
-def _draw(
+def _sample(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], progress: Progress
 ) -> bool:
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
@@ -249,7 +255,7 @@ def _measured(
         file = file_alone(member.source.name, evidence)
         alone.append(file)
         if file.learned:
-            kept += _kept(place, member, arms, evidence)
+            kept += _kept(place, member, arms, uses, evidence)
             more += _more(member, arms, evidence)
         else:
             progress.note(file.why_not)
@@ -259,13 +265,15 @@ def _measured(
     return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), met, complete, more)
 
 
-def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[Kept]:
-    found = []
+def _kept(place: int, member: Member, arms: Sequence[Arm], uses: Mapping[str, Uses], evidence: Evidence) -> list[Kept]:
+    """What each mix keeps of a file, and how it responds where there are mixes enough to foretell one by others."""
+    found, probe = [], member.probe() if sum(arm.mixed for arm in arms) >= FEWEST else None
     for arm in arms:
         weight, value = dict(arm.weights).get(place), retention(evidence, arm.name)
         if weight and value:
             both = evidence.mean("both", arm.name)
-            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0))
+            response = probe.response(uses[arm.name]) if probe and arm.mixed else None
+            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0, response))
     return found
 
 
