@@ -87,7 +87,7 @@ def few(told: dict[str, Any]) -> Iterator[str]:
 
 def threads(told: dict[str, Any]) -> Iterator[str]:
     """What one study says under several numbers of threads and builds of torch."""
-    yield "### Threads and builds"
+    yield "### Threads, builds and processors"
     yield ""
     yield (
         f"`{told['command']}` runs `{told['study']}` in each way, with nothing kept from another. Trainings differ in"
@@ -98,7 +98,9 @@ def threads(told: dict[str, Any]) -> Iterator[str]:
         "The table was made when a study computed in one process with all threads, as it still does on large pictures."
         " On this base it now shares its stages between processes of one thread (see"
         " [performance](performance.md#processes-of-a-study)), so its result no longer depends on the number of cores"
-        " or of threads. It still depends on the build of torch and on the kind of processor."
+        " or of threads. It still depends on the build of torch and on the kind of processor: the last column is of"
+        " `make try` on a processor that computes in bfloat16, in two processes of one thread, and by the present rule for"
+        " strengths."
     )
     yield ""
     runs = told["runs"]
@@ -116,4 +118,5 @@ def threads(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _way(run: dict[str, Any]) -> str:
-    return f"{run['threads']} thread{'s' * (run['threads'] > 1)}, torch {run['torch']}"
+    on = f", a processor {run['processor']}" if "processor" in run else ""
+    return f"{run['threads']} thread{'s' * (run['threads'] > 1)}, torch {run['torch']}{on}"

@@ -151,6 +151,10 @@ def test_a_recipe_by_hand(three: list[Path], tmp_path: Path) -> None:
     found = made(read_recipe(recipe), tmp_path / "o.safetensors")
     expected = made(of(*three[:2], weights=(0.6, 0.4), method="slerp"), tmp_path / "p.safetensors")
     assert all(torch.equal(found[key], expected[key]) for key in found)
+    (tmp_path / "elsewhere").mkdir()
+    moved = recipe.rename(tmp_path / "elsewhere" / "merge.toml")
+    with pytest.raises(TriptychError, match=r"asks for a\.safetensors, which is neither beside it nor here"):
+        read_recipe(moved)
     recipe.write_text('methd = "slerp"\n')
     with pytest.raises(TriptychError, match="did you mean 'method'"):
         read_recipe(recipe)

@@ -133,7 +133,7 @@ def _mix(path: Path, table: Mapping[str, Any]) -> Mix:
                        str(row.get("sha256", "")))
             for row in rows
         )  # fmt: skip
-        return Mix(
+        mix = Mix(
             ingredients, str(table.get("method", "")), place(str(table.get("base", ""))), int(table.get("rank", 0)),
             dict(table.get("settings", {})), place(str(table.get("vae", ""))),
             precision_named(str(table.get("precision", "auto"))), str(table.get("base_sha256", "")),
@@ -141,3 +141,6 @@ def _mix(path: Path, table: Mapping[str, Any]) -> Mix:
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise TriptychError(f"the recipe {path} cannot be read: {error}") from error
+    if missing := next((str(each.path) for each in ingredients if not each.path.exists()), None):
+        raise TriptychError(f"the recipe {path} asks for {missing}, which is neither beside it nor here")
+    return mix
