@@ -99,7 +99,7 @@ def threads(told: dict[str, Any]) -> Iterator[str]:
         " On this base it now shares its stages between processes of one thread (see"
         " [performance](performance.md#processes-of-a-study)), so its result no longer depends on the number of cores"
         " or of threads. It still depends on the build of torch and on the kind of processor: the last column is of"
-        " `make try` on a processor that computes in bfloat16, in two processes of one thread, and by the present rule for"
+        " `make try` on a processor that computes in bfloat16, in two processes of one thread, by the present rule for"
         " strengths."
     )
     yield ""

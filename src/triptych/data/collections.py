@@ -85,7 +85,7 @@ def _concepts_of(place: Path, chosen: Layouts) -> Collection:
         if (root / CLASSES).is_file():
             return _with_classes(root)
     entries = tuple(entry for folder in _inner(place) for entry in _laid_out(folder, chosen))
-    return Collection(entries or (Entry(place.resolve().name, place),))  # a study says what an empty folder lacks
+    return Collection(entries or (Entry(_name(place), place),))  # a study says what an empty folder lacks
 
 
 def _laid_out(place: Path, chosen: Layouts) -> Iterator[Entry]:
@@ -93,7 +93,13 @@ def _laid_out(place: Path, chosen: Layouts) -> Iterator[Entry]:
     for layout in chosen(place):
         own = layout.parts[0].folder
         if place.is_file() or own != place or contents(place).pictures:
-            yield Entry(own.name if layout.words else place.resolve().name, place, only=layout.words)
+            yield Entry(own.name if layout.words else _name(place), place, only=layout.words)
+
+
+def _name(place: Path) -> str:
+    """The folder's own name, also of a link, of `.` and of `..`."""
+    name = place.absolute().name
+    return place.resolve().name if name == ".." else name
 
 
 def _inner(place: Path) -> list[Path]:

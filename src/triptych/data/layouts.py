@@ -112,10 +112,13 @@ def _is_of(entry: Listed, class_word: str, names: Sequence[tuple[str, ...]]) -> 
 
 
 def named(place: Path) -> Layout:
-    """The layout of a folder of pictures whose own name is one of kohya's (`10_ohwx cat`); else that of `layout_of`."""
+    """The layout of a folder of pictures whose own name is one of kohya's (`10_ohwx cat`); else that of `layout_of`.
+
+    The class word is left to be read off the name as that of any folder.
+    """
     match = KOHYA.fullmatch(place.resolve().name)
     if match and place.is_dir() and contents(place).pictures:
-        return _of(place, [Listed(place, Fraction(int(match[1])), match[2])], ())
+        return replace(_of(place, [Listed(place, Fraction(int(match[1])), match[2])], ()), class_word="")
     return layout_of(place)
 
 
