@@ -11,6 +11,8 @@ from itertools import combinations, cycle, islice
 from pathlib import Path
 from random import Random
 
+from PIL import Image
+
 from ..verdict.words import title
 from .grid import asked, judged_sheets
 from .reading import Picture, Reading
@@ -39,7 +41,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Ballot:
-    """What the page needs for a vote. `study` identifies the pictures by their bytes."""
+    """What the page needs for a vote. `study` identifies the pictures by their pixels."""
 
     study: str
     pairs: tuple[tuple[Pair, Side, Side], ...]
@@ -90,7 +92,7 @@ def shown(reading: Reading, folder: Path) -> Shown:
 
 
 def digest(known: Shown, pairs: Sequence[Pair]) -> str:
-    """16 hex digits over the bytes of all pictures of the pairs, in order.
+    """16 hex digits over the pixels of all pictures of the pairs, in order.
 
     Raises:
         KeyError: the study has no such picture.
@@ -98,7 +100,8 @@ def digest(known: Shown, pairs: Sequence[Pair]) -> str:
     whole = sha256()
     for pair in pairs:
         for row in (pair.left, pair.right):
-            whole.update(sha256(known[row][pair.prompt, pair.seed].path.read_bytes()).digest())
+            with Image.open(known[row][pair.prompt, pair.seed].path) as picture:
+                whole.update(sha256(picture.convert("RGB").tobytes()).digest())
     return whole.hexdigest()[:16]
 
 
