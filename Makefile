@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: try test check lint types lowest setup setup-dev clean
+.PHONY: try test thorough check lint types lowest setup setup-dev clean
 
 try: setup
 	$(BIN)/triptych try examples/outline --budget quick --out triptych-out/outline
 
 test: setup-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not thorough"
+
+# What takes longest: the judged controls, plans of memory, resumed optimisers, simulated studies.
+thorough: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m thorough
 
 check: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not study"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not study and not thorough"
 
 # The fast tests with the oldest version of every dependency that pyproject.toml allows.
 lowest:
@@ -20,7 +24,7 @@ lowest:
 	.venv-lowest/bin/pip install --quiet --upgrade 'pip>=25.1'
 	$(PYTHON) -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]), sep="\n")' > .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/lowest.txt --editable . --group dev
-	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 -m "not slow and not study"
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 -m "not slow and not study and not thorough"
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -105,10 +105,10 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
     yield Rate("another seed", "overlap with the drawing", usual, len(asked))
 
 
-def samplers(bench: Bench) -> Iterator[Rate]:
+def samplers(bench: Bench, names: Collection[str] = SAMPLERS) -> Iterator[Rate]:
     """Each sampler, with the base's number of steps."""
     asked, found = bench.asked(max(1, bench.count // 13)), {}
-    for name in SAMPLERS:
+    for name in names:
         pictures = bench.sample(name, [own.request() for own in asked], settings_for(bench.base, sampler=name))
         found[name] = bench.right(pictures, [own.thing for own in asked])
     worst, count = min(found, key=lambda name: found[name]), len(asked)

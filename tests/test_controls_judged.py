@@ -11,6 +11,7 @@ from benchmarks.controls_bench import Bench, Rate
 from benchmarks.controls_judged import blends, courses, edits, kept_to_regions, regions, reweights
 from benchmarks.controls_pictures import denoises, inpaints, outpaints, samplers, second_passes, variations
 from triptych.base import open_base
+from triptych.sampling.samplers import SAMPLERS
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_a_wish(least: float | None, most: float | None, met: bool) -> None:
     assert Rate("x", "y", 0.7, 10, least, most).met is met
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_edit_replaces_the_thing_and_nothing_else(bench: Bench) -> None:
     found = seen(list(edits(bench)))
     assert found["--edit", "the subject becomes the other one"] >= 0.75
@@ -43,14 +44,14 @@ def test_an_edit_replaces_the_thing_and_nothing_else(bench: Bench) -> None:
     assert bench.right(bench.plain(asked), [own.other for own in asked]) <= 0.25, "the judge tells one from another"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_edit_of_words_leaves_the_rest(bench: Bench) -> None:
     found = seen(list(blends(bench)))
     assert found["--edit-only THINGS", "the background stays"] >= 0.75
     assert found["--edit without it", "the background stays"] <= 0.25
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_weight_takes_a_thing_away_where_the_base_reads_it(bench: Bench) -> None:
     """This base reads the thing in the words after it."""
     found, what = seen(list(reweights(bench))), "likeness to the thing at 0.1"
@@ -60,7 +61,7 @@ def test_a_weight_takes_a_thing_away_where_the_base_reads_it(bench: Bench) -> No
     assert abs(found["--edit-weights THING", what] - full) < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_regions_have_their_things(bench: Bench) -> None:
     found, what = seen(list(regions(bench))), "halves that show their thing"
     assert found["--region, 128 x 64", what] >= 0.75
@@ -70,27 +71,27 @@ def test_regions_have_their_things(bench: Bench) -> None:
     assert alone >= seeing
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_more_denoising_is_farther_away(bench: Bench) -> None:
     found = seen(list(denoises(bench)))
     near, middle, far = (found["--denoise", f"mean change at {amount}, of 255"] for amount in (0.3, 0.6, 0.9))
     assert near < middle < far
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_mask_keeps_what_is_outside(bench: Bench) -> None:
     found = seen(list(inpaints(bench)))
     assert found["--mask, --denoise 1", "the subject becomes the other one"] >= 0.5
     assert found["--mask, --denoise 1", "mean change outside, of 255"] < 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_extended_picture_stays(bench: Bench) -> None:
     found = seen(list(outpaints(bench)))
     assert found["--extend, --denoise 1", "mean change of the picture, of 255"] < 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_stronger_variation_is_farther_away(bench: Bench) -> None:
     found = seen(list(variations(bench)))
     near, middle, far = (
@@ -99,20 +100,20 @@ def test_a_stronger_variation_is_farther_away(bench: Bench) -> None:
     assert 0 < near < middle < far
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_second_pass_keeps_the_picture(bench: Bench) -> None:
     found, what = seen(list(second_passes(bench))), "overlap with the drawing of the first pass"
     little, much = (found[f"--hires 2, --hires-by pixel{amount}", what] for amount in (", --hires-denoise 0.2", ""))
     assert little > much
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_samplers_sample_what_is_asked_for(bench: Bench) -> None:
-    every, _ = samplers(bench)
+    every, _ = samplers(bench, list(SAMPLERS)[::4])
     assert every.value >= 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_lora_comes_and_goes_in_time_and_place(bench: Bench) -> None:
     found = seen(list(kept_to_regions(bench)))
     assert found["a LoRA of the left region", "mean change inside, of 255"] > 5

@@ -43,7 +43,7 @@ def steps_of(fitted: Fitted) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", first_fast(TRAINED))
+@pytest.mark.parametrize("name", first_fast(TRAINED[::2]))
 def test_training_with_it_and_without_is_bit_equal(base: Base, name: str) -> None:
     without = fit(base, [trial(name, fixed_every=0)])[0]
     with unchanged(base):
@@ -81,7 +81,7 @@ def test_jointly_as_alone(base: Base) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", first_fast(TRAINED))
+@pytest.mark.parametrize("name", first_fast(TRAINED[::2]))
 def test_the_best_is_kept(base: Base, name: str) -> None:
     best = fit(base, [wild(name, keep="best")])[0]
     assert 0 < best.kept_step < 16, best.fixed

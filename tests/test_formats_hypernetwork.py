@@ -183,7 +183,7 @@ def test_every_activation_that_keeps_rows_and_widths_apart_is_known() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", SHAPES)
-@pytest.mark.parametrize("activation", ["linear", "relu", "swish", "prelu"])
+@pytest.mark.parametrize("activation", ["swish", "prelu"])
 @pytest.mark.parametrize(("normed", "output"), list(product([False, True], repeat=2)))
 def test_written_files_draw_the_same_in_both_programs(
     tmp_path: Path, layers: str, activation: str, normed: bool, output: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_eight_bits_keep_a_sixteenth() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "checkpointing"), [("bf16", False), ("fp8", True)])
-@pytest.mark.parametrize("method", SHARING)
+@pytest.mark.parametrize("method", SHARING[::2])
 def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkpointing: bool, kind: str) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2, "checkpointing": checkpointing}
     with rounded(base, kind):
@@ -61,8 +62,7 @@ def test_it_trains_as_on_a_base_of_that_rounding(base: Base, method: str, checkp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("offload", ["idle", "all"])
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize(("method", "offload"), list(zip(TRAINED, cycle(["idle", "all"]), strict=False)))
 def test_weights_that_wait_in_files_change_no_bit(base: Base, method: str, offload: str) -> None:
     given: dict[str, Any] = {"steps": 3, "batch": 2}
     expected = fit(base, [trial(method, **given)])[0]

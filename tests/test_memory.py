@@ -113,6 +113,7 @@ def test_a_smaller_budget_takes_more_passes_and_gives_the_same(base: Base, metho
     assert gap({n: whole.tensors[n] for n in judged}, {n: parts.tensors[n] for n in judged}) < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_where_not_one_row_fits_other_networks_wait_then_activations_are_recomputed(
     base: Base, plans: list[Plan]
@@ -150,6 +151,7 @@ def test_the_expected_peak_of_whole_model_training_is_the_measured_one(name: str
     assert plans[0].peak == pytest.approx(peak, rel=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_what_would_save_memory_is_named_and_saves_it(plans: list[Plan]) -> None:
     base = tiny_base(dtype=torch.bfloat16)
@@ -172,6 +174,7 @@ def test_trainings_are_grouped_into_passes_that_fit() -> None:
         assert [one for joint in passes for one in joint] == several
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_jobs_of_a_pass_are_as_many_as_memory_holds(base: Base, plans: list[Plan]) -> None:
     several = [trial("lora", str(i), i, batch=2, fixed_every=0, steps=2) for i in range(6)]

@@ -75,6 +75,7 @@ def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path
     assert len(back) == 4
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["custom-diffusion", "layernorm", "svdiff"])
 def test_relatives_of_lora_that_are_trained_go_into_a_checkpoint(small: Path, name: str, tmp_path: Path) -> None:

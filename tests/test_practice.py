@@ -240,6 +240,7 @@ def test_events_for_tensorboard(
     assert len(read.Tags()["images"]) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "textual-inversion", "hypernetwork", "dreambooth"])
 @pytest.mark.parametrize("attached", ["lora", "dreambooth"])

@@ -76,6 +76,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_every_stage_in_seconds_makes_a_base_that_diffusers_opens(packs: Path, tmp_path: Path) -> None:

@@ -192,8 +192,8 @@ def test_a_method_that_fails_is_a_row_that_says_why(
 @pytest.mark.parametrize("when", ["training", "drawing"])
 def test_interrupted_it_ends_with_130_and_goes_on(folder: Path, random_base: Path, tmp_path: Path, when: str) -> None:
     words = typed(random_base, "try", folder, "--budget", "quick", "--precision", "fp32", "--out", tmp_path)
-    words += ["--methods", "lora,textual-inversion"]
-    words += ["-s", "lora.steps=400"] if when == "training" else []
+    words += ["--methods", "lora,textual-inversion", "--no-points", "--prompts", "8", "--unrelated", "4"]
+    words += ["-s", "lora.steps=150"] if when == "training" else []
     command = [sys.executable, "-m", "triptych", *words]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)

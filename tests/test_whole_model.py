@@ -49,6 +49,7 @@ def test_what_bfloat16_has_and_what_is_not_finite_stays() -> None:
     assert rounded(torch.tensor([float("nan")]), 1).isnan().all()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_masters_in_bf16_learn_what_rounding_to_the_nearest_loses(half: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of a hundredth of what bfloat16 can tell apart."""
@@ -148,6 +149,7 @@ def test_a_loss_that_is_not_finite_moves_nothing(base: Base) -> None:
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(("masters", "fused"), [("fp32", False), ("bf16", True), ("cpu", True)])
 @pytest.mark.parametrize("name", HERE)
