@@ -137,9 +137,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
         work.open_encoders(others=False)
         own = work.encoders.first
-        same = (
-            member.encoder for member in found if member.encoder.digest == own.digest
-        )  # which encodes a picture once
+        same = (each.encoder for each in found if each.encoder.digest == own.digest)  # which encodes a picture once
         found.append(Member(source, artifact, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
