@@ -32,7 +32,6 @@ NOISE = 2 * (0.05 * 0.95 / STUDIES) ** 0.5  # two standard errors of a rate of 5
 pytestmark = pytest.mark.slow  # simulated studies; the rates of docs/verdict.md are of 400 each
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("shape", "spreads"),
     [

@@ -37,7 +37,6 @@ def moved(tensors: Tensors) -> float:
 # --- optimisers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 def test_every_optimiser_learns_and_differs_from_the_others(base: Base, name: str) -> None:

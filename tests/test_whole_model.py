@@ -149,7 +149,6 @@ def test_a_loss_that_is_not_finite_moves_nothing(base: Base) -> None:
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(("masters", "fused"), [("fp32", False), ("bf16", True), ("cpu", True)])
 @pytest.mark.parametrize("name", HERE)
