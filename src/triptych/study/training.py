@@ -106,7 +106,7 @@ def runs(work: Work) -> list[Run]:
 
 def train_all(work: Work, wanted: Sequence[Run]) -> None:
     """Run the trainings that are missing. A failure is recorded and does not stop the others."""
-    missing = sorted((run for run in wanted if not run.done), key=lambda run: run.replicate)
+    missing = [run for run in wanted if not run.done]
     passes = list(joint_passes(missing, rows_of_a_pass(work.base)))
     _clear_states(work, keep={_state(work, joint) for joint in passes})
     work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
