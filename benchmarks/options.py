@@ -1,13 +1,14 @@
 """What each training option does to the score: trainings with it on, beside trainings by the base's own settings.
 
-    python -m benchmarks.options FOLDER... --out OUT [--method lora] [--steps 150] [--prompts 12] [--only huber,ema]
+    python -m benchmarks.options FOLDER... --out OUT [--method lora] [--steps 150] [--prompts 12] [--each 2]
     python -m benchmarks.options --page docs/training/options-lora.json
 
 Every row of the table has trainings of some seeds on the pictures that a study trains on, with one option changed. The
 score is the headline of a study, fidelity with everything in the prompt, by `triptych judge`. The usual settings are
 trained with more seeds. The spread between seeds is pooled over all rows of a folder, and an option counts as better or
 worse only where the 95 % interval of its difference (t, pooled) leaves out 0. What is trained and sampled is kept in
-OUT, with the scores as JSON, so the same command goes on after a stop.
+OUT, with the scores as JSON, so the same command goes on after a stop, and with more of `--each`. `--only huber,ema`
+takes some settings.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ from triptych.training.fit import Trial, fit
 from triptych.training.sharing import joint_passes
 
 SEEDS = 8  # trainings by the usual settings
-EACH = 2  # trainings with an option on, by the first seeds
 UNRELATED = 2  # prompts that do not name the concept; the headline does not need them
 USUAL = "usual"
 OPTIONS: Mapping[str, Mapping[str, Value]] = {  # those that a method lacks are left out
@@ -73,7 +73,7 @@ class Row:
     file: Path
 
 
-def rows(base: Base, concept: Concept, method: str, out: Path, steps: int, only: Sequence[str]) -> list[Row]:
+def rows(base: Base, concept: Concept, method: str, out: Path, steps: int, only: Sequence[str], each: int) -> list[Row]:
     """The trainings of a concept: the usual settings by several seeds, then each option by the first of them."""
     kind = method_named(method)
     known = {entry.name for entry in fields(kind.settings_class)}
@@ -84,7 +84,7 @@ def rows(base: Base, concept: Concept, method: str, out: Path, steps: int, only:
     wanted += [
         (option, given, seed)
         for option, given in {**OPTIONS, **scaled}.items()
-        for seed in range(EACH)
+        for seed in range(each)
         if given.keys() <= known and (not only or given.keys() & set(only))
     ]
     found = []
@@ -174,6 +174,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", default="lora")
     parser.add_argument("--steps", type=int, default=0, help="0: the base's own number")
     parser.add_argument("--prompts", type=int, default=12)
+    parser.add_argument("--each", type=int, default=2, help="trainings with an option on, by the first seeds")
     parser.add_argument("--only", default="", help="settings, separated by commas")
     parser.add_argument("--page", type=Path, help="print the table of scores that were kept")
     given = parser.parse_args(words)
@@ -184,14 +185,14 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error("give folders and --out, or --page")
     base, found = Place().open(), dict[str, Mapping[str, list[float]]]()
     measured = {
-        "method": given.method, "steps": given.steps, "prompts": given.prompts, "seeds": SEEDS,
+        "method": given.method, "steps": given.steps, "prompts": given.prompts, "seeds": SEEDS, "each": given.each,
         "precision": str(base.dtype).removeprefix("torch."), "scores": found,
     }  # fmt: skip
     only = [name for name in given.only.split(",") if name]
     with Console() as console:
         for folder in given.folders:
             concept = Concept.open(folder)
-            wanted = rows(base, concept, given.method, given.out, given.steps, only)
+            wanted = rows(base, concept, given.method, given.out, given.steps, only, given.each)
             train(base, concept, wanted, console)
             found[concept.name] = scores(folder, wanted, given.out / f"{concept.name}-judged", given.prompts, console)
             write_text(given.out / f"options-{given.method}.json", json.dumps(measured, indent=1) + "\n")
