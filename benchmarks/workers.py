@@ -5,8 +5,8 @@
 
 Runs the same study in both ways, one after the other, each in a new folder with a new cache, and prints the seconds of
 each stage. The base is opened and sampled from once before, so that neither way pays for loading the libraries.
-`--part` shortens both: that part of the steps and of the prompts. `--rows` compares the trainings alone, in passes of at
-most so many rows.
+`--part` shortens both: that part of the steps and of the prompts. `--rows` compares the trainings alone, in passes of
+at most so many rows.
 """
 
 from __future__ import annotations
