@@ -116,8 +116,9 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
         f"0 and 1, each foretold well by the others ([the verdict](verdict.md)).{shared}",
         "",
     ]
-    if (looked := given.page.with_suffix("") / "looked-at.md").is_file():
-        lines += ["## Looked at", "", *looked.read_text(encoding="utf-8").splitlines(), ""]
+    for heading, name in (("Blind votes", "votes.md"), ("Looked at", "looked-at.md")):
+        if (written := given.page.with_suffix("") / name).is_file():
+            lines += [f"## {heading}", "", *written.read_text(encoding="utf-8").splitlines(), ""]
     for one in found:
         lines += concept_lines(one)
     lines += ["## All concepts together", "", *over_all(found)]
