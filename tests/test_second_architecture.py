@@ -27,7 +27,7 @@ from triptych.sampling.request import Request
 from triptych.sampling.samplers import SAMPLERS
 from triptych.training.fit import Trial, fit
 
-FIT = ["dreambooth", "dreambooth-lora", "lora", "pivotal", "textual-inversion"]
+FIT = ["dreambooth", "dreambooth-lora", "fine-tune", "lora", "pivotal", "textual-inversion"]
 REFUSED = ["aesthetic-gradients", "custom-diffusion", "hypernetwork", "layernorm", "p-plus", "svdiff"]
 
 
