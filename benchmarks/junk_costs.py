@@ -4,10 +4,11 @@
     python -m benchmarks.junk_costs --keep OUT --worth --out $D/junk-costs.json --pictures $D/junk-costs.png
 
 "clean" is examples/blob-cat without the pictures that a study holds out, "junk" is examples/junk without them, and
-"cleaned" is what `triptych check --fix` makes of "junk". A LoRA of each folder and seed has the base's own settings.
-All are judged as by `triptych judge --folder examples/blob-cat`: by the prompts of a study, on the headline figure (0:
-the bare base, 1: the held-out pictures with everything that the prompt says). The seeds of a training are the same for
-all folders, so differences are paired. The worth is measured on "junk" as `triptych check --worth` does, by held-out
+"cleaned" is what `triptych check --fix` makes of "junk". A LoRA of each folder and seed has the base's own settings,
+as many steps as in a quick study, and centre squares. All are judged as by `triptych judge --folder examples/blob-cat`:
+by the prompts of a study, on the headline figure (0: the bare base, 1: the held-out pictures with everything that the
+prompt says), at the strength that a quick study of blob-cat chose. The seeds of a training are the same for all
+folders, so differences are paired. The worth is measured on "junk" as `triptych check --worth` does, by held-out
 pictures of its own. A run goes on where an earlier one with the same --keep stopped.
 """
 
@@ -37,6 +38,7 @@ from triptych.exchange.saving import save
 from triptych.files.atomic import write_text
 from triptych.methods import method_named
 from triptych.metrics.encoders import open_encoder
+from triptych.options import PictureOptions
 from triptych.study.judging import JudgeRequest, judge_files
 from triptych.training.fit import Trial
 from triptych.training.sharing import joint_passes
@@ -71,8 +73,9 @@ def trials_of(base: Base, concept: Concept, name: str, given: argparse.Namespace
     """A training for each seed, on all pictures of the folder."""
     method = method_named(METHOD)
     settings: Any = method.for_concept(method.configure(base.description.methods.get(METHOD, {})), concept)
-    settings = replace(settings, fixed_every=0, **({"steps": given.steps} if given.steps else {}))
-    examples = Examples.of(base, concept, range(len(concept.pictures)))
+    steps = given.steps or round(base.description.budgets["quick"].steps * settings.steps)
+    settings = replace(settings, fixed_every=0, steps=steps)
+    examples = Examples.of(base, concept, range(len(concept.pictures)), PictureOptions(framing="square"))
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     return [Trial(METHOD, settings, examples, concept.class_word, seed, f"{name}-{seed}") for seed in seeds]
 
@@ -141,8 +144,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path, help="a sheet of samples, a row for the bare base and for each file")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
-    parser.add_argument("--steps", type=int, default=0, help="of each training; 0: the base's own")
-    parser.add_argument("--strength", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=0, help="of each training; 0: those of a quick study")
+    parser.add_argument("--strength", type=float, default=1.25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--worth", action="store_true", help="also the worth of each picture of the junk folder")

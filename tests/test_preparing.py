@@ -107,7 +107,7 @@ def test_buckets_keep_the_aspect_and_say_so(cat: Path) -> None:
     wide, tall = examples.each[1].latent.shape, examples.each[2].latent.shape
     assert wide[2] > wide[1] and tall[1] > tall[2]
     assert any(line.startswith("buckets") for line in examples.notes)
-    square = made(base, cat)
+    square = made(base, cat, framing="square")
     assert {tuple(example.latent.shape[1:]) for example in square.each} == {base.latent_shape[1:]}
     assert "1.png 56%" in " ".join(square.notes)
     (fitted,) = fit(base, [learning(examples)])
@@ -116,7 +116,7 @@ def test_buckets_keep_the_aspect_and_say_so(cat: Path) -> None:
 
 def test_a_square_is_as_it_was(cat: Path) -> None:
     base, concept = tiny_base(), Concept.open(cat)
-    examples = made(base, cat)
+    examples = made(base, cat, framing="square")
     pictures = concept.images(base.resolution)
     assert all(np.array_equal(a.picture, b) for a, b in zip(examples.each, pictures, strict=True))
     assert torch.equal(torch.stack([example.latent for example in examples.each]), base.latents(pictures))
@@ -241,7 +241,7 @@ def test_a_study_says_how_pictures_are_framed_and_judged(cat: Path, tmp_path: Pa
     work = Work(plan, tiny_base(), Concept.open(cat), Layout(tmp_path), Silent())
     told = "\n".join(_prepared(work, runs(work)))
     assert "buckets (width x height: pictures)" in told and "variations: 4 pictures make 8 examples" in told
-    assert "judges by centre squares" in told
+    assert "judges by whole pictures" in told
 
 
 def test_an_unknown_framing_is_refused() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 from scipy import stats
@@ -26,6 +27,7 @@ from ..data.examples import Examples
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Training, method_named
+from ..metrics import covering
 from ..metrics.encoders import ImageEncoder
 from ..sampling.generate import sample
 from ..sampling.request import Request
@@ -166,19 +168,19 @@ def learned(base: Base, passes: Sequence[Sequence[Trial]], progress: Progress) -
 
 @dataclass(frozen=True)
 class Judge:
-    """Fidelity to held-out pictures: their captions as templates, and their features [pictures, d]."""
+    """Fidelity to held-out pictures: their captions as templates, their squares, and their features [pictures, d]."""
 
     prompts: Sequence[str]
-    pictures: Sequence[Image]
+    pictures: Sequence[Sequence[Image]]
     real: Tensor
     encoder: ImageEncoder
 
     @classmethod
     def of(cls, base: Base, concept: Concept, judged: Sequence[int], encoder: ImageEncoder) -> Judge:
         templates = concept.templates(base.description.captions[concept.kind])
-        images = concept.images(base.resolution)
-        pictures = [images[i] for i in judged]
-        return cls([templates[i] for i in judged], pictures, encoder.images(pictures), encoder)
+        views = concept.views(base.resolution)
+        pictures = [views[i] for i in judged]
+        return cls([templates[i] for i in judged], pictures, torch.from_numpy(covering(encoder, pictures)), encoder)
 
     def values(self, base: Base, parts: Sequence[Part], class_word: str) -> list[float]:
         """The fidelity of each part: the mean cosine of samples with the pictures whose captions they have."""
@@ -192,7 +194,8 @@ class Judge:
 
     def redrawn(self, base: Base) -> float:
         """The fidelity of the pictures themselves, through the base's autoencoder."""
-        return float((self.encoder.images(base.redraw(self.pictures)) * self.real).sum(-1).mean())
+        redrawn = [base.redraw(own) for own in self.pictures]
+        return float((torch.from_numpy(covering(self.encoder, redrawn)) * self.real).sum(-1).mean())
 
     def _sampled(self, base: Base, asked: Sequence[tuple[str, Owner]]) -> list[float]:
         seeds = tuple(seed_of("worth", number) for number in range(SEEDS))
