@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ import numpy as np
 from benchmarks.framings import difference
 from recipes.first_results import sheet
 from triptych.app.check import CheckRequest, check_folder
-from triptych.app.worth import METHOD, Judge, effects, half_trials, learned, random_halves
+from triptych.app.worth import METHOD, Judge, half_trials, learned, random_halves, told
 from triptych.base import Base, Place
 from triptych.cli.console import Console
-from triptych.data.checking import bad
+from triptych.data.checking import unfit_to_judge
 from triptych.data.cleaning import clean
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
@@ -45,6 +46,7 @@ from triptych.training.sharing import joint_passes
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WHOLE = EXAMPLES / "blob-cat"
+PLANTED = ("nearly-again", "blurred", "tiny", "mislabelled", "stranger")
 SETS = ("clean", "junk", "cleaned")
 FIGURES = ("both", "fidelity", "prompt_fidelity")
 
@@ -123,19 +125,21 @@ def fidelities(base: Base, trials: Sequence[Trial], judge: Judge, place: Path, c
     return [known[str(trial.owner)] for trial in trials]
 
 
-def worth(base: Base, concept: Concept, given: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """The worth of each training picture of the junk folder, the least first, and what was planted there."""
-    grave = bad(check_folder(CheckRequest(concept, Place("demo")), opened=lambda _: base).findings)
+def worth(base: Base, concept: Concept, given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """The worth of each training picture of the junk folder, the least first, and the mean of what was planted."""
+    unfit = unfit_to_judge(check_folder(CheckRequest(concept, Place("demo")), opened=lambda _: base).findings)
     split = concept.split(0)
     members = random_halves(len(split.train), given.halves or 4 * len(split.train), 0)
     trials = half_trials(base, concept, split.train, members, 0, 0)
     encoder = open_encoder(base.description.image_encoders("subject")[0], "image", str(base.device))
-    judge = Judge.of(base, concept, [i for i in split.held_out if concept.pictures[i].name not in grave], encoder)
+    judge = Judge.of(base, concept, [i for i in split.held_out if concept.pictures[i].name not in unfit], encoder)
     values = fidelities(base, trials, judge, given.keep / "halves", console)
     names = [concept.pictures[i].name for i in split.train]
-    found = zip(names, effects(members, np.array(values)), strict=True)
-    rows = [dict(zip(("name", "effect", "low", "high"), (name, *three), strict=True)) for name, three in found]
-    return sorted(rows, key=lambda row: row["effect"])
+    planted = {name: re.sub(r"^\d+-", "", Path(name).stem) for name in names}
+    kinds = {kind: {name for name in names if planted[name] == kind} for kind in PLANTED}
+    kinds["good"] = set(names).difference(*kinds.values())
+    each, groups = told(names, members, np.array(values), kinds)
+    return {"pictures": [*map(asdict, each)], "kinds": [*map(asdict, groups)]}
 
 
 def main() -> None:

@@ -309,7 +309,7 @@ def test_the_cache_is_trimmed_once_and_read_where_it_cannot_be_written(
 def test_the_cache_is_shown_and_cleared(
     cat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made(tiny_base(), cat)
+    made(tiny_base(), cat, framing="square")
     assert call(monkeypatch, "cache", "--json") == 0
     (part,) = json.loads(capsys.readouterr().out)["parts"]
     assert (part["name"], part["files"]) == ("latents", 1)

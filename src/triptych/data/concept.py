@@ -31,6 +31,7 @@ FEWEST_PICTURES = 3
 COPY = "the same file as "  # begins the reason why a copy is left out
 SETTINGS = ("kind", "class", "token", "captions")
 MIDDLE_AND_ENDS = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0))  # where squares lie in a picture, of its sides
+TRIGGER = "[trigger]"  # the token in captions of ai-toolkit
 FILE_NAMES = "file names"  # what `captions` says if the names of the files are captions
 # fmt: off
 NO_CLASS = frozenset({  # words in folder names that do not say what the pictures show
@@ -150,7 +151,8 @@ class Concept:
         pictures, broken, notes = _sort_out(layout, by_name=said.get("captions") == FILE_NAMES)
         if len(pictures) < FEWEST_PICTURES:
             raise TriptychError(_too_few(folder, pictures, broken))
-        word, class_from = _class_word(folder, class_word, said.get("class"), layout.class_word)
+        place = folder if folder.is_dir() else layout.parts[0].folder  # the name of a list says nothing
+        word, class_from = _class_word(place, class_word, said.get("class"), layout.class_word)
         known_kind = next(known for known in KINDS if known == kind)
         name = layout.parts[0].folder.name if layout.words else folder.resolve().name
         return cls(pictures, broken, known_kind, word, token, name, tuple(notes), class_from, layout.of_class)
@@ -163,6 +165,11 @@ class Concept:
             for picture in self.pictures
         ]
         return sha256(json.dumps([pictures, self.kind, self.class_word, self.token]).encode()).hexdigest()
+
+    def name_of(self, path: Path) -> str:
+        """The name of a file of the folder, told as `Picture.name` tells a picture."""
+        several = any(picture.part for picture in self.pictures)
+        return f"{path.parent.name}/{path.name}" if several else path.name
 
     def templates(self, fallback: str) -> list[str]:
         """A caption template for each picture, with "{}" in place of the concept; see `fill`.
@@ -245,7 +252,7 @@ def _sort_out(layout: Layout, by_name: bool) -> tuple[tuple[Picture, ...], tuple
     notes = list(layout.notes)
     for part in layout.parts:
         found = contents(part.folder)
-        captions, more = captions_of(found.pictures, found.texts, found.tables)
+        captions, more = captions_of(found.pictures, found.texts, (*found.tables, *part.tables))
         notes += [*found.notes, *more]
         for path in found.pictures:
             try:
@@ -255,6 +262,7 @@ def _sort_out(layout: Layout, by_name: bool) -> tuple[tuple[Picture, ...], tuple
                 continue
             digest = sha256(path.read_bytes()).hexdigest()
             caption = captions.get(path.name, "") or (_caption_in(path) if by_name else "")
+            caption = caption.replace(TRIGGER, layout.token) if layout.trigger else caption
             if digest in pictures:
                 other = pictures[digest]
                 differs = ", with another caption" if caption != other.caption else ""

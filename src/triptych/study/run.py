@@ -169,7 +169,7 @@ def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:
     missing = next((each for each in wanted if not each.done), None)
     if missing is None:
         return []
-    return [*work.examples(missing.train).notes, *([WHOLE] if work.judges_whole else [])]
+    return [*work.examples(missing.train).notes, *([WHOLE] if work.encoders.whole else [])]
 
 
 def _settings(work: Work) -> list[str]:

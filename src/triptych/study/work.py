@@ -105,14 +105,9 @@ class Work:
     @cached_property
     def redrawn(self) -> list[list[Image.Image]]:
         """The squares of each real picture (`Concept.views`), encoded and decoded by the base's autoencoder."""
-        views = self.concept.views(self.base.resolution, whole=self.judges_whole)
+        views = self.concept.views(self.base.resolution, whole=self.encoders.whole)
         left = iter(self.base.redraw([view for own in views for view in own]))
         return [[next(left) for _ in own] for own in views]
-
-    @property
-    def judges_whole(self) -> bool:
-        """Whether real pictures are judged as a whole, and not by their centre squares, as the trainings see them."""
-        return self.pictures.framing == "bucket"
 
     def evidence(self, pictures: Sequence[Shown], encoder: ImageEncoder | None = None) -> Evidence:
         """The input of the criteria: these pictures, and the concept's own. `encoder`: instead of the first one."""
@@ -122,7 +117,7 @@ class Work:
         return Evidence(
             self.concept, pictures, encoder or self.encoders.first, self.base.resolution, text, world, self.redrawn,
             self.words, scorer, self.base.description.population.statements, self.layout.prompt_scores,
-            None if world else self.encoders.masks, whole=self.judges_whole,
+            None if world else self.encoders.masks, whole=self.encoders.whole,
         )  # fmt: skip
 
     @cached_property
