@@ -22,11 +22,12 @@ from triptych.base import Base, Framing, Place, tiny_base
 from triptych.data import kept_latents, preparing
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
-from triptych.data.framing import bucket_of, bucketed, buckets, step_of
+from triptych.data.framing import acting, bucket_of, bucketed, buckets, step_of
 from triptych.data.pictures import read_picture
 from triptych.data.variants import shuffled, varied
 from triptych.errors import TriptychError
 from triptych.files import cached, kept
+from triptych.metrics import covering
 from triptych.options import PictureOptions, StudyOptions
 from triptych.study import Plan
 from triptych.study.layout import Layout
@@ -112,6 +113,44 @@ def test_buckets_keep_the_aspect_and_say_so(cat: Path) -> None:
     assert "1.png 56%" in " ".join(square.notes)
     (fitted,) = fit(base, [learning(examples)])
     assert all(np.isfinite(fitted.losses))
+
+
+def test_pictures_are_as_they_are_unless_squares_are_asked_for(cat: Path, tmp_path: Path) -> None:
+    base, concept = tiny_base(), Concept.open(cat)
+    plain, square = made(base, cat), made(base, cat, framing="square")
+    assert len({example.latent.shape for example in plain.each}) > len(
+        {example.latent.shape for example in square.each}
+    )
+    assert acting(PictureOptions(), [concept], base.resolution).stated == {"framing": "bucket"}
+    for path in cat.glob("[1-4].png"):
+        Image.fromarray(np.random.default_rng(int(path.stem)).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    squares = Concept.open(cat)
+    assert not acting(PictureOptions(), [squares], base.resolution).stated
+    assert all(torch.equal(a.latent, b.latent) and a.framing is None for a, b in zip(
+        made(base, cat).each, made(base, cat, framing="square").each, strict=True
+    ))  # fmt: skip
+
+
+def test_a_picture_is_judged_by_all_of_it(cat: Path) -> None:
+    base, concept = tiny_base(), Concept.open(cat)
+    square, wide, *_ = concept.views(16)
+    assert (len(square), len(wide)) == (1, 3)
+    whole = read_picture(cat / "1.png").resize((36, 16), Image.Resampling.LANCZOS)
+    for view, left in zip(wide, (10, 0, 20), strict=True):
+        seen = whole.crop((left, 0, left + 16, 16))
+        assert np.abs(np.asarray(view, float) - np.asarray(seen, float)).mean() < 20
+    work = Work(Plan.of(cat, StudyOptions(methods=("lora",))), base, concept, Layout(cat.parent / "out"), Silent())
+    assert work.encoders.whole and [len(own) for own in work.redrawn] == [1, 3, 3, 3, 1]
+
+    class Mean:
+        def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+            rows = torch.tensor([np.asarray(each, float).mean((0, 1)) for each in pictures])
+            return torch.nn.functional.normalize(rows, dim=-1)
+
+    features = covering(Mean(), [wide, square])  # type: ignore[arg-type]
+    parts = Mean().images(wide).numpy()
+    assert features[0] == pytest.approx(parts.mean(0) / np.linalg.norm(parts.mean(0)))
+    assert np.linalg.norm(features, axis=1) == pytest.approx(1)
 
 
 def test_a_square_is_as_it_was(cat: Path) -> None:

@@ -72,9 +72,9 @@ def _take(path: Path, row: Row, known: Mapping[str, str], captions: dict[str, st
     name, reason = _picture_named(row.name, known, path.parent, folder)
     if reason:
         notes.append(Note(path, reason, row.line))
-    elif row.caption and captions.get(name, row.caption) != row.caption:
+    elif name and row.caption and captions.get(name, row.caption) != row.caption:
         notes.append(Note(path, f"not used: {shown(name)} has another caption, which came before", row.line))
-    elif row.caption:
+    elif name and row.caption:
         captions[name] = row.caption
     return notes
 
@@ -82,7 +82,8 @@ def _take(path: Path, row: Row, known: Mapping[str, str], captions: dict[str, st
 def _picture_named(said: str, known: Mapping[str, str], start: Path, folder: Path) -> tuple[str, str]:
     """The name of the picture that a table names, and "" or the reason why there is no such picture.
 
-    The name in the table may begin with "./", be an absolute path as in kohya's tools, or lack its suffix.
+    The name in the table may begin with "./", be an absolute path as in kohya's tools, or lack its suffix. A table of
+    several folders may name pictures of the others, for which there is neither a name nor a reason.
 
     Args:
         start: where relative names start, the table's folder.
@@ -91,6 +92,8 @@ def _picture_named(said: str, known: Mapping[str, str], start: Path, folder: Pat
     path = PurePosixPath(said.replace("\\", "/"))
     is_absolute = path.is_absolute() or bool(re.match(r"[A-Za-z]:", said))
     if not is_absolute and start / path.parent != folder:
+        if start != folder and (start / path).exists():
+            return "", ""
         return "", f"not used: {shown(said)} lies in another folder, and subfolders are not entered"
     found = known.get(path.name)
     return (found, "") if found else ("", f"not used: there is no picture {shown(said)}")
