@@ -11,9 +11,9 @@ from ..base import Base, Place
 from ..data.checking import bad, check, unfit_to_judge
 from ..data.concept import FEWEST_PICTURES, Concept
 from ..data.findings import FAULTS, Finding
+from ..data.notes import lines
 from ..data.pictures import read_picture
 from ..data.quality import plain_part, scaled_down
-from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
 from ..metrics.encoders import ImageEncoder, open_each, open_encoder
@@ -108,7 +108,7 @@ def check_folder(
         TriptychError: the base cannot be opened.
     """
     concept, progress = request.concept, progress or Silent()
-    notes = remarks(concept)
+    notes = lines(concept.notes)  # files that are left out have findings
     worth, of_groups = list[Worth](), list[Worth]()
     if request.quick:
         findings = check(concept, request.place.resolution)
