@@ -271,6 +271,21 @@ def test_half_a_word_is_a_word_cut_off(base: Base, before: int, is_cut: bool) ->
     assert (reading.room, reading.captions, len(reading.cut)) == (22, 3, 1 + is_cut)
 
 
+def test_a_caption_of_several_chunks_is_read_whole(base: Base) -> None:
+    """What is beyond the first chunk changes the training where it is read, and no caption is cut then."""
+    said = ("a very old red {}", "a very old red {} on a round hill"), ("a very old red {}", "a very old red {} on a flat sea")
+    losses = {}
+    for chunks in (1, 2):
+        for templates in said:
+            own = trial("lora", steps=1)
+            shown = replace(shown_as(*templates), chunks=chunks)
+            losses[chunks, templates] = fit(base, [Trial(own.method, own.settings, shown, "dog")])[0].losses
+            assert bool(reading_of(base, own.method, own.settings, "dog", shown.templates, (), chunks).cut) == (chunks == 1)
+    assert losses[1, said[0]] == losses[1, said[1]]
+    assert losses[2, said[0]] != losses[2, said[1]]
+    assert {text.most_chunks for text in base.texts} == {1}
+
+
 @pytest.mark.parametrize(("vectors", "fits"), [(22, True), (23, False)])
 def test_vectors_beyond_the_room_of_a_prompt_are_refused(base: Base, vectors: int, fits: bool) -> None:
     one = trial("textual-inversion", vectors=vectors, steps=1)

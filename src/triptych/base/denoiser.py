@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from ..families import Family, family_named
 from .conditioning import Conditioning
 from .extended import Extending, extended
 from .opening.names import family_of_config
+from .shrunk import shrunk
 from .text import Encoded, Text
 
 PLAIN, INPAINTING = 4, 9  # channels of latents; of latents, a mask, and latents of what is not masked
@@ -122,6 +123,13 @@ class Denoiser(ABC):
         raise TriptychError(
             f"pictures cannot share self-attention on {self.family.title}: text and picture have one together"
         )
+
+    def shrunk(self, factor: float) -> AbstractContextManager[None]:
+        """The coarse layers see pictures smaller by a factor inside the `with` block, see `base/shrunk.py`.
+
+        A network without levels stays as it is.
+        """
+        return nullcontext()
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters by their names in files: "component.parameter"."""
@@ -245,6 +253,9 @@ class UNet(Denoiser):
 
     def extended(self, seen: Extending) -> AbstractContextManager[None]:
         return extended(self.module, seen)
+
+    def shrunk(self, factor: float) -> AbstractContextManager[None]:
+        return shrunk(self.module, factor)
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         more: dict[str, Any] = {}

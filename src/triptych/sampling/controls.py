@@ -17,7 +17,7 @@ from .outpainting import Extension
 NEEDED = {
     "variation_strength": ("variation_seed",),
     "only_masked": ("mask_padding",),
-    "hires": ("hires_denoise", "hires_by"),
+    "hires": ("hires_denoise", "hires_by", "hires_shrink"),
     "edit": ("edit_keep", "edit_layout"),
     "regions": ("region_alone",),
 }  # a control -> others, which do nothing without it

@@ -129,7 +129,8 @@ def sample_latents(
         if controls.hires:
             larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
             again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
-            latents = pass_.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
+            second = replace(pass_, shrink=controls.hires, shrink_until=controls.hires_shrink)
+            latents = second.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
     if attending and heated:
         for i in range(len(asked)):
             if asked[i].heat:
