@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -273,16 +274,15 @@ def test_half_a_word_is_a_word_cut_off(base: Base, before: int, is_cut: bool) ->
 
 def test_a_caption_of_several_chunks_is_read_whole(base: Base) -> None:
     """What is beyond the first chunk changes the training where it is read, and no caption is cut then."""
-    said = ("a very old red {}", "a very old red {} on a round hill"), ("a very old red {}", "a very old red {} on a flat sea")
-    losses = {}
+    own, losses = trial("lora", steps=1), {}
     for chunks in (1, 2):
-        for templates in said:
-            own = trial("lora", steps=1)
-            shown = replace(shown_as(*templates), chunks=chunks)
-            losses[chunks, templates] = fit(base, [Trial(own.method, own.settings, shown, "dog")])[0].losses
-            assert bool(reading_of(base, own.method, own.settings, "dog", shown.templates, (), chunks).cut) == (chunks == 1)
-    assert losses[1, said[0]] == losses[1, said[1]]
-    assert losses[2, said[0]] != losses[2, said[1]]
+        for said in ("hill", "road"):
+            shown = replace(shown_as(f"a very old red {{}} on a round {said}"), chunks=chunks)
+            losses[chunks, said] = fit(base, [Trial(own.method, own.settings, shown, "dog")])[0].losses
+            read = reading_of(base, own.method, own.settings, "dog", shown.templates, (), chunks)
+            assert bool(read.cut) == (chunks == 1)
+    assert losses[1, "hill"] == losses[1, "road"]
+    assert losses[2, "hill"] != losses[2, "road"]
     assert {text.most_chunks for text in base.texts} == {1}
 
 

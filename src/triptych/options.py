@@ -95,6 +95,9 @@ class ControlOptions:
     late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
     width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
     height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    shrink: float = setting(
+        0.0, "the share of the steps whose coarse layers see a large picture at the base's own size", least=0, most=1
+    )
     original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
     crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
     variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
@@ -115,8 +118,10 @@ class ControlOptions:
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
     hires_shrink: float = setting(
-        1.0, "the share of the second pass's steps whose coarse layers see the picture at its first size",
-        least=0, most=1,
+        1.0,
+        "the share of the second pass's steps whose coarse layers see the picture at its first size",
+        least=0,
+        most=1,
     )
     vae_tiles: str = setting(
         "auto", "when pictures are decoded in tiles; auto: from 2 megapixels on", choices=("auto", "always", "never")

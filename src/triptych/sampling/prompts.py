@@ -26,7 +26,7 @@ class Markup:
 
     Attributes:
         emphasis: how weights are written and applied: "a1111", "no-norm" (without restoring the mean), "blend" (written
-            as in A1111, applied as in compel), "comfy", "compel"; "none": a prompt is text, and nothing in it is markup.
+            as A1111's, applied as compel's), "comfy", "compel"; "none": a prompt is text, and nothing in it is markup.
         late: each text of a schedule goes on for one step more, as in A1111.
     """
 
