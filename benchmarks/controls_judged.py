@@ -69,7 +69,7 @@ def reweights(bench: Bench) -> Iterator[Rate]:
             own, f"{own.thing} on a {own.ground} background"
         ),
         "(THING:weight)": lambda own: _weighed(own, f"({own.thing}:0.1)", "a1111"),
-        "(THING:weight), --emphasis blend": lambda own: _weighed(own, f"({own.thing}:0.1)", "blend"),
+        "(THING)weight, --emphasis compel": lambda own: _weighed(own, f"({own.thing})0.1", "compel"),
     }
 
     def likeness(pictures: Pictures) -> list[float]:
@@ -88,14 +88,14 @@ def reweights(bench: Bench) -> Iterator[Rate]:
 def sizes(bench: Bench) -> Iterator[Rate]:
     """Less weight on "small": the drawing is larger."""
     asked, found = bench.asked(bench.count // 4), []
-    ways = (("a1111", "(small:0.1)"), ("blend", "(small:0.1)"), ("a1111", "small"))
+    ways = (("a1111", "(small:0.1)"), ("compel", "(small)0.1"), ("a1111", "small"))
     for emphasis, written in ways:
         prompts = [f"a {written} {own.style} {own.thing} on a {own.ground} background" for own in asked]
         guides = [Markup(emphasis).prompt(prompt, STEPS).guides for prompt in prompts]
         requests = [Request(own, (single.seed,)) for own, single in zip(guides, asked, strict=True)]
         pictures = bench.sample(f"{written} {emphasis}", requests)
         found.append([float(mask(np.asarray(picture)).mean()) for picture in pictures])
-    for name, low in zip(("(small:weight)", "(small:weight), --emphasis blend"), found, strict=False):
+    for name, low in zip(("(small:weight)", "(small)weight, --emphasis compel"), found, strict=False):
         larger = share(little > full for little, full in zip(low, found[-1], strict=True))
         yield Rate(name, "at 0.1 the drawing is larger than at 1", larger, len(asked), 0.8)
         yield Rate(name, "share of the picture that is drawn on at 0.1", fmean(low), len(asked))

@@ -57,7 +57,7 @@ def test_a_weight_takes_a_thing_away_where_the_base_reads_it(bench: Bench) -> No
     found, what = seen(list(reweights(bench))), "likeness to the thing at 0.1"
     full = found["(THING:weight)", "likeness to the thing at 1"]
     assert found["--edit-weights, on THING and all words after it", what] < full - 0.1
-    assert found["(THING:weight), --emphasis blend", what] < full - 0.1
+    assert found["(THING)weight, --emphasis compel", what] < full - 0.1
     assert abs(found["--edit-weights THING", what] - full) < 0.1
 
 

@@ -15,6 +15,7 @@ from ..errors import TriptychError
 from ..families import Family, family_named
 from .conditioning import Conditioning
 from .extended import Extending, extended
+from .hooks import hooked
 from .opening.names import family_of_config
 from .shrunk import shrunk
 from .text import Encoded, Text
@@ -214,12 +215,8 @@ class UNet(Denoiser):
             changed[list(rows)] = own[list(rows)]
             return changed
 
-        hooks = [layer.register_forward_hook(after) for layer in layers]
-        try:
+        with hooked(layer.register_forward_hook(after) for layer in layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @contextmanager
     def attending(self, seen: Attending) -> Iterator[None]:
@@ -244,12 +241,8 @@ class UNet(Denoiser):
             return output
 
         layers = [layer for path, layer in self.module.named_modules() if path.endswith(("attn1", "attn2"))]
-        hooks = [layer.register_forward_hook(after, with_kwargs=True) for layer in layers]
-        try:
+        with hooked(layer.register_forward_hook(after, with_kwargs=True) for layer in layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def extended(self, seen: Extending) -> AbstractContextManager[None]:
         return extended(self.module, seen)

@@ -8,11 +8,13 @@ once on the way down and once on the way up: the finest level is as large as the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .hooks import hooked
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -37,10 +39,8 @@ def shrunk(module: Any, factor: float) -> Iterator[None]:
         sized["res_hidden_states_tuple"] = tuple(_sized(own, size) for own in beside)
         return inputs, {**given, **sized}
 
-    with ExitStack() as hooks:
-        for blocks, change in ((module.down_blocks[1:2], down), (module.up_blocks, up)):
-            for block in blocks:
-                hooks.callback(block.register_forward_pre_hook(change, with_kwargs=True).remove)
+    changed = [*((block, down) for block in module.down_blocks[1:2]), *((block, up) for block in module.up_blocks)]
+    with hooked(block.register_forward_pre_hook(change, with_kwargs=True) for block, change in changed):
         yield
 
 

@@ -131,16 +131,22 @@ def sample_latents(
         )  # fmt: skip
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
-            larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
-            again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
-            times = controls.hires * (pass_.shrink if controls.shrink else 1)
-            second = replace(pass_, shrink=times, shrink_until=controls.hires_shrink)
-            latents = second.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
+            latents = _larger(pass_, latents, controls)
     if attending and heated:
         for i in range(len(asked)):
             if asked[i].heat:
                 heated(i, attending.maps(wanted[i], asked[i].heat))
     return latents[wanted]
+
+
+def _larger(first: Pass, latents: Tensor, controls: Controls) -> Tensor:
+    """The latents of a second pass, at another size."""
+    base = first.base
+    larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
+    noise = torch.stack([torch.randn(larger.shape[1:], generator=random) for random in first.randoms])
+    shrink = controls.hires * (first.shrink if controls.shrink else 1)
+    second = replace(first, shrink=shrink, shrink_until=controls.hires_shrink)
+    return second.over(larger, noise.to(base.device), controls.hires_denoise)
 
 
 def _noise(base: Base, singles: Sequence[Request], controls: Controls, randoms: Sequence[torch.Generator]) -> Tensor:
