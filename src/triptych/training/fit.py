@@ -25,7 +25,7 @@ from .arranging import asked_by
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
 from .leaves import check_steps
-from .loop import Encodings, Progress, StopEarly, plan_passes, train
+from .loop import Encodings, Progress, plan_passes, train
 from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
 from .stacking import JobStacks
@@ -90,7 +90,6 @@ def fit(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    stop_early: StopEarly | None = None,
     watch: Watch | None = None,
     most_rows: int | None = None,
     memory: int | None = None,
@@ -99,7 +98,6 @@ def fit(
 ) -> list[Fitted]:
     """Train all trials in one pass. The result of each is as if it had been trained alone.
 
-    `stop_early` is called with every evaluation of fixed-batch losses, by owner. It returns the owners that stop early.
     `watch` is called with every moment of the training, while the patches are open. `on` are artifacts that stay
     attached. For the others see `train`.
 
@@ -122,8 +120,8 @@ def fit(
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     others = [trial for i, trial in enumerate(trials) if i not in computed]
     options: dict[str, Any] = {
-        "state": state, "made_from": made_from, "every": every, "progress": progress, "stop_early": stop_early,
-        "most_rows": most_rows, "memory": memory, "note": note,
+        "state": state, "made_from": made_from, "every": every, "progress": progress, "most_rows": most_rows,
+        "memory": memory, "note": note,
     }  # fmt: skip
     trained = iter(_train(base, others, on, watch, options) if others else ())
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
