@@ -67,8 +67,7 @@ def outpaints(bench: Bench) -> Iterator[Rate]:
         name = f"--extend, --denoise 1{', --shrink 1' if shrink else ''}"
         after = bench.sample(name, _anew(asked, starts, prompts), width=width, denoise=1.0, shrink=shrink)
         strips = [np.hstack([new[:, : STRIP - EDGE], new[:, EDGE - STRIP :]]) for new in map(np.asarray, after)]
-        plain, wish = share(map(_is_plain, strips)), 0.8 if shrink else None
-        yield Rate(name, "the new parts show the background alone", plain, len(asked), wish)
+        yield Rate(name, "the new parts show the background alone", share(map(_is_plain, strips)), len(asked), 0.8)
         kept = [picture.crop((STRIP + EDGE, 0, width - STRIP - EDGE, picture.height)) for picture in after]
         yield Rate(name, "mean change of the picture, of 255", float(changes(old, kept).mean()), len(asked), None, 0.5)
     alone = bench.sample("the prompt alone", [own.request(prompt) for own, prompt in zip(asked, prompts, strict=True)])
