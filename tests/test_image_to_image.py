@@ -137,6 +137,7 @@ def test_coarse_layers_of_a_large_picture_see_the_bases_own_size(base: Base) -> 
     assert drawn(base, None, width=24, height=12, shrink=1.0).shape == (4, 6, 12)
     assert torch.equal(drawn(base, None, shrink=1.0), drawn(base, None))
     assert "shrink is not used: 16 x 16" in Controls(shrink=1.0).notes(base)[0]
+    assert "has no coarse layers" in Controls(shrink=1.0).notes(tiny_base(kind="zimage"))[0]
 
 
 def test_a_picture_on_a_flow() -> None:

@@ -125,6 +125,11 @@ class Denoiser(ABC):
             f"pictures cannot share self-attention on {self.family.title}: text and picture have one together"
         )
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether some of its layers are coarser than others."""
+        return False
+
     def shrunk(self, factor: float) -> AbstractContextManager[None]:
         """The coarse layers see pictures smaller by a factor inside the `with` block, see `base/shrunk.py`.
 
@@ -246,6 +251,10 @@ class UNet(Denoiser):
 
     def extended(self, seen: Extending) -> AbstractContextManager[None]:
         return extended(self.module, seen)
+
+    @property
+    def has_levels(self) -> bool:
+        return len(self.module.down_blocks) > 1
 
     def shrunk(self, factor: float) -> AbstractContextManager[None]:
         return shrunk(self.module, factor)

@@ -180,7 +180,12 @@ class Controls(ControlOptions):
                 f"{width} x {height} is far from the {base.resolution} x {base.resolution} that this base was made "
                 "for: large pictures show things twice, small ones are coarse"
             )
-        if self.shrink and self.larger(base) == 1:
+        if not base.denoiser.has_levels:
+            found += [
+                f"{name} is not used: the denoiser of {base.family.title} has no coarse layers"
+                for name in self.changed(("shrink", "hires_shrink"))
+            ]
+        elif self.shrink and self.larger(base) == 1:
             found.append(f"shrink is not used: {width} x {height} is not larger than the base's own size")
         pixels = math.prod(self.hires_shape(base)) * base.pixels**2 if self.hires else width * height
         if self.tiled is None and is_large(pixels):
