@@ -35,9 +35,8 @@ def shrunk(module: Any, factor: float) -> Iterator[None]:
         """What comes from below, and from the other side, have one size: that of the level."""
         beside = given["res_hidden_states_tuple"]
         size = beside[-1].shape[-2:]
-        sized = {"hidden_states": _sized(given["hidden_states"], size)}
-        sized["res_hidden_states_tuple"] = tuple(_sized(own, size) for own in beside)
-        return inputs, {**given, **sized}
+        hidden, skips = _sized(given["hidden_states"], size), tuple(_sized(own, size) for own in beside)
+        return inputs, {**given, "hidden_states": hidden, "res_hidden_states_tuple": skips}
 
     changed = [*((block, down) for block in module.down_blocks[1:2]), *((block, up) for block in module.up_blocks)]
     with hooked(block.register_forward_pre_hook(change, with_kwargs=True) for block, change in changed):
