@@ -168,7 +168,7 @@ def _settings(work: Work) -> list[str]:
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
     names = [picture.name for picture in work.concept.pictures]
     readings = [
-        reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
+        reading_of(work.base, name, chosen, work.concept.class_word, captions, names, work.plan.pictures.caption_chunks)
         for name, chosen in settings.items()
         if isinstance(chosen, Training)
     ]
