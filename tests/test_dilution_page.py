@@ -10,14 +10,14 @@ from statistics import fmean
 import pytest
 
 from recipes.dilution import foretelling, page, records
-from recipes.dilution.reading import Study, per_model
+from recipes.dilution.reading import Study, along, combined, per_model
 from triptych.dilution.foretold import features
 from triptych.dilution.measure import File, Kept
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.dilution.response import Response
 from triptych.dilution.result import Preserved, Result
 from triptych.mixing.overlap import Overlap
-from triptych.verdict.intervals import Interval
+from triptych.verdict.intervals import Estimate, Interval, Part
 
 PICTURES = 400
 NOISE = 0.4  # of a picture, for a gain of 0.8
@@ -84,9 +84,21 @@ def test_a_page_is_made_of_the_records_of_all_seeds(tmp_path: Path) -> None:
     assert "nan" not in text and text.count("LoRA: how many") == 1
 
 
-def test_what_each_file_more_costs() -> None:
-    points = [(2.0, Interval(0.5, 0.4, 0.6, 16)), (4.0, Interval(0.9, 0.6, 1.2, 16))]
-    first, second = per_model(points)
-    assert first == (1.0, 2.0, points[0][1])
-    assert second[:2] == (2.0, 4.0) and second[2].value == pytest.approx(0.2)
-    assert second[2].high - second[2].value == pytest.approx((0.1**2 + 0.3**2) ** 0.5 / 2)
+def test_what_each_file_more_costs_adds_up_to_what_all_cost(tmp_path: Path) -> None:
+    studies = [study(tmp_path, seed) for seed in (0, 1)]
+    steps, points = per_model(studies, "average"), along(studies, "count", "average")
+    assert [step[:2] for step in steps] == [(1.0, 2.0), (2.0, 3.0)]
+    assert sum(more.value for _, _, more in steps) == pytest.approx(points[1][1].value)
+    assert steps[0][2] == points[0][1]
+    kept = studies[0].kept("average-2", "a")
+    assert kept and kept.value == pytest.approx(fmean(studies[0].pictures("a")["average-2"]) / 0.8, abs=1e-3)
+
+
+def test_trainings_that_lie_apart_widen_the_interval_of_their_mean() -> None:
+    def estimate(value: float) -> Estimate:
+        return Estimate(value, 8, (Part("prompts", 0.01**2, 7),))
+
+    alike, apart = (combined([[estimate(0.5 - by), estimate(0.5 + by)], [estimate(0.7)]]) for by in (0.0, 0.1))
+    assert alike.value == apart.value == pytest.approx(0.6)
+    assert alike.high - alike.value < 0.02
+    assert apart.high - apart.value == pytest.approx(12.706 * 0.1 * 2**0.5 * (1.5 / 4) ** 0.5, rel=1e-3)

@@ -190,8 +190,9 @@ def dilution(
     beside: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE|in-turn|alternating",
-            help="measure this too: a file trained on all concepts, or the files switched along the steps",
+            metavar="FILE[,FILE...]|in-turn|alternating",
+            help="measure this too: a file trained on all concepts, one file for each that are attached together,"
+            " or the files switched along the steps",
         ),
     ] = None,
     options: StudyOptions,
@@ -207,7 +208,7 @@ def dilution(
         tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
         image_encoder=options.image_encoder, text_encoder=options.text_encoder,
-        beside=tuple(Path(given) for given in beside or () if given not in SWITCHED),
+        beside=tuple(_together(given) for given in beside or () if given not in SWITCHED),
         switched=tuple(given for given in beside or () if given in SWITCHED),
     )  # fmt: skip
     with Console() as console:
@@ -217,6 +218,11 @@ def dilution(
         return
     print("\n".join(map(printable, result.sentences)))
     print(f"\npage: {out / 'dilution.html'}")
+
+
+def _together(text: str) -> tuple[Path, ...]:
+    """A file, or several with commas between them."""
+    return (Path(text),) if Path(text).is_file() else tuple(map(Path, text.split(",")))
 
 
 def _numbers(text: str) -> list[float]:

@@ -10,7 +10,8 @@ It takes one call of the denoiser for a mix and a file, where the pictures of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -65,23 +66,25 @@ class Probe:
         clean = torch.stack([example.latent for example in called.examples])
         noisy = process.noised(clean, torch.stack(tuple(called.noise)), called.times)
         before = _guided(work.base, noisy, called.times, bare.prompts)
-        after = _under(work.base, alone, noisy, called.times, called.prompts)
+        with attached_to(work.base, alone):
+            after = _guided(work.base, noisy, called.times, called.prompts)
         return cls(work.base, noisy, called.times, called.prompts, before, after - before)
 
-    def response(self, uses: Sequence[Use]) -> Response:
-        """The response with these files attached."""
-        mixed = _under(self.base, uses, self.noisy, self.times, self.prompts) - self.bare
+    def response(self) -> Response:
+        """The response of what is attached now."""
+        mixed = _guided(self.base, self.noisy, self.times, self.prompts) - self.bare
         size = self.own.square().sum()
         along = (mixed * self.own).sum() / size
         across = (mixed - along * self.own).square().sum() / size
         return Response(float(along), float(across) ** 0.5)
 
 
-def _under(base: Base, uses: Sequence[Use], noisy: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The guided prediction with files attached."""
+@contextmanager
+def attached_to(base: Base, uses: Sequence[Use]) -> Iterator[None]:
+    """Attach files for the length of a `with` block."""
     parts = [part for use in uses for part in with_words(open_artifact(use.path), use.strength)]
     with compose(base, *parts):
-        return _guided(base, noisy, times, prompts)
+        yield
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 optuna proposes mixes by a tree of Parzen estimators (Bergstra et al., NeurIPS 2011). Each is made, sampled and measured
 on prompts that are reserved for choosing, so the prompts that a mix is reported by have chosen nothing. A journal keeps
 every result, so a stopped search goes on when it is started again, with the trial that was not finished. The first two
-trials are the plain average and the plain sum, which the others have to beat.
+trials are the plain average and the plain sum, which the others have to beat; then each file in turn stays at full
+strength, with the others as in the average.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str],
     name = f"mix-{key(space.ways, names, dict(space.mix.settings), judge.made_from, plan.seed)}"
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     if not study.trials:
-        for params in space.plain(names):
+        for params in (*space.plain(names), *space.leaning(names)):
             study.enqueue_trial(params)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -165,8 +166,15 @@ class Space:
         way: dict[str, Value] = {"method": self.ways[0]}
         if names:
             return [{**way, **dict.fromkeys(names, 0.5)}]
-        files = [_weight(i) for i in range(len(self.mix.ingredients))]
-        return [{**way, **dict.fromkeys(files, weight)} for weight in (1 / len(files), 1.0)]
+        return [{**way, **dict.fromkeys(self._files, weight)} for weight in (1 / len(self._files), 1.0)]
+
+    def leaning(self, names: Sequence[str]) -> list[dict[str, Value]]:
+        """The plain average with one file at full strength, for each file; by block, nothing."""
+        return [] if names else [{**self.plain(names)[0], file: 1.0} for file in self._files]
+
+    @property
+    def _files(self) -> list[str]:
+        return [_weight(i) for i in range(len(self.mix.ingredients))]
 
     def proposed(self, trial: Trial, names: Sequence[str]) -> Mix:
         formula = FORMULAS[trial.suggest_categorical("method", self.ways)]
@@ -258,7 +266,7 @@ class Judge:
         kept = []
         for candidate in self.candidates:
             member = candidate.member
-            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts))
+            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts, member.says))
             kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.encoder), row))
         rmtree(path.parent)
         known = [interval.value for interval in kept if interval]
