@@ -21,7 +21,7 @@ from triptych.base import Base, Place, tiny_base
 from triptych.data.concept import Concept
 from triptych.dilution import run as running
 from triptych.dilution import search as searching
-from triptych.dilution.foretold import features, foretell, share_close
+from triptych.dilution.foretold import Curve, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
 from triptych.dilution.plan import DilutionPlan, Source, only, plain_average
@@ -123,17 +123,17 @@ def test_overlap_of_matrices() -> None:
     assert (same.energy, same.cosine, same.conflict) == pytest.approx((1, 1, 0))
 
 
-def test_the_predictor_foretells_what_is_linear_in_its_features_for_mixes_it_has_not_seen() -> None:
+def test_the_predictor_foretells_what_follows_a_curve_for_mixes_it_has_not_seen() -> None:
     random = torch.Generator().manual_seed(2)
     mixes = {
         f"m{place}": {name: float(torch.rand((), generator=random)) for name in "abcd"[: 2 + place % 3]}
         for place in range(12)
     }
-    truth, kept = (0.4, 0.5, 0.6), []
+    truth, kept = Curve(0.6, 4.0), []
     for arm, weights in mixes.items():
         for name in weights:
             row = Kept(arm, name, weights[name], Interval(1, 1, 1, 1), 0.0, Response(*torch.rand(2, generator=random)))
-            value = 1 - sum(c * f for c, f in zip(truth, features(row), strict=True))
+            value = truth(row.response.distance) if row.response else 0.0
             kept.append(replace(row, retention=Interval(value, value, value, 1)))
     found = foretell(kept, mixes)
     assert len(found) == len(kept) and share_close(found) == 1.0

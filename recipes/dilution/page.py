@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import permutations
 from pathlib import Path
 from statistics import fmean
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from recipes.dilution import foretelling, pairs_page, records
 from recipes.dilution.concepts import ROOT
+from recipes.dilution.foretelling import DISTANCE, LEARNERS
 from recipes.dilution.markdown import picture, said, table
 from recipes.dilution.reading import Study, along, difference, per_model, pooled, preserved, steady
 from triptych.dilution.page import Points
@@ -24,6 +24,8 @@ from triptych.units import counted, listed
 PAGE = ROOT / "docs" / "dilution.md"
 WAYS = {"average": "averaged", "sum": "summed at full strength"}
 KINDS = {"lora": "LoRA", "dreambooth": "DreamBooth (checkpoints)"}
+HEADS = ("within 0.10", "off by", "its own part")
+AXES = {"count": "the number of files", "ratio": "the ratio of two", "generation": "generations"}
 ORDINALS = {2: "second", 3: "third", 4: "fourth"}
 QUOTE = '"The information in mixed models gets slightly diluted for every model that is mixed into it"'
 SLIGHT = 0.1  # of what a file adds: what a model more may cost and still be called slight
@@ -146,41 +148,50 @@ def rest(studies: Sequence[Study]) -> list[str]:
     ]
 
 
-def foretold(by_kind: Sequence[Sequence[Study]]) -> list[str]:
+def foretold(studies: Sequence[Study]) -> list[str]:
     """How many retentions each predictor foretells within 0.10, and how many one could that knows the truth."""
-    studies = [study for found in by_kind for study in found]
+    rows, first = [], studies[0]
+    for study in studies:
+        for reads, learn in {**LEARNERS, "the overlap of weights": foretelling.by_overlap(study)}.items():
+            told = {"its other mixes": foretelling.of_other_mixes(study, learn)}
+            if len(study.learned) > 1:
+                told["its other files"] = foretelling.of_other_files(study, learn)
+            if study is not first and reads in LEARNERS:
+                told[called(first)] = foretelling.of_another(first, study, learn)
+            rows += [[called(study), reads, by, *figures(found)] for by, found in told.items()]
+    axes = [
+        [title, *figures(foretelling.joined(foretelling.of_other_mixes(s, LEARNERS[DISTANCE], axis) for s in studies))]
+        for axis, title in AXES.items()
+    ]
+    return [
+        "## Foretold", "",
+        "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted to;"
+        " what they are off by on average; and the predictor's own part of that (root mean square), without the noise of"
+        f" what was measured. The curve over the distance was chosen on {called(first)}, the others report:",
+        *table(["study", "it reads", "fitted to", *HEADS], rows),
+        "The distance, by what the mixes vary, fitted to the other mixes of each study:",
+        *table(["mixes", *HEADS], axes), *best(studies),
+    ]  # fmt: skip
+
+
+def best(studies: Sequence[Study]) -> list[str]:
+    """How many retentions could be foretold by knowing the truth, since what was measured is off, too."""
     rows = []
     for study in studies:
-        for reads, read in foretelling.readers(study).items():
-            told = {"other mixes": foretelling.of_other_mixes(study, read)}
-            if len(study.learned) > 1:
-                told["other files"] = foretelling.of_other_files(study, read)
-            rows += [[called(study), reads, by, *figures(found)] for by, found in told.items()]
-    for seen, other in permutations(studies, 2):
-        for (reads, read), its in zip(
-            foretelling.readers(seen).items(), foretelling.readers(other).values(), strict=True
-        ):
-            found = foretelling.of_another(seen, read, other, its)
-            rows.append([called(other), reads, f"another study: {called(seen)}", *figures(found)])
-    best = [
-        [called(study), str(len(study.rows)), f"{np.mean(known):.2f}", f"{foretelling.by_halves(study):.0%}",
-         *(f"{foretelling.knowing_the_truth(known, more):.0%}" for more in (1, 2, 4, 8))]
-        for study in studies if (known := foretelling.errors(study))
-    ]  # fmt: skip
+        known = list(foretelling.errors(study).values())
+        pictures = (f"{foretelling.knowing_the_truth(known, more):.0%}" for more in (1, 2, 4, 8))
+        halves = f"{foretelling.by_halves(study):.0%}"
+        rows.append([called(study), str(len(known)), f"{np.mean(known):.2f}", halves, *pictures])
     count = studies[0].told["pictures_a_row"]
-    more = [f"with {times * count} pictures" for times in (1, 2, 4, 8)]
     return [
-        "## Foretold",
-        "",
-        "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted to;"
-        " what they are off by; and the predictor's own part of that (root mean square), without the noise of what was"
-        " measured:",
-        *table(["study", "it reads", "fitted to", "within 0.10", "off by", "its own part"], rows),
         "A predictor that knew the truth would still be off by the noise of what was measured. How many it would"
         " foretell within 0.10, by how far two halves of the pictures are apart, by the standard errors and the bell"
         " curve, and by the latter with more pictures:",
-        *table(["study", "retentions", "mean standard error", "by halves", *more], best),
-    ]
+        *table(
+            ["study", "retentions", "mean standard error", "by halves", f"with {count} pictures", "twice as many",
+             "four times", "eight times"], rows,
+        ),
+    ]  # fmt: skip
 
 
 def called(study: Study) -> str:
@@ -188,7 +199,7 @@ def called(study: Study) -> str:
 
 
 def figures(found: foretelling.Pairs) -> list[str]:
-    return [f"{found.close:.0%} of {len(found.measured)}", f"{found.off:.2f}", f"{found.own:.2f}"]
+    return [f"{found.close:.0%} of {len(found.told)}", f"{found.off:.2f}", f"{found.own:.2f}"]
 
 
 def write(folder: Path, page: Path) -> None:
@@ -199,7 +210,7 @@ def write(folder: Path, page: Path) -> None:
     lines = [
         "# What a mix loses", "", f"{QUOTE}:", "", *(f"- {answer(found)}" for found in by_kind), "",
         "What that is made of, and what else loses:", "", *(line for found in by_kind for line in parts(found)), "",
-        *made(by_kind), "", *on_pairs, *foretold(by_kind), seen.rstrip(), "", "## Measured", "",
+        *made(by_kind), "", *on_pairs, *foretold([study for found in by_kind for study in found]), seen.rstrip(), "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
         lines += measured(found, page.with_suffix(""))

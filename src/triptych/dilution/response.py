@@ -3,7 +3,8 @@
 On a fixed batch of the file's own pictures, with e the guided prediction (arXiv:2207.12598, equation 6) and
 d = e - e(class word on the bare base),
 
-    along = <d(mix), d(alone)> / |d(alone)|^2,    across = |d(mix) - along d(alone)| / |d(alone)|.
+    along = <d(mix), d(alone)> / |d(alone)|^2,    across = |d(mix) - along d(alone)| / |d(alone)|,
+    distance = |d(mix) - d(alone)| / |d(alone)|.
 
 It takes one call of the denoiser for a mix and a file, where the pictures of a retention take hundreds.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import hypot
 
 import torch
 from torch import Tensor
@@ -36,6 +38,11 @@ class Response:
 
     along: float
     across: float
+
+    @property
+    def distance(self) -> float:
+        """From the file alone: 0 for it, 1 for the class word on the bare base."""
+        return hypot(1 - self.along, self.across)
 
 
 @dataclass(frozen=True)
