@@ -165,9 +165,9 @@ def foretold(studies: Sequence[Study]) -> list[str]:
     ]
     return [
         "## Foretold", "",
-        "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted to;"
-        " what they are off by on average; and the predictor's own part of that (root mean square), without the noise of"
-        f" what was measured. The curve over the distance was chosen on {called(first)}, the others report:",
+        "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted"
+        " to; what they are off by on average; and the predictor's own part of that (root mean square), without the"
+        f" noise of what was measured. The curve over the distance was chosen on {called(first)}, the others report:",
         *table(["study", "it reads", "fitted to", *HEADS], rows),
         "The distance, by what the mixes vary, fitted to the other mixes of each study:",
         *table(["mixes", *HEADS], axes), *best(studies),
@@ -209,8 +209,10 @@ def write(folder: Path, page: Path) -> None:
     seen, earlier = (Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8") for name in ("seen", "earlier"))
     lines = [
         "# What a mix loses", "", f"{QUOTE}:", "", *(f"- {answer(found)}" for found in by_kind), "",
-        "What that is made of, and what else loses:", "", *(line for found in by_kind for line in parts(found)), "",
-        *made(by_kind), "", *on_pairs, *foretold([study for found in by_kind for study in found]), seen.rstrip(), "", "## Measured", "",
+        "What that is made of, and what else loses:", "",
+        *(line for found in by_kind for line in parts(found)), "",
+        *made(by_kind), "", *on_pairs, *foretold([study for found in by_kind for study in found]),
+        seen.rstrip(), "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:
         lines += measured(found, page.with_suffix(""))

@@ -114,19 +114,31 @@ class DilutionPlan:
     def __post_init__(self) -> None:
         if len(self.sources) < 2:
             raise TriptychError("dilution needs two or more files, each with the folder of its pictures")
+        if wrong := [count for count in self.counts if count < 2]:
+            raise TriptychError(f"a mix has two or more files, not {wrong[0]}")
+        if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
+            raise TriptychError(f"a ratio is the second file's share, from 0 to 1, not {wrong[0]:g}")
         names = [*(source.name for source in self.sources), *map(called, self.beside)]
         for name in names:
             if names.count(name) > 1:
                 raise TriptychError(f"two files are called {name}: give them names of their own")
-        if wrong := [files for files in self.beside if len(files) not in (1, len(self.sources))]:
-            raise TriptychError(
-                f"beside the mixes is one file for all concepts, or one for each of the {len(self.sources)}, and not"
-                f" {len(wrong[0])}"
-            )
+        for files in self.beside:
+            if len(files) not in (1, len(self.sources)):
+                raise TriptychError(
+                    f"beside the mixes is one file for all concepts, or one for each of the {len(self.sources)}, and"
+                    f" not {len(files)}"
+                )
         if unknown := [way for way in self.ways if way not in WAYS]:
             raise TriptychError(f"a mix is made as an average or as a sum, not as {unknown[0]!r}")
         if unknown := [way for way in self.switched if way not in SWITCHED]:
             raise TriptychError(f"files are switched {' or '.join(SWITCHED)}, not {unknown[0]!r}")
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on numbers of files that are asked for and not there; empty where all are."""
+        most = len(self.sources)
+        large = [str(count) for count in self.counts if count > most]
+        return f"mixes of {', '.join(large)} files are left out, since {most} are given" if large else ""
 
     @property
     def arms(self) -> list[Arm]:

@@ -4,91 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..base import Base, Place
-from ..data.concept import Concept
-from ..errors import TriptychError
-from ..exchange.artifact import Artifact, compose, with_words
-from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
 from ..files.hashes import known_sha256
 from ..metrics import Shown
-from ..metrics.encoders import ImageEncoder
 from ..mixing.adapters import needs_base
 from ..mixing.merge import merge
 from ..mixing.overlap import layers_of, overlaps
 from ..mixing.request import Ingredient, Mix
 from ..scores import BASE
-from ..study.judged import words_of
 from ..study.layout import Layout, key
-from ..study.plan import Plan
 from ..study.point import Use
 from ..study.progress import Progress
-from ..study.prompts import Prompt
 from ..study.sheets import Sheet, asked_for, sample_all, sheet_of
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
 from .foretold import FEWEST
 from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_more, preserved, retention
+from .members import Attached, Member, Uses, attached, members_of, words_with
 from .page import write_page
-from .plan import Arm, DilutionPlan, Source
-from .response import Probe, attached_to
+from .plan import Arm, DilutionPlan
+from .response import attached_to
 from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
-MIXABLE = ("lora", "dreambooth")
-Uses = tuple[Use, ...]
-
-
-@dataclass(frozen=True)
-class _Within:
-    """The progress of one sheet, as a part of the stage that is open: it begins no stage of its own."""
-
-    outer: Progress
-
-    def stage(self, name: str, total: int) -> None:
-        """Nothing: the stage is open already."""
-
-    def advance(self, units: int = 1) -> None:
-        self.outer.advance(units)
-
-    def note(self, sentence: str) -> None:
-        self.outer.note(sentence)
-
-
-@dataclass(frozen=True)
-class Attached:
-    """What is attached for the pictures of an arm. `says` has the words that call a concept with it, by its place."""
-
-    uses: Uses
-    says: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file in the study: its artifact, the words that call its concept, and the shared state for its pictures."""
-
-    source: Source
-    artifact: Artifact
-    says: str
-    work: Work
-    encoder: ImageEncoder  # one for all members that are judged alike
-
-    def before(self, prompts: Sequence[Prompt]) -> list[Sheet]:
-        """The pictures that a mix is held against: of the class word on the bare base, and of the file alone."""
-        bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
-        return [bare, self.under(ALONE, attached(self.source.file), prompts, self.says)]
-
-    def probe(self) -> Probe:
-        """What mixes with its file are held against in one step."""
-        return Probe.of(self.work, self.says, attached(self.source.file))
-
-    def under(self, row: str, uses: Uses, prompts: Sequence[Prompt], says: str) -> Sheet:
-        """The pictures of its concept with files attached, called by these words."""
-        return _concept_sheet(self.work, row, says, uses, prompts)
 
 
 def dilution(
@@ -110,6 +53,8 @@ def dilution(
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
+        if plan.left_out:
+            progress.note(plan.left_out)
         members = members_of(plan, opened(plan.place), layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]
@@ -119,44 +64,6 @@ def dilution(
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
         return result
-
-
-def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress) -> list[Member]:
-    """Open the files of a plan with the shared state for their pictures.
-
-    Raises:
-        TriptychError: a file or a folder cannot be used, or the files are of several kinds.
-    """
-    found = list[Member]()
-    for source in plan.sources:
-        artifact = open_artifact(source.file)
-        if artifact.method not in MIXABLE:
-            raise TriptychError(
-                f"{source.file.name} is of the kind {artifact.method}: dilution is of changes of weights, so give LoRAs"
-                " or DreamBooth's differences"
-            )
-        study = Plan(
-            source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
-            image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
-        )  # fmt: skip
-        place = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
-        says = words_of(source.file, artifact, work.concept, progress.note)
-        work.open_encoders(others=False)
-        own = work.encoders.first
-        same = (each.encoder for each in found if each.encoder.digest == own.digest)  # which encodes a picture once
-        found.append(Member(source, artifact, says, work, next(same, own)))
-        for note in artifact.not_used(base):
-            progress.note(note)
-    for files in plan.beside:
-        artifacts = [open_artifact(file) for file in files]
-        for note in (note for artifact in artifacts for note in artifact.not_used(base)):
-            progress.note(note)
-        with compose(base, *(part for artifact in artifacts for part in with_words(artifact))):
-            pass  # refused where two of them hold the same word
-    if len({member.artifact.method for member in found}) > 1:
-        raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
-    return found
 
 
 def _files(
@@ -189,10 +96,6 @@ def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], files: Mapping
     return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum", base)
 
 
-def attached(*files: Path) -> Uses:
-    return tuple(Use(file, known_sha256(file)) for file in files)
-
-
 def _attached(
     arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, tuple[Path, ...]]
 ) -> dict[str, Attached]:
@@ -205,24 +108,10 @@ def _attached(
 
     def of(arm: Arm) -> Attached:
         own = files[arm.name]
-        says = _words(own, members) if arm.axis == "beside" and own else usual
+        says = words_with(own, members) if arm.axis == "beside" and own else usual
         return Attached(attached(*own) or themselves(arm), says)
 
     return {arm.name: of(arm) for arm in arms}
-
-
-def _words(files: tuple[Path, ...], members: Sequence[Member]) -> list[str]:
-    """The words that call each concept with other files than its own: with one for all, or with one for each."""
-    own = files if len(files) > 1 else files * len(members)
-    return [
-        words_of(file, open_artifact(file), member.work.concept, member.work.progress.note)
-        for file, member in zip(own, members, strict=True)
-    ]
-
-
-def _concept_sheet(work: Work, row: str, phrase: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
-    """The pictures of one row for one concept. `phrase` names the concept in the prompts."""
-    return sheet_of(work, row, 0, "concept", [asked_for(work, prompt, phrase) for prompt in prompts], uses)
 
 
 def _unrelated_sheet(work: Work, row: str, uses: Uses) -> Sheet:

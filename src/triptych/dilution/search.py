@@ -34,8 +34,8 @@ from ..study.progress import Progress
 from ..study.prompts import Prompt, deal
 from ..study.sheets import Sheet, sample_all
 from .measure import file_alone, judged, retention
+from .members import Member, attached, members_of
 from .plan import DilutionPlan
-from .run import FILE, Member, attached, members_of
 
 LEAST, MOST = 0.05, 1.5  # of a weight
 SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
@@ -261,7 +261,7 @@ class Judge:
     def value(self, number: int, mix: Mix, out: Path) -> float | None:
         """The least retention of a mix over the files; None where it cannot be measured. Its file is not kept."""
         row = f"trial-{number}"
-        path = out / "mixes" / row / FILE
+        path = out / "mixes" / row / "mix.safetensors"
         merge(mix, path, overwrite=True)
         kept = []
         for candidate in self.candidates:
