@@ -207,7 +207,7 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
     with pytest.raises(TriptychError, match="two files are called a"):
-        DilutionPlan((sources[0], replace(sources[0], folder=tmp_path / "x")))
+        DilutionPlan((sources[0], sources[0]))
     with pytest.raises(TriptychError, match="FILE=FOLDER"):
         Source.parse("a.safetensors")
 

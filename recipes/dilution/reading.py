@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipes.dilution import records
-from triptych.dilution.measure import Kept
+from triptych.dilution.measure import Kept, share
 from triptych.dilution.response import Response
 from triptych.verdict.intervals import ALPHA, Estimate, Interval, Part
+from triptych.verdict.table import Table
 
 Row = str  # "base", "alone", or the name of a mix
 Concept = Sequence[tuple["Study", str]]  # each study of it, and its file there
@@ -68,21 +69,11 @@ class Study:
         return {row: np.array(values, float) for row, values in found["pictures"].items()}
 
     def share(self, file: str, weights: Mapping[Row, float]) -> Estimate | None:
-        """The weighted sum of rows' means, in units of what the file alone adds to the bare base.
-
-        It is known from the paired pictures, as in `triptych.dilution.measure`. None where a row was not measured, or
-        the file did not learn.
-        """
-        of = self.pictures(file)
-        if file not in self.learned or not weights.keys() <= of.keys():
-            return None
-        total = np.sum([weight * of[row] for row, weight in weights.items()], axis=0)
-        gain = of["alone"] - of["base"]
-        known = np.isfinite(total) & np.isfinite(gain)
-        value = float(total[known].mean() / gain[known].mean())
-        left, count = (total - value * gain)[known], int(known.sum())
-        variance = float(left.var(ddof=1) / count / gain[known].mean() ** 2)
-        return Estimate(value, count, (Part("prompts", variance, count - 1),))
+        """`measure.share` from the pictures of the record; None where a row was not measured, or nothing was learned."""
+        cells = {row: values[None, :, None] for row, values in self.pictures(file).items()}
+        count = self.told["pictures_a_row"]
+        table = Table(cells, list(map(str, range(count))), np.full((count, 1), -1))
+        return share(table, weights) if file in self.learned else None
 
     def kept(self, row: Row, file: str) -> Estimate | None:
         """The retention of a file."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..base import Base
+from ..base import Base, Place
 from ..data.concept import Concept
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, compose, with_words
@@ -78,13 +78,14 @@ class Member:
         return _concept_sheet(self.work, row, says, uses, prompts)
 
 
-def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress) -> list[Member]:
-    """Open the files of a plan with the shared state for their pictures.
+def members_of(plan: DilutionPlan, opened: Callable[[Place], Base], layout: Layout, progress: Progress) -> list[Member]:
+    """Open the files of a plan, then its base, with the shared state for their pictures.
 
     Raises:
         TriptychError: a file or a folder cannot be used, or the files are of several kinds.
     """
     artifacts = [open_artifact(source.file) for source in plan.sources]
+    beside = [[open_artifact(file) for file in files] for files in plan.beside]
     for source, artifact in zip(plan.sources, artifacts, strict=True):
         if artifact.method not in MIXABLE:
             raise TriptychError(
@@ -93,7 +94,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
             )
     if len({artifact.method for artifact in artifacts}) > 1:
         raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
-    found = list[Member]()
+    base, found = opened(plan.place), list[Member]()
     for source, artifact in zip(plan.sources, artifacts, strict=True):
         work = work_of(plan, source, base, layout, progress)
         says = words_of(source.file, artifact, work.concept, progress.note)
@@ -103,8 +104,7 @@ def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progres
         found.append(Member(source, artifact, says, work, next(same, own)))
         for note in artifact.not_used(base):
             progress.note(note)
-    for files in plan.beside:
-        others = [open_artifact(file) for file in files]
+    for others in beside:
         for note in (note for artifact in others for note in artifact.not_used(base)):
             progress.note(note)
         with compose(base, *(part for artifact in others for part in with_words(artifact))):

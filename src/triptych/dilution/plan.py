@@ -24,10 +24,18 @@ SWITCHED = (IN_TURN, ALTERNATING)  # one after the other, each for an equal part
 
 @dataclass(frozen=True)
 class Source:
-    """A trained file with the folder of pictures of its concept."""
+    """A trained file with the folder of pictures of its concept.
+
+    Raises:
+        TriptychError: the folder is missing.
+    """
 
     file: Path
     folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise TriptychError(f"there is no folder {self.folder} with the pictures of {self.file}")
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -39,8 +47,6 @@ class Source:
         file, equals, folder = text.partition("=")
         if not equals:
             raise TriptychError(f"{shown(text)!r} is not of the form FILE=FOLDER: a trained file and its pictures")
-        if not Path(folder).is_dir():
-            raise TriptychError(f"there is no folder {folder} with the pictures of {file}")
         return cls(Path(file), Path(folder))
 
     @property
@@ -101,7 +107,6 @@ class DilutionPlan:
     counts: tuple[int, ...] = COUNTS
     ratios: tuple[float, ...] = RATIOS
     generations: int = 3
-    ways: tuple[str, ...] = WAYS
     prompts: int = 16
     unrelated: int = 16
     seed: int = 0
@@ -128,8 +133,6 @@ class DilutionPlan:
                     f"beside the mixes is one file for all concepts, or one for each of the {len(self.sources)}, and"
                     f" not {len(files)}"
                 )
-        if unknown := [way for way in self.ways if way not in WAYS]:
-            raise TriptychError(f"a mix is made as an average or as a sum, not as {unknown[0]!r}")
         if unknown := [way for way in self.switched if way not in SWITCHED]:
             raise TriptychError(f"files are switched {' or '.join(SWITCHED)}, not {unknown[0]!r}")
 
@@ -156,7 +159,7 @@ class DilutionPlan:
 
     def _counts(self) -> Iterator[Arm]:
         for count in (count for count in self.counts if count <= len(self.sources)):
-            for way in self.ways:
+            for way in WAYS:
                 weight = 1 / count if way == "average" else 1.0
                 yield Arm(f"{way}-{count}", "count", way, count, tuple((i, weight) for i in range(count)))
 

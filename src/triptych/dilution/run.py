@@ -55,7 +55,7 @@ def dilution(
         progress.stage("opening", 1)
         if plan.left_out:
             progress.note(plan.left_out)
-        members = members_of(plan, opened(plan.place), layout, progress)
+        members = members_of(plan, opened, layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]
         under = _attached(arms, members, _files(plan, arms, members, layout, progress))

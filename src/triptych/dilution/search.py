@@ -92,7 +92,7 @@ def search(
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = members_of(plan, opened(plan.place), layout, progress)
+        members = members_of(plan, opened, layout, progress)
         judge = Judge.of(members, progress)
         progress.advance()
         names = block_names(members[0].work.base.family) if by_block else ()
