@@ -34,7 +34,7 @@ from triptych.settings import setting
 GIVEN: dict[str, Any] = {  # a value that is no default, for fields whose type alone does not give one
     "precision": "fp32", "need": "small", "methods": ("lora", "dreambooth"), "tuned": Path("tuned.toml").resolve(),
     "settings": {"lora": {"rank": "3", "alpha": "2"}, "dreambooth": {"lr": "1e-5"}},
-    "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "bucket",
+    "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "square",
     "prior": ("0.07", "8"),
 }  # fmt: skip
 

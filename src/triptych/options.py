@@ -54,7 +54,7 @@ class BaseOptions:
 class PictureOptions:
     """How the pictures and captions of a folder become training examples."""
 
-    framing: Framing = setting("square", "square: centre squares; bucket: sizes as they are, nothing enlarged")
+    framing: Framing = setting("bucket", "bucket: sizes as they are, nothing enlarged; square: centre squares")
     masks: bool = setting(False, "weigh the loss by masks beside pictures, or by their transparency")
     flips: bool = setting(False, "train on mirror images too; not for text or one-sided things")
     crops: bool = setting(False, "train on random crops")
@@ -75,8 +75,9 @@ class PictureOptions:
 
     @property
     def stated(self) -> dict[str, Value]:
-        """The options that are not the defaults: the ones that results depend on besides."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+        """What differs from centre squares as they are: what results depend on besides."""
+        plain = {each.name: each.default for each in fields(self)} | {"framing": "square"}
+        return {name: value for name, usual in plain.items() if (value := getattr(self, name)) != usual}
 
     @property
     def unvaried(self) -> PictureOptions:

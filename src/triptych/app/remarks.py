@@ -15,7 +15,8 @@ from ..training.reading import reading_of
 
 ONLY_WITH = {  # settings that do something only with some values of another one
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
-    **dict.fromkeys(("rank", "ranks", "alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+    **dict.fromkeys(("alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+    **dict.fromkeys(("rank", "ranks"), ("algorithm", ("lora", "dora", "loha", "lokr", "oft"))),
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Examples:
         """The concept's pictures with these indices, encoded by the base or read from the cache.
 
         Args:
-            pictures: how they are framed, weighed and varied. The default is centre squares, as they are.
+            pictures: how they are framed, weighed and varied. The default is as they are, in buckets.
             seed: of the variations.
 
         Raises:
