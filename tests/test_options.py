@@ -169,7 +169,7 @@ def test_a_value_out_of_range_is_refused_without_a_command(given: dict[str, Any]
 
 
 def test_help_tells_limits_and_choices() -> None:
-    for name, part in (("train", "0<=x<=1"), ("generate", "a1111, no-norm, comfy, compel, none")):
+    for name, part in (("train", "0<=x<=1"), ("generate", "a1111, no-norm, blend, comfy, compel, none")):
         told = get_command(app).commands[name].get_help(typer.Context(get_command(app)))  # type: ignore[attr-defined]
         assert part in " ".join(told.split())
 

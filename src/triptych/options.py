@@ -20,7 +20,7 @@ T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Framing = Literal["square", "bucket"]
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
-EMPHASIS = ("a1111", "no-norm", "comfy", "compel", "none")  # how weights in prompts are written and applied
+EMPHASIS = ("a1111", "no-norm", "blend", "comfy", "compel", "none")  # how weights in prompts are written and applied
 FILLS = ("original", "blur", "noise", "nothing")  # what lies under a mask at the beginning
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
 
@@ -61,6 +61,7 @@ class PictureOptions:
     colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0, most=1)
     shuffle_tags: bool = setting(False, "shuffle captions that are tags parted by commas")
     keep_tags: int = setting(1, "first tags that stay in their place when others are shuffled", least=0)
+    caption_chunks: int = setting(1, "chunks (of 75 tokens) that are read of a caption; the rest is cut", least=1)
 
     def __post_init__(self) -> None:
         if self.framing not in get_args(Framing):
@@ -69,6 +70,8 @@ class PictureOptions:
             raise TriptychError(f"colours change by a number from 0 to 1, not {self.colours}")
         if self.keep_tags < 0:
             raise TriptychError(f"the tags to keep are a number from 0 on, not {self.keep_tags}")
+        if self.caption_chunks < 1:
+            raise TriptychError(f"the chunks of a caption are a number from 1 on, not {self.caption_chunks}")
 
     @property
     def stated(self) -> dict[str, Value]:
@@ -93,6 +96,9 @@ class ControlOptions:
     late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
     width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
     height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    shrink: float = setting(
+        0.0, "the share of the steps whose coarse layers see a large picture at the base's own size", least=0, most=1
+    )
     original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
     crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
     variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
@@ -112,6 +118,12 @@ class ControlOptions:
     )
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    hires_shrink: float = setting(
+        1.0,
+        "the share of the second pass's steps whose coarse layers see the picture at its first size",
+        least=0,
+        most=1,
+    )
     vae_tiles: str = setting(
         "auto", "when pictures are decoded in tiles; auto: from 2 megapixels on", choices=("auto", "always", "never")
     )

@@ -13,6 +13,7 @@ from types import TracebackType
 
 from ..base import Base, Place
 from ..cancel import Cancel
+from ..dilution.ahead import Ahead, foretell_mix
 from ..dilution.plan import Arm, DilutionPlan
 from ..dilution.result import Result
 from ..dilution.run import dilution
@@ -27,13 +28,14 @@ from ..verdict import Verdict
 from .asked import SampleRequest
 from .axes import Axis
 from .bases import Bases
+from .board import Board
 from .check import Checked, CheckRequest, check_folder
 from .compare import GridResult, compare
 from .explain import Explained, explain
 from .judges import Judges
 from .sample import sample_files
 from .scenes import ScenesRequest, ScenesResult, sample_scenes
-from .sweep import Board, SweepRequest, SweepResult, sweep
+from .sweep import SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
 MEMORY = 24 * 2**30  # bytes
@@ -237,6 +239,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return search(mix, plan, trials, by_block, out, progress or Silent(), opened)
+
+    def foretell_mix(
+        self, mix: Mix, plan: DilutionPlan, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> list[Ahead]:
+        """Foretell what a mix keeps of its files, as `dilution.ahead.foretell_mix`.
+
+        Raises:
+            TriptychError: as `foretell_mix`.
+            Cancelled: the token is set.
+        """
+        with self._call(cancel) as opened:
+            return foretell_mix(mix, plan, progress or Silent(), opened)
 
     def check(self, request: CheckRequest, progress: Progress | None = None, cancel: Cancel | None = None) -> Checked:
         """Check a folder, as `check_folder`.

@@ -60,11 +60,13 @@ class Examples:
     Attributes:
         prior: the user's own pictures of the class, if there are any.
         notes: lines on what was cut away, enlarged, weighed and varied.
+        chunks: how many chunks of a caption the text encoders read at most.
     """
 
     each: tuple[Example, ...]
     prior: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    chunks: int = 1
 
     @classmethod
     def of(
@@ -85,7 +87,8 @@ class Examples:
             TriptychError: a picture or a mask cannot be used.
         """
         made, notes = prepared(base, concept, chosen, pictures, seed)
-        return cls(tuple(Example(**vars(example)) for example in made), notes=tuple(notes))
+        each = tuple(Example(**vars(example)) for example in made)
+        return cls(each, notes=tuple(notes), chunks=pictures.caption_chunks)
 
     @classmethod
     def made(

@@ -196,6 +196,7 @@ def _artifacts(mix: Mix, opened: Opened, out: Path, kind: str) -> list[str]:
         weights = layer_weights(_cpu(mix.base), artifacts) if mix.base and needed else None
         if mix.base and not needed:
             notes.append("the base is not used: what these LoRAs change does not depend on it")
+            mix = replace(mix, base="")
         made, more = mix_adapters(mix, artifacts, weights)
         words, doubled = bundled(artifacts)
         made, more = replace(made, beside=Beside(words=words)), [*more, *doubled]

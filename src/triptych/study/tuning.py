@@ -31,6 +31,7 @@ from .progress import Progress
 from .search import Search, rounded
 from .tuned import Tuned
 from .work import MEASURING, Work
+from .workers import Task, share, workers_on
 from .yardstick import Yardstick
 
 FIRST_SEED = 1_000_000  # the first seed of tuning's pictures; the seeds of studies are smaller
@@ -80,6 +81,10 @@ def tune(
             _ = yardstick.floor  # sampled before any training
         progress.advance()
         searches = {name: tuner.search(name) for name in plans[0].chosen if _is_trained(works[0], name)}
+        progress.stage("tuning", sum(search.left(trials) for search in searches.values()))
+        with workers_on(base, progress, _in_worker, plans, concepts, layout, trials) as workers:
+            tasks = [Task(_run, (name,), search.left(trials) * tuner.rows(name)) for name, search in searches.items()]
+            share(workers, tasks, tuner, progress)
         tuned = Tuned(
             {name: tuner.whole(best) for name, search in searches.items() if (best := search.best())},
             {name: len(search.judged) for name, search in searches.items()},
@@ -97,6 +102,27 @@ def _is_trained(work: Work, name: str) -> bool:
         return True
     work.progress.note(f"{name} is not trained, so there is nothing to tune")
     return False
+
+
+def _in_worker(
+    progress: Progress, plans: Sequence[Plan], concepts: Sequence[Concept], layout: Layout, trials: int
+) -> Tuner:
+    """A worker's. It opens the base for itself."""
+    base = plans[0].place.open()
+    works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
+    return Tuner(base, works, trials)
+
+
+def _run(tuner: Tuner, name: str) -> None:
+    """Run all trials of a method that are not in the journal."""
+    search = tuner.search(name)
+    while left := search.left(tuner.trials):
+        check()
+        attempts = [Attempt(trial, tuner.usual(name)) for trial in search.ask(min(left, tuner.at_once(name)))]
+        tuner.train(name, attempts)
+        for attempt in attempts:
+            search.end(attempt.asked, None if attempt.failed else tuner.value(name, attempt))
+            tuner.works[0].progress.advance()
 
 
 @dataclass
@@ -132,29 +158,28 @@ class Tuner:
         part = self.works[0].budget.steps
         return {**settings, "steps": max(1, round(settings["steps"] / part))}
 
+    def usual(self, name: str) -> list[Any]:
+        """The method's settings for each concept."""
+        return [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
+
+    def rows(self, name: str) -> int:
+        """The rows of all steps of one trial by the usual settings."""
+        usual = self.usual(name)
+        return sum(method_named(name).rows(settings) * settings.steps for settings in usual)
+
     def search(self, name: str) -> Search:
-        """Run all trials of a method that are not in the journal."""
-        usual = [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
-        seed = self.works[0].plan.seed
+        """The search for a method's settings, as far as the journal has it."""
+        usual, seed = self.usual(name), self.works[0].plan.seed
         concepts = [work.concept.digest for work in self.works]
         same = key(self.works[0].base_key, concepts, [str(settings) for settings in usual], seed, MEASURING)
-        search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
-        self.works[0].progress.stage(f"tuning {name}", search.left(self.trials))
-        while left := search.left(self.trials):
-            check()
-            attempts = [Attempt(trial, usual) for trial in search.ask(min(left, self._at_once(name, usual[0])))]
-            self._train(name, attempts)
-            for attempt in attempts:
-                search.end(attempt.asked, None if attempt.failed else self._value(name, attempt))
-                self.works[0].progress.advance()
-        return search
+        return Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
 
-    def _at_once(self, name: str, usual: Training) -> int:
+    def at_once(self, name: str) -> int:
         """The number of trials that fit into one pass."""
-        rows = self.base.description.sampling.rows // (method_named(name).rows(usual) * len(self.works))
-        return max(1, rows) if method_named(name).shares_a_pass else 1
+        rows = sum(map(method_named(name).rows, self.usual(name)))
+        return max(1, self.base.description.sampling.rows // rows) if method_named(name).shares_a_pass else 1
 
-    def _train(self, name: str, attempts: Sequence[Attempt]) -> None:
+    def train(self, name: str, attempts: Sequence[Attempt]) -> None:
         every = range(len(self.works))
         for concepts in [every] if method_named(name).shares_a_pass else [[i] for i in every]:
             owned = len(attempts) * len(concepts) > 1
@@ -170,7 +195,7 @@ class Tuner:
             f"{attempt.asked.number}/{i}" if owned else None, work.examples(split.held_out),
         )  # fmt: skip
 
-    def _value(self, name: str, attempt: Attempt) -> float:
+    def value(self, name: str, attempt: Attempt) -> float:
         """The mean of the yardsticks over all concepts."""
         return fmean(self._value_on(name, attempt, i) for i in range(len(self.works)))
 

@@ -23,6 +23,7 @@ from .layout import Layout
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
+from .workers import Task, Workers, share
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,8 +38,8 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
-    processes: int = 1  # which may share the tasks of a stage
-    at_once: int = 1  # which compute now, this one among them
+    workers: Workers | None = None  # which share the tasks of a stage
+    at_once: int = 1  # processes that compute now, this one among them
     threads: int = field(default_factory=torch.get_num_threads)  # that torch takes outside of the study
     _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
@@ -145,6 +146,12 @@ class Work:
         known = [*concept.templates(""), *description.tuning_prompts.get(kind, ()), *without]
         return deal(templates, self.words, count, purpose=purpose, without=known)
 
+    def share(self, tasks: Sequence[Task]) -> None:
+        """Run the tasks of a stage, as `workers.share`."""
+        at_once = min(self.workers.most, len(tasks)) if self.workers else 1
+        inside = [Task(_call, (self.plan, at_once, task), task.size) for task in tasks]
+        share(self.workers, inside, self, self.progress)
+
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
@@ -165,3 +172,17 @@ class Work:
         return {
             fill(prompt.template, self.concept.class_word): prompt.stratum for prompt in self.prompts if prompt.stratum
         }
+
+
+def worker(progress: Progress, plan: Plan, concept: Concept, layout: Layout) -> Work:
+    """The state of a worker of the study. It opens the base for itself."""
+    return Work(plan, plan.place.open(), concept, layout, progress)
+
+
+def _call(work: Work, plan: Plan, at_once: int, task: Task) -> None:
+    """Call a task. A worker keeps what it has opened, and takes over from the plan the stage's numbers of prompts."""
+    if plan != work.plan:
+        _ = work.other
+        work = work.at(plan.prompts, plan.unrelated)
+    work.at_once = at_once
+    task.call(work, *task.given)
