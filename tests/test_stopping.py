@@ -190,7 +190,7 @@ def test_what_is_needed_last_is_checked_before_anything_is_opened(
         ("is a folder, not the name of a file; give another --out", "taken.safetensors", ("--overwrite",)),
         ("cannot write", "file/a.safetensors", ()),
         ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "note.png")),
-        ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "none.png")),
+        ("there is no picture", "a.safetensors", ("--thumbnail", tmp_path / "none.png")),
         ("must be a whole number", "a.safetensors", ("-s", "rank=x")),
     ]:
         assert call(monkeypatch, "train", "lora", folder, "--out", tmp_path / out, *more) == 2
