@@ -76,7 +76,7 @@ def trials_of(base: Base, concept: Concept, name: str, given: argparse.Namespace
     method = method_named(METHOD)
     settings: Any = method.for_concept(method.configure(base.description.methods.get(METHOD, {})), concept)
     steps = given.steps or round(base.description.budgets["quick"].steps * settings.steps)
-    settings = replace(settings, fixed_every=0, steps=steps)
+    settings = replace(settings, fixed_every=0, steps=steps, lr=given.lr or settings.lr)
     examples = Examples.of(base, concept, range(len(concept.pictures)), PictureOptions(framing="square"))
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     return [Trial(METHOD, settings, examples, concept.class_word, seed, f"{name}-{seed}") for seed in seeds]
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="a sheet of samples, a row for the bare base and for each file")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--steps", type=int, default=0, help="of each training; 0: those of a quick study")
+    parser.add_argument("--lr", type=float, default=0.0, help="learning rate; 0: the base's own")
     parser.add_argument("--strength", type=float, default=1.25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
