@@ -76,7 +76,7 @@ def test_a_page_is_made_of_the_records_of_all_seeds(tmp_path: Path) -> None:
         study(tmp_path / "records", seed)
     page.write(tmp_path / "records", tmp_path / "dilution.md")
     text = (tmp_path / "dilution.md").read_text()
-    assert "Training seeds: LoRA 2. 400 pictures of each concept for each mix, in float32" in text
+    assert "2 trainings of each LoRA, with 400 pictures of each concept for each mix, in float32" in text
     assert "| LoRA, seed 3 | the distance in one step | LoRA, seed 0 |" in text
     assert text.index("that it dilutes is") < text.index("Measured and written by")
     assert (tmp_path / "dilution" / "lora-ratio.svg").is_file()
