@@ -21,6 +21,7 @@ from triptych.base import Base, Place, tiny_base
 from triptych.data.concept import Concept
 from triptych.dilution import run as running
 from triptych.dilution import search as searching
+from triptych.dilution.ahead import foretell_mix
 from triptych.dilution.foretold import Curve, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
@@ -161,6 +162,18 @@ def test_a_response_is_what_of_the_files_own_effect_is_in_one_step(tmp_path: Pat
     half = response(replace(used["a"], strength=0.5))
     both = response(used["a"], used["b"])
     assert half.along == pytest.approx(0.5, abs=0.1) and half.across < both.across / 2
+
+
+def test_a_mix_is_foretold_to_keep_the_file_that_it_consists_of(tmp_path: Path) -> None:
+    base, sources = tiny_base(), []
+    for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN))):
+        folder = plain(tmp_path / f"{name}-dog", colour)
+        sources.append(Source(lora(tmp_path / f"{name}.safetensors", base, seed), folder))
+    mix = Mix(tuple(Ingredient(source.file, weight) for source, weight in zip(sources, (1.0, 0.0), strict=True)))
+    red, green = foretell_mix(mix, DilutionPlan(tuple(sources)), Silent(), lambda place: base)
+    assert (red.file, red.distance, red.retention) == ("red.safetensors", pytest.approx(0, abs=1e-3), pytest.approx(1))
+    assert green.distance > 0.7 and green.retention < 0.1
+    assert str(green).startswith("about 0.0") and "of green.safetensors will be kept" in str(green)
 
 
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
