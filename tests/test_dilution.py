@@ -219,6 +219,11 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
+    with pytest.raises(TriptychError, match="two or more files, not 1"):
+        DilutionPlan(sources, counts=(1, 2))
+    with pytest.raises(TriptychError, match="from 0 to 1, not 2"):
+        DilutionPlan(sources, ratios=(0.5, 2))
+    assert DilutionPlan(sources, counts=(2, 6)).left_out == "mixes of 6 files are left out, since 4 are given"
     with pytest.raises(TriptychError, match="two files are called a"):
         DilutionPlan((sources[0], sources[0]))
     with pytest.raises(TriptychError, match="FILE=FOLDER"):

@@ -47,7 +47,7 @@ def ways(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
     overall, each = [], []
     for way, title in WAYS.items():
         kept, more = (pooled(everything, partial(more_than, way=way, other=other)) for other in ("base", "average-2"))
-        worst = [found[1].value for study in studies if (found := least(study, row_of(study, way)))]
+        worst = [kept.value for _, kept in filter(None, (least(study, row_of(study, way)) for study in studies))]
         stays = fmean(preserved([study], row_of(study, way)) for study in studies)
         if not worst:
             continue
