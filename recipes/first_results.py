@@ -2,7 +2,7 @@
 
     python -m recipes.first_results --out OUT
 
-runs `triptych try` on each concept with study seeds 0, 1, ... and writes docs/first-results.md with a sheet of pictures
+runs `triptych try` on each concept with study seeds 2, 3, ... and writes docs/first-results.md with a sheet of pictures
 per concept. The records of each study are kept in docs/first-results/studies: a study that is in OUT or there is not
 run again, so that seeds can be added one by one, on other days and machines. Delete them to begin anew.
 
@@ -95,7 +95,8 @@ def flips(said: Sequence[str]) -> str:
 def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
     """docs/first-results.md."""
     first = found[0].readings[0]
-    asked = f"python -m recipes.first_results --out OUT --seeds {given.seeds} --budget {given.budget}"
+    asked = f"python -m recipes.first_results --out OUT --seeds {given.seeds} --first-seed {given.first_seed}"
+    asked += f" --budget {given.budget}"
     asked += f" --other-base {given.other_base}" if given.other_base else ""
     asked += f" --at-once {given.at_once}" if given.at_once > 1 else ""
     shared = " Times are of a processor that several studies shared." if given.at_once > 1 else ""
@@ -111,12 +112,13 @@ def page(given: argparse.Namespace, found: Sequence[Found]) -> str:
         "A figure is the mean over the studies; in brackets the least and the greatest of them. That is no confidence",
         "interval: it shows how far one study may be from another. **All judged at once** takes the studies as so many",
         "training seeds of one, so its 95 % intervals include the spread between trainings. What few trainings tell of",
-        "it is joined with what the base states, which was estimated from studies of these same concepts, each",
-        f"foretold well by the others ([the verdict](verdict.md)).{shared}",
+        "it is joined with what the base states, which was estimated from studies of these same concepts with seeds",
+        f"0 and 1, each foretold well by the others ([the verdict](verdict.md)).{shared}",
         "",
     ]
-    if (looked := given.page.with_suffix("") / "looked-at.md").is_file():
-        lines += ["## Looked at", "", *looked.read_text(encoding="utf-8").splitlines(), ""]
+    for heading, name in (("Blind votes", "votes.md"), ("Looked at", "looked-at.md")):
+        if (written := given.page.with_suffix("") / name).is_file():
+            lines += [f"## {heading}", "", *written.read_text(encoding="utf-8").splitlines(), ""]
     for one in found:
         lines += concept_lines(one)
     lines += ["## All concepts together", "", *over_all(found)]
@@ -241,7 +243,7 @@ def run(given: argparse.Namespace, found: Sequence[Found], kept: Path) -> None:
     places = {
         folder: (kept / f"{each.concept}-{seed}.zip", command(given, each.concept, seed))
         for each in found
-        for seed, folder in enumerate(each.folders)
+        for seed, folder in enumerate(each.folders, given.first_seed)
     }
     for folder, (place, _) in places.items():
         if place.is_file() and not folder.exists():
@@ -261,12 +263,14 @@ def main() -> None:
         "--concepts", nargs="+", default=list(CONCEPTS), choices=list(CONCEPTS), help="folders of examples/"
     )
     parser.add_argument("--seeds", type=int, default=5, help="studies of each concept")
+    parser.add_argument("--first-seed", type=int, default=2, help="the first of them; the stated prior is of 0 and 1")
     parser.add_argument("--budget", default="quick")
     parser.add_argument("--other-base", default="demo-b", help="a second base of the family, for portability")
     parser.add_argument("--at-once", type=int, default=1, help="studies at once, which share the processor's cores")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    found = [Found(name, tuple(given.out / name / str(seed) for seed in range(given.seeds))) for name in given.concepts]
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    found = [Found(name, tuple(given.out / name / str(seed) for seed in seeds)) for name in given.concepts]
     pictures = given.page.with_suffix("")
     run(given, found, pictures / "studies")
     for each in found:

@@ -24,6 +24,7 @@ from triptych.records import JudgedRecord
 from triptych.scores import BASE, REAL, Cost, Score
 from triptych.study.judged import open_files
 from triptych.study.judging import OF_STUDIES, JudgeRequest
+from triptych.study.processes import threads
 from triptych.verdict.keeping import Keeping, Kept, beside_encoder, keeping
 
 DECIDED: dict[str, Keeping] = {"a": "best", "b": "keep", "c": "discard", "d": "undecided", "e": "keep"}
@@ -128,7 +129,8 @@ def test_files_of_every_kind_are_rows(
     (trained[LORA].with_suffix(".json")).write_text(json.dumps({"preferred weight": 0.75}))
     words = typed(random_base, "judge", *trained.values(), "--folder", folder, "--out", tmp_path / "out")
     words += ["--precision", "fp32", "--prompts", "2", "--unrelated", "2"]
-    assert call(monkeypatch, *words, "--json") == 0
+    with threads(2):  # by workers
+        assert call(monkeypatch, *words, "--json") == 0
     out, err = capsys.readouterr()
     told = json.loads(out)
     rows = {one["row"]: one for one in told["files"]}

@@ -19,6 +19,7 @@ from triptych.base import Base, Place, tiny_base
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact, compose
 from triptych.exchange.conversion import ConversionRequest, convert
+from triptych.exchange.export import Change, write_single_file
 from triptych.exchange.formats import open_artifact
 from triptych.exchange.inspection import inspect
 from triptych.exchange.saving import save
@@ -308,3 +309,24 @@ def test_p_plus_reads_weighted_prompts_and_draws_with_guidance(base: Base) -> No
         others = sample(base, [Request("a dog", (1,))])[0][0]
     assert own.tobytes() != plain.tobytes()
     assert others.tobytes() == sample(base, [Request("a dog", (1,))])[0][0].tobytes()
+
+
+@pytest.mark.slow
+def test_fine_tuning_moves_chosen_blocks_alone_and_its_file_is_a_difference_of_weights(
+    base: Base, tmp_path: Path
+) -> None:
+    chosen = trial("fine-tune", blocks="up_blocks", text_lr=1e-3)
+    tensors = fit(base, [chosen])[0].tensors
+    assert {name.split(".")[0] for name in tensors} == {"unet", "text_encoder"}
+    assert all("up_blocks" in name for name in tensors if name.startswith("unet."))
+    assert all(tensor.any() for name, tensor in tensors.items() if name.endswith("to_q.weight"))
+    save(Artifact.trained("fine-tune", chosen.settings, tensors, ORIGIN), tmp_path / "tuned.safetensors")
+    again, plain = open_artifact(tmp_path / "tuned.safetensors"), look(base)
+    assert (again.method, Before.of(tmp_path / "tuned.safetensors").method) == ("dreambooth", "fine-tune")
+    with again.apply(base), torch.no_grad():
+        moved = look(base)
+    write_single_file(base, tmp_path / "whole.safetensors", Change(again.tensors))
+    assert torch.equal(look(base), plain) and not torch.equal(moved, plain)
+    for bad, says in [("no_such", "contains 'no_such'"), ("(", "not a regular expression")]:
+        with pytest.raises(TriptychError, match=says):
+            fit(base, [trial("fine-tune", blocks=bad)])

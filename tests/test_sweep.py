@@ -12,6 +12,7 @@ from tests.test_stopping import ctrl_c
 from tests.worlds import call, gap, typed
 from triptych.exchange.formats import open_artifact
 from triptych.records import TrialRecord
+from triptych.study.processes import threads
 
 GRID = (
     "--method",
@@ -82,19 +83,20 @@ def test_a_failing_job_is_a_row(
 
 
 @pytest.mark.study
-def test_a_stopped_sweep_goes_on_to_the_same_bits(
+def test_a_stopped_sweep_goes_on_by_workers_to_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path,
     random_base: Path, interruptible: None,
 ) -> None:  # fmt: skip
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert call(monkeypatch, *swept(random_base, folder, whole)) == 0
+    whole, stopped, rows = tmp_path / "whole", tmp_path / "stopped", ("--rows", "2")
+    assert call(monkeypatch, *swept(random_base, folder, whole, *rows)) == 0
     from triptych.app import sweep
 
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "steps_of", lambda progress: ctrl_c(1))
-        assert call(monkeypatch, *swept(random_base, folder, stopped)) == 130
+        assert call(monkeypatch, *swept(random_base, folder, stopped, *rows)) == 130
     assert list(stopped.glob("jobs/state-*.pt"))
-    assert call(monkeypatch, *swept(random_base, folder, stopped)) == 0
+    with threads(2):
+        assert call(monkeypatch, *swept(random_base, folder, stopped, *rows)) == 0
     assert not list(stopped.glob("jobs/state-*.pt"))
     assert "begin again" not in capsys.readouterr().err
     for path in whole.glob("*.safetensors"):

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections import deque
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,13 +30,12 @@ from triptych.methods import PLUGINS
 from triptych.methods.lora import Lora
 from triptych.study.layout import Layout
 from triptych.study.plan import Plan
-from triptych.study.processes import BESIDE, affordable, single_threaded
+from triptych.study.processes import BESIDE, affordable, single_threaded, threads
 from triptych.study.progress import Silent
-from triptych.study.run import _work
 from triptych.study.sheets import sample_all, sheets
 from triptych.study.training import runs, train_all
-from triptych.study.work import Work
-from triptych.study.workers import Ended, Ready, Task, Workers, _listen, _sendable, share
+from triptych.study.work import Work, worker
+from triptych.study.workers import END, Task, Workers, _listen, _sendable, workers_on
 
 
 class Heard(Silent):
@@ -63,9 +62,14 @@ def plan(folder: Path, random_base: Path) -> Plan:
     return Plan(folder, place=place, methods=("lora", "dreambooth"), budget="quick", settings=settings, prompts=3)
 
 
-def work_in(out: Path, plan: Plan, progress: Heard | None = None, processes: int = 2) -> Work:
+@contextmanager
+def work_in(out: Path, plan: Plan, progress: Heard | None = None, processes: int = 2) -> Iterator[Work]:
     out.mkdir(exist_ok=True)
-    return Work(plan, plan.place.open(), plan.concept(), Layout(out), progress or Heard(), processes=processes)
+    work = Work(plan, plan.place.open(), plan.concept(), Layout(out), progress or Heard())
+    with ExitStack() as stack:
+        if processes > 1:
+            work.workers = Workers(processes, worker, (plan, work.concept, work.layout), stack)
+        yield work
 
 
 # --- what runs in a worker ----------------------------------------------------------------------------------------
@@ -102,25 +106,23 @@ def go_on(work: Work) -> None:
 
 @pytest.mark.study
 def test_workers_make_the_bits_of_a_single_process_also_after_a_stop(plan: Plan, tmp_path: Path) -> None:
-    single, shared = work_in(tmp_path / "single", plan, processes=1), tmp_path / "shared"
-    cancel = Cancel()
-    stopped = work_in(shared, plan, Heard(cancel, after=2))
-    with cancel.applied(), pytest.raises(Cancelled):
+    single, shared, cancel = tmp_path / "single", tmp_path / "shared", Cancel()
+    watched = work_in(shared, plan, heard := Heard(cancel, after=2))
+    with watched as stopped, cancel.applied(), pytest.raises(Cancelled):
         train_all(stopped, runs(stopped))
-    assert any(note.startswith("stopped after step") for note in stopped.progress.notes)  # type: ignore[attr-defined]
+    assert any(note.startswith("stopped after step") for note in heard.notes)
     assert list(shared.glob("trials/state-*.pt"))
-    for work in (single, work_in(shared, plan)):
-        wanted = runs(work)
-        train_all(work, wanted)
-        assert all(run.done for run in wanted)
-        assert {run.record.at_once for run in wanted if run.record} == {work.processes}
-        sample_all(work, sheets(work, wanted))
+    for out, processes in ((single, 1), (shared, 2)):
+        with work_in(out, plan, processes=processes) as work:
+            wanted = runs(work)
+            train_all(work, wanted)
+            assert all(run.done for run in wanted)
+            assert {run.record.at_once for run in wanted if run.record} == {processes}
+            sample_all(work.at(2, 4), sheets(work.at(2, 4), wanted))
     made = sorted(path.relative_to(shared) for path in shared.rglob("*") if path.suffix in (".png", ".safetensors"))
-    assert made == sorted(
-        p.relative_to(single.layout.out) for p in single.layout.out.rglob("*") if p.suffix in (".png", ".safetensors")
-    )
+    assert made == sorted(p.relative_to(single) for p in single.rglob("*") if p.suffix in (".png", ".safetensors"))
     for path in made:
-        one, other = single.layout.out / path, shared / path
+        one, other = single / path, shared / path
         if path.suffix == ".png":
             assert np.array_equal(np.asarray(Image.open(one)), np.asarray(Image.open(other))), path
             continue
@@ -130,14 +132,16 @@ def test_workers_make_the_bits_of_a_single_process_also_after_a_stop(plan: Plan,
 
 @pytest.mark.slow
 def test_notes_progress_and_warnings_of_workers_are_shown(plan: Plan, tmp_path: Path) -> None:
-    work = work_in(tmp_path / "out", plan, heard := Heard())
-    with warnings.catch_warnings(record=True) as seen:
+    with work_in(tmp_path / "out", plan, heard := Heard()) as work, warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("default")
-        share(work, [Task(write, (name,), 1) for name in "abc"])
-    assert (sorted(heard.notes), heard.units) == (["a", "b", "c"], 6)
+        work.share([Task(write, (name,), 1) for name in "abc"])
+        work.share([Task(write, (name,), 1) for name in "de"])
+    assert (sorted(heard.notes), heard.units) == (["a", "b", "c", "d", "e"], 10)
     assert [str(warning.message) for warning in seen] == ["all too well known"]
-    told = [(work.layout.out / name).read_text().split() for name in "abc"]
-    assert str(os.getpid()) not in {process for process, _ in told} and {threads for _, threads in told} == {"1"}
+    told = [(tmp_path / "out" / name).read_text().split() for name in "abcde"]
+    processes, threads = ({each[i] for each in told} for i in (0, 1))
+    assert str(os.getpid()) not in processes and threads == {"1"}
+    assert len(processes) <= 2 and not any(psutil.pid_exists(int(process)) for process in processes)
 
 
 @pytest.mark.slow
@@ -152,9 +156,8 @@ def test_notes_progress_and_warnings_of_workers_are_shown(plan: Plan, tmp_path: 
 def test_what_goes_wrong_in_a_worker_is_raised_here(
     plan: Plan, tmp_path: Path, fault: object, error: type[Exception], says: str
 ) -> None:
-    work = work_in(tmp_path / "out", plan)
-    with pytest.raises(error, match=says) as raised:
-        share(work, [Task(go_on, (), 2), Task(fault, (), 1)])  # type: ignore[arg-type]
+    with pytest.raises(error, match=says) as raised, work_in(tmp_path / "out", plan) as work:
+        work.share([Task(go_on, (), 2), Task(fault, (), 1)])  # type: ignore[arg-type]
     assert not (tmp_path / "out" / "never").exists()
     if fault is refuse:
         assert raised.value.remedies == (Remedy.DEVICE,)  # type: ignore[attr-defined]
@@ -167,40 +170,22 @@ def test_what_goes_wrong_in_a_worker_is_raised_here(
 
 def test_a_single_process_runs_the_tasks_in_their_order(plan: Plan, tmp_path: Path) -> None:
     done: list[int] = []
-    work = work_in(tmp_path / "out", plan, processes=1)
-    share(work, [Task(lambda work, number: done.append(number), (number,), number) for number in (1, 3, 2)])
+    with work_in(tmp_path / "out", plan, processes=1) as work:
+        work.share([Task(lambda work, number: done.append(number), (number,), number) for number in (1, 3, 2)])
+        assert done == [1, 3, 2]
+        with (cancel := Cancel()).applied(), pytest.raises(Cancelled):
+            cancel.cancel()
+            work.share([Task(lambda work: done.append(4), (), 1)])
     assert done == [1, 3, 2]
-    with (cancel := Cancel()).applied(), pytest.raises(Cancelled):
-        cancel.cancel()
-        share(work, [Task(lambda work: done.append(4), (), 1)])
-    assert done == [1, 3, 2]
-
-
-def test_a_worker_gets_one_task_after_the_other_and_at_last_none(plan: Plan) -> None:
-    ours, theirs = Pipe()
-    workers = Workers(SimpleNamespace(progress=Heard()), deque([Task(write, ("a",), 2)]))  # type: ignore[arg-type]
-    for message, more, reply in [(Ready(), True, ("a",)), (Ready(), True, None), (Ended(None), False, ...)]:
-        theirs.send(message)
-        assert workers._hear(ours) is more
-        if reply is not ...:
-            task = theirs.recv()
-            assert (task and task.given) == reply
-    theirs.close()
-    assert (
-        not workers._hear(ours)
-        and isinstance(workers.error, TriptychError)
-        and workers.error.remedies == (Remedy.AGAIN,)
-    )
 
 
 def test_a_worker_that_nobody_hears_any_more_is_cancelled() -> None:
     ours, theirs = Pipe()
-    ours.send(Task(write, ("a",), 1))
+    ours.send_bytes(b"a task")
     ours.close()
-    cancel, tasks = Cancel(), SimpleQueue[Task | None]()
+    cancel, tasks = Cancel(), SimpleQueue[bytes]()
     _listen(theirs, cancel, tasks)
-    first = tasks.get()
-    assert first and first.given == ("a",) and tasks.get() is None and cancel.is_cancelled
+    assert (tasks.get(), tasks.get(), cancel.is_cancelled) == (b"a task", END, True)
 
 
 class OddError(Exception):
@@ -228,11 +213,10 @@ def test_a_study_of_small_pictures_takes_processes_and_one_thread(base: Base, mo
         assert affordable(base, 4) == count
 
 
-def test_too_little_memory_is_said(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_said(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
-    work = work_in(tmp_path / "out", plan, heard := Heard(), processes=1)
-    work.threads = 2
-    assert (_work(work).processes, heard.notes) == (1, ["1 of 2 processes compute: there is no memory for more"])
+    with threads(2), workers_on(base, heard := Heard(), worker) as workers:
+        assert (workers, heard.notes) == (None, ["1 of 2 processes compute: there is no memory for more"])
 
 
 @pytest.mark.slow
@@ -249,11 +233,11 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
     assert (ended.stdout, ended.returncode) == ("begun\nheard\n", 0), ended.stderr
 
 
-def test_what_other_processes_do_not_know_is_computed_here(plan: Plan, tmp_path: Path) -> None:
+def test_what_other_processes_do_not_know_is_computed_here(base: Base) -> None:
     class Mine(Lora):
         name = "mine"
 
-    work = Work(plan, plan.place.open(), plan.concept(), Layout(tmp_path), Silent())
-    assert _work(replace(work, threads=2)).processes == 2
-    with PLUGINS.added(Mine):
-        assert _work(replace(work, threads=2)).processes == 1
+    with threads(2), workers_on(base, Silent(), worker) as workers:
+        assert workers and workers.most == 2 and torch.get_num_threads() == 1
+    with PLUGINS.added(Mine), threads(2), workers_on(base, Silent(), worker) as workers:
+        assert workers is None and torch.get_num_threads() == 1

@@ -30,6 +30,7 @@ FAST: dict[str, dict[str, Any]] = {
     "pivotal": {"lr": 2e-3, "word_lr": 1e-2, "word_until": 1.0, "alpha": 4.0, "start_word": "dog"},
     "custom-diffusion": {"lr": 2e-3, "word_lr": 1e-2, "prior_pictures": 2, "start_word": "dog"},
     "layernorm": {"lr": 1e-2},
+    "fine-tune": {"lr": 1e-3},
     "p-plus": {"lr": 1e-2, "start_word": "dog", "vectors": 1},
     "svdiff": {"lr": 1e-2, "prior_pictures": 2, "identifier": ""},
 }

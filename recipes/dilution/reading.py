@@ -69,7 +69,7 @@ class Study:
         return {row: np.array(values, float) for row, values in found["pictures"].items()}
 
     def share(self, file: str, weights: Mapping[Row, float]) -> Estimate | None:
-        """`measure.share` by the pictures of the record; None where a row is not measured, or nothing was learned."""
+        """`measure.share` from the record's pictures; None where a row was not measured, or nothing was learned."""
         cells = {row: values[None, :, None] for row, values in self.pictures(file).items()}
         count = self.told["pictures_a_row"]
         table = Table(cells, list(map(str, range(count))), np.full((count, 1), -1))

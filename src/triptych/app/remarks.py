@@ -15,7 +15,8 @@ from ..training.reading import reading_of
 
 ONLY_WITH = {  # settings that do something only with some values of another one
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
-    **dict.fromkeys(("rank", "ranks", "alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+    **dict.fromkeys(("alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+    **dict.fromkeys(("rank", "ranks"), ("algorithm", ("lora", "dora", "loha", "lokr", "oft"))),
 }  # fmt: skip
 
 
@@ -31,11 +32,11 @@ def remarks_on(
     found = _replaced(method, given, settings)
     if not isinstance(settings, Training):
         return found
-    cut = str(reading_of(base, method, settings, class_word, examples.templates, examples.names))
+    reading = reading_of(base, method, settings, class_word, examples.templates, examples.names, examples.chunks)
     found += _idle(method, given, settings)
     return [
         line
-        for line in [*found, cut, remark(settings), _blind(method, settings), _held(base, method, settings)]
+        for line in [*found, str(reading), remark(settings), _blind(method, settings), _held(base, method, settings)]
         if line
     ]
 

@@ -28,13 +28,14 @@ from ..verdict import Verdict
 from .asked import SampleRequest
 from .axes import Axis
 from .bases import Bases
+from .board import Board
 from .check import Checked, CheckRequest, check_folder
 from .compare import GridResult, compare
 from .explain import Explained, explain
 from .judges import Judges
 from .sample import sample_files
 from .scenes import ScenesRequest, ScenesResult, sample_scenes
-from .sweep import Board, SweepRequest, SweepResult, sweep
+from .sweep import SweepRequest, SweepResult, sweep
 from .train import TrainRequest, TrainResult, train_file
 
 MEMORY = 24 * 2**30  # bytes

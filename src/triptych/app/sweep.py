@@ -6,15 +6,17 @@ The same call goes on where it was stopped. A job that fails is a row with its r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..base import Base, Place
 from ..data.concept import Concept
-from ..data.examples import Examples
+from ..data.examples import PLAIN, Examples
+from ..data.framing import acting
 from ..data.summary import summary
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
@@ -25,26 +27,21 @@ from ..methods import Training, method_named
 from ..records import Log, TrialRecord
 from ..report.sweep import Row, write_page
 from ..study.layout import Layout, key
-from ..study.progress import Progress, steps_of
+from ..study.processes import rows_of_a_pass
+from ..study.progress import steps_of
 from ..study.training import provenance
+from ..study.workers import Task, Workers, share, workers_on
 from ..training.fit import Fitted, Trial, fit, fits
 from ..training.loop import Stopped
 from ..training.moments import Moment
-from ..training.sharing import fitting_passes, joint_passes
+from ..training.sharing import fitting_passes, joint_passes, rows_of_all_steps
 from ..units import counted, size
+from .board import At, Board, in_worker
 from .grid import Wanted, for_each_concept, names
 from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
 PAGE = "sweep.html"
-
-
-class Board(Progress, Protocol):
-    """A display with a row for each job."""
-
-    def row(self, name: str, state: str, done: int = 0, steps: int = 0, loss: float | None = None) -> None:
-        """Show the state of a job: "waits", "trains", "done", or why it failed."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -137,8 +134,10 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         jobs = _jobs(base, request, dict(zip(called, wanted, strict=True)), concepts, out)
         for line in dict.fromkeys(chain(*(_remarks(base, job) for job in jobs))):
             board.note(line)
-        _train_all(base, jobs, request, out, board)
-        sampled = sample_jobs(base, [job for job in jobs if job.is_done], request.prompts, request.seeds, board)
+        at = At(base, out, board)
+        with _workers(at, jobs, request) as workers:
+            _train_all(at, jobs, request, workers)
+            sampled = sample_jobs(at, [job for job in jobs if job.is_done], request.prompts, request.seeds, workers)
         page = write_page([_row(job, wanted[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
     failures = {job.name: job.failure for job in jobs if job.failure}
     return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures)
@@ -172,7 +171,8 @@ def _jobs(
         split = concept.split(0) if request.hold_out else None
         train = split.train if split else every
         made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, job.method)
-        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed)}"
+        prepared = [stated] if (stated := acting(PLAIN, [concept], base.resolution).stated) else []
+        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed, *prepared)}"
         found.append(
             Job(
                 name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job, train),
@@ -187,22 +187,34 @@ def _remarks(base: Base, job: Job) -> list[str]:
     return [line for line in [*found, schedule_remark(job.method, job.settings)] if line]
 
 
-def _train_all(base: Base, jobs: Sequence[Job], request: SweepRequest, out: Path, board: Board) -> None:
+def _workers(at: At, jobs: Sequence[Job], request: SweepRequest) -> AbstractContextManager[Workers | None]:
+    """Workers, where there is more than one pass. Passes that are planned for a memory have it for themselves."""
+    if request.memory or len(list(joint_passes(jobs, _rows(at.base, request)))) < 2:
+        return nullcontext()
+    return workers_on(at.base, at.board, in_worker, request.place, at.out)
+
+
+def _rows(base: Base, request: SweepRequest) -> int:
+    return request.most_rows or rows_of_a_pass(base)
+
+
+def _train_all(at: At, jobs: Sequence[Job], request: SweepRequest, workers: Workers | None) -> None:
+    board = at.board
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
-    passes = _passes(base, missing, request, board)
-    _drop_other_states(passes, out, board)
+    passes = _passes(at.base, missing, request, board)
+    _drop_other_states(passes, at.out, board)
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))
-    for joint in passes:
-        _train(base, joint, request.memory, out, board)
+    tasks = [Task(_train, (joint, request.memory), sum(map(rows_of_all_steps, joint))) for joint in passes]
+    share(workers, tasks, at, board)
 
 
 def _passes(base: Base, missing: Sequence[Job], request: SweepRequest, board: Board) -> list[list[Job]]:
     """The joint passes: of so many rows, or as many jobs as the memory holds in one pass a step."""
     memory = request.memory
     if not memory or request.most_rows:
-        return list(joint_passes(missing, request.most_rows or base.description.sampling.rows))
+        return list(joint_passes(missing, _rows(base, request)))
     passes = list(fitting_passes(missing, lambda joint: _fits(base, joint, memory)))
     if missing:
         sizes = [len(joint) for joint in passes]
@@ -241,9 +253,9 @@ def _state(out: Path, joint: Sequence[Job]) -> Path:
     return out / "jobs" / f"state-{key([job.folder.name for job in joint])}.pt"
 
 
-def _train(base: Base, joint: Sequence[Job], memory: int | None, out: Path, board: Board) -> None:
+def _train(at: At, joint: Sequence[Job], memory: int | None) -> None:
     """Train one pass. If it fails, train each of its jobs alone, so that only the faulty one is lost."""
-    state = _state(out, joint)
+    base, board, state = at.base, at.board, _state(at.out, joint)
     try:
         fitted = fit(
             base,
@@ -262,7 +274,7 @@ def _train(base: Base, joint: Sequence[Job], memory: int | None, out: Path, boar
         if len(joint) > 1:
             board.note(f"a joint pass broke ({first_line(error)}); its jobs are trained one by one")
             for job in joint:
-                _train(base, [job], memory, out, board)
+                _train(at, [job], memory)
             return
         fitted = [Fitted({}, failure=first_line(error))]
     for job, result in zip(joint, fitted, strict=True):

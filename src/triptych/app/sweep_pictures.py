@@ -17,7 +17,8 @@ from ..sampling.pictures import save_picture
 from ..sampling.recipe import Recipe, Used
 from ..sampling.request import Request
 from ..study.layout import key
-from ..study.progress import Progress
+from ..study.workers import Task, Workers, share
+from .board import At
 
 COUNT = 2  # prompts, where none are given
 
@@ -61,9 +62,10 @@ class _Place:
 
 
 def sample_jobs(
-    base: Base, jobs: Sequence[Trained], prompts: Sequence[str], seeds: Sequence[int], progress: Progress
+    at: At, jobs: Sequence[Trained], prompts: Sequence[str], seeds: Sequence[int], workers: Workers | None
 ) -> Sampled:
     """Sample the pictures that are missing. Jobs that share the frozen base share the batches."""
+    base = at.base
     templates = {job.concept.name: list(prompts) or _own_prompts(base, job.concept) for job in jobs}
     wanted = {
         job.name: [_place(base, job, t, seed) for t in templates[job.concept.name] for seed in seeds] for job in jobs
@@ -74,12 +76,13 @@ def sample_jobs(
         for name, job in concepts.items()
     }
     groups = [[place for places in bare.values() for place in places]]
-    groups.append([place for job in jobs if method_named(job.method).shares_a_pass for place in wanted[job.name]])
+    shared = [place for job in jobs if method_named(job.method).shares_a_pass for place in wanted[job.name]]
+    size = base.description.sampling.batch
+    groups += [shared[first : first + size] for first in range(0, len(shared), size)]
     groups += [wanted[job.name] for job in jobs if not method_named(job.method).shares_a_pass]
     missing = [[place for place in group if not place.path.is_file()] for group in groups]
-    progress.stage("sampling", sum(map(len, missing)))
-    for group in filter(None, missing):
-        _sample(base, group, progress)
+    at.board.stage("sampling", sum(map(len, missing)))
+    share(workers, [Task(_sample, (group,), len(group)) for group in missing if group], at, at.board)
     return Sampled({name: _shots(places) for name, places in wanted.items()}, {n: _shots(p) for n, p in bare.items()})
 
 
@@ -104,8 +107,9 @@ def _name(base: Base, *of: Any) -> str:
     return key(base.identity, str(base.dtype), base.resolution, base.description.sampling.decides, *of)
 
 
-def _sample(base: Base, places: Sequence[_Place], progress: Progress) -> None:
+def _sample(at: At, places: Sequence[_Place]) -> None:
     """Sample pictures with the artifacts of their owners attached, and write each as its batch ends."""
+    base = at.base
     jobs = {place.job.name: (place.owner, place.job) for place in places if place.job}
     parts = [part for owner, job in jobs.values() for part in with_words(job.artifact, owner=owner)]
     requests = [Request(place.prompt, (place.seed,), place.owner) for place in places]
@@ -115,7 +119,7 @@ def _sample(base: Base, places: Sequence[_Place], progress: Progress) -> None:
             uses = [Used.named(place.job.file.name)] if place.job else []
             place.path.parent.mkdir(parents=True, exist_ok=True)
             save_picture(place.path, picture, Recipe.of(base, place.prompt, place.seed, uses))
-            progress.advance()
+            at.board.advance()
 
 
 def _shots(places: Sequence[_Place]) -> list[Shot]:

@@ -87,7 +87,7 @@ def tune(
     *,
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="folders that no study reports on")],
     out: Annotated[Path, typer.Option(help="the folder for tuned.toml, the journal and the pictures")],
-    trials: Annotated[int, typer.Option(help="trainings of each method, most of them given up early", min=1)] = 12,
+    trials: Annotated[int, typer.Option(help="trainings of each method whose pictures are judged", min=1)] = 12,
     options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:

@@ -112,6 +112,8 @@ class WholeTraining(Training):
         choices=("fp32", "bf16", "cpu"),
     )  # fmt: skip
     fused: bool = setting(False, "each weight steps as soon as its gradient is there, which is then dropped; clip=0")
+    text_lr: float = setting(0.0, "learning rate of the text encoders, 0: they do not change", least=0)
+    blocks: str = setting("", "a pattern that the name of a weight of the denoiser must contain, such as 'up_blocks'")
 
 
 S = TypeVar("S")

@@ -27,7 +27,7 @@ from ..base import Base, Owner, generator
 from ..errors import OtherBaseError, TriptychError
 from ..families import by_context_width
 from ..patching.adapter_changes import CHANGEABLE, change_for
-from ..patching.adapter_starts import FROZEN, STARTS
+from ..patching.adapter_starts import FROZEN, STARTS, UNSCALED
 from ..patching.adapters import Leaves, by_layer
 from ..patching.patch import ALL, Learned, Tensors
 from ..settings import setting
@@ -81,7 +81,7 @@ class Lora(Method[Settings]):
         for path, layer in _chosen(base, settings).items():
             rank, alpha = _rank_of(path, layer, settings)
             leaves = STARTS[settings.algorithm](cast(Tensor, layer.weight), rank, random)
-            if settings.algorithm != "ia3" and alpha / rank != settings.alpha / settings.rank:
+            if settings.algorithm not in UNSCALED and alpha / rank != settings.alpha / settings.rank:
                 leaves["alpha"] = torch.tensor(alpha)
             found |= {f"{path}.{leaf}": tensor for leaf, tensor in leaves.items()}
         return found

@@ -51,7 +51,14 @@ def ia3(weight: Tensor, rank: int, random: torch.Generator) -> dict[str, Tensor]
     return {"weight": torch.zeros(len(weight), *[1] * (weight.dim() - 1)), "on_input": torch.tensor(False)}
 
 
-STARTS: dict[str, Start] = {"lora": lora, "dora": dora, "loha": loha, "lokr": lokr, "ia3": ia3}
+def oft(weight: Tensor, rank: int, random: torch.Generator) -> dict[str, Tensor]:
+    """A rotation of each block of outputs, at rest. A block has at most `rank` outputs; nothing is random."""
+    size = next(size for size in range(min(rank, len(weight)), 0, -1) if len(weight) % size == 0)
+    return {"oft_blocks": torch.zeros(len(weight) // size, size, size)}
+
+
+STARTS: dict[str, Start] = {"lora": lora, "dora": dora, "loha": loha, "lokr": lokr, "ia3": ia3, "oft": oft}
+UNSCALED = ("ia3", "oft")  # they have no rank that alpha could scale by
 FROZEN = ("alpha", "on_input")  # leaves that are not trained
 
 

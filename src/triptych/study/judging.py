@@ -12,7 +12,6 @@ from pathlib import Path
 
 from .. import report
 from ..base import Base, Place
-from ..cancel import check
 from ..data.summary import count, summary
 from ..errors import Remedy, TriptychError
 from ..files.atomic import write_text
@@ -31,7 +30,8 @@ from .point import Use
 from .progress import Progress
 from .run import thumbs
 from .sheets import Sheet, missing_of, pending, reseeded, sample_on, sheets_of, unfinished
-from .work import Work
+from .work import Work, worker
+from .workers import Task, workers_on
 
 OF_STUDIES = (  # options that judging files has no use for
     "pictures", "methods", "budget", "replicates", "together", "points", "tuned", "settings", "other_base",
@@ -112,7 +112,8 @@ def judge_files(
         for line in (*summary(concept), *plan.unused_prompts(work.budget.prompts)):
             progress.note(line)
         thumbs(work)
-        sheets = _sample(work, files)
+        with workers_on(work.base, progress, worker, plan, concept, layout) as work.workers:
+            sheets = _sample(work, files)
         progress.stage("measuring pictures", 1)
         scores = measured(work, sheets)
         titles = {file.row(strength): file.title(strength) for file in files for strength in file.strengths}
@@ -137,28 +138,28 @@ def _check_place(out: Path) -> None:
 
 
 def _sample(work: Work, files: Sequence[File]) -> list[Sheet]:
-    """Sample what is missing: the bare base first, then each file at each strength."""
+    """Sample what is missing: the bare base, and each file at each strength."""
     word = work.concept.class_word
     bare = [*sheets_of(work, BASE, 0, word, ()), reseeded(work)]
     own = [
-        (file, strength, list(sheets_of(work, file.row(strength), 0, file.says, (_use(file, strength),))))
+        (file, list(sheets_of(work, file.row(strength), 0, file.says, (Use(file.path, file.digest, strength),))))
         for file in files
         for strength in file.strengths
     ]
-    every = [*bare, *(sheet for _, _, sheets in own for sheet in sheets)]
+    every = [*bare, *(sheet for _, sheets in own for sheet in sheets)]
     work.progress.stage("sampling", pending(missing_of(work, every)))
-    if missing := unfinished(bare):
-        sample_on(work, work.base, (), missing)
-    for file, strength, sheets in own:
-        check()
-        if missing := unfinished(sheets):
-            base = replace(work.plan.place, source=str(file.path)).open() if file.is_base else work.base
-            sample_on(work, base, () if file.is_base else (_use(file, strength),), missing)
+    asked = [("", bare), *((str(file.path) if file.is_base else "", sheets) for file, sheets in own)]
+    missing = [(source, unfinished(sheets)) for source, sheets in asked]
+    work.share([Task(_sample_file, (source, some), pending(some)) for source, some in missing if some])
     return every
 
 
-def _use(file: File, strength: float) -> Use:
-    return Use(file.path, file.digest, strength)
+def _sample_file(work: Work, source: str, wanted: Sequence[Sheet]) -> None:
+    """Sample the sheets of one file at one strength. `source`: the file, where it is a base of its own."""
+    if source:
+        sample_on(work, replace(work.plan.place, source=source).open(), (), wanted)
+    else:
+        sample_on(work, work.base, wanted[0].uses, wanted)
 
 
 def _judgement(

@@ -19,6 +19,7 @@ from ..base.opening.loading import LIBRARIES
 
 PRELOADED = ["torch", *LIBRARIES, "triptych.study.run"]  # once, not for each process
 WAIT = 0.1  # seconds between looks at the token of a call that waits for a process
+ROWS = 8  # of a joint pass at most, where processes share the passes
 SMALL = 1024  # positions of a latent, up to which a study computes with processes instead of threads
 TRAINED = 20  # bytes of a weight while it is trained: float32 copy and gradient, AdamW's moments, the difference
 BESIDE = 2**30  # bytes of a process besides the base and what is trained of it
@@ -33,6 +34,15 @@ def single_threaded(base: Base) -> bool:
     """
     positions = (base.resolution // base.pixels) ** 2
     return base.device.type == "cpu" and positions <= SMALL
+
+
+def rows_of_a_pass(base: Base) -> int:
+    """The most rows of a joint training pass. Where processes compute, passes are smaller, so that none has to wait.
+
+    With one thread a row of a large pass takes as long as one of a small pass (docs/performance.md).
+    """
+    rows = base.description.sampling.rows
+    return min(rows, ROWS) if single_threaded(base) else rows
 
 
 def affordable(base: Base, most: int, other: Base | None = None) -> int:

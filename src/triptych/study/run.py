@@ -20,7 +20,6 @@ from ..exchange.saving import save
 from ..files.atomic import replacing, shortened, write_text
 from ..files.library import write_sidecar
 from ..methods import Training, method_named
-from ..plugins import Plugins
 from ..records import PointsRecord
 from ..sampling.recipe import TAGS
 from ..scores import Cost, Score
@@ -38,14 +37,15 @@ from .plan import Plan
 from .point import FULL, Point
 from .points import points_of
 from .prior import as_prior
-from .processes import affordable, prepare, single_threaded, threads
+from .processes import prepare
 from .progress import Progress
 from .sheets import sample_all, seconds_a_picture, sheets
 from .together import cost_together, failures_together, together
 from .training import Run, runs, train_all
-from .work import Work
+from .work import Work, worker
+from .workers import workers_on
 
-SQUARES = "the study judges by centre squares of the pictures, whatever the trainings see"
+WHOLE = "the study judges by whole pictures: of one that is no square, by its middle and both ends"
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -60,19 +60,9 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
     with layout.locked():
         prepare()
         progress.stage("opening", 1)
-        work = _work(Work(plan, opened(plan.place), concept, layout, progress))
-        with threads(1 if single_threaded(work.base) else work.threads):
+        work = Work(plan, opened(plan.place), concept, layout, progress)
+        with workers_on(work.base, progress, worker, plan, concept, layout, other=work.other) as work.workers:
             return _run(work, clock)
-
-
-def _work(work: Work) -> Work:
-    """The same with as many processes as torch would take threads, and as the memory holds, where they are worth it."""
-    if not (single_threaded(work.base) and Plugins.all_are_installed()):
-        return work
-    count = affordable(work.base, work.threads, work.other)
-    if count < work.threads:
-        work.progress.note(f"{count} of {work.threads} processes compute: there is no memory for more")
-    return replace(work, processes=count)
 
 
 def _run(work: Work, clock: Clock) -> Verdict:
@@ -169,8 +159,7 @@ def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:
     missing = next((each for each in wanted if not each.done), None)
     if missing is None:
         return []
-    squares = [SQUARES] if work.plan.pictures.framing != "square" else []
-    return [*work.examples(missing.train).notes, *squares]
+    return [*work.examples(missing.train).notes, *([WHOLE] if work.encoders.whole else [])]
 
 
 def _settings(work: Work) -> list[str]:
@@ -179,7 +168,7 @@ def _settings(work: Work) -> list[str]:
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
     names = [picture.name for picture in work.concept.pictures]
     readings = [
-        reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
+        reading_of(work.base, name, chosen, work.concept.class_word, captions, names, work.plan.pictures.caption_chunks)
         for name, chosen in settings.items()
         if isinstance(chosen, Training)
     ]

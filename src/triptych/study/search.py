@@ -1,9 +1,12 @@
-"""The search for one method's learning rate and number of steps, with early stopping of poor trials.
+"""The search for one method's learning rate and number of steps.
 
-The search is successive halving (Jamieson & Talwalkar, arXiv:1502.07943) in its asynchronous form (Li et al.,
-arXiv:1810.05934). At 1/9 and 1/3 of the usual length a trial goes on only if it is in the best third of the trials that
-got there. optuna proposes and prunes the trials. A journal keeps every result, so a stopped search can be resumed. The
-first trial has the usual settings, which the others have to beat.
+Every trial is trained to its end and judged by its pictures: the fixed-batch loss is a poor guide to them, and methods
+are compared fairly only if as many trainings of each were looked at. optuna proposes the trials by its tree-structured
+Parzen estimator (Bergstra et al. 2011, Algorithms for hyper-parameter optimization). The first trial has the usual
+settings, which the others have to beat. Where the best learning rate so far lies near an end of its range, the range
+moves to have it in its middle. The number of steps stays within half and twice the usual one, since it is the effort.
+
+A journal keeps every result, so a stopped search can be resumed.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from ..errors import TriptychError
 from ..methods import Training
 from .tuned import Tried
 
-REDUCTION = 3  # eta: one trial in this many goes on
-RUNGS = 2  # points before the end where trials are pruned
-WIDTH = 10.0  # the learning rate is searched from the usual one divided by this to that multiplied by it
-STRETCH = 2  # the same for the number of steps
+WIDTH = 10.0  # the learning rate is searched from the middle of its range divided by this to that multiplied by it
+NEAR = 2.0  # a best rate within this factor of an end moves the range
+STRETCH = 2  # the number of steps is searched from the usual one divided by this to that multiplied by it
+FIRST = 4  # trials before the estimator proposes
+FAILURES = 2  # trials that fail, for each that was asked for, before the search gives up
 
 
 class Search:
@@ -40,12 +44,10 @@ class Search:
         if not usual.lr:
             raise TriptychError(f"{method}: the search goes around the usual lr, which must be above 0")
         self.method, self.usual, self.seed = method, usual, seed
-        self.first_rung = max(1, round(usual.steps / REDUCTION**RUNGS))
-        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=self.first_rung, reduction_factor=REDUCTION)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = JournalStorage(JournalFileBackend(str(journal)))
         self.study = optuna.create_study(
-            storage=storage, study_name=f"{method}-{key}", direction="maximize", pruner=pruner, load_if_exists=True
+            storage=storage, study_name=f"{method}-{key}", direction="maximize", load_if_exists=True
         )
         self._requeue()
 
@@ -58,48 +60,55 @@ class Search:
             self.study.enqueue_trial(trial.params)
 
     @property
-    def spent(self) -> int:
-        """The number of finished trials: complete or pruned."""
-        return len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    def judged(self) -> list[FrozenTrial]:
+        """The trials whose pictures were judged, in the order in which they were proposed."""
+        return [trial for trial in self.study.trials if trial.state is TrialState.COMPLETE]
+
+    def left(self, trials: int) -> int:
+        """How many are still to be judged of so many; 0 where too many failed."""
+        failed = len(self.study.get_trials(states=(TrialState.PRUNED,)))
+        return max(0, trials - len(self.judged)) if failed < FAILURES * trials else 0
+
+    def middle(self) -> float:
+        """The middle of the range of learning rates. It follows each trial that was the best when it ended."""
+        middle, best = self.usual.lr, -math.inf
+        for trial in self.judged:
+            assert trial.value is not None
+            if trial.value > best:
+                best, lr = trial.value, trial.params["lr"]
+                middle = lr if max(lr / middle, middle / lr) > WIDTH / NEAR else middle
+        return middle
 
     def ask(self, count: int) -> list[Trial]:
         seed = generator("tune", self.seed, self.method, len(self.study.trials)).initial_seed()
         with warnings.catch_warnings():  # about `constant_liar`, which spreads out trials of one batch
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        return [self._fill(self.study.ask()) for _ in range(count)]
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=FIRST)
+        middle = self.middle()
+        return [self._fill(self.study.ask(), middle) for _ in range(count)]
 
-    def _fill(self, trial: Trial) -> Trial:
-        lr, steps = self.usual.lr, self.usual.steps
-        trial.suggest_float("lr", lr / WIDTH, lr * WIDTH, log=True)
+    def _fill(self, trial: Trial, middle: float) -> Trial:
+        steps = self.usual.steps
+        trial.suggest_float("lr", middle / WIDTH, middle * WIDTH, log=True)
         trial.suggest_int("steps", max(1, steps // STRETCH), steps * STRETCH, log=True)
         return trial
 
-    def report(self, trial: Trial, done: int, loss: float) -> bool:
-        """Report a fixed-batch loss after `done` steps. Returns whether to prune the trial."""
-        trial.report(-loss, done)
-        return bool(trial.should_prune()) and done < trial.params["steps"]
-
     def end(self, trial: Trial, value: float | None) -> None:
-        """Finish a trial. `value` is None for a trial that was pruned or failed."""
-        pruned = value is None or not math.isfinite(value)
-        self.study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else TrialState.COMPLETE)
+        """Finish a trial with the value of its pictures; None for a training that failed."""
+        failed = value is None or not math.isfinite(value)
+        self.study.tell(trial, None if failed else value, TrialState.PRUNED if failed else TrialState.COMPLETE)
 
     def best(self) -> dict[str, Any] | None:
-        """The settings of the best complete trial; None where there is none."""
-        whole = self.study.get_trials(states=(TrialState.COMPLETE,))
-        return rounded(max(whole, key=lambda trial: (trial.value, -trial.number)).params) if whole else None
+        """The settings of the best trial; None where none was judged."""
+        judged = self.judged
+        return rounded(max(judged, key=lambda trial: (trial.value, -trial.number)).params) if judged else None
 
     def table(self) -> list[Tried]:
-        return [self._row(trial) for trial in self.study.trials if trial.state in _STATES]
-
-    def _row(self, trial: FrozenTrial) -> Tried:
-        looks = {str(step): -value for step, value in trial.intermediate_values.items()}
-        value = trial.value if trial.state is TrialState.COMPLETE else None
-        return Tried(self.method, trial.number, _STATES[trial.state], rounded(trial.params), looks, value)
-
-
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+        return [
+            Tried(self.method, trial.number, rounded(trial.params), trial.value)
+            for trial in self.study.trials
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        ]
 
 
 def rounded(params: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from .prompts import Prompt
 from .together import Together
 from .training import Run
 from .work import Work
-from .workers import Task, share
+from .workers import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,7 +170,7 @@ def sample_all(work: Work, wanted: Sequence[Sheet]) -> None:
     for uses in dict.fromkeys(sheet.uses for sheet in missing):
         own = [sheet for sheet in missing if sheet.uses == uses]
         tasks.append(Task(_sample_with, (uses, own), _calls(work, own)))
-    share(work, tasks)
+    work.share(tasks)
 
 
 def _sample_with(work: Work, uses: tuple[Use, ...], wanted: Sequence[Sheet]) -> None:
@@ -251,7 +251,7 @@ def sample_on(work: Work, base: Base, uses: tuple[Use, ...], wanted: Sequence[Sh
 def sample_small(work: Work, wanted: Sequence[Sheet]) -> None:
     """Sample the small sheets of one role that are missing. Those that change only their owner's rows share batches."""
     groups = _batches(unfinished(wanted), work.base.description.sampling.batch)
-    share(work, [Task(_sample_group, (group,), _calls(work, group)) for group in groups])
+    work.share([Task(_sample_group, (group,), _calls(work, group)) for group in groups])
 
 
 def _sample_group(work: Work, group: Sequence[Sheet]) -> None:

@@ -23,12 +23,13 @@ from ..records import Log, TrialRecord
 from ..training.fit import Fitted, Trial, fit
 from ..training.loop import Stopped
 from ..training.moments import Moment, Watch
-from ..training.sharing import joint_passes
+from ..training.sharing import joint_passes, rows_of_all_steps
 from .layout import key
 from .point import FULL, Point, Use
+from .processes import rows_of_a_pass
 from .progress import steps_of
 from .work import Work
-from .workers import Task, share
+from .workers import Task
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def runs(work: Work) -> list[Run]:
             split = concept.split(replicate, choose=isinstance(settings, Training) and settings.chooses)
             seed = work.plan.seed * 1000 + replicate
             made_from: tuple[Any, ...] = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
-            if stated := work.plan.pictures.stated:
+            if stated := work.pictures.stated:
                 made_from += (stated, work.plan.seed, *masks)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
             found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))
@@ -105,17 +106,12 @@ def runs(work: Work) -> list[Run]:
 
 def train_all(work: Work, wanted: Sequence[Run]) -> None:
     """Run the trainings that are missing. A failure is recorded and does not stop the others."""
-    missing = sorted((run for run in wanted if not run.done), key=lambda run: run.replicate)
-    passes = list(joint_passes(missing, work.base.description.sampling.rows))
+    missing = [run for run in wanted if not run.done]
+    passes = list(joint_passes(missing, rows_of_a_pass(work.base)))
     _clear_states(work, keep={_state(work, joint) for joint in passes})
     work.progress.stage("training", sum(max(run.steps for run in joint) for joint in passes))
-    share(work, [Task(_train, (joint,), sum(_rows(run) for run in joint)) for joint in passes])
+    work.share([Task(_train, (joint,), sum(map(rows_of_all_steps, joint))) for joint in passes])
     _clear_states(work)
-
-
-def _rows(run: Run) -> int:
-    """The rows of all steps of a training, which its time is about proportional to."""
-    return run.steps * method_named(run.method).rows(run.settings) if run.steps else 0
 
 
 def _state(work: Work, joint: Sequence[Run]) -> Path:

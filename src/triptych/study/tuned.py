@@ -18,19 +18,17 @@ from ..settings import Value
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial: its settings, how far it came, and its losses."""
+    """One trial: its settings, and its value from `yardstick.py`, mean over concepts; None for one that failed."""
 
     method: str
     number: int
-    state: str  # "complete", or "pruned": stopped early, or its loss was not finite
     settings: Mapping[str, Value]
-    looks: Mapping[str, float]  # steps done -> fixed-batch loss over the loss before training, mean over concepts
-    value: float | None = None  # from `yardstick.py`, mean over concepts; None for a pruned trial
+    value: float | None = None
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """`settings`: method -> chosen settings. `trials`: method -> number of trainings.
+    """`settings`: method -> chosen settings. `trials`: method -> number of trainings whose pictures were judged.
 
     `concepts` are the digests of the folders that were tuned on. The result of a study on one of them is too good.
     """

@@ -1,15 +1,14 @@
 """Tuning: a search for every method's learning rate and number of steps, with the same number of trials for each.
 
-The concepts for tuning should not be those of a reported study. Trials are pruned by the fixed-batch loss on held-out
-pictures. The value of a complete trial is its fidelity to the concept and to the prompt (see `yardstick.py`). Its
-prompts and seeds are in no reported study. Several trials of a method that shares the frozen base train in one pass,
-over all concepts. A method that changes the base's weights trains on one concept after the other; only the first can
-prune it.
+The concepts for tuning should not be those of a reported study. The value of a trial is its fidelity to the concept and
+to the prompt, read off its pictures (see `yardstick.py`). Its prompts and seeds are in no reported study. Several
+trials of a method that shares the frozen base train in one pass, over all concepts. A method that changes the base's
+weights trains on one concept after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from optuna.trial import Trial as Asked
 
 from .. import __version__
-from ..base import Base, Owner, Place, generator
+from ..base import Base, Place, generator
 from ..cancel import check
 from ..data.concept import Concept
 from ..errors import Remedy, TriptychError
@@ -32,6 +31,7 @@ from .progress import Progress
 from .search import Search, rounded
 from .tuned import Tuned
 from .work import MEASURING, Work
+from .workers import Task, share, workers_on
 from .yardstick import Yardstick
 
 FIRST_SEED = 1_000_000  # the first seed of tuning's pictures; the seeds of studies are smaller
@@ -45,47 +45,14 @@ class Attempt:
 
     asked: Asked
     usual: Sequence[Any]  # the settings for each concept
-    looks: int  # steps between evaluations of the fixed batch
-    fitted: list[Fitted] = field(default_factory=list)  # one per concept, as far as trained
-    given_up: bool = False
+    fitted: list[Fitted] = field(default_factory=list)  # one per concept
 
     def settings(self, concept: int) -> Any:
-        return replace(self.usual[concept], **rounded(self.asked.params), fixed_every=self.looks)
-
-    def owner(self, concept: int) -> str:
-        return f"{self.asked.number}/{concept}"
-
-
-@dataclass
-class Pass:
-    """Watches a joint pass of attempts over some of the concepts. It stops the attempts that are pruned."""
-
-    search: Search
-    attempts: Sequence[Attempt]
-    concepts: Sequence[int]
-    starts: Mapping[Owner, float] = field(default_factory=dict)
-
-    def __call__(self, done: int, losses: Mapping[Owner, float]) -> list[Owner]:
-        """Report the losses after `done` steps. Returns the owners that stop.
-
-        A loss is divided by the loss before training, so that every concept weighs the same.
-        """
-        if done == 0:
-            self.starts = dict(losses)
-            return []
-        for attempt in self.attempts:
-            seen = [losses[owner] / self.starts[owner] for owner in self._owners(attempt) if owner in losses]
-            if seen and not attempt.given_up:
-                whole = len(seen) == len(self.concepts)  # if not, one of its trainings failed
-                attempt.given_up = not whole or self.search.report(attempt.asked, done, fmean(seen))
-        return [owner for attempt in self.attempts if attempt.given_up for owner in self._owners(attempt)]
-
-    def _owners(self, attempt: Attempt) -> list[Owner]:
-        return [attempt.owner(concept) if self.is_joint else None for concept in self.concepts]
+        return replace(self.usual[concept], **rounded(self.asked.params), fixed_every=0)
 
     @property
-    def is_joint(self) -> bool:
-        return len(self.attempts) * len(self.concepts) > 1
+    def failed(self) -> bool:
+        return any(result.failure for result in self.fitted)
 
 
 def tune(
@@ -114,9 +81,13 @@ def tune(
             _ = yardstick.floor  # sampled before any training
         progress.advance()
         searches = {name: tuner.search(name) for name in plans[0].chosen if _is_trained(works[0], name)}
+        progress.stage("tuning", sum(search.left(trials) for search in searches.values()))
+        with workers_on(base, progress, _in_worker, plans, concepts, layout, trials) as workers:
+            tasks = [Task(_run, (name,), search.left(trials) * tuner.rows(name)) for name, search in searches.items()]
+            share(workers, tasks, tuner, progress)
         tuned = Tuned(
             {name: tuner.whole(best) for name, search in searches.items() if (best := search.best())},
-            {name: search.spent for name, search in searches.items()},
+            {name: len(search.judged) for name, search in searches.items()},
             tuple(concept.digest for concept in concepts),
         )
         tuned.write(out / FILE, tuner.made_from(), [row for search in searches.values() for row in search.table()])
@@ -131,6 +102,27 @@ def _is_trained(work: Work, name: str) -> bool:
         return True
     work.progress.note(f"{name} is not trained, so there is nothing to tune")
     return False
+
+
+def _in_worker(
+    progress: Progress, plans: Sequence[Plan], concepts: Sequence[Concept], layout: Layout, trials: int
+) -> Tuner:
+    """A worker's. It opens the base for itself."""
+    base = plans[0].place.open()
+    works = [Work(plan, base, concept, layout, progress) for plan, concept in zip(plans, concepts, strict=True)]
+    return Tuner(base, works, trials)
+
+
+def _run(tuner: Tuner, name: str) -> None:
+    """Run all trials of a method that are not in the journal."""
+    search = tuner.search(name)
+    while left := search.left(tuner.trials):
+        check()
+        attempts = [Attempt(trial, tuner.usual(name)) for trial in search.ask(min(left, tuner.at_once(name)))]
+        tuner.train(name, attempts)
+        for attempt in attempts:
+            search.end(attempt.asked, None if attempt.failed else tuner.value(name, attempt))
+            tuner.works[0].progress.advance()
 
 
 @dataclass
@@ -166,62 +158,45 @@ class Tuner:
         part = self.works[0].budget.steps
         return {**settings, "steps": max(1, round(settings["steps"] / part))}
 
+    def usual(self, name: str) -> list[Any]:
+        """The method's settings for each concept."""
+        return [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
+
+    def rows(self, name: str) -> int:
+        """The rows of all steps of one trial by the usual settings."""
+        usual = self.usual(name)
+        return sum(method_named(name).rows(settings) * settings.steps for settings in usual)
+
     def search(self, name: str) -> Search:
-        """Run all trials of a method that are not in the journal."""
-        usual = [work.plan.settings_of(name, self.base, work.concept) for work in self.works]
-        seed = self.works[0].plan.seed
+        """The search for a method's settings, as far as the journal has it."""
+        usual, seed = self.usual(name), self.works[0].plan.seed
         concepts = [work.concept.digest for work in self.works]
         same = key(self.works[0].base_key, concepts, [str(settings) for settings in usual], seed, MEASURING)
-        search = Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
-        self._begin(f"tuning {name}", self.trials - search.spent)
-        while (left := self.trials - search.spent) > 0:
-            check()
-            asked = search.ask(min(left, self._at_once(name, usual[0])))
-            attempts = [Attempt(trial, usual, search.first_rung) for trial in asked]
-            self._train(name, search, attempts)
-            for attempt in attempts:
-                search.end(attempt.asked, self._value(name, attempt))
-                self.works[0].progress.advance()
-        return search
+        return Search(self.works[0].layout.out / "trials.journal", name, same, usual[0], seed)
 
-    def _begin(self, stage: str, total: int) -> None:
-        self.works[0].progress.stage(stage, max(0, total))
-
-    def _at_once(self, name: str, usual: Training) -> int:
+    def at_once(self, name: str) -> int:
         """The number of trials that fit into one pass."""
-        rows = self.base.description.sampling.rows // (method_named(name).rows(usual) * len(self.works))
-        return max(1, rows) if method_named(name).shares_a_pass else 1
+        rows = sum(map(method_named(name).rows, self.usual(name)))
+        return max(1, self.base.description.sampling.rows // rows) if method_named(name).shares_a_pass else 1
 
-    def _train(self, name: str, search: Search, attempts: Sequence[Attempt]) -> None:
-        for concepts in self._passes(name):
-            going = [attempt for attempt in attempts if not attempt.given_up]
-            if not going:
-                return
-            watch = Pass(search, going, concepts)
-            trials = [self._trial(name, attempt, i, watch.is_joint) for attempt in going for i in concepts]
-            fitted = iter(fit(self.base, trials, stop_early=watch if concepts[0] == 0 else None))
-            for attempt in going:
-                own = [next(fitted) for _ in concepts]
-                attempt.fitted += own
-                attempt.given_up |= any(result.failure for result in own)
-
-    def _passes(self, name: str) -> Iterator[list[int]]:
-        """The concepts of each pass."""
-        every = list(range(len(self.works)))
-        yield from [every] if method_named(name).shares_a_pass else ([i] for i in every)
+    def train(self, name: str, attempts: Sequence[Attempt]) -> None:
+        every = range(len(self.works))
+        for concepts in [every] if method_named(name).shares_a_pass else [[i] for i in every]:
+            owned = len(attempts) * len(concepts) > 1
+            fitted = iter(fit(self.base, [self._trial(name, each, i, owned) for each in attempts for i in concepts]))
+            for attempt in attempts:
+                attempt.fitted += [next(fitted) for _ in concepts]
 
     def _trial(self, name: str, attempt: Attempt, i: int, owned: bool) -> Trial:
         work = self.works[i]
         split = work.concept.split(0)
         return Trial(
             name, attempt.settings(i), work.examples(split.train), work.concept.class_word, work.plan.seed,
-            attempt.owner(i) if owned else None, work.examples(split.held_out),
+            f"{attempt.asked.number}/{i}" if owned else None, work.examples(split.held_out),
         )  # fmt: skip
 
-    def _value(self, name: str, attempt: Attempt) -> float | None:
-        """The mean of the yardsticks over all concepts; None for an attempt that was pruned."""
-        if attempt.given_up:
-            return None
+    def value(self, name: str, attempt: Attempt) -> float:
+        """The mean of the yardsticks over all concepts."""
         return fmean(self._value_on(name, attempt, i) for i in range(len(self.works)))
 
     def _value_on(self, name: str, attempt: Attempt, i: int) -> float:

@@ -12,6 +12,7 @@ import torch
 from ..base import Base, Budget
 from ..data.concept import Concept, fill
 from ..data.examples import Examples
+from ..data.framing import acting
 from ..errors import TriptychError
 from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, PromptScorer
@@ -22,6 +23,7 @@ from .layout import Layout
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt, Purpose, deal, listed
+from .workers import Task, Workers, share
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,8 +38,8 @@ class Work:
     concept: Concept
     layout: Layout
     progress: Progress
-    processes: int = 1  # which may share the tasks of a stage
-    at_once: int = 1  # which compute now, this one among them
+    workers: Workers | None = None  # which share the tasks of a stage
+    at_once: int = 1  # processes that compute now, this one among them
     threads: int = field(default_factory=torch.get_num_threads)  # that torch takes outside of the study
     _examples: dict[tuple[tuple[int, ...], PictureOptions], Examples] = field(default_factory=dict)
 
@@ -49,6 +51,11 @@ class Work:
     def base_key(self) -> tuple[str, str, int]:
         """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
+
+    @cached_property
+    def pictures(self) -> PictureOptions:
+        """How pictures are prepared, as it acts on these."""
+        return acting(self.plan.pictures, [self.concept], self.base.resolution)
 
     def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
         """Training pictures as latents. Each choice is encoded once. `varied`: with the variations of the plan."""
@@ -97,9 +104,11 @@ class Work:
             self.progress.note(f"likeness is {self.encoders.by_masks}")
 
     @cached_property
-    def redrawn(self) -> list[Image.Image]:
-        """The real pictures, encoded and decoded by the base's autoencoder."""
-        return self.base.redraw(self.concept.images(self.base.resolution))
+    def redrawn(self) -> list[list[Image.Image]]:
+        """The squares of each real picture (`Concept.views`), encoded and decoded by the base's autoencoder."""
+        views = self.concept.views(self.base.resolution, whole=self.encoders.whole)
+        left = iter(self.base.redraw([view for own in views for view in own]))
+        return [[next(left) for _ in own] for own in views]
 
     def evidence(self, pictures: Sequence[Shown], encoder: ImageEncoder | None = None) -> Evidence:
         """The input of the criteria: these pictures, and the concept's own. `encoder`: instead of the first one."""
@@ -109,7 +118,7 @@ class Work:
         return Evidence(
             self.concept, pictures, encoder or self.encoders.first, self.base.resolution, text, world, self.redrawn,
             self.words, scorer, self.base.description.population.statements, self.layout.prompt_scores,
-            None if world else self.encoders.masks,
+            None if world else self.encoders.masks, whole=self.encoders.whole,
         )  # fmt: skip
 
     @cached_property
@@ -137,6 +146,12 @@ class Work:
         known = [*concept.templates(""), *description.tuning_prompts.get(kind, ()), *without]
         return deal(templates, self.words, count, purpose=purpose, without=known)
 
+    def share(self, tasks: Sequence[Task]) -> None:
+        """Run the tasks of a stage, as `workers.share`."""
+        at_once = min(self.workers.most, len(tasks)) if self.workers else 1
+        inside = [Task(_call, (self.plan, at_once, task), task.size) for task in tasks]
+        share(self.workers, inside, self, self.progress)
+
     def at(self, prompts: int, unrelated: int) -> Work:
         """The same study with so many prompts; what is opened stays open."""
         other = replace(self, plan=replace(self.plan, prompts=prompts, unrelated=unrelated))
@@ -157,3 +172,17 @@ class Work:
         return {
             fill(prompt.template, self.concept.class_word): prompt.stratum for prompt in self.prompts if prompt.stratum
         }
+
+
+def worker(progress: Progress, plan: Plan, concept: Concept, layout: Layout) -> Work:
+    """The state of a worker of the study. It opens the base for itself."""
+    return Work(plan, plan.place.open(), concept, layout, progress)
+
+
+def _call(work: Work, plan: Plan, at_once: int, task: Task) -> None:
+    """Call a task. A worker keeps what it has opened, and takes over from the plan the stage's numbers of prompts."""
+    if plan != work.plan:
+        _ = work.other
+        work = work.at(plan.prompts, plan.unrelated)
+    work.at_once = at_once
+    task.call(work, *task.given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base, Owner
+from ..base.text import reading_chunks
 from ..data.examples import Examples, Source
 from ..data.layouts import whole_repeats
 from ..errors import TriptychError
@@ -24,7 +25,7 @@ from .arranging import asked_by
 from .fixed_loss import FixedLoss, check, fixed_batch
 from .job import Job
 from .leaves import check_steps
-from .loop import Encodings, Progress, StopEarly, plan_passes, train
+from .loop import Encodings, Progress, plan_passes, train
 from .moments import Moment, Watch, kept
 from .reading import refuse_cut_words
 from .stacking import JobStacks
@@ -89,7 +90,6 @@ def fit(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    stop_early: StopEarly | None = None,
     watch: Watch | None = None,
     most_rows: int | None = None,
     memory: int | None = None,
@@ -98,7 +98,6 @@ def fit(
 ) -> list[Fitted]:
     """Train all trials in one pass. The result of each is as if it had been trained alone.
 
-    `stop_early` is called with every evaluation of fixed-batch losses, by owner. It returns the owners that stop early.
     `watch` is called with every moment of the training, while the patches are open. `on` are artifacts that stay
     attached. For the others see `train`.
 
@@ -115,13 +114,14 @@ def fit(
     began = time.perf_counter()
     computed = {}
     for i, trial in enumerate(trials):
-        tensors = trial.kind.compute(base, trial.settings, trial.examples)
+        with _reading(base, [trial]):
+            tensors = trial.kind.compute(base, trial.settings, trial.examples)
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     others = [trial for i, trial in enumerate(trials) if i not in computed]
     options: dict[str, Any] = {
-        "state": state, "made_from": made_from, "every": every, "progress": progress, "stop_early": stop_early,
-        "most_rows": most_rows, "memory": memory, "note": note,
+        "state": state, "made_from": made_from, "every": every, "progress": progress, "most_rows": most_rows,
+        "memory": memory, "note": note,
     }  # fmt: skip
     trained = iter(_train(base, others, on, watch, options) if others else ())
     return [computed[i] if i in computed else next(trained) for i in range(len(trials))]
@@ -129,7 +129,7 @@ def fit(
 
 def fits(base: Base, trials: Sequence[Trial], memory: int) -> bool:
     """Whether a joint step of these trials takes one pass within so many bytes. Nothing of the trial stays."""
-    with _opened(base, trials, ()) as pairs:
+    with _reading(base, trials), _opened(base, trials, ()) as pairs:
         jobs, stacks = [job for job, _ in pairs], JobStacks(base.changes, together=True)
         try:
             planned = plan_passes(base, jobs, Encodings(base, jobs), stacks, memory, asked_by(jobs))
@@ -144,11 +144,16 @@ def _train(
     base: Base, trials: Sequence[Trial], on: Sequence[Part], watch: Watch | None, options: Mapping[str, Any]
 ) -> list[Fitted]:
     began = time.perf_counter()
-    with _opened(base, trials, on) as pairs:
+    with _reading(base, trials), _opened(base, trials, on) as pairs:
         jobs = [job for job, _ in pairs]
         train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in pairs]
+
+
+def _reading(base: Base, trials: Sequence[Trial]) -> AbstractContextManager[None]:
+    """Captions are read in as many chunks as any of the trials asks for, inside the `with` block."""
+    return reading_chunks(base.texts, max(each.examples.chunks for trial in trials for each in trial.concepts))
 
 
 @contextmanager

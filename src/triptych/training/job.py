@@ -42,7 +42,6 @@ class Job:
         failure: why the job failed.
         rescue: its last good state, if `training.rescue` asks for one.
         said: sentences for the user that are not shown yet.
-        stopped_early: whether `stop_early` of the training loop ended the job.
     """
 
     owner: Owner
@@ -60,7 +59,6 @@ class Job:
     averages: list[Tensor] = field(default_factory=list)
     masters: Mapping[int, Tensor] = field(default_factory=dict)
     failure: str | None = None
-    stopped_early: bool = False
     leaves: Leaves = field(init=False)
     rescue: Rescue = field(init=False)
     said: list[str] = field(default_factory=list)
@@ -104,7 +102,7 @@ class Job:
         return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed, empty)))
 
     def runs_at(self, step: int) -> bool:
-        over = self.stopped_early or self.failure is not None or (self.fixed is not None and self.fixed.is_over)
+        over = self.failure is not None or (self.fixed is not None and self.fixed.is_over)
         return step < self.training.steps and not over
 
     def draw(self, step: int) -> Batch:

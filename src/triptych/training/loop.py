@@ -5,7 +5,7 @@ Dimensions: J jobs, R rows of all jobs together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from itertools import chain, groupby
@@ -31,7 +31,6 @@ PROMPTS = 64  # in one call of the text encoder, where training does not change 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 Watch = Callable[[int], None]  # steps done
 Note = Callable[[str], None]  # shows the user a sentence
-StopEarly = Callable[[int, Mapping[Owner, float]], Collection[Owner]]  # steps done, fixed-batch losses -> jobs to stop
 
 
 class Stopped(Cancelled):
@@ -112,9 +111,7 @@ def gradients_of(
 
 
 @torch.no_grad()
-def evaluate_fixed(
-    base: Base, jobs: Sequence[Job], encodings: Encodings, done: int, stop_early: StopEarly | None
-) -> None:
+def evaluate_fixed(base: Base, jobs: Sequence[Job], encodings: Encodings, done: int) -> None:
     """Compute the fixed-batch losses that are due after `done` steps. The random draws of training do not change."""
     due = [(job, job.fixed) for job in jobs if job.fixed and job.failure is None and job.fixed.due(done)]
     if not due:
@@ -130,9 +127,6 @@ def evaluate_fixed(
             fixed.note(done, float(squared.mean()))
     for job, fixed in due:
         job.looked_at(done, fixed.curve[-1][1])
-    stopped = stop_early(done, {job.owner: fixed.curve[-1][1] for job, fixed in due}) if stop_early else ()
-    for job, _ in due:
-        job.stopped_early = job.owner in stopped
 
 
 def train_step(
@@ -203,7 +197,6 @@ def train(
     made_from: MadeFrom | None = None,
     every: int = 50,
     progress: Progress | None = None,
-    stop_early: StopEarly | None = None,
     watch: Watch | None = None,
     most_rows: int | None = None,
     memory: int | None = None,
@@ -217,7 +210,6 @@ def train(
         state: a file for the training state. It is written every `every` steps and at a cancel, and read if it exists.
         made_from: all that the training depends on. A state made from something else is refused.
         progress: called after every step with the steps done and the steps in all.
-        stop_early: called after each evaluation of fixed-batch losses; returns the owners whose jobs stop now.
         watch: called before the first step with 0, and after each step with the steps done, also where the run is
             resumed. It may sample pictures with the patches, and must not change them.
         most_rows: most rows of a pass. A step with more takes several passes, whose gradients are added.
@@ -239,7 +231,7 @@ def train(
         with ExitStack() as stack:
             stack.enter_context(arranged(base, jobs, arrangement))
             if first == 0:
-                evaluate_fixed(base, jobs, encodings, 0, stop_early)
+                evaluate_fixed(base, jobs, encodings, 0)
                 if watch:
                     watch(0)
             cancel = stack.enter_context(deferred_interrupt() if state else nullcontext(current()))
@@ -248,7 +240,7 @@ def train(
                 if not active:
                     break
                 train_step(base, active, encodings, stacks, passes, scaler, step)
-                evaluate_fixed(base, active, encodings, step + 1, stop_early)
+                evaluate_fixed(base, active, encodings, step + 1)
                 for sentence in chain(*(job.sentences() for job in active)):
                     note(sentence)
                 if watch:

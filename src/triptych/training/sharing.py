@@ -53,6 +53,12 @@ def fitting_passes(wanted: Sequence[T], fits: Callable[[Sequence[T]], bool]) -> 
     yield from ([alone] for alone in wanted if _trains_alone(alone))
 
 
+def rows_of_all_steps(trained: Trained) -> int:
+    """What the time of a training is about proportional to; 0 for a method without steps."""
+    settings = trained.settings
+    return settings.steps * method_named(trained.method).rows(settings) if isinstance(settings, Training) else 0
+
+
 def _trains_alone(trained: Trained) -> bool:
     """Whether it needs its own pass. A method without steps has nothing to share, and the base is stored in one way."""
     settings = trained.settings

@@ -43,7 +43,7 @@ def save_state(
             {
                 "parameters": [parameter.detach() for parameter in job.parameters],
                 "optimizer": job.optimizer.state_dict(), "losses": job.losses, "failure": job.failure,
-                "stopped_early": job.stopped_early, "averages": job.averages, "rescue": vars(job.rescue),
+                "averages": job.averages, "rescue": vars(job.rescue),
                 "curve": job.fixed.curve if job.fixed else [], "best": job.fixed.best if job.fixed else {},
             }
             for job in jobs
@@ -68,7 +68,7 @@ def load_state(path: Path, base: Base, jobs: Sequence[Job], scaler: torch.amp.Gr
             job.leaves.refresh()
             job.averages, job.rescue = list(own["averages"]), Rescue(**own["rescue"])
             job.optimizer.load_state_dict(own["optimizer"])
-            job.losses, job.failure, job.stopped_early = list(own["losses"]), own["failure"], own["stopped_early"]
+            job.losses, job.failure = list(own["losses"]), own["failure"]
             if job.fixed:
                 job.fixed.curve, job.fixed.best = [(done, loss) for done, loss in own["curve"]], dict(own["best"])
         scaler.load_state_dict(kept["scaler"])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..scores import parts_of
+from ..scores import Cost, parts_of
 from ..units import duration
 from .evidence import Evidence
 from .intervals import ALPHA, Estimate, Part
@@ -61,21 +61,26 @@ def larger(estimate: Estimate, times: float, runs: int, before: int) -> Estimate
 
 
 def seconds(evidence: Evidence, prompts: int, trainings: int) -> float | None:
-    """What a study of that size takes beyond this one: its passes of training and its pictures; None: not known."""
+    """What a study of that size takes beyond this one: its trainings and its pictures; None: not known."""
     costs = list(evidence.costs.values())
     sampling = [cost.seconds_a_picture for cost in costs]
     before, times = evidence.replicates, prompts / evidence.prompts
     if not costs or None in sampling or evidence.over == "concepts":
         return None
-    passes: dict[frozenset[str], float] = {}  # methods that trained together -> seconds
-    for cost in costs:
-        taken = cost.seconds_shared / cost.at_once if cost.seconds_shared is not None else cost.seconds_alone
-        if len(parts_of(cost.method)) == 1 and taken is not None:
-            passes[frozenset((cost.method, *cost.trained_with))] = taken
     per_picture = sum(spent for spent in sampling if spent is not None)
     bare = per_picture / len(sampling)
     pictures = evidence.pictures * (per_picture * (times * trainings - before) + bare * (times - 1))
-    return sum(passes.values()) * (trainings - before) / before + pictures
+    each = sum(map(_seconds_of_training, costs))
+    return each * (trainings - before) + pictures
+
+
+def _seconds_of_training(cost: Cost) -> float:
+    """What a training takes, as a part of its pass; 0 for a combination, which is not trained by itself."""
+    if len(parts_of(cost.method)) > 1:
+        return 0.0
+    if cost.seconds_shared is None:
+        return cost.seconds_alone or 0.0
+    return cost.seconds_shared / cost.at_once / (1 + len(cost.trained_with))
 
 
 def sentence(evidence: Evidence, further: Further | None) -> str:

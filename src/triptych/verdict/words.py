@@ -22,6 +22,7 @@ TITLES = {
     "p-plus": "P+",
     "svdiff": "SVDiff",
     "layernorm": "LayerNorm tuning",
+    "fine-tune": "Fine-tuning",
 }
 
 
