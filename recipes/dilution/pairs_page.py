@@ -21,7 +21,7 @@ WAYS = {  # row of a study of a pair -> what it is
     "in-turn-2": "one after the other along the steps",
     "alternating-2": "by turns at every step",
     "beside-joint-lora": "one LoRA, trained on both folders",
-    "beside-joint-dreambooth": "one fine-tune on both folders (DreamBooth)",
+    "beside-joint-fine-tune": "one fine-tune on both folders",
     "beside-words": "embeddings together (Textual Inversion)",
 }
 
