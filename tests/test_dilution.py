@@ -21,6 +21,7 @@ from triptych.base import Base, Place, tiny_base
 from triptych.data.concept import Concept
 from triptych.dilution import run as running
 from triptych.dilution import search as searching
+from triptych.dilution.ahead import foretell_mix
 from triptych.dilution.foretold import Curve, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
@@ -163,6 +164,18 @@ def test_a_response_is_what_of_the_files_own_effect_is_in_one_step(tmp_path: Pat
     assert half.along == pytest.approx(0.5, abs=0.1) and half.across < both.across / 2
 
 
+def test_a_mix_is_foretold_to_keep_the_file_that_it_consists_of(tmp_path: Path) -> None:
+    base, sources = tiny_base(), []
+    for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN))):
+        folder = plain(tmp_path / f"{name}-dog", colour)
+        sources.append(Source(lora(tmp_path / f"{name}.safetensors", base, seed), folder))
+    mix = Mix(tuple(Ingredient(source.file, weight) for source, weight in zip(sources, (1.0, 0.0), strict=True)))
+    red, green = foretell_mix(mix, DilutionPlan(tuple(sources)), Silent(), lambda place: base)
+    assert (red.file, red.distance, red.retention) == ("red.safetensors", pytest.approx(0, abs=1e-3), pytest.approx(1))
+    assert green.distance > 0.7 and green.retention < 0.1
+    assert str(green).startswith("about 0.0") and "of green.safetensors will be kept" in str(green)
+
+
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
     likeness = {"alone": 0.2, "mix": 0.5, "own": 0.8}
 
@@ -206,6 +219,11 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
+    with pytest.raises(TriptychError, match="two or more files, not 1"):
+        DilutionPlan(sources, counts=(1, 2))
+    with pytest.raises(TriptychError, match="from 0 to 1, not 2"):
+        DilutionPlan(sources, ratios=(0.5, 2))
+    assert DilutionPlan(sources, counts=(2, 6)).left_out == "mixes of 6 files are left out, since 4 are given"
     with pytest.raises(TriptychError, match="two files are called a"):
         DilutionPlan((sources[0], sources[0]))
     with pytest.raises(TriptychError, match="FILE=FOLDER"):

@@ -47,9 +47,15 @@ def study(folder: Path, seed: int) -> Study:
     overlaps = {(a, b): Overlap(0.1, 0.2, 0.3, 1, 1) for a in "abc" for b in "abc" if a != b}
     stayed = [Preserved(row, Interval(0.7, 0.6, 0.8, 9)) for row in ("alone", *(arm.name for arm in plan.arms))]
     result = Result.of(plan, plan.arms, files, kept, stayed, [], overlaps, complete=True)
-    told = {"part": "lora", "seed": seed, "steps": 0, "precision": "torch.float32", **json.loads(result.to_json())}
+    told = {
+        "part": "lora",
+        "seed": seed,
+        "trained": {"lr": 0.002, "steps": 300},
+        "precision": "torch.float32",
+        **json.loads(result.to_json()),
+    }
     records.write(folder, "lora", seed, told)
-    return next(found for found in Study.read(folder, "lora") if found.seed == seed)
+    return next(found for alike in Study.read(folder, "lora") for found in alike if found.seed == seed)
 
 
 def around(mean: float, chance: random.Random, spread: float) -> list[float]:
@@ -76,11 +82,14 @@ def test_a_page_is_made_of_the_records_of_all_seeds(tmp_path: Path) -> None:
         study(tmp_path / "records", seed)
     page.write(tmp_path / "records", tmp_path / "dilution.md")
     text = (tmp_path / "dilution.md").read_text()
-    assert "Training seeds: LoRA 2. 400 pictures of each concept for each mix, in float32" in text
-    assert "| LoRA, seed 3 | the distance in one step | LoRA, seed 0 |" in text
+    assert (
+        "2 trainings of each LoRA, 300 steps at 0.002, with 400 pictures of each concept for each mix, in float32"
+        in text
+    )
+    assert "| LoRA, 300 steps at 0.002, seed 3 | the distance in one step | LoRA, 300 steps at 0.002, seed 0 |" in text
     assert text.index("that it dilutes is") < text.index("Measured and written by")
-    assert (tmp_path / "dilution" / "lora-ratio.svg").is_file()
-    assert "nan" not in text and text.count("LoRA: how many") == 1
+    assert (tmp_path / "dilution" / "lora-300-ratio.svg").is_file()
+    assert "nan" not in text and text.count("300 steps at 0.002: how many") == 1
 
 
 def test_what_each_file_more_costs_adds_up_to_what_all_cost(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from triptych.cli.console import Console
 from triptych.data.concept import Concept
 from triptych.dilution.plan import DilutionPlan, Source
 from triptych.errors import TriptychError
+from triptych.exchange.formats import open_artifact
 from triptych.study import Progress
 
 PARTS = ("lora", "dreambooth", "pairs", "beside")
@@ -99,7 +100,7 @@ class Work:
                 except TriptychError as error:  # such as a pair of which no file learned: the others go on
                     print(f"{'-'.join(names)}, seed {seed}: {error}", flush=True)
                     continue
-            self.record("pairs-" + "-".join(names), seed, pair.told)
+            self.record("pairs-" + "-".join(names), seed, first.file, pair.told)
 
     def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
         """The study of one seed; one that is complete stays as it is.
@@ -115,16 +116,17 @@ class Work:
             )  # fmt: skip
             result = self.session.dilution(plan, study, self.progress)
             print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
-        self.record(method, seed, measured(study))
+        self.record(method, seed, sources[0].file, measured(study))
         if not complete(study, self.prompts):
             raise OverError
 
-    def record(self, part: str, seed: int, told: records.Told) -> None:
-        """Write what was measured, with how."""
+    def record(self, part: str, seed: int, file: Path, told: records.Told) -> None:
+        """Write what was measured, with how, and how the files were trained: one of them tells it."""
+        settings = open_artifact(file).settings
         how = {
             "part": part,
             "seed": seed,
-            "steps": self.steps,
+            "trained": {"lr": settings.lr, "steps": settings.steps},
             "precision": str(dtype_named(PLACE.precision, torch.device(PLACE.device))),
         }
         print(records.write(self.into, part, seed, {**how, **told}), flush=True)

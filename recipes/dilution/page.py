@@ -41,14 +41,14 @@ def answer(studies: Sequence[Study]) -> str:
         [f"the {ORDINALS.get(int(after), f'next, up to {after:g},')} {said(more)}" for _, after, more in steps]
     )
     return (
-        f'**{KINDS[studies[0].kind]}: that it dilutes is {dilutes}, "slightly" is {slightly}.** Averaged, each file'
+        f'**{kind_of(studies[0])}: that it dilutes is {dilutes}, "slightly" is {slightly}.** Averaged, each file'
         f" more costs, of what a file adds to the bare base: {costs}."
     )
 
 
 def parts(studies: Sequence[Study]) -> list[str]:
     """What the loss of the second file is made of, and what the other ways lose, as entries of a list."""
-    name, steps, lines = KINDS[studies[0].kind], per_model(studies, "sum"), []
+    name, steps, lines = kind_of(studies[0]), per_model(studies, "sum"), []
     weaker = pooled(steady(studies), lambda study, file: study.lost(own_weight(study, file), file))
     other = pooled(
         steady(studies), lambda study, file: study.share(file, {own_weight(study, file): 1.0, "average-2": -1.0})
@@ -72,7 +72,7 @@ def own_weight(study: Study, file: str) -> str:
 
 
 def counts(studies: Sequence[Study], folder: Path) -> list[str]:
-    kind, name = studies[0].kind, KINDS[studies[0].kind]
+    name = kind_of(studies[0])
     columns = {
         "averaged": along(studies, "count", "average"),
         "alone, at that weight": along(studies, "weight"),
@@ -86,7 +86,7 @@ def counts(studies: Sequence[Study], folder: Path) -> list[str]:
     names = [own[0][1] for own in steady(studies)]
     lines = [
         f"### {name}: how many", "", f"The mean over {listed(names)}, which are in every mix:",
-        *picture(f"{kind}-count", f"{name}: loss by the number of files", "files in the mix",
+        *picture(f"{slug(studies[0])}-count", f"{name}: loss by the number of files", "files in the mix",
                  list(columns.items()), folder),
         *table(["files", *columns], rows),
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def concepts(studies: Sequence[Study]) -> list[str]:
 
 
 def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
-    kind, found = studies[0].kind, list[tuple[str, Points]]()
+    name, found = kind_of(studies[0]), list[tuple[str, Points]]()
     halves = [(0.5, mix) for value, mix in studies[0].mixes("count", "average") if value == 2]
     for own in steady(studies):
         each = [
@@ -124,8 +124,8 @@ def ratios(studies: Sequence[Study], folder: Path) -> list[str]:
         return []
     second = studies[0].told["files"][1]["name"]
     return [
-        f"### {KINDS[kind]}: along the ratio",
-        *picture(f"{kind}-ratio", f"{KINDS[kind]}: loss along the ratio", f"share of {second}", found, folder),
+        f"### {name}: along the ratio",
+        *picture(f"{slug(studies[0])}-ratio", f"{name}: loss along the ratio", f"share of {second}", found, folder),
     ]
 
 
@@ -167,7 +167,8 @@ def foretold(studies: Sequence[Study]) -> list[str]:
         "## Foretold", "",
         "How many retentions are foretold within 0.10, of mixes, files or studies that the predictor was not fitted"
         " to; what they are off by on average; and the predictor's own part of that (root mean square), without the"
-        f" noise of what was measured. The curve over the distance was chosen on {called(first)}, the others report:",
+        " noise of what was measured. The curve over the distance is one of six forms, chosen when it was seen how"
+        f" they did on {called(first)}. The others report:",
         *table(["study", "it reads", "fitted to", *HEADS], rows),
         "The distance, by what the mixes vary, fitted to the other mixes of each study:",
         *table(["mixes", *HEADS], axes), *best(studies),
@@ -194,8 +195,16 @@ def best(studies: Sequence[Study]) -> list[str]:
     ]  # fmt: skip
 
 
+def slug(study: Study) -> str:
+    return f"{study.kind}-{study.told['trained']['steps']}"
+
+
+def kind_of(study: Study) -> str:
+    return f"{KINDS[study.kind]}, {study.trained}"
+
+
 def called(study: Study) -> str:
-    return f"{KINDS[study.kind]}, seed {study.seed}"
+    return f"{kind_of(study)}, seed {study.seed}"
 
 
 def figures(found: foretelling.Pairs) -> list[str]:
@@ -203,9 +212,9 @@ def figures(found: foretelling.Pairs) -> list[str]:
 
 
 def write(folder: Path, page: Path) -> None:
-    by_kind = [found for kind in KINDS if (found := Study.read(folder, kind))]
+    by_kind = [found for kind in KINDS for found in Study.read(folder, kind)]
     on_pairs = pairs_page.pairs(folder)
-    whole = len(by_kind) == len(KINDS) and on_pairs
+    whole = {found[0].kind for found in by_kind} == KINDS.keys() and on_pairs
     seen, earlier = (Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8") for name in ("seen", "earlier"))
     lines = [
         "# What a mix loses", "", f"{QUOTE}:", "", *(f"- {answer(found)}" for found in by_kind), "",
@@ -221,7 +230,7 @@ def write(folder: Path, page: Path) -> None:
 
 def made(by_kind: Sequence[Sequence[Study]]) -> list[str]:
     """By what the page is made, and how its figures are to be read."""
-    seeds = listed([f"{counted(len(found), 'training')} of each {KINDS[found[0].kind]}" for found in by_kind])
+    seeds = listed([f"{counted(len(found), 'training')} of each {kind_of(found[0])}" for found in by_kind])
     return [
         "Measured and written by", "",
         "    python -m recipes.dilution --out OUT --parts lora,dreambooth,pairs --seeds 0,1,2",

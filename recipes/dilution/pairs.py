@@ -19,7 +19,7 @@ from triptych.study import Progress
 RESULT = "dilution.json"  # in the folder of a study
 PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
 TRIALS = 16
-STEPS = 300  # of a training of one concept on the embedded base
+JOINT = ("lora", "fine-tune")  # what is trained on both folders at once
 
 
 def measured(study: Path) -> dict[str, Any]:
@@ -81,14 +81,15 @@ class Pair:
 
     def others(self, at: Training) -> tuple[tuple[Path, ...], ...]:
         """What is no mix: one LoRA that is trained on both folders, one fine-tune on both, and two embeddings."""
-        joint = ((self._joint(method, at),) for method in ("lora", "dreambooth"))
+        joint = ((self._joint(method, at),) for method in JOINT)
         return (*joint, tuple(self._word(source, at) for source in self.sources))
 
     def _joint(self, method: str, at: Training) -> Path:
         """One file for both concepts, trained for as many steps as two."""
         first, second = (Concept.open(source.folder) for source in self.sources)
         file = self.out / f"joint-{method}.safetensors"
-        return at.trained(TrainRequest(method, first, at.place, {"steps": 2 * STEPS}, at.seed, more=(second,)), file)
+        steps = int(at.place.open().description.methods[method]["steps"])
+        return at.trained(TrainRequest(method, first, at.place, {"steps": 2 * steps}, at.seed, more=(second,)), file)
 
     def _word(self, source: Source, at: Training) -> Path:
         """An embedding of one concept, with a word of its own; all pairs of a seed share it."""

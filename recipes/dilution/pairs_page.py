@@ -11,7 +11,7 @@ from recipes.dilution import records
 from recipes.dilution.markdown import said, table
 from recipes.dilution.pairs import PAIRS
 from recipes.dilution.reading import Study, least, least_more, pooled, preserved
-from triptych.units import listed
+from triptych.units import counted, listed
 from triptych.verdict.intervals import Estimate
 
 WAYS = {  # row of a study of a pair -> what it is
@@ -21,7 +21,7 @@ WAYS = {  # row of a study of a pair -> what it is
     "in-turn-2": "one after the other along the steps",
     "alternating-2": "by turns at every step",
     "beside-joint-lora": "one LoRA, trained on both folders",
-    "beside-joint-dreambooth": "one fine-tune on both folders (DreamBooth)",
+    "beside-joint-fine-tune": "one fine-tune on both folders",
     "beside-words": "embeddings together (Textual Inversion)",
 }
 
@@ -47,7 +47,7 @@ def ways(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
     overall, each = [], []
     for way, title in WAYS.items():
         kept, more = (pooled(everything, partial(more_than, way=way, other=other)) for other in ("base", "average-2"))
-        worst = [found[1].value for study in studies if (found := least(study, row_of(study, way)))]
+        worst = [kept.value for _, kept in filter(None, (least(study, row_of(study, way)) for study in studies))]
         stays = fmean(preserved([study], row_of(study, way)) for study in studies)
         if not worst:
             continue
@@ -56,9 +56,9 @@ def ways(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
             own = (pooled([concept], partial(more_than, way=way, other="base")) for concept in found)
             each.append([pair, title, *map(said, own)])
     return [
-        f"Pairs of LoRAs, in {len(studies)} studies: how much of what each LoRA adds alone is kept (1: all), how much"
-        " of the file that is kept least of, how much more than in the average by the same pictures, and how far the"
-        " pictures of other prompts stay:",
+        f"Pairs of LoRAs, {counted(len(studies), 'training')} in all: how much of what each LoRA adds alone is kept"
+        " (1: all), how much of the file that is kept least of, how much more than in the average by the same pictures,"
+        " and how far the pictures of other prompts stay:",
         *table(["way", "kept", "of the least kept", "more than averaged", "base preservation"], overall),
         "What is kept of the first and of the second file of each pair:",
         *table(["pair", "way", "of the first", "of the second"], sorted(each, key=lambda row: row[0])),
@@ -75,7 +75,7 @@ def searched(studies: Sequence[Study]) -> list[str]:
             sure[other] += interval is not None and interval.low > 0
         name = f"{listed([file['name'] for file in study.told['files']])}, seed {study.seed}"
         kept = (f"{found[1].value:.2f}" if found else "" for found in least_kept)
-        found = study.told["found"].partition(":")[0].removeprefix("the best of ")
+        found = study.told["found"].partition(": on prompts")[0].removeprefix("the best of ")
         rows.append([name, found, *kept, *map(said, more.values())])
     heads = ["pair", "found", "it keeps", "the average", "the sum", "more than the average", "more than the sum"]
     return [

@@ -33,9 +33,17 @@ class Study:
     told: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, kind: str) -> list[Study]:
-        """The studies of one kind."""
-        return [cls(kind, seed, told) for seed, told in records.read(folder, kind).items()]
+    def read(cls, folder: Path, kind: str) -> list[list[Study]]:
+        """The studies of one kind, those together whose files were trained alike."""
+        found: dict[str, list[Study]] = {}
+        for seed, told in records.read(folder, kind).items():
+            study = cls(kind, seed, told)
+            found.setdefault(study.trained, []).append(study)
+        return list(found.values())
+
+    @property
+    def trained(self) -> str:
+        return f"{self.told['trained']['steps']} steps at {self.told['trained']['lr']:g}"
 
     @property
     def learned(self) -> list[str]:

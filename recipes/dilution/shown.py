@@ -16,7 +16,7 @@ from recipes.dilution.concepts import ROOT
 from recipes.dilution.pairs import PAIRS
 
 MIXES = ("average-2", "average-4", "average-8", "sum-2", "sum-4", "sum-8", "generation-3")
-WAYS = ("average-2", "sum-2", "mix", "in-turn-2", "alternating-2", "beside-joint-lora", "beside-joint-dreambooth",
+WAYS = ("average-2", "sum-2", "mix", "in-turn-2", "alternating-2", "beside-joint-lora", "beside-joint-fine-tune",
         "beside-*-word")  # fmt: skip
 SUBJECTS, OTHERS = ("blob-cat", "koala"), ("night", "outline")
 ACROSS, GAP, MARGIN = 6, 2, 150  # pictures in a line; pixels between them, and for the names of lines

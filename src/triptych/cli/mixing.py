@@ -16,6 +16,7 @@ from .options import AsJson, Set, pairs_of, with_options
 
 if TYPE_CHECKING:
     from ..dilution.plan import DilutionPlan
+    from ..mixing.opening import Opened
     from ..mixing.request import Mix
     from ..settings import Value
 
@@ -78,7 +79,9 @@ def merge(
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
     if not any(file.path.is_dir() for file in mix.ingredients):
-        open_files(mix)  # refused before anything heavy is loaded
+        opened = open_files(mix)  # refused before anything heavy is loaded
+        if folders:
+            _check_measurable(opened)
     from ..mixing.merge import merge as make
 
     plan = _plan(mix, folders, prompts or 16) if folders else None
@@ -162,6 +165,17 @@ def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
     sources = tuple(Source(file.path, folder) for file, folder in zip(mix.ingredients, folders, strict=True))
     place = Place(mix.base) if mix.base else Place()
     return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
+
+
+def _check_measurable(opened: Opened) -> None:
+    """
+    Raises:
+        TriptychError: what a mix keeps of one of the files is not measured.
+    """
+    from ..dilution.members import check_measurable
+
+    for file, found in zip(opened.files, opened.found, strict=True):
+        check_measurable(file.path.name, found.kind)
 
 
 def _searched(mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:

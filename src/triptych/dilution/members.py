@@ -10,8 +10,9 @@ from ..base import Base, Place
 from ..data.concept import Concept
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, compose, with_words
-from ..exchange.formats import open_artifact
+from ..exchange.formats import open_artifact, recognise
 from ..files.hashes import known_sha256
+from ..files.tensorfile import TensorFile
 from ..metrics.encoders import ImageEncoder
 from ..scores import BASE
 from ..study.judged import words_of
@@ -84,14 +85,10 @@ def members_of(plan: DilutionPlan, opened: Callable[[Place], Base], layout: Layo
     Raises:
         TriptychError: a file or a folder cannot be used, or the files are of several kinds.
     """
+    for source in plan.sources:
+        check_measurable(source.file.name, recognise(TensorFile.open(source.file)).kind)
     artifacts = [open_artifact(source.file) for source in plan.sources]
     beside = [[open_artifact(file) for file in files] for files in plan.beside]
-    for source, artifact in zip(plan.sources, artifacts, strict=True):
-        if artifact.method not in MIXABLE:
-            raise TriptychError(
-                f"{source.file.name} is of the kind {artifact.method}: dilution is of changes of weights, so give LoRAs"
-                " or DreamBooth's differences"
-            )
     if len({artifact.method for artifact in artifacts}) > 1:
         raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
     base, found = opened(plan.place), list[Member]()
@@ -110,6 +107,19 @@ def members_of(plan: DilutionPlan, opened: Callable[[Place], Base], layout: Layo
         with compose(base, *(part for artifact in others for part in with_words(artifact))):
             pass  # refused where two of them hold the same word
     return found
+
+
+def check_measurable(name: str, kind: str) -> None:
+    """
+    Raises:
+        TriptychError: what a mix keeps of a file of this kind is not measured.
+    """
+    if kind not in MIXABLE:
+        what = "; a checkpoint is measured as the LoRA that `extract` takes out of it" if kind == "checkpoint" else ""
+        raise TriptychError(
+            f"{name} is of the kind {kind}: dilution is of changes of weights, so give LoRAs or DreamBooth's"
+            f" differences{what}"
+        )
 
 
 def work_of(plan: DilutionPlan, source: Source, base: Base, layout: Layout, progress: Progress) -> Work:

@@ -119,10 +119,10 @@ class DilutionPlan:
     def __post_init__(self) -> None:
         if len(self.sources) < 2:
             raise TriptychError("dilution needs two or more files, each with the folder of its pictures")
-        if wrong := [count for count in self.counts if count < 2]:
-            raise TriptychError(f"a mix has two or more files, not {wrong[0]}")
-        if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
-            raise TriptychError(f"a ratio is the second file's share, from 0 to 1, not {wrong[0]:g}")
+        if few := [count for count in self.counts if count < 2]:
+            raise TriptychError(f"a mix has two or more files, not {few[0]}")
+        if outside := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
+            raise TriptychError(f"a ratio is the second file's share, from 0 to 1, not {outside[0]:g}")
         names = [*(source.name for source in self.sources), *map(called, self.beside)]
         for name in names:
             if names.count(name) > 1:

@@ -92,7 +92,7 @@ def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], files: Mapping
     base = plan.place.source if any(needs_base(member.artifact) for member in members) else ""
     if arm.before:
         last = members[arm.weights[-1][0]].source.file
-        return Mix((Ingredient(*files[arm.before], 0.5), Ingredient(last, 0.5)), "weighted-sum", base)
+        return Mix((Ingredient(files[arm.before][0], 0.5), Ingredient(last, 0.5)), "weighted-sum", base)
     return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum", base)
 
 
