@@ -56,18 +56,20 @@ def inpaints(bench: Bench) -> Iterator[Rate]:
 def outpaints(bench: Bench) -> Iterator[Rate]:
     """A picture grows at two sides, and the prompt names the background alone: nothing may be drawn there."""
     asked, by = bench.asked(bench.count // 4), Extension(STRIP, 0, STRIP, 0)
-    before, name = bench.plain(asked), "--extend, --denoise 1"
+    before = bench.plain(asked)
     starts = [
         Start.of(by.canvas(picture), by.grown(picture.size), by.mask(picture.size, None, 2 * BLUR), BLUR)
         for picture in before
     ]
     prompts, width = [f"a {own.ground} background" for own in asked], by.grown(before[0].size)[0]
-    after = bench.sample("extended", _anew(asked, starts, prompts), width=width, denoise=1.0)
-    strips = [np.hstack([new[:, : STRIP - EDGE], new[:, EDGE - STRIP :]]) for new in map(np.asarray, after)]
-    yield Rate(name, "the new parts show the background alone", share(map(_is_plain, strips)), len(asked), 0.8)
-    kept = [picture.crop((STRIP + EDGE, 0, width - STRIP - EDGE, picture.height)) for picture in after]
     old = [picture.crop((EDGE, 0, picture.width - EDGE, picture.height)) for picture in before]
-    yield Rate(name, "mean change of the picture, of 255", float(changes(old, kept).mean()), len(asked), None, 0.5)
+    for shrink in (1.0, 0.0):
+        name = f"--extend, --denoise 1{', --shrink 1' if shrink else ''}"
+        after = bench.sample(name, _anew(asked, starts, prompts), width=width, denoise=1.0, shrink=shrink)
+        strips = [np.hstack([new[:, : STRIP - EDGE], new[:, EDGE - STRIP :]]) for new in map(np.asarray, after)]
+        yield Rate(name, "the new parts show the background alone", share(map(_is_plain, strips)), len(asked), 0.8)
+        kept = [picture.crop((STRIP + EDGE, 0, width - STRIP - EDGE, picture.height)) for picture in after]
+        yield Rate(name, "mean change of the picture, of 255", float(changes(old, kept).mean()), len(asked), None, 0.5)
     alone = bench.sample("the prompt alone", [own.request(prompt) for own, prompt in zip(asked, prompts, strict=True)])
     plain = share(_is_plain(np.asarray(picture)) for picture in alone)
     yield Rate('the prompt "a COLOUR background" alone', "the picture shows the background alone", plain, len(asked))
@@ -94,14 +96,15 @@ def second_passes(bench: Bench) -> Iterator[Rate]:
     before = bench.plain(asked)
     others = bench.sample("other seeds", [Request(own.prompt, (own.seed + 1,)) for own in asked])
     usual = fmean(map(overlap, before, others))
-    for by, amount in (("latent", 0.5), ("pixel", 0.5), ("pixel", 0.2)):
-        name = f"--hires 2, --hires-by {by}{'' if amount == 0.5 else f', --hires-denoise {amount:g}'}"
-        controls = {"hires": 2.0, "hires_by": by, "hires_denoise": amount}
+    for by, shrink in (("latent", 1.0), ("pixel", 1.0), ("latent", 0.0), ("pixel", 0.0)):
+        name = f"--hires 2, --hires-by {by}{'' if shrink else ', --hires-shrink 0'}"
+        controls = {"hires": 2.0, "hires_by": by, "hires_shrink": shrink}
         after = bench.sample(name, [own.request() for own in asked], **controls)
         small = [picture.resize(old.size, Image.Resampling.BOX) for picture, old in zip(after, before, strict=True)]
-        yield Rate(name, "the thing stays", bench.right(small, [own.thing for own in asked]), len(asked), 0.8)
+        stays = bench.right(small, [own.thing for own in asked])
+        yield Rate(name, "the thing stays", stays, len(asked), 0.8 if shrink else None)
         kept = fmean(map(overlap, before, small))
-        yield Rate(name, "overlap with the drawing of the first pass", kept, len(asked), usual)
+        yield Rate(name, "overlap with the drawing of the first pass", kept, len(asked), usual if shrink else None)
     yield Rate("another seed", "overlap with the drawing", usual, len(asked))
 
 

@@ -45,7 +45,8 @@ from triptych.training.fit import Trial
 from triptych.training.sharing import joint_passes
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "blob-cat"
-WAYS = {"square": PictureOptions(), "bucket": PictureOptions(framing="bucket"), "whole": PictureOptions()}
+SQUARE = PictureOptions(framing="square")
+WAYS = {"square": SQUARE, "bucket": PictureOptions(framing="bucket"), "whole": SQUARE}
 RATIOS = (3 / 2, 2.0)
 SHOWN = 6  # pictures of each row of the sheet
 

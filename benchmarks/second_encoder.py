@@ -82,7 +82,7 @@ def _likeness(
 ) -> tuple[list[Score], float]:
     """The scores of likeness by an encoder, and the seconds that it took to encode the pictures."""
     concept = plan.concept()
-    redrawn = base.redraw(concept.images(base.resolution))
+    redrawn = [[picture] for picture in base.redraw(concept.images(base.resolution))]
     shown = [
         Shown(
             score.method,

@@ -100,7 +100,8 @@ def threads(told: dict[str, Any]) -> Iterator[str]:
         " [performance](performance.md#processes-of-a-study)), so its result no longer depends on the number of cores"
         " or of threads. It still depends on the build of torch and on the kind of processor: the last column is of"
         " `make try` on a processor that computes in bfloat16, in two processes of one thread, by the present rule for"
-        " strengths."
+        " strengths. All columns are of the settings before LoRA's rate and DreamBooth's word were chosen anew"
+        " ([the base](demo-base.md#examples))."
     )
     yield ""
     runs = told["runs"]

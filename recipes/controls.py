@@ -59,7 +59,7 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
     ],
     "emphasis": [
         Cell(f"{mode}, (small:2)", "a (small:2) cat on a green background", 5, {"emphasis": mode})
-        for mode in ("a1111", "no-norm", "comfy", "none")
+        for mode in ("a1111", "no-norm", "blend", "comfy", "none")
     ],
     "schedules": [
         Cell(text, text, 5)
@@ -82,6 +82,8 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
     "sizes": [
         Cell("64 x 64"), Cell("96 x 64", controls={"width": 96}), Cell("64 x 96", controls={"height": 96}),
         Cell("96 x 64, noise of 64 x 64", controls={"width": 96, "seed_resize": "64x64"}),
+        Cell("128 x 128", controls={"width": 128, "height": 128}),
+        Cell("128 x 128, shrink 1", controls={"width": 128, "height": 128, "shrink": 1.0}),
     ],
     "samplers": [
         Cell(name, settings={"sampler": name})
@@ -113,8 +115,8 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
             for words in ("panda", "panda on a yellow background")
         ),
         Cell("a (panda:0) on a yellow background", "a (panda:0) on a yellow background"),
-        Cell("a (panda)0 on a yellow background, emphasis compel", "a (panda)0 on a yellow background",
-             controls={"emphasis": "compel"}),
+        Cell("a (panda:0) on a yellow background, emphasis blend", "a (panda:0) on a yellow background",
+             controls={"emphasis": "blend"}),
     ],
     "regions-alone": [
         Cell(f"an apple on the left half, a monkey on the right half, region-alone {share}",
@@ -136,8 +138,8 @@ STRIPS: Mapping[str, Sequence[Cell]] = {
     "hires": [
         Cell("64 x 64"),
         *(
-            Cell(f"x 2, {by}, denoise {share}", controls={"hires": 2.0, "hires_by": by, "hires_denoise": share})
-            for by, share in (("latent", 0.6), ("pixel", 0.3), ("pixel", 0.6))
+            Cell(f"x 2, {by}, shrink {share}", controls={"hires": 2.0, "hires_by": by, "hires_shrink": share})
+            for by, share in (("latent", 1.0), ("pixel", 1.0), ("latent", 0.5), ("latent", 0.0))
         ),
     ],
 }  # fmt: skip
@@ -164,15 +166,16 @@ def from_a_picture(base: Base) -> dict[str, list[tuple[str, Image.Image]]]:
 
     by = Extension(32, 0, 32, 0)
 
-    def grown(fill: str) -> Image.Image:
+    def grown(fill: str, shrink: float) -> Image.Image:
         start = Start.of(by.canvas(first), by.grown(size), by.mask(size, None, 4), 2, fill)
-        controls = Controls(denoise=1.0, width=by.grown(size)[0], height=by.grown(size)[1])
+        controls = Controls(denoise=1.0, width=by.grown(size)[0], height=by.grown(size)[1], shrink=shrink)
         return sample(base, [Request("a green background", (4,), start=start)], controls=controls)[0][0]
 
     plain = Start.of(first, size)
     swept = [("the picture", first)] + [(f"denoise {share}", made(plain, share)) for share in (0.1, 0.3, 0.5, 0.9)]
     fills = [(f"fill {fill}", made(Start.of(first, size, mask, 2, fill), 0.8)) for fill in FILLS]
-    extended = [(f"extended at both sides, fill {fill}", grown(fill)) for fill in FILLS[:3]]
+    ways = (("original", 0.0), ("original", 1.0), ("blur", 1.0))
+    extended = [(f"extended at both sides, fill {fill}, shrink {share:g}", grown(fill, share)) for fill, share in ways]
     return {
         "denoise": swept,
         "inpainting": [("the picture", first), ("the mask", mask.convert("RGB")), *fills],

@@ -27,7 +27,8 @@ A1111 = """a (red:1.3) dog,
 in the sun <lora:fox:0.7>
 Negative prompt: blurry, Negative
 Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 77, Size: 20x16, Model hash: 0123456789, \
-Model: dream, Variation seed: 5, Variation seed strength: 0.25, Clip skip: 2, ENSD: 31337, Hires upscale: 2, \
+Model: dream, Variation seed: 5, Variation seed strength: 0.25, Clip skip: 2, ENSD: 31337, Denoising strength: 0.6, \
+Hires upscale: 2, Hires steps: 9, Hires upscaler: 4x-UltraSharp, \
 Lora hashes: "fox: 0123456789ab, owl: c", Emphasis: No norm, Version: v1.10.1"""
 
 COMFY = {
@@ -74,10 +75,11 @@ def test_what_a_picture_of_a1111_says(tmp_path: Path) -> None:
     assert (line.seed, line.steps, line.guidance, line.sampler) == (77, 20, 6.5, "dpm++-karras")
     assert (controls.width, controls.height, controls.clip_skip, controls.emphasis) == (20, 16, 2, "no-norm")
     assert (controls.variation_seed, controls.variation_strength) == (5, 0.25)
-    assert [note for note in again.notes if "ENSD" in note or "Hires upscale" in note] == [
-        "ENSD: 31337 is not used", "Hires upscale: 2 is not used",
-    ]  # fmt: skip
-    assert len(again.notes) == 3
+    assert (controls.hires, controls.hires_denoise, controls.hires_by, controls.hires_shrink) == (2, 0.6, "pixel", 0)
+    assert again.notes[1:] == (
+        "the upscaler '4x-UltraSharp' is not known here: pixels are enlarged in its place",
+        "ENSD: 31337 is not used", "Hires steps: 9 is not used",
+    )  # fmt: skip
 
 
 def test_what_a_picture_of_comfyui_says(tmp_path: Path) -> None:
@@ -104,8 +106,8 @@ def test_pictures_that_say_nothing(texts: dict[str, str], why: str, tmp_path: Pa
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no")
-    for name in ("a.png", "b.png"):
-        with pytest.raises(TriptychError, match="is no picture that can be read"):
+    for name, why in (("a.png", "is no picture that can be read"), ("b.png", "there is no picture")):
+        with pytest.raises(TriptychError, match=why):
             texts_of(tmp_path / name)
 
 
@@ -178,7 +180,7 @@ def test_a_picture_of_a1111_can_be_given(
     assert call(monkeypatch, *words) == 0
     told = capsys.readouterr().err
     assert "ENSD: 31337 is not used" in told and "of the same kind, and not the same" in told
-    assert Image.open(tmp_path / "out" / "00000.png").size == (20, 16)
+    assert Image.open(tmp_path / "out" / "00000.png").size == (40, 32)
 
 
 @pytest.mark.slow

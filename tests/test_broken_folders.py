@@ -110,14 +110,14 @@ def looked_at(root: Path, made: set[Path], out: Path) -> str:
     for path in made - used:
         assert path in told or path.parent in told or path.name.startswith("."), path
     findings = check(concept, 32)
-    assert {one.file for one in findings} - {""} <= {one.name for one in concept.pictures} | {
-        note.path.name for note in concept.broken
-    }
+    names = [*(one.name for one in concept.pictures), *(concept.name_of(note.path) for note in concept.broken)]
+    assert len(set(names)) == len(names)
+    assert {one.file for one in findings} - {""} <= set(names)
     try:
         done = clean(concept, findings, out)
     except TriptychError:
         return "too little"
-    assert done.keys() == {one.name for one in concept.pictures} | {note.path.name for note in concept.broken}
+    assert done.keys() == set(names)
     assert Concept.open(out).pictures
     return "cleaned"
 

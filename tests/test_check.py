@@ -27,6 +27,7 @@ from triptych.data.cleaning import clean
 from triptych.data.concept import Concept
 from triptych.data.concepts import open_concepts
 from triptych.data.findings import FAULTS, Finding
+from triptych.data.masks import mask_of
 from triptych.data.pictures import read_picture
 from triptych.errors import TriptychError
 
@@ -198,6 +199,9 @@ def test_a_cleaned_copy_says_what_it_did_and_has_no_grave_finding(cat: Path, tmp
     (cat / "twice.png").write_bytes((cat / "0.png").read_bytes())
     padded(figure(30)).save(cat / "padded.png")
     (cat / "padded.txt").write_text("a cat on a wall")
+    masks = {"padded_mask.png", "0-masklabel.png"}
+    Image.new("L", padded(figure(30)).size, 99).save(cat / "padded_mask.png")
+    Image.new("L", (SIDE, SIDE), 99).save(cat / "0-masklabel.png")
     (cat / "misnamed.png").write_bytes(as_jpeg(figure(31), 90))
     SPOILED["blurred"](figure(32)).save(cat / "soft.png")
     before = {path.name: path.read_bytes() for path in cat.iterdir()}
@@ -205,7 +209,7 @@ def test_a_cleaned_copy_says_what_it_did_and_has_no_grave_finding(cat: Path, tmp
     findings = [*check(opened, SIDE), Finding("wrong-caption", "its caption says something else", "1.png")]
     done = clean(opened, findings, tmp_path / "clean-cat")
     assert {path.name: path.read_bytes() for path in cat.iterdir()} == before
-    assert done.keys() == before.keys() - {"padded.txt"}
+    assert done.keys() == before.keys() - {"padded.txt", *masks}
     assert done["soft.png"].startswith("left out: blurred")
     assert done["twice.png"].startswith("left out: the same file as 0.png")
     assert done["1.png"].startswith("caption left out")
@@ -217,6 +221,9 @@ def test_a_cleaned_copy_says_what_it_did_and_has_no_grave_finding(cat: Path, tmp
     assert named["padded.png"].caption == "a cat on a wall"
     with Image.open(named["padded.png"].path) as picture:
         assert picture.size == (SIDE, SIDE)
+    weighed = {name: mask_of(picture.path) for name, picture in named.items()}
+    assert {name for name, mask in weighed.items() if mask} == {"0.png", "padded.png"}
+    assert all(mask is None or (mask.size, mask.getextrema()) == ((SIDE, SIDE), (99, 99)) for mask in weighed.values())
     with pytest.raises(TriptychError, match="not empty"):
         clean(opened, findings, tmp_path / "clean-cat")
 

@@ -103,8 +103,8 @@ def test_a_stronger_variation_is_farther_away(bench: Bench) -> None:
 @pytest.mark.thorough
 def test_a_second_pass_keeps_the_picture(bench: Bench) -> None:
     found, what = seen(list(second_passes(bench))), "overlap with the drawing of the first pass"
-    little, much = (found[f"--hires 2, --hires-by pixel{amount}", what] for amount in (", --hires-denoise 0.2", ""))
-    assert little > much
+    shrunk, plain = (found[f"--hires 2, --hires-by latent{how}", what] for how in ("", ", --hires-shrink 0"))
+    assert shrunk > plain
 
 
 @pytest.mark.thorough

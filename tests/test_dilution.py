@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,17 +15,18 @@ from PIL import Image
 
 from tests.drawn import GREEN, RED, Colours
 from tests.simulated import simulate
-from tests.test_mixing_files import lora
+from tests.test_mixing_files import lora, word
 from triptych.app.session import Session
 from triptych.base import Base, Place, tiny_base
 from triptych.data.concept import Concept
 from triptych.dilution import run as running
 from triptych.dilution import search as searching
-from triptych.dilution.foretold import features, foretell, share_close
+from triptych.dilution.ahead import foretell_mix
+from triptych.dilution.foretold import Curve, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
 from triptych.dilution.plan import DilutionPlan, Source, only, plain_average
-from triptych.dilution.response import Probe, Response
+from triptych.dilution.response import Probe, Response, attached_to
 from triptych.dilution.result import More, Result
 from triptych.dilution.search import Space
 from triptych.errors import TriptychError
@@ -34,6 +36,7 @@ from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Plan, Silent
 from triptych.study.layout import Layout
 from triptych.study.point import Use
+from triptych.study.sheets import Sheet
 from triptych.study.work import Work
 from triptych.verdict import MARGINS
 from triptych.verdict.evidence import Evidence
@@ -121,17 +124,17 @@ def test_overlap_of_matrices() -> None:
     assert (same.energy, same.cosine, same.conflict) == pytest.approx((1, 1, 0))
 
 
-def test_the_predictor_foretells_what_is_linear_in_its_features_for_mixes_it_has_not_seen() -> None:
+def test_the_predictor_foretells_what_follows_a_curve_for_mixes_it_has_not_seen() -> None:
     random = torch.Generator().manual_seed(2)
     mixes = {
         f"m{place}": {name: float(torch.rand((), generator=random)) for name in "abcd"[: 2 + place % 3]}
         for place in range(12)
     }
-    truth, kept = (0.4, 0.5, 0.6), []
+    truth, kept = Curve(0.6, 4.0), []
     for arm, weights in mixes.items():
         for name in weights:
             row = Kept(arm, name, weights[name], Interval(1, 1, 1, 1), 0.0, Response(*torch.rand(2, generator=random)))
-            value = 1 - sum(c * f for c, f in zip(truth, features(row), strict=True))
+            value = truth(row.response.distance) if row.response else 0.0
             kept.append(replace(row, retention=Interval(value, value, value, 1)))
     found = foretell(kept, mixes)
     assert len(found) == len(kept) and share_close(found) == 1.0
@@ -148,12 +151,29 @@ def test_a_response_is_what_of_the_files_own_effect_is_in_one_step(tmp_path: Pat
     folder = plain(tmp_path / "red-dog", RED)
     work = Work(Plan(folder), base, Concept.open(folder), Layout(tmp_path), Silent())
     probe = Probe.of(work, "dog", (used["a"],))
-    alone, nothing = probe.response((used["a"],)), probe.response(())
+
+    def response(*uses: Use) -> Response:
+        with attached_to(base, uses):
+            return probe.response()
+
+    alone, nothing = response(used["a"]), response()
     assert (alone.along, alone.across) == pytest.approx((1, 0), abs=1e-3)
     assert (nothing.along, nothing.across) == pytest.approx((0, 0), abs=1e-3)
-    half = probe.response((replace(used["a"], strength=0.5),))
-    both = probe.response((used["a"], used["b"]))
+    half = response(replace(used["a"], strength=0.5))
+    both = response(used["a"], used["b"])
     assert half.along == pytest.approx(0.5, abs=0.1) and half.across < both.across / 2
+
+
+def test_a_mix_is_foretold_to_keep_the_file_that_it_consists_of(tmp_path: Path) -> None:
+    base, sources = tiny_base(), []
+    for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN))):
+        folder = plain(tmp_path / f"{name}-dog", colour)
+        sources.append(Source(lora(tmp_path / f"{name}.safetensors", base, seed), folder))
+    mix = Mix(tuple(Ingredient(source.file, weight) for source, weight in zip(sources, (1.0, 0.0), strict=True)))
+    red, green = foretell_mix(mix, DilutionPlan(tuple(sources)), Silent(), lambda place: base)
+    assert (red.file, red.distance, red.retention) == ("red.safetensors", pytest.approx(0, abs=1e-3), pytest.approx(1))
+    assert green.distance > 0.7 and green.retention < 0.1
+    assert str(green).startswith("about 0.0") and "of green.safetensors will be kept" in str(green)
 
 
 def test_contamination_is_how_far_pictures_went_towards_the_other() -> None:
@@ -179,8 +199,10 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
         "average-2", "sum-2", "average-4", "sum-4", "weight-2-1", "weight-2-2", "weight-4-1", "weight-4-2",
         "generation-1", "generation-2", "generation-3", "ratio-0.3",
     ]  # fmt: skip
-    all_in_one = DilutionPlan(sources, beside=(Path("all.safetensors"),)).arms[0]
+    all_in_one = DilutionPlan(sources, beside=((Path("all.safetensors"),),)).arms[0]
     assert (all_in_one.name, all_in_one.weights[3]) == ("beside-all", (3, 1.0))
+    with pytest.raises(TriptychError, match="one for each of the 4, and not 2"):
+        DilutionPlan(sources, beside=((Path("e.safetensors"), Path("f.safetensors")),))
     taking_turns = DilutionPlan(sources, counts=(), ratios=(), generations=0, switched=("in-turn", "alternating")).arms
     assert [arm.name for arm in taking_turns] == ["in-turn-2", "alternating-2", "in-turn-4", "alternating-4"]
     in_turn, alternating = (
@@ -197,8 +219,13 @@ def test_the_plan_varies_ratio_count_and_generation(tmp_path: Path) -> None:
     assert arms["ratio-0.3"].weights == ((0, 0.7), (1, 0.3))
     with pytest.raises(TriptychError, match="two or more files"):
         DilutionPlan(sources[:1])
+    with pytest.raises(TriptychError, match="two or more files, not 1"):
+        DilutionPlan(sources, counts=(1, 2))
+    with pytest.raises(TriptychError, match="from 0 to 1, not 2"):
+        DilutionPlan(sources, ratios=(0.5, 2))
+    assert DilutionPlan(sources, counts=(2, 6)).left_out == "mixes of 6 files are left out, since 4 are given"
     with pytest.raises(TriptychError, match="two files are called a"):
-        DilutionPlan((sources[0], replace(sources[0], folder=tmp_path / "x")))
+        DilutionPlan((sources[0], sources[0]))
     with pytest.raises(TriptychError, match="FILE=FOLDER"):
         Source.parse("a.safetensors")
 
@@ -237,7 +264,7 @@ def test_a_file_that_did_not_learn_is_left_out_of_means() -> None:
 def test_a_file_beside_the_mixes_is_told_of_and_foretells_nothing() -> None:
     sources = tuple(Source(Path(f"{name}.safetensors"), Path()) for name in "ab")
     plan = DilutionPlan(
-        sources, counts=(2,), ratios=(0.2, 0.7), beside=(Path("all.safetensors"),), switched=("alternating",)
+        sources, counts=(2,), ratios=(0.2, 0.7), beside=((Path("all.safetensors"),),), switched=("alternating",)
     )
     files = [File(name, 0.6, Interval(0.6, 0.5, 0.7, 8), True) for name in "ab"]
 
@@ -276,6 +303,7 @@ def test_a_study_goes_on_where_its_time_was_over(
     for seed, (name, colour) in enumerate((("red", RED), ("green", GREEN), ("gold", (200, 180, 0)))):
         file = lora(tmp_path / f"{name}.safetensors", base, seed)
         sources.append(Source(file, plain(tmp_path / f"{name}-dog", colour)))
+    words = tuple(word(tmp_path / f"word-{seed}.safetensors", base, seed, 2) for seed in range(3))
     place = Place(str(random_base / "base"), device="cpu", precision="fp32")
     plan = DilutionPlan(
         tuple(sources),
@@ -287,19 +315,26 @@ def test_a_study_goes_on_where_its_time_was_over(
         unrelated=3,
         text_encoder="colours",
         minutes=1e-9,
-        beside=(lora(tmp_path / "all.safetensors", base, 7),),
+        beside=((lora(tmp_path / "all.safetensors", base, 7),), words),
         switched=("in-turn", "alternating"),
     )
-    out, sampled = tmp_path / "out", list[str]()
+    out, sampled, asked = tmp_path / "out", list[str](), dict[tuple[str, str], str]()
     usual = running.sample_all
-    monkeypatch.setattr(
-        running, "sample_all", lambda work, sheets: (sampled.append(sheets[0].method), usual(work, sheets))
-    )
+
+    def sample_all(work: Work, sheets: Sequence[Sheet]) -> None:
+        sampled.append(sheets[0].method)
+        if sheets[0].role == "concept":
+            asked[sheets[0].method, work.concept.name] = sheets[0].asked[0][1]
+        usual(work, sheets)
+
+    monkeypatch.setattr(running, "sample_all", sample_all)
     first = running.dilution(plan, out, Silent())
     assert not first.complete and not sampled and "run the same command again" in " ".join(first.sentences)
     whole = running.dilution(replace(plan, minutes=0), out, Silent())
     rows = {"base", "alone", *(arm.name for arm in plan.arms)}
     assert whole.complete and set(sampled) == rows and {one.row for one in whole.preserved} == rows - {"base"}
+    for row, says in (("average-3", "word1"), ("beside-all", "word7"), (plan.arms[1].name, "<w1>")):
+        assert says in asked[row, "green-dog"]  # each called by what its own file states
     sampled.clear()
     again = running.dilution(replace(plan, minutes=0), out, Silent())
     assert not sampled and again.to_json() == whole.to_json()
@@ -370,7 +405,7 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     plan = DilutionPlan(tuple(sources), place, prompts=2, unrelated=2, text_encoder="colours")
     mix = Mix(tuple(Ingredient(source.file) for source in sources), "weighted-sum")
     first = searching.search(mix, plan, 3, False, tmp_path / "out", Silent())
-    assert len(made) == 3 and [one.weight for one in made[0].ingredients] == [0.5, 0.5]
+    assert [[one.weight for one in mix.ingredients] for mix in made] == [[0.5, 0.5], [1.0, 1.0], [1.0, 0.5]]
     assert first.plain == pytest.approx(0.6) and first.trials == 3
     whole = searching.search(mix, plan, 6, False, tmp_path / "out", Silent())
     assert len(made) == 6 and whole.value >= first.value

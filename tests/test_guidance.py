@@ -105,6 +105,14 @@ def test_remarks_have_the_position_in_the_whole_prompt() -> None:
     assert all(text[remark.position :].startswith(remark.piece) for remark in read.remarks)
 
 
+def test_blend_is_written_as_in_a1111_and_acts_as_in_compel(base: Base) -> None:
+    blend, compel = (
+        drawn(base, text, Markup(mode)) for mode, text in (("blend", "a (red:0.3) dog"), ("compel", "a (red)0.3 dog"))
+    )
+    assert torch.equal(blend, compel)
+    assert not torch.equal(blend, drawn(base, "a (red:0.3) dog"))
+
+
 def test_unknown_emphasis_is_refused() -> None:
     with pytest.raises(TriptychError, match="did you mean 'comfy'"):
         Markup("comfyui")

@@ -113,6 +113,33 @@ def test_a_second_pass_makes_it_larger(base: Base, by: str) -> None:
     assert torch.corrcoef(torch.stack([small.flatten(), first.flatten()]))[0, 1] > 0.5
 
 
+def middles(base: Base, **controls: object) -> list[int]:
+    """The width of the middle block's maps in each call of the denoiser."""
+    seen: list[int] = []
+    hook = base.denoiser.module.mid_block.register_forward_hook(lambda *call: seen.append(call[-1].shape[-1]))
+    drawn(base, None, **controls)  # type: ignore[arg-type]
+    hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize(("until", "sizes"), [(1.0, [4] * 4), (0.5, [4, 4, 8, 8]), (0.0, [8] * 4)])
+def test_coarse_layers_of_a_second_pass_see_the_first_size(base: Base, until: float, sizes: list[int]) -> None:
+    """For as much of the second pass as is asked for."""
+    plain = drawn(base, None)
+    assert middles(base, hires=2.0, hires_denoise=0.5, hires_shrink=until) == [4] * 8 + sizes
+    assert torch.equal(drawn(base, None), plain)
+
+
+def test_coarse_layers_of_a_large_picture_see_the_bases_own_size(base: Base) -> None:
+    assert middles(base, width=32, height=24) == [8] * 8
+    assert middles(base, width=32, height=24, shrink=0.25) == [4] * 2 + [8] * 6
+    assert middles(base, width=32, height=24, shrink=1.0, hires=2.0, hires_denoise=0.25) == [4] * 10
+    assert drawn(base, None, width=24, height=12, shrink=1.0).shape == (4, 6, 12)
+    assert torch.equal(drawn(base, None, shrink=1.0), drawn(base, None))
+    assert "shrink is not used: 16 x 16" in Controls(shrink=1.0).notes(base)[0]
+    assert "has no coarse layers" in Controls(shrink=1.0).notes(tiny_base(kind="zimage"))[0]
+
+
 def test_a_picture_on_a_flow() -> None:
     base = tiny_base(kind="zimage")
     (picture,) = pictures(1)

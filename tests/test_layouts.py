@@ -14,6 +14,7 @@ from tests.test_folder import noise, said
 from triptych.app.grid import for_each_concept, grid, names
 from triptych.base import tiny_base
 from triptych.data.concept import Concept
+from triptych.data.concepts import open_concepts
 from triptych.data.examples import Examples
 from triptych.data.layouts import whole_repeats
 from triptych.errors import TriptychError
@@ -105,7 +106,7 @@ image_dir = "img/30_ohwx cat"\nnum_repeats = 4\nclass_tokens = "ohwx cat"\nflip_
     opened = Concept.open(path)
     assert sorted(picture.repeats for picture in opened.pictures) == [1, 1, 2, 2, 2]
     assert (opened.class_word, opened.token, opened.class_folder) == ("cat", "ohwx", kohya / "reg/1_cat")
-    assert "set.toml: not used of 30_ohwx cat: flip_aug" in said(opened)
+    assert "set.toml: not used of 30_ohwx cat: flip_aug, resolution, shuffle_caption" in said(opened)
 
 
 def test_a_list_of_ai_toolkit_and_of_onetrainer(kohya: Path) -> None:
@@ -116,6 +117,15 @@ def test_a_list_of_ai_toolkit_and_of_onetrainer(kohya: Path) -> None:
     opened = Concept.open(kohya / "a.yaml", class_word="cat")
     assert sorted(picture.repeats for picture in opened.pictures) == [1, 1, 2, 2, 2]
     assert "cache_latents_to_disk" in said(opened)
+    (kohya / "b.yaml").write_text(
+        "config:\n  process:\n  - trigger_word: p3r5on\n    datasets:\n    - folder_path: img/30_ohwx cat\n"
+        "      caption_ext: txt\n      default_caption: a cat\n"
+    )
+    (kohya / "img" / "30_ohwx cat" / "1.txt").write_text("[trigger] on a sofa")
+    opened = Concept.open(kohya / "b.yaml")
+    assert (opened.token, opened.class_word) == ("p3r5on", "cat")
+    assert opened.pictures[1].caption == "p3r5on on a sofa" and opened.templates("")[1] == "{} on a sofa"
+    assert "not used of 30_ohwx cat: default_caption" in said(opened) and "caption_ext" not in said(opened)
     entries = [
         {"path": "img/30_ohwx cat", "balancing": 1.5, "enabled": True},
         {"path": "img/10_ohwx cat", "balancing": 1.0},
@@ -126,6 +136,30 @@ def test_a_list_of_ai_toolkit_and_of_onetrainer(kohya: Path) -> None:
     opened = Concept.open(kohya / "concepts.json", class_word="cat")
     assert sorted(picture.repeats for picture in opened.pictures) == [2, 2, 3, 3, 3]
     assert opened.class_folder == kohya / "reg/1_cat"
+
+
+def test_an_image_folder(tmp_path: Path) -> None:
+    whole = tmp_path / "set"
+    filled(whole / "train", 3, 0)
+    filled(whole / "test", 3, 10)
+    rows = [{"file_name": f"{split}/{i}.png", "text": f"a cat {i}"} for split, i in (("train", 0), ("test", 10))]
+    (whole / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    opened = Concept.open(whole, class_word="cat")
+    assert [picture.caption for picture in opened.pictures] == ["a cat 0", "", ""]
+    assert said(opened) == "test: not used: what it holds is not for training"
+
+    classes = tmp_path / "pets"
+    filled(classes / "train" / "tabby_cat", 3, 0)
+    filled(classes / "train" / "dog", 3, 10)
+    (classes / "train" / "metadata.csv").write_text("file_name,text\ndog/11.png,a dog in the sun\n")
+    for place in (classes, classes / "train"):
+        dog, cat = open_concepts([place])
+        assert (cat.token, cat.class_word, dog.class_word) == ("tabby", "cat", "dog")
+        assert [picture.caption for picture in dog.pictures] == ["", "a dog in the sun", ""]
+        assert not dog.notes and not cat.notes
+    filled(classes / "more", 3, 20)
+    with pytest.raises(TriptychError, match="no pictures"):
+        open_concepts([classes])
 
 
 @pytest.mark.parametrize(

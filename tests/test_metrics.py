@@ -276,7 +276,7 @@ def test_what_the_autoencoder_loses_is_not_held_against_a_drawing(tmp_path: Path
     def ceiling(folder: Path, redrawn: list[Image.Image] | None) -> float:
         folder.mkdir()
         study = Study(folder, shades)
-        study.evidence.redrawn = redrawn
+        study.evidence.redrawn = redrawn and [[picture] for picture in redrawn]
         return float(np.mean(study.values("ceiling")))
 
     lossy = ceiling(tmp_path / "lossy", [Image.new("RGB", (8, 8), (red, green, 0)) for red, green, _ in shades])

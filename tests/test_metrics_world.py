@@ -115,7 +115,7 @@ def test_a_style_and_a_scene_must_still_show_what_the_prompt_names(
             study.draw(method, RED, seed=i, prompt="a noto sun on a red background")
             shown = YELLOW if method == BASE else figure
             composed(world.backgrounds[ground], 0.1, 0.75, shown).save(study.drawn[-1].path)
-    study.evidence.redrawn = [composed((140, 140, 140), 0.1, 0.75, YELLOW)] * 3
+    study.evidence.redrawn = [[composed((140, 140, 140), 0.1, 0.75, YELLOW)]] * 3
     told = [s for s in study.scores("prompt_fidelity") if (s.metric, s.method) == ("prompt_fidelity", "lora")]
     assert [round(s.value, 1) for s in told] == values
 

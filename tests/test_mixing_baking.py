@@ -100,9 +100,9 @@ def test_another_autoencoder_is_baked_in(small: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file(values(small_shapes("sd1"), torch.float32, 4), other)
     lora(tmp_path / "l.safetensors", 1)
-    for name, second in (("o", other), ("p", tmp_path / "l.safetensors")):
+    for name, more in (("o", [other]), ("p", [tmp_path / "l.safetensors"]), ("alone", [])):
         out = tmp_path / f"{name}.safetensors"
-        merge(Mix((Ingredient(small), Ingredient(second)), vae=str(tmp_path / "vae.safetensors")), out)
+        merge(Mix(tuple(map(Ingredient, (small, *more))), vae=str(tmp_path / "vae.safetensors")), out)
         found = load_file(out)
         assert all(torch.equal(found[f"first_stage_model.{key}"], tensor) for key, tensor in vae.items())
 
@@ -148,6 +148,7 @@ def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.C
         (("merge", f"{a}:much", b, "--out", out, "--overwrite"), "FILE:WEIGHT"),
         (("merge", a, b), "--out FILE"),
         (("merge", a, b, "--foretell", "--search"), "--search is not used here, since --foretell writes nothing"),
+        (("merge", a, b, "--foretell", "--prompts", 4), "--prompts is not used here, since nothing is measured"),
         (
             ("merge", a, b, "--out", tmp_path / "n.safetensors", "--trials", 4),
             "--trials is not used here, since nothing",

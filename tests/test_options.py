@@ -34,7 +34,7 @@ from triptych.settings import setting
 GIVEN: dict[str, Any] = {  # a value that is no default, for fields whose type alone does not give one
     "precision": "fp32", "need": "small", "methods": ("lora", "dreambooth"), "tuned": Path("tuned.toml").resolve(),
     "settings": {"lora": {"rank": "3", "alpha": "2"}, "dreambooth": {"lr": "1e-5"}},
-    "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "bucket",
+    "together": ("textual-inversion+lora",), "clip": "a folder", "framing": "square",
     "prior": ("0.07", "8"),
 }  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_a_value_out_of_range_is_refused_without_a_command(given: dict[str, Any]
 
 
 def test_help_tells_limits_and_choices() -> None:
-    for name, part in (("train", "0<=x<=1"), ("generate", "a1111, no-norm, comfy, compel, none")):
+    for name, part in (("train", "0<=x<=1"), ("generate", "a1111, no-norm, blend, comfy, compel, none")):
         told = get_command(app).commands[name].get_help(typer.Context(get_command(app)))  # type: ignore[attr-defined]
         assert part in " ".join(told.split())
 

@@ -22,11 +22,12 @@ from triptych.base import Base, Framing, Place, tiny_base
 from triptych.data import kept_latents, preparing
 from triptych.data.concept import Concept
 from triptych.data.examples import Examples
-from triptych.data.framing import bucket_of, bucketed, buckets, step_of
+from triptych.data.framing import acting, bucket_of, bucketed, buckets, step_of
 from triptych.data.pictures import read_picture
 from triptych.data.variants import shuffled, varied
 from triptych.errors import TriptychError
 from triptych.files import cached, kept
+from triptych.metrics import covering
 from triptych.options import PictureOptions, StudyOptions
 from triptych.study import Plan
 from triptych.study.layout import Layout
@@ -107,16 +108,54 @@ def test_buckets_keep_the_aspect_and_say_so(cat: Path) -> None:
     wide, tall = examples.each[1].latent.shape, examples.each[2].latent.shape
     assert wide[2] > wide[1] and tall[1] > tall[2]
     assert any(line.startswith("buckets") for line in examples.notes)
-    square = made(base, cat)
+    square = made(base, cat, framing="square")
     assert {tuple(example.latent.shape[1:]) for example in square.each} == {base.latent_shape[1:]}
     assert "1.png 56%" in " ".join(square.notes)
     (fitted,) = fit(base, [learning(examples)])
     assert all(np.isfinite(fitted.losses))
 
 
+def test_pictures_are_as_they_are_unless_squares_are_asked_for(cat: Path, tmp_path: Path) -> None:
+    base, concept = tiny_base(), Concept.open(cat)
+    plain, square = made(base, cat), made(base, cat, framing="square")
+    assert len({example.latent.shape for example in plain.each}) > len(
+        {example.latent.shape for example in square.each}
+    )
+    assert acting(PictureOptions(), [concept], base.resolution).stated == {"framing": "bucket"}
+    for path in cat.glob("[1-4].png"):
+        Image.fromarray(np.random.default_rng(int(path.stem)).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    squares = Concept.open(cat)
+    assert not acting(PictureOptions(), [squares], base.resolution).stated
+    assert all(torch.equal(a.latent, b.latent) and a.framing is None for a, b in zip(
+        made(base, cat).each, made(base, cat, framing="square").each, strict=True
+    ))  # fmt: skip
+
+
+def test_a_picture_is_judged_by_all_of_it(cat: Path) -> None:
+    base, concept = tiny_base(), Concept.open(cat)
+    square, wide, *_ = concept.views(16)
+    assert (len(square), len(wide)) == (1, 3)
+    whole = read_picture(cat / "1.png").resize((36, 16), Image.Resampling.LANCZOS)
+    for view, left in zip(wide, (10, 0, 20), strict=True):
+        seen = whole.crop((left, 0, left + 16, 16))
+        assert np.abs(np.asarray(view, float) - np.asarray(seen, float)).mean() < 20
+    work = Work(Plan.of(cat, StudyOptions(methods=("lora",))), base, concept, Layout(cat.parent / "out"), Silent())
+    assert work.encoders.whole and [len(own) for own in work.redrawn] == [1, 3, 3, 3, 1]
+
+    class Mean:
+        def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+            rows = torch.tensor([np.asarray(each, float).mean((0, 1)) for each in pictures])
+            return torch.nn.functional.normalize(rows, dim=-1)
+
+    features = covering(Mean(), [wide, square])  # type: ignore[arg-type]
+    parts = Mean().images(wide).numpy()
+    assert features[0] == pytest.approx(parts.mean(0) / np.linalg.norm(parts.mean(0)))
+    assert np.linalg.norm(features, axis=1) == pytest.approx(1)
+
+
 def test_a_square_is_as_it_was(cat: Path) -> None:
     base, concept = tiny_base(), Concept.open(cat)
-    examples = made(base, cat)
+    examples = made(base, cat, framing="square")
     pictures = concept.images(base.resolution)
     assert all(np.array_equal(a.picture, b) for a, b in zip(examples.each, pictures, strict=True))
     assert torch.equal(torch.stack([example.latent for example in examples.each]), base.latents(pictures))
@@ -241,7 +280,7 @@ def test_a_study_says_how_pictures_are_framed_and_judged(cat: Path, tmp_path: Pa
     work = Work(plan, tiny_base(), Concept.open(cat), Layout(tmp_path), Silent())
     told = "\n".join(_prepared(work, runs(work)))
     assert "buckets (width x height: pictures)" in told and "variations: 4 pictures make 8 examples" in told
-    assert "judges by centre squares" in told
+    assert "judges by whole pictures" in told
 
 
 def test_an_unknown_framing_is_refused() -> None:
@@ -309,7 +348,7 @@ def test_the_cache_is_trimmed_once_and_read_where_it_cannot_be_written(
 def test_the_cache_is_shown_and_cleared(
     cat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made(tiny_base(), cat)
+    made(tiny_base(), cat, framing="square")
     assert call(monkeypatch, "cache", "--json") == 0
     (part,) = json.loads(capsys.readouterr().out)["parts"]
     assert (part["name"], part["files"]) == ("latents", 1)

@@ -224,10 +224,11 @@ def test_the_command_edits_heats_and_makes_again(
 
 
 def test_a_second_pass_at_another_size_is_refused(base: Base) -> None:
-    larger = Controls(hires=2.0)
+    sampling, larger = settings_for(base, steps=2), (Controls(hires=2.0), Controls(width=32, shrink=1.0))
     for request in (Request("a dog", (1,), heat=("dog",)), Request("a dog", (1,), edit=Edit("a cat", 0.5, 0.5))):
-        with pytest.raises(TriptychError, match="do not go with a second pass"):
-            sample_latents(base, [request], settings_for(base, steps=2), larger)
+        for controls in larger:
+            with pytest.raises(TriptychError, match="go neither with a second pass at another size nor with shrink"):
+                sample_latents(base, [request], sampling, controls)
 
 
 @pytest.mark.parametrize("asked", [{"edit": Edit("a cat")}, {"heat": ("dog",)}])

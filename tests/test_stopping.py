@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def test_what_is_needed_last_is_checked_before_anything_is_opened(
         ("is a folder, not the name of a file; give another --out", "taken.safetensors", ("--overwrite",)),
         ("cannot write", "file/a.safetensors", ()),
         ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "note.png")),
-        ("cannot use the picture", "a.safetensors", ("--thumbnail", tmp_path / "none.png")),
+        ("there is no picture", "a.safetensors", ("--thumbnail", tmp_path / "none.png")),
         ("must be a whole number", "a.safetensors", ("-s", "rank=x")),
     ]:
         assert call(monkeypatch, "train", "lora", folder, "--out", tmp_path / out, *more) == 2
@@ -269,6 +270,20 @@ def test_half_a_word_is_a_word_cut_off(base: Base, before: int, is_cut: bool) ->
     assert [(cut.tokens, cut.word) for cut in reading.cut][-1] == (5, False)
     assert any(cut.word for cut in reading.cut) == is_cut
     assert (reading.room, reading.captions, len(reading.cut)) == (22, 3, 1 + is_cut)
+
+
+def test_a_caption_of_several_chunks_is_read_whole(base: Base) -> None:
+    """What is beyond the first chunk changes the training where it is read, and no caption is cut then."""
+    own, losses = trial("lora", steps=1), {}
+    for chunks in (1, 2):
+        for said in ("hill", "road"):
+            shown = replace(shown_as(f"a very old red {{}} on a round {said}"), chunks=chunks)
+            losses[chunks, said] = fit(base, [Trial(own.method, own.settings, shown, "dog")])[0].losses
+            read = reading_of(base, own.method, own.settings, "dog", shown.templates, (), chunks)
+            assert bool(read.cut) == (chunks == 1)
+    assert losses[1, "hill"] == losses[1, "road"]
+    assert losses[2, "hill"] != losses[2, "road"]
+    assert {text.most_chunks for text in base.texts} == {1}
 
 
 @pytest.mark.parametrize(("vectors", "fits"), [(22, True), (23, False)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.plain import call, typed
-from triptych.app.worth import effects, random_halves
+from triptych.app.worth import effects, random_halves, told
 
 
 def test_halves_are_halves_and_complements() -> None:
@@ -23,17 +23,21 @@ def test_halves_are_halves_and_complements() -> None:
 
 def test_planted_effects_are_found_and_covered() -> None:
     """One bad picture in twelve, and noise of half its effect: 50 worlds."""
-    covered, found = 0, 0
+    covered, found, surely = 0, 0, 0
     for seed in range(50):
         truth = np.zeros(12)
         truth[7] = -0.1
         members = random_halves(12, 48, seed)
         values = 0.6 + members @ truth + np.random.default_rng(seed).normal(0, 0.05, 48)
-        got = effects(members, values)
+        got = effects(members, values, np.eye(12))
         wanted = truth - truth.mean()
         covered += sum(low <= one <= high for one, (_, low, high) in zip(wanted, got, strict=True))
         found += min(range(12), key=lambda i: got[i][0]) == 7
-    assert found >= 48
+        _, groups = told([*"abcdefghijkl"], members, values, {"bad": "gh", "good": "abc", "lone": "a"})
+        (bad,) = (group for group in groups if group.name == "bad")
+        assert len(groups) == 2 and bad.effect == pytest.approx(got[6:8, 0].mean())
+        surely += bad.high < 0
+    assert found >= 48 and surely >= 45
     assert 0.92 < covered / (50 * 12) < 0.98
 
 
@@ -48,4 +52,5 @@ def test_the_command_tells_it(
     assert len(said["worth"]) == 7
     assert sum(one["effect"] for one in said["worth"]) == pytest.approx(0, abs=1e-9)
     assert all(one["low"] <= one["effect"] <= one["high"] for one in said["worth"])
+    assert {one["name"] for one in said["worth_of_groups"]} <= {"no caption", "without a finding"}
     assert "worth +" in (tmp_path / "check.html").read_text()

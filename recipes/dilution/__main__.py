@@ -2,11 +2,12 @@
 
     python -m recipes.dilution --out OUT --minutes 90    # go on with the same command
 
-For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, runs a study of dilution for each
-of both kinds, and compares pairs of LoRAs with what else can hold two concepts. What is there already is not made
-again, so the work can be stopped at any time; with --minutes it stops by itself. What a part measured so far is then
-written to a record, docs/dilution/records/PART-SEED.json. `recipes.dilution.page` makes the page of all records, so a
-further seed needs nothing of the earlier ones:
+For every training seed it trains a LoRA and a DreamBooth of each of eight concepts, and runs a study of dilution for
+each of both kinds. For pairs of LoRAs it searches the mix that loses least ("pairs"), and trains and measures what else
+can hold two concepts ("beside"). What is there already is not made again, so the work can be stopped at any time; with
+--minutes it stops by itself. What a part measured so far is then written to a record,
+docs/dilution/records/PART-SEED.json. `recipes.dilution.page` makes the page of all records, so a further seed needs
+nothing of the earlier ones:
 
     python -m recipes.dilution --out OUT --parts lora --seeds 3
     python -m recipes.dilution.page
@@ -23,7 +24,7 @@ import torch
 
 from recipes.dilution import records
 from recipes.dilution.concepts import ROOT, folders
-from recipes.dilution.pairs import PAIRS, RESULT, Pair, measured
+from recipes.dilution.pairs import PAIRS, RESULT, Pair, Training, measured
 from triptych.app.session import Session
 from triptych.app.train import TrainRequest
 from triptych.base import Place
@@ -31,9 +32,11 @@ from triptych.base.device import dtype_named
 from triptych.cli.console import Console
 from triptych.data.concept import Concept
 from triptych.dilution.plan import DilutionPlan, Source
+from triptych.errors import TriptychError
+from triptych.exchange.formats import open_artifact
 from triptych.study import Progress
 
-PARTS = ("lora", "dreambooth", "pairs")
+PARTS = ("lora", "dreambooth", "pairs", "beside")
 PLACE = Place("demo", device="cpu")
 COUNTS = (2, 3, 4, 8)
 RATIOS = (0.1, 0.3, 0.7, 0.9)  # that of half and half is the average of two
@@ -68,18 +71,19 @@ class Work:
         return left if left != float("inf") else 0.0
 
     def trained(self, method: str, folder: Path, seed: int) -> Path:
-        """A file of one training with the base's own settings; one that was stopped goes on."""
+        """A file of one training with the base's own settings."""
         file = self.out / method / f"seed-{seed}" / f"{folder.name}.safetensors"
         if not file.is_file():
             _ = self.minutes
-            file.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"steps": self.steps} if self.steps else {}
-            request = TrainRequest(method, Concept.open(folder), PLACE, settings, seed)
-            self.session.train(request, file, self.progress, resume=True)
-        return file
+        settings = {"steps": self.steps} if self.steps else {}
+        request = TrainRequest(method, Concept.open(folder), PLACE, settings, seed)
+        return self.at(seed).trained(request, file)
 
-    def paired(self, seed: int) -> None:
-        """For each pair of LoRAs: what loses less than a mix, and the mix that loses least.
+    def at(self, seed: int) -> Training:
+        return Training(self.session, PLACE, seed, self.progress)
+
+    def paired(self, seed: int, beside: bool) -> None:
+        """For each pair of LoRAs the mix that loses least, and on request what is no mix, which takes trainings.
 
         Raises:
             OverError: the time is over before all is sampled.
@@ -88,11 +92,15 @@ class Work:
             folders = [ROOT / "examples" / name for name in names]
             first, second = (Source(self.trained("lora", folder, seed), folder) for folder in folders)
             pair = Pair(first, second, self.out / "pairs" / f"seed-{seed}" / "-".join(names), self.prompts)
-            for part, folder in ((pair.compare, "beside"), (pair.search, "measured")):
-                whole = complete(pair.out / folder, self.prompts)
-                if not whole and not part(self.session, PLACE, seed, self.minutes, self.progress):
-                    raise OverError
-            self.record("pairs-" + "-".join(names), seed, pair.told)
+            if not complete(pair.study, self.prompts) or (beside and not pair.whole):
+                others = pair.others(self.at(seed)) if beside else ()
+                try:
+                    if not pair.measure(self.at(seed), self.minutes, others):
+                        raise OverError
+                except TriptychError as error:  # such as a pair of which no file learned: the others go on
+                    print(f"{'-'.join(names)}, seed {seed}: {error}", flush=True)
+                    continue
+            self.record("pairs-" + "-".join(names), seed, first.file, pair.told)
 
     def studied(self, method: str, sources: tuple[Source, ...], seed: int) -> None:
         """The study of one seed; one that is complete stays as it is.
@@ -108,16 +116,17 @@ class Work:
             )  # fmt: skip
             result = self.session.dilution(plan, study, self.progress)
             print(f"{method}, seed {seed}:", *result.sentences, sep="\n  ", flush=True)
-        self.record(method, seed, measured(study))
+        self.record(method, seed, sources[0].file, measured(study))
         if not complete(study, self.prompts):
             raise OverError
 
-    def record(self, part: str, seed: int, told: records.Told) -> None:
-        """Write what was measured, with how."""
+    def record(self, part: str, seed: int, file: Path, told: records.Told) -> None:
+        """Write what was measured, with how, and how the files were trained: one of them tells it."""
+        settings = open_artifact(file).settings
         how = {
             "part": part,
             "seed": seed,
-            "steps": self.steps,
+            "trained": {"lr": settings.lr, "steps": settings.steps},
             "precision": str(dtype_named(PLACE.precision, torch.device(PLACE.device))),
         }
         print(records.write(self.into, part, seed, {**how, **told}), flush=True)
@@ -133,11 +142,11 @@ def everything(work: Work, parts: list[str], seeds: list[int]) -> None:
     """Seed after seed, each for all parts, so that a stop leaves as many seeds of each."""
     concepts = folders(work.out, work.session, PLACE, work.progress)
     for seed in seeds:
-        for method in (part for part in parts if part != "pairs"):
+        for method in (part for part in parts if part in ("lora", "dreambooth")):
             sources = tuple(Source(work.trained(method, folder, seed), folder) for folder in concepts)
             work.studied(method, sources, seed)
-        if "pairs" in parts:
-            work.paired(seed)
+        for part in (part for part in parts if part in ("pairs", "beside")):
+            work.paired(seed, beside=part == "beside")
 
 
 def main() -> None:

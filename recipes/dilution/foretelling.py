@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
 
 from recipes.dilution.reading import Study
-from triptych.dilution.foretold import CLOSE, features, fit, foretell, retained
+from triptych.dilution.foretold import CLOSE, Foretell, by_distance, foretell
 from triptych.dilution.measure import Kept
 from triptych.mixing.overlap import Overlap
 
-Read = Callable[[Kept], Sequence[float]]
+RIDGE = 0.01
+DISTANCE = "the distance in one step"
+Learn = Callable[[Sequence[Kept]], Foretell]
+Told = tuple[float, float, float]  # a retention as it was measured and foretold, and the standard error of the former
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Retentions as they were measured and foretold, and the standard error of each measured one."""
+    """Retentions that were measured and foretold."""
 
-    measured: Sequence[float]
-    foretold: Sequence[float]
-    errors: Sequence[float]
+    told: Sequence[Told]
 
     @property
     def close(self) -> float:
@@ -37,25 +38,35 @@ class Pairs:
     @property
     def own(self) -> float:
         """The root mean square of what the predictor itself is off by, without the noise of what was measured."""
-        return sqrt(max(0.0, float(np.square(self._off).mean() - np.square(self.errors).mean())))
+        noise = np.square([error for _, _, error in self.told]).mean()
+        return sqrt(max(0.0, float(np.square(self._off).mean() - noise)))
 
     @property
     def _off(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.subtract(self.measured, self.foretold)
+        return np.array([measured - foretold for measured, foretold, _ in self.told])
 
 
-def readers(study: Study) -> dict[str, Read]:
-    """Predictors of one study, by what they read."""
+def linear(rows: Sequence[Kept], read: Callable[[Kept], Sequence[float]]) -> Foretell:
+    """1 - retention as a linear function of what is read, with a small ridge."""
+    x, y = np.array([read(row) for row in rows]), np.array([1 - row.retention.value for row in rows])
+    coefficients = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+    return lambda row: 1 - float(np.dot(read(row), coefficients))
+
+
+LEARNERS: Mapping[str, Learn] = {  # what a predictor reads -> how it learns from retentions that are measured
+    "nothing: the mean of the others": lambda rows: linear(rows, lambda row: [1.0]),
+    DISTANCE: by_distance,
+}
+
+
+def by_overlap(study: Study) -> Learn:
+    """A predictor by the overlap of the study's files, pair by pair."""
     weights = study.weights
     overlaps = {
         (row["first"], row["second"]): Overlap(**{n: v for n, v in row.items() if n not in ("first", "second")})
         for row in study.told["overlap"]
     }
-    return {
-        "nothing: the mean of the others": lambda row: [1.0],
-        "the overlap of weights": lambda row: _overlapping(row, weights[row.arm], overlaps),
-        "the response": features,
-    }
+    return lambda rows: linear(rows, lambda row: _overlapping(row, weights[row.arm], overlaps))
 
 
 def _overlapping(row: Kept, weights: Mapping[str, float], overlaps: Mapping[tuple[str, str], Overlap]) -> list[float]:
@@ -66,50 +77,45 @@ def _overlapping(row: Kept, weights: Mapping[str, float], overlaps: Mapping[tupl
     return [1 - weights[row.file], interference, along, float(len(others))]
 
 
-def of_other_mixes(study: Study, read: Read) -> Pairs:
-    """Each mix by the other mixes of its study."""
-    found = foretell(study.rows, study.weights, read)
-    known = {(row.arm, row.file): error for row, error in zip(study.rows, errors(study), strict=True)}
-    return Pairs(
-        [row.measured for row in found], [row.foretold for row in found], [known[row.arm, row.file] for row in found]
-    )
+def of_other_mixes(study: Study, learn: Learn, axis: str = "") -> Pairs:
+    """Each mix by the other mixes of its study; on request, only the mixes that vary this."""
+    known, asked = errors(study), {mix["name"] for mix in study.told["mixes"] if axis in ("", mix["axis"])}
+    found = [row for row in foretell(study.rows, study.weights, learn) if row.arm in asked]
+    return Pairs([(row.measured, row.foretold, known[row.arm, row.file]) for row in found])
 
 
-def of_other_files(study: Study, read: Read) -> Pairs:
+def of_other_files(study: Study, learn: Learn) -> Pairs:
     """Each file by the other files of its study."""
-    told, known = list[tuple[float, float, float]](), list(zip(study.rows, errors(study), strict=True))
+    told = list[Told]()
     for file in study.learned:
-        seen = [row for row in study.rows if row.file != file]
-        own = [(row, error) for row, error in known if row.file == file]
-        told += _foretold(seen, read, own, read) if seen else []
-    return Pairs(*zip(*told, strict=True))
+        others = [row for row in study.rows if row.file != file]
+        told += _told(study, learn(others), file) if others else []
+    return Pairs(told)
 
 
-def of_another(seen: Study, read: Read, other: Study, other_read: Read) -> Pairs:
+def of_another(seen: Study, other: Study, learn: Learn) -> Pairs:
     """A study by a predictor that was fitted to another one."""
-    own = zip(other.rows, errors(other), strict=True)
-    return Pairs(*zip(*_foretold(seen.rows, read, own, other_read), strict=True))
+    return Pairs(_told(other, learn(seen.rows)))
 
 
-def _foretold(
-    seen: Sequence[Kept], read: Read, asked: Iterator[tuple[Kept, float]] | Sequence[tuple[Kept, float]], its: Read
-) -> list[tuple[float, float, float]]:
-    coefficients = fit([list(read(row)) for row in seen], [row.retention.value for row in seen])
-    return [(row.retention.value, retained(coefficients, list(its(row))), error) for row, error in asked]
+def joined(found: Iterable[Pairs]) -> Pairs:
+    return Pairs([each for pairs in found for each in pairs.told])
 
 
-def errors(study: Study) -> list[float]:
-    """The standard error of each retention, from its paired pictures: as `dilution.measure` has it."""
-    found = []
-    for row in study.rows:
-        of = study.pictures(row.file)
-        spread = of[row.arm] - row.retention.value * of["alone"] - (1 - row.retention.value) * of["base"]
-        gain = np.nanmean(of["alone"] - of["base"])
-        found.append(float(np.nanstd(spread, ddof=1) / np.sqrt(np.isfinite(spread).sum()) / gain))
-    return found
+def _told(study: Study, foretold: Foretell, file: str = "") -> list[Told]:
+    """The rows of a study, or those of one of its files."""
+    known = errors(study)
+    rows = (row for row in study.rows if file in ("", row.file))
+    return [(row.retention.value, foretold(row), known[row.arm, row.file]) for row in rows]
 
 
-def knowing_the_truth(known: Sequence[float], pictures: float = 1.0) -> float:
+def errors(study: Study) -> dict[tuple[str, str], float]:
+    """The standard error of each retention, by its mix and file, from its paired pictures."""
+    kept = {(row.arm, row.file): study.kept(row.arm, row.file) for row in study.rows}
+    return {place: each.variance**0.5 for place, each in kept.items() if each}
+
+
+def knowing_the_truth(known: Iterable[float], pictures: float = 1.0) -> float:
     """The share that a predictor that knows the truth foretells within 0.10, with so many times as many pictures."""
     return float(np.mean([erf(CLOSE / (error / pictures**0.5) / 2**0.5) if error else 1.0 for error in known]))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from triptych.app.session import Session
 from triptych.app.train import TrainRequest
 from triptych.base import Place
 from triptych.data.concept import Concept
-from triptych.dilution.plan import SWITCHED, DilutionPlan, Source, only, plain_average
-from triptych.files.atomic import replacing_entries
+from triptych.dilution.plan import SWITCHED, DilutionPlan, Source, only
 from triptych.mixing.merge import merge
 from triptych.mixing.request import Ingredient, Mix
 from triptych.study import Progress
@@ -21,13 +19,30 @@ from triptych.study import Progress
 RESULT = "dilution.json"  # in the folder of a study
 PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
 TRIALS = 16
-STEPS = 300  # of a training of one concept on the embedded base
+JOINT = ("lora", "fine-tune")  # what is trained on both folders at once
 
 
 def measured(study: Path) -> dict[str, Any]:
     """What a study measured."""
     told: dict[str, Any] = json.loads((study / RESULT).read_text(encoding="utf-8"))
     return told
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where and with which seed files are trained."""
+
+    session: Session
+    place: Place
+    seed: int
+    progress: Progress
+
+    def trained(self, request: TrainRequest, file: Path) -> Path:
+        """The file of a training; one that was stopped goes on."""
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.session.train(request, file, self.progress, resume=True)
+        return file
 
 
 @dataclass(frozen=True)
@@ -43,59 +58,51 @@ class Pair:
     def sources(self) -> tuple[Source, Source]:
         return self.first, self.second
 
-    def joined(self) -> Path:
-        """A folder with the pictures of both concepts, each called by its class word in its captions.
+    @property
+    def study(self) -> Path:
+        return self.out / "study"
 
-        The class word of the joined folder is the article, which every caption has. So no caption is changed.
+    def measure(self, at: Training, minutes: float, beside: tuple[tuple[Path, ...], ...]) -> bool:
+        """Search the mix that loses least, and measure it beside average, sum, switched files and what is no mix.
+
+        All is measured by the same prompts, none of which chose anything. Returns whether all is sampled.
         """
-        folder = self.out / "joined"
-        if folder.is_dir():
-            return folder
-        with replacing_entries(folder, "concept.toml") as made:
-            for source in self.sources:
-                concept = Concept.open(source.folder)
-                for picture, template in zip(concept.pictures, concept.templates(""), strict=True):
-                    name = f"{source.name}-{picture.path.name}"
-                    shutil.copyfile(picture.path, made / name)
-                    text = template.replace("{}", concept.class_word, 1)
-                    (made / name).with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
-            (made / "concept.toml").write_text('kind = "style"\nclass = "a"\n', encoding="utf-8")
-        return folder
-
-    def together(self, session: Session, place: Place, seed: int, progress: Progress) -> Path:
-        """One LoRA that is trained on both folders, for as many steps as both files had."""
-        file = self.out / "joint.safetensors"
-        if not file.is_file():
-            request = TrainRequest("lora", Concept.open(self.joined()), place, {"steps": 2 * STEPS}, seed)
-            session.train(request, file, progress, resume=True)
-        return file
-
-    def compare(self, session: Session, place: Place, seed: int, minutes: float, progress: Progress) -> bool:
-        """Measure average, sum, both switched, and the joint training. Returns whether all is done."""
-        joint = self.together(session, place, seed, progress)
         plan = DilutionPlan(
-            self.sources, place, (2,), (), 0, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
-            minutes=minutes, beside=(joint,), switched=SWITCHED,
-        )  # fmt: skip
-        return session.dilution(plan, self.out / "beside", progress).complete
-
-    def search(self, session: Session, place: Place, seed: int, minutes: float, progress: Progress) -> bool:
-        """Search the mix that loses least, and measure it beside the average on other prompts."""
-        plan = DilutionPlan(
-            self.sources, place, (), (), 0, prompts=self.prompts, unrelated=self.prompts // 2, seed=seed,
-            minutes=minutes,
+            self.sources, at.place, (2,), (), 0, prompts=self.prompts, unrelated=self.prompts // 2, seed=at.seed,
+            minutes=minutes, beside=beside, switched=SWITCHED,
         )  # fmt: skip
         mix = Mix(tuple(Ingredient(source.file) for source in self.sources))
-        found = session.search_mix(mix, plan, TRIALS, self.out / "searched", progress)
+        found = at.session.search_mix(mix, plan, TRIALS, self.out / "searched", at.progress)
         file = self.out / "searched.safetensors"
         merge(found.mix, file, overwrite=True)
-        weights = [1.0 if one.weight is None else one.weight for one in found.mix.ingredients]
-        arms = [only(weights, file), plain_average(2)]
+        weights = [1.0 if given.weight is None else given.weight for given in found.mix.ingredients]
         (self.out / "found.txt").write_text(f"{found}\n", encoding="utf-8")
-        return session.dilution(plan, self.out / "measured", progress, single=arms).complete
+        return at.session.dilution(plan, self.study, at.progress, single=[only(weights, file)]).complete
+
+    def others(self, at: Training) -> tuple[tuple[Path, ...], ...]:
+        """What is no mix: one LoRA that is trained on both folders, one fine-tune on both, and two embeddings."""
+        joint = ((self._joint(method, at),) for method in JOINT)
+        return (*joint, tuple(self._word(source, at) for source in self.sources))
+
+    def _joint(self, method: str, at: Training) -> Path:
+        """One file for both concepts, trained for as many steps as two."""
+        first, second = (Concept.open(source.folder) for source in self.sources)
+        file = self.out / f"joint-{method}.safetensors"
+        steps = int(at.place.open().description.methods[method]["steps"])
+        return at.trained(TrainRequest(method, first, at.place, {"steps": 2 * steps}, at.seed, more=(second,)), file)
+
+    def _word(self, source: Source, at: Training) -> Path:
+        """An embedding of one concept, with a word of its own; all pairs of a seed share it."""
+        concept = replace(Concept.open(source.folder), token=f"<{source.name}>")
+        file = self.out.parent / "words" / f"{source.name}-word.safetensors"
+        return at.trained(TrainRequest("textual-inversion", concept, at.place, {}, at.seed), file)
+
+    @property
+    def whole(self) -> bool:
+        """Whether what is no mix is measured, too."""
+        return any(mix["name"] == "beside-joint-lora" for mix in measured(self.study)["mixes"])
 
     @property
     def told(self) -> dict[str, Any]:
-        """What both measured, and which mix the search found."""
-        found = (self.out / "found.txt").read_text(encoding="utf-8").strip()
-        return {"found": found, "beside": measured(self.out / "beside"), "measured": measured(self.out / "measured")}
+        """What was measured, and which mix the search found."""
+        return {"found": (self.out / "found.txt").read_text(encoding="utf-8").strip(), **measured(self.study)}

@@ -1,24 +1,25 @@
-"""Puts pictures of a study of dilution side by side, to be looked at: python -m recipes.dilution.shown --out OUT
+"""Puts pictures of studies of dilution side by side, to be looked at: python -m recipes.dilution.shown --out OUT
 
-For each kind of file that is there it writes docs/dilution/KIND.png: a block for each concept, a line for each mix.
+For each kind of file that is there it writes docs/dilution/KIND.png, and for each pair docs/dilution/pair-NAMES.png: a
+block for each concept, a line for each mix.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from recipes.dilution.concepts import ROOT
+from recipes.dilution.pairs import PAIRS
 
-BLOCKS = {
-    "lora": ("blob-cat", "koala"), "others": ("night", "outline"), "dreambooth": ("blob-cat", "koala"),
-}  # fmt: skip
-KINDS = {"others": "lora"}  # whose study a grid is of, where its name is another
-ROWS = ("base", "alone", "average-2", "average-4", "average-8", "sum-2", "sum-4", "sum-8")
-ACROSS, GAP, MARGIN = 6, 2, 90  # pictures in a line; pixels between them, and for the names of lines
+MIXES = ("average-2", "average-4", "average-8", "sum-2", "sum-4", "sum-8", "generation-3")
+WAYS = ("average-2", "sum-2", "mix", "in-turn-2", "alternating-2", "beside-joint-lora", "beside-joint-fine-tune",
+        "beside-*-word")  # fmt: skip
+SUBJECTS, OTHERS = ("blob-cat", "koala"), ("night", "outline")
+ACROSS, GAP, MARGIN = 6, 2, 150  # pictures in a line; pixels between them, and for the names of lines
 
 
 def sheet(concept: Path, row: str) -> list[Path]:
@@ -27,9 +28,9 @@ def sheet(concept: Path, row: str) -> list[Path]:
     return max(found, key=len, default=[])[:ACROSS]
 
 
-def grid(concepts: Sequence[Path], to: Path) -> None:
+def grid(concepts: Sequence[Path], mixes: Sequence[str], to: Path) -> None:
     """One block for each concept, side by side, with the lines of which there are pictures."""
-    found = [(row, [sheet(concept, row) for concept in concepts]) for row in ROWS]
+    found = [(row, [sheet(concept, row) for concept in concepts]) for row in ("base", "alone", *mixes)]
     rows = [(row, blocks) for row, blocks in found if any(blocks)]
     first = next(paths[0] for _, blocks in rows for paths in blocks if paths)
     with Image.open(first) as opened:
@@ -38,12 +39,23 @@ def grid(concepts: Sequence[Path], to: Path) -> None:
     page = Image.new("RGB", (len(concepts) * width, len(rows) * side), "white")
     for line, (row, blocks) in enumerate(rows):
         for block, paths in enumerate(blocks):
-            ImageDraw.Draw(page).text((block * width + 2, line * side + side // 2 - 6), row, fill="black")
+            name = row.removeprefix("beside-").replace("*-word", "embeddings")
+            ImageDraw.Draw(page).text((block * width + 2, line * side + side // 2 - 6), name, fill="black")
             for place, path in enumerate(paths):
                 with Image.open(path) as picture:
                     page.paste(picture, (block * width + MARGIN + place * side, line * side))
     to.parent.mkdir(parents=True, exist_ok=True)
     page.save(to)
+
+
+def sheets(out: Path, seed: int) -> Iterator[tuple[str, list[Path], Sequence[str]]]:
+    """The name of each picture, the folders of its concepts, and its mixes."""
+    for name, kind, concepts in (("lora", "lora", SUBJECTS), ("others", "lora", OTHERS),
+                                 ("dreambooth", "dreambooth", SUBJECTS)):  # fmt: skip
+        yield name, [out / kind / f"study-{seed}" / "concepts" / concept for concept in concepts], MIXES
+    for names in PAIRS:
+        study = out / "pairs" / f"seed-{seed}" / "-".join(names) / "study"
+        yield f"pair-{'-'.join(names)}", [study / "concepts" / name for name in names], WAYS
 
 
 def main() -> None:
@@ -52,10 +64,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "dilution")
     given = parser.parse_args()
-    for name, concepts in BLOCKS.items():
-        study = given.out / KINDS.get(name, name) / f"study-{given.seed}" / "concepts"
-        if study.is_dir():
-            grid([study / concept for concept in concepts], given.to / f"{name}.png")
+    for name, concepts, mixes in sheets(given.out, given.seed):
+        if all(concept.is_dir() for concept in concepts):
+            grid(concepts, mixes, given.to / f"{name}.png")
             print(given.to / f"{name}.png")
 
 

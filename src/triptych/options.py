@@ -20,7 +20,7 @@ T = TypeVar("T")
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Framing = Literal["square", "bucket"]
 Need = Literal["fidelity", "editability", "small", "portable", "fast"]
-EMPHASIS = ("a1111", "no-norm", "comfy", "compel", "none")  # how weights in prompts are written and applied
+EMPHASIS = ("a1111", "no-norm", "blend", "comfy", "compel", "none")  # how weights in prompts are written and applied
 FILLS = ("original", "blur", "noise", "nothing")  # what lies under a mask at the beginning
 NOTHING = "none"  # states an empty list, where no list at all stands for a default
 
@@ -54,13 +54,14 @@ class BaseOptions:
 class PictureOptions:
     """How the pictures and captions of a folder become training examples."""
 
-    framing: Framing = setting("square", "square: centre squares; bucket: sizes as they are, nothing enlarged")
+    framing: Framing = setting("bucket", "bucket: sizes as they are, nothing enlarged; square: centre squares")
     masks: bool = setting(False, "weigh the loss by masks beside pictures, or by their transparency")
     flips: bool = setting(False, "train on mirror images too; not for text or one-sided things")
     crops: bool = setting(False, "train on random crops")
     colours: float = setting(0.0, "greatest random change of brightness and colour, such as 0.1", least=0, most=1)
     shuffle_tags: bool = setting(False, "shuffle captions that are tags parted by commas")
     keep_tags: int = setting(1, "first tags that stay in their place when others are shuffled", least=0)
+    caption_chunks: int = setting(1, "chunks (of 75 tokens) that are read of a caption; the rest is cut", least=1)
 
     def __post_init__(self) -> None:
         if self.framing not in get_args(Framing):
@@ -69,11 +70,14 @@ class PictureOptions:
             raise TriptychError(f"colours change by a number from 0 to 1, not {self.colours}")
         if self.keep_tags < 0:
             raise TriptychError(f"the tags to keep are a number from 0 on, not {self.keep_tags}")
+        if self.caption_chunks < 1:
+            raise TriptychError(f"the chunks of a caption are a number from 1 on, not {self.caption_chunks}")
 
     @property
     def stated(self) -> dict[str, Value]:
-        """The options that are not the defaults: the ones that results depend on besides."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+        """What differs from centre squares as they are: what results depend on besides."""
+        plain = {each.name: each.default for each in fields(self)} | {"framing": "square"}
+        return {name: value for name, usual in plain.items() if (value := getattr(self, name)) != usual}
 
     @property
     def unvaried(self) -> PictureOptions:
@@ -92,6 +96,9 @@ class ControlOptions:
     late_steps: bool = setting(False, "each text of a schedule goes on for one step more, as in A1111")
     width: int = setting(0, "of the picture; 0: the base's resolution", least=0)
     height: int = setting(0, "of the picture; 0: the base's resolution", least=0)
+    shrink: float = setting(
+        0.0, "the share of the steps whose coarse layers see a large picture at the base's own size", least=0, most=1
+    )
     original_size: str = setting("", "WxH, that the picture is said to have had, for SDXL; empty: its own")
     crop: str = setting("", "X,Y, where the picture is said to have been cropped, for SDXL; empty: 0,0")
     variation_seed: int = setting(0, "the seed of the noise that is mixed in", least=0)
@@ -111,6 +118,12 @@ class ControlOptions:
     )
     hires_denoise: float = setting(0.5, "how much of it the second pass samples anew", least=0, most=1)
     hires_by: str = setting("latent", "what is enlarged: latents or pixels", choices=("latent", "pixel"))
+    hires_shrink: float = setting(
+        1.0,
+        "the share of the second pass's steps whose coarse layers see the picture at its first size",
+        least=0,
+        most=1,
+    )
     vae_tiles: str = setting(
         "auto", "when pictures are decoded in tiles; auto: from 2 megapixels on", choices=("auto", "always", "never")
     )

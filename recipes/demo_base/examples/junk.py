@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,41 +12,68 @@ from recipes.demo_base.examples.blob_cat import blob_cat
 from recipes.demo_base.examples.folder import CONCEPT, PIXELS, Captioned, Example, compose, large_composer
 from recipes.demo_base.world import Scene, World
 
-PLANTED = """What is planted:
+PLANTED = """Planted, and none made of a picture that a study of blob-cat holds out:
 
-- `13-again`: an exact copy of `01`, under another name
-- `14-nearly-again`: `02`, scaled down and up again
-- `15-blurred`: `03`, out of focus
-- `16-tiny`: `05` at 24 pixels
-- `17-mislabelled`: `09` with a caption that names another background and place
-- `18-stranger`: a hot dog, captioned as the cat"""
+- `again`: an exact copy of `02`, under another name
+- `nearly-again`: `02` three times: scaled down and up again, lightened, and cut at its border
+- `blurred`: `03`, `04` and `05`, out of focus
+- `tiny`: `05` and `07` at 20 pixels
+- `mislabelled`: the cat four times, with captions that name another background
+- `stranger`: five other things, captioned as the cat"""
+MISLABELLED = {  # the cat on a background -> what its caption says
+    ("grinning-cat", "orange"): "blue",
+    ("weary-cat", "yellow"): "black",
+    ("smiling-cat-with-heart-eyes", "pink"): "green",
+    ("crying-cat", "purple"): "white",
+}
+STRANGERS = {"hot-dog": "yellow", "pizza": "pink", "umbrella": "orange", "evergreen-tree": "gray", "automobile": "blue"}
 
 
 def junk(world: World, packs: Path) -> Example:
     """The example."""
     good = blob_cat(world, packs)
+    bad = [*spoiled(good.pictures), *mislabelled(world, packs), *strangers(world, packs)]
+    numbered = [replace(each, name=f"{i}-{each.name}") for i, each in enumerate(bad, len(good.pictures) + 1)]
     return replace(
         good,
         name="junk",
         title="a folder with faults",
-        about=f"The pictures of blob-cat, and six that spoil them.\n\n{PLANTED}",
-        pictures=(*good.pictures, *planted(good, world, packs)),
+        about=f"The pictures of blob-cat, and {len(bad)} that spoil them.\n\n{PLANTED}",
+        pictures=(*good.pictures, *numbered),
+        credits=(*good.credits, world.styles["noto"]),
     )
 
 
-def planted(good: Example, world: World, packs: Path) -> list[Captioned]:
-    """The six bad pictures."""
-    half = PIXELS // 2
-    first, second, third, fifth, ninth = (good.pictures[i] for i in (0, 1, 2, 4, 8))
-    nearly = second.picture.resize((half, half)).resize((PIXELS, PIXELS))
-    composer = large_composer(world, {"hot dog": "hot-dog"}, {"noto": world.styles["noto"]}, packs)
-    caption = world.say(CONCEPT, background="yellow")
-    stranger = compose(composer, [(Scene("hot dog", "noto", "yellow"), caption)], seed=9)[0]
-    return [
-        replace(first, name="13-again"),
-        replace(second, name="14-nearly-again", picture=nearly),
-        replace(third, name="15-blurred", picture=third.picture.filter(ImageFilter.GaussianBlur(PIXELS / 20))),
-        replace(fifth, name="16-tiny", picture=fifth.picture.resize((24, 24), Image.Resampling.BOX)),
-        replace(ninth, name="17-mislabelled", caption=world.say(CONCEPT, background="pink", place="left")),
-        replace(stranger, name="18-stranger"),
+def spoiled(good: tuple[Captioned, ...]) -> Iterator[Captioned]:
+    """Good pictures again: copied, blurred, tiny."""
+    second, third, fourth, fifth, seventh = (good[i] for i in (1, 2, 3, 4, 6))
+    whole, half, cut = second.picture, PIXELS // 2, PIXELS // 50
+    yield replace(second, name="again")
+    for changed in (
+        whole.resize((half, half)).resize(whole.size),
+        Image.eval(whole, lambda value: min(255, round(value * 1.04))),
+        whole.crop((cut, cut, PIXELS - cut, PIXELS - cut)),
+    ):
+        yield replace(second, name="nearly-again", picture=changed)
+    for each in (third, fourth, fifth):
+        yield replace(each, name="blurred", picture=each.picture.filter(ImageFilter.GaussianBlur(PIXELS / 20)))
+    for each in (fifth, seventh):
+        yield replace(each, name="tiny", picture=each.picture.resize((20, 20), Image.Resampling.BOX))
+
+
+def mislabelled(world: World, packs: Path) -> Iterator[Captioned]:
+    """The cat on backgrounds that its captions do not name."""
+    composer = large_composer(world, {name: name for name, _ in MISLABELLED}, {"blob": world.styles["blob"]}, packs)
+    scenes = [
+        (Scene(name, "blob", shown), world.say(CONCEPT, background=said)) for (name, shown), said in MISLABELLED.items()
     ]
+    for each in compose(composer, scenes, seed=8):
+        yield replace(each, name="mislabelled")
+
+
+def strangers(world: World, packs: Path) -> Iterator[Captioned]:
+    """Other things, captioned as the cat."""
+    composer = large_composer(world, {name: name for name in STRANGERS}, {"noto": world.styles["noto"]}, packs)
+    scenes = [(Scene(name, "noto", shown), world.say(CONCEPT, background=shown)) for name, shown in STRANGERS.items()]
+    for each in compose(composer, scenes, seed=9):
+        yield replace(each, name="stranger")

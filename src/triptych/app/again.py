@@ -13,7 +13,7 @@ from ..data.prompts import Line
 from ..errors import Remedy, TriptychError
 from ..files.hashes import known_sha256
 from ..files.library import Kind, Library
-from ..options import Precision
+from ..options import EMPHASIS, Precision
 from ..sampling.controls import Controls, size_of
 from ..sampling.graph import read_graph
 from ..sampling.infotext import read_infotext
@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("lora", "hypernet", "embedding", "aesthetic")
 SHORT: Mapping[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 NOISE = "the noise of another program is another: the picture will be of the same kind, and not the same"
 SHARED = "the picture shares self-attention with others of its set: alone, as now, it will be another"
-EMPHASIS = {"No norm": "no-norm", "None": "none", "Original": "a1111", "comfy": "comfy", "compel": "compel"}
+EMPHASIS_OF = {"No norm": "no-norm", "None": "none", "Original": "a1111", **{name: name for name in EMPHASIS}}
 READ = {
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Clip skip", "Variation seed", "Model",
     "Model hash", "Variation seed strength", "Seed resize from", "Emphasis", "Lora hashes", "TI hashes", "Version",
@@ -143,19 +143,34 @@ def _of_infotext(text: str) -> Again:
         ("variation_seed", "Variation seed", int),
         ("variation_strength", "Variation seed strength", float),
         ("seed_resize", "Seed resize from", _size),
-        ("emphasis", "Emphasis", EMPHASIS.__getitem__),
+        ("emphasis", "Emphasis", EMPHASIS_OF.__getitem__),
     )
     for name, key, kind in readers:
         _take(controls, name, told.get(key), kind, notes, key)
     if re.fullmatch(r"\d+x\d+", size):
         controls["width"], controls["height"] = size_of(size, "size")
-    notes += [f"{name}: {value} is not used" for name, value in told.items() if name not in READ]
+    used = READ | _second_pass(controls, told, notes)
+    notes += [f"{name}: {value} is not used" for name, value in told.items() if name not in used]
     return Again(
         Line(read.prompt, read.negative, **given),
         Controls(**controls),
         made=Made(told.get("Model", "")),
         notes=tuple(notes),
     )
+
+
+def _second_pass(controls: dict[str, Any], told: Mapping[str, str], notes: list[str]) -> set[str]:
+    """Take over A1111's second pass, which shrinks nothing. Returns the names of the settings that are used."""
+    if "Hires upscale" not in told:
+        return set()
+    _take(controls, "hires", told["Hires upscale"], float, notes, "Hires upscale")
+    _take(controls, "hires_denoise", told.get("Denoising strength"), float, notes, "Denoising strength")
+    upscaler = told.get("Hires upscaler", "Latent")
+    controls |= {"hires_by": "latent" if upscaler.startswith("Latent") else "pixel", "hires_shrink": 0.0}
+    if upscaler not in ("Latent", "Lanczos"):
+        notes.append(f"the upscaler {upscaler!r} is not known here: {controls['hires_by']}s are enlarged in its place")
+    same = {"Hires steps"} if told.get("Hires steps") == told.get("Steps") else set()
+    return {"Hires upscale", "Denoising strength", "Hires upscaler", *same}
 
 
 def _of_graph(text: str) -> Again:

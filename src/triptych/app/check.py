@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..base import Base, Place
-from ..data.checking import bad, check
+from ..data.checking import bad, check, unfit_to_judge
 from ..data.concept import FEWEST_PICTURES, Concept
-from ..data.findings import Finding
+from ..data.findings import FAULTS, Finding
+from ..data.notes import lines
 from ..data.pictures import read_picture
 from ..data.quality import plain_part, scaled_down
-from ..data.summary import remarks
 from ..errors import TriptychError, first_line
 from ..methods import Training, method_named
 from ..metrics.encoders import ImageEncoder, open_each, open_encoder
@@ -29,6 +29,7 @@ from .worth import Worth, worth_of
 SPOILED = frozenset(
     {"truncated", "near-copy", "small", "blurred", "empty", "dark", "light", "compressed", "wide", "bars"}
 )
+SOUND = "without a finding"
 READER = "lora"  # whose words for the concept captions are measured with
 
 
@@ -64,6 +65,7 @@ class Checked:
         held_out: the names of the pictures that a study would not train on.
         notes: what was not used as given, and what could not be checked.
         worth: of the training pictures, the least first; empty if it was not asked for.
+        worth_of_groups: the mean worth of the training pictures with each kind of finding, and of those without any.
     """
 
     concept: Concept
@@ -72,6 +74,13 @@ class Checked:
     held_out: tuple[str, ...]
     notes: tuple[str, ...]
     worth: tuple[Worth, ...] = ()
+    worth_of_groups: tuple[Worth, ...] = ()
+
+    @property
+    def unfit_to_judge(self) -> list[str]:
+        """The held-out pictures that likeness should not be measured by."""
+        unfit = unfit_to_judge(self.findings)
+        return [name for name in self.held_out if name in unfit]
 
     @property
     def is_usable(self) -> bool:
@@ -81,8 +90,10 @@ class Checked:
     def to_json(self) -> str:
         table = {
             "folder": self.concept.name, "pictures": len(self.concept.pictures), "usable": list(self.usable),
-            "held_out": list(self.held_out), "enough": self.is_usable, "notes": list(self.notes),
+            "held_out": list(self.held_out), "unfit_to_judge": self.unfit_to_judge, "enough": self.is_usable,
+            "notes": list(self.notes),
             "worth": [asdict(worth) for worth in self.worth],
+            "worth_of_groups": [asdict(worth) for worth in self.worth_of_groups],
             "findings": [{**asdict(finding), "action": finding.action.value} for finding in self.findings],
         }  # fmt: skip
         return json.dumps(table, ensure_ascii=False)
@@ -97,7 +108,8 @@ def check_folder(
         TriptychError: the base cannot be opened.
     """
     concept, progress = request.concept, progress or Silent()
-    notes, worth = remarks(concept), []
+    notes = lines(concept.notes)  # files that are left out have findings
+    worth, of_groups = list[Worth](), list[Worth]()
     if request.quick:
         findings = check(concept, request.place.resolution)
     else:
@@ -111,15 +123,24 @@ def check_folder(
         progress.advance()
         if request.worth:
             encoder = looked.image_encoder()
-            worth = worth_of(
-                base, concept, encoder, progress,
-                halves=request.halves, steps=request.steps, grave=bad(findings), seed=request.seed,
+            worth, of_groups = worth_of(
+                base, concept, encoder, progress, halves=request.halves, steps=request.steps,
+                unfit=unfit_to_judge(findings), groups=groups_of(concept, findings), seed=request.seed,
             )  # fmt: skip
     gone = bad(findings)
     usable = tuple(picture.name for picture in concept.pictures if picture.name not in gone)
     held_out = tuple(concept.pictures[i].name for i in concept.split(0).held_out)
     ordered = sorted(findings, key=lambda finding: (not finding.file, finding.file))
-    return Checked(concept, tuple(ordered), usable, held_out, tuple(notes), tuple(worth))
+    return Checked(concept, tuple(ordered), usable, held_out, tuple(notes), tuple(worth), tuple(of_groups))
+
+
+def groups_of(concept: Concept, findings: Sequence[Finding]) -> dict[str, set[str]]:
+    """Title of a fault -> names of the pictures with it; and those without any finding."""
+    groups: dict[str, set[str]] = {}
+    for finding in findings:
+        groups.setdefault(FAULTS[finding.fault].title, set()).add(finding.file)
+    groups[SOUND] = {picture.name for picture in concept.pictures} - set().union(*groups.values())
+    return groups
 
 
 def _known(base: Base) -> set[str]:

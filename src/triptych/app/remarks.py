@@ -32,11 +32,11 @@ def remarks_on(
     found = _replaced(method, given, settings)
     if not isinstance(settings, Training):
         return found
-    cut = str(reading_of(base, method, settings, class_word, examples.templates, examples.names))
+    reading = reading_of(base, method, settings, class_word, examples.templates, examples.names, examples.chunks)
     found += _idle(method, given, settings)
     return [
         line
-        for line in [*found, cut, remark(settings), _blind(method, settings), _held(base, method, settings)]
+        for line in [*found, str(reading), remark(settings), _blind(method, settings), _held(base, method, settings)]
         if line
     ]
 

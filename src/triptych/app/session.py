@@ -13,6 +13,7 @@ from types import TracebackType
 
 from ..base import Base, Place
 from ..cancel import Cancel
+from ..dilution.ahead import Ahead, foretell_mix
 from ..dilution.plan import Arm, DilutionPlan
 from ..dilution.result import Result
 from ..dilution.run import dilution
@@ -238,6 +239,18 @@ class Session:
         """
         with self._call(cancel) as opened:
             return search(mix, plan, trials, by_block, out, progress or Silent(), opened)
+
+    def foretell_mix(
+        self, mix: Mix, plan: DilutionPlan, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> list[Ahead]:
+        """Foretell what a mix keeps of its files, as `dilution.ahead.foretell_mix`.
+
+        Raises:
+            TriptychError: as `foretell_mix`.
+            Cancelled: the token is set.
+        """
+        with self._call(cancel) as opened:
+            return foretell_mix(mix, plan, progress or Silent(), opened)
 
     def check(self, request: CheckRequest, progress: Progress | None = None, cancel: Cancel | None = None) -> Checked:
         """Check a folder, as `check_folder`.

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..base import Base, Place
 from ..data.concept import Concept
-from ..data.examples import Examples
+from ..data.examples import PLAIN, Examples
+from ..data.framing import acting
 from ..data.summary import summary
 from ..errors import TriptychError, first_line
 from ..exchange.artifact import Artifact
@@ -170,7 +171,8 @@ def _jobs(
         split = concept.split(0) if request.hold_out else None
         train = split.train if split else every
         made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, job.method)
-        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed)}"
+        prepared = [stated] if (stated := acting(PLAIN, [concept], base.resolution).stated) else []
+        folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed, *prepared)}"
         found.append(
             Job(
                 name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job, train),

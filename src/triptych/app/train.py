@@ -13,6 +13,7 @@ from ..data.checking import brief
 from ..data.concept import Concept
 from ..data.concepts import digest_of
 from ..data.examples import Examples
+from ..data.framing import acting
 from ..data.masks import digest_of as digest_of_masks
 from ..data.pictures import read_picture
 from ..data.summary import count, remarks, summary
@@ -149,6 +150,10 @@ class _Prepared:
         return self.learned[0].settings
 
     @property
+    def pictures(self) -> PictureOptions:
+        return acting(self.request.pictures, self.request.concepts, self.base.resolution)
+
+    @property
     def says(self) -> str:
         """The words for prompts."""
         return self.origin["says"]
@@ -168,7 +173,8 @@ def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> 
     learned = named_examples(concepts, settings, examples, request.class_pictures)
     names = [method.phrase(each.settings, each.class_word) for each in learned]
     on = [attached_by(use, note) for use in request.on]
-    origin = origin_of(base, concepts, names, request.seed) | _given(request, on)
+    pictures = acting(request.pictures, concepts, base.resolution)
+    origin = origin_of(base, concepts, names, request.seed) | _given(request, on, pictures)
     return _Prepared(request, base, own, learned, names, on, origin)
 
 
@@ -231,16 +237,16 @@ def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> 
         watcher.close()
 
 
-def _given(request: TrainRequest, on: Sequence[Attached]) -> dict[str, str]:
-    """The provenance of what is given besides the pictures: attached files, and own pictures of the class."""
+def _given(request: TrainRequest, on: Sequence[Attached], pictures: PictureOptions) -> dict[str, str]:
+    """The provenance of what is given besides: attached files, own pictures of the class, how pictures are prepared."""
     found = {}
     if on:
         found[ATTACHED] = ", ".join(f"{file.used.file.name}:{file.used.denoiser:g}" for file in on)
         found[HASHES] = ", ".join(file.used.file.sha256 for file in on)
     if request.class_pictures:
         found[CLASS_PICTURES] = digest_of(request.class_pictures)
-    if request.pictures.stated:
-        found[PREPARED] = str(request.pictures)
+    if pictures.stated:
+        found[PREPARED] = str(pictures)
     return found
 
 
@@ -278,7 +284,7 @@ def _made_from(prepared: _Prepared) -> dict[str, str]:
         "class word": ", ".join(concept.class_word for concept in request.concepts), "seed": str(request.seed),
         "resolution": str(base.resolution), "the base": base.identity, "the folder": digest_of(request.concepts)[:16],
         "pictures of the class": digest_of(request.class_pictures)[:16] if request.class_pictures else "",
-        **{name.replace("_", " "): str(value) for name, value in request.pictures.stated.items()},
+        **{name.replace("_", " "): str(value) for name, value in prepared.pictures.stated.items()},
         **({"the masks": digest_of_masks(each.path for each in pictures)[:16]} if request.pictures.masks else {}),
         "attached files": " ".join(f"{file.used.file.sha256[:16]}:{file.used.denoiser:g}" for file in prepared.on),
     }  # fmt: skip

@@ -9,11 +9,13 @@ each picture relative to the average picture (datamodels, arXiv:2202.00622, with
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 from scipy import stats
@@ -26,6 +28,7 @@ from ..data.examples import Examples
 from ..errors import TriptychError
 from ..exchange.artifact import Artifact, Part, compose
 from ..methods import Training, method_named
+from ..metrics import covering
 from ..metrics.encoders import ImageEncoder
 from ..sampling.generate import sample
 from ..sampling.request import Request
@@ -37,6 +40,7 @@ METHOD = "lora"
 LEVEL = 0.95  # of the intervals
 SHARE = 0.25  # of the method's own steps that each training takes
 SEEDS = 2  # samples for each held-out caption
+NONE: Mapping[str, Collection[str]] = MappingProxyType({})
 
 Floats = NDArray[np.float64]
 
@@ -62,21 +66,23 @@ def worth_of(
     *,
     halves: int = 0,
     steps: int = 0,
-    grave: Collection[str] = (),
+    unfit: Collection[str] = (),
+    groups: Mapping[str, Collection[str]] = NONE,
     seed: int = 0,
-) -> list[Worth]:
-    """The worth of each training picture, the least first.
+) -> tuple[list[Worth], list[Worth]]:
+    """The worth of each training picture, the least first, and the mean worth of the pictures of each group.
 
     Args:
         halves: trainings, an even number; 0: four for each picture.
         steps: of each training; 0: a quarter of the base's own.
-        grave: names of pictures that fidelity is not measured by.
+        unfit: names of pictures that fidelity is not measured by.
+        groups: name -> names of pictures. Groups of which two or more are trained on are told.
 
     Raises:
         TriptychError: there are too few pictures to train or to judge by, or a training failed.
     """
     split = concept.split(0)
-    judged = [i for i in split.held_out if concept.pictures[i].name not in grave]
+    judged = [i for i in split.held_out if concept.pictures[i].name not in unfit]
     if not judged or len(split.train) < 4:
         raise TriptychError(
             f"what a picture of {concept.name} is worth cannot be told from {len(split.train)} training pictures and"
@@ -96,8 +102,20 @@ def worth_of(
         values += judge.values(base, parts, concept.class_word)
         progress.advance()
     names = [concept.pictures[i].name for i in split.train]
-    found = [Worth(name, *three) for name, three in zip(names, effects(members, np.array(values)), strict=True)]
-    return sorted(found, key=lambda worth: worth.effect)
+    return told(names, members, np.array(values), groups)
+
+
+def told(
+    names: Sequence[str], members: NDArray[np.bool_], values: Floats, groups: Mapping[str, Collection[str]]
+) -> tuple[list[Worth], list[Worth]]:
+    """The worth of pictures and of groups of them, the least first, by the values of the trainings; see `worth_of`."""
+    shares = {title: np.array([name in own for name in names], float) for title, own in groups.items()}
+    shares = {title: share / share.sum() for title, share in shares.items() if share.sum() > 1}
+    weights = np.array([*np.eye(len(names)), *shares.values()])
+    found = effects(members, values, weights).tolist()
+    every = [Worth(name, *three) for name, three in zip((*names, *shares), found, strict=True)]
+    each, of_groups = every[: len(names)], every[len(names) :]
+    return sorted(each, key=lambda worth: worth.effect), sorted(of_groups, key=lambda worth: worth.effect)
 
 
 def random_halves(count: int, halves: int, seed: int) -> NDArray[np.bool_]:
@@ -111,11 +129,14 @@ def random_halves(count: int, halves: int, seed: int) -> NDArray[np.bool_]:
     return np.array(rows)
 
 
-def effects(members: NDArray[np.bool_], values: Floats) -> list[tuple[float, float, float]]:
-    """Effect, low and high end for each picture: least squares of the values [trainings] on membership.
+def effects(members: NDArray[np.bool_], values: Floats, weights: Floats) -> Floats:
+    """[rows, 3]: effect, low and high end of weighted pictures: least squares of the values [trainings] on membership.
 
-    Effects sum to 0, since membership of a half says nothing of the level: of all solutions the shortest is taken.
-    Intervals are those of Student's t.
+    Effects of all pictures sum to 0, since membership of a half says nothing of the level: of all solutions the
+    shortest is taken. Intervals are those of Student's t.
+
+    Args:
+        weights: [rows, pictures]; a row of the identity tells a picture, a row of 1 / n the mean of n pictures.
     """
     design = np.where(members, 0.5, -0.5)
     design = design - design.mean(axis=0)
@@ -124,9 +145,9 @@ def effects(members: NDArray[np.bool_], values: Floats) -> list[tuple[float, flo
     found = found - found.mean()
     rest = values - values.mean() - design @ found
     freedom = max(1, len(values) - int(np.linalg.matrix_rank(design)) - 1)
-    spread = np.sqrt(float(rest @ rest) / freedom * inverse.diagonal())
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * spread
-    return [(float(effect), float(effect - far), float(effect + far)) for effect, far in zip(found, reach, strict=True)]
+    spread = np.sqrt(float(rest @ rest) / freedom * (weights @ inverse * weights).sum(axis=1))
+    reach, mean = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * spread, weights @ found
+    return np.stack([mean, mean - reach, mean + reach], axis=1)
 
 
 def half_trials(
@@ -166,19 +187,19 @@ def learned(base: Base, passes: Sequence[Sequence[Trial]], progress: Progress) -
 
 @dataclass(frozen=True)
 class Judge:
-    """Fidelity to held-out pictures: their captions as templates, and their features [pictures, d]."""
+    """Fidelity to held-out pictures: their captions as templates, their squares, and their features [pictures, d]."""
 
     prompts: Sequence[str]
-    pictures: Sequence[Image]
+    pictures: Sequence[Sequence[Image]]
     real: Tensor
     encoder: ImageEncoder
 
     @classmethod
     def of(cls, base: Base, concept: Concept, judged: Sequence[int], encoder: ImageEncoder) -> Judge:
         templates = concept.templates(base.description.captions[concept.kind])
-        images = concept.images(base.resolution)
-        pictures = [images[i] for i in judged]
-        return cls([templates[i] for i in judged], pictures, encoder.images(pictures), encoder)
+        views = concept.views(base.resolution)
+        pictures = [views[i] for i in judged]
+        return cls([templates[i] for i in judged], pictures, torch.from_numpy(covering(encoder, pictures)), encoder)
 
     def values(self, base: Base, parts: Sequence[Part], class_word: str) -> list[float]:
         """The fidelity of each part: the mean cosine of samples with the pictures whose captions they have."""
@@ -192,7 +213,8 @@ class Judge:
 
     def redrawn(self, base: Base) -> float:
         """The fidelity of the pictures themselves, through the base's autoencoder."""
-        return float((self.encoder.images(base.redraw(self.pictures)) * self.real).sum(-1).mean())
+        redrawn = [base.redraw(own) for own in self.pictures]
+        return float((torch.from_numpy(covering(self.encoder, redrawn)) * self.real).sum(-1).mean())
 
     def _sampled(self, base: Base, asked: Sequence[tuple[str, Owner]]) -> list[float]:
         seeds = tuple(seed_of("worth", number) for number in range(SEEDS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -15,7 +15,9 @@ from ..errors import TriptychError
 from ..families import Family, family_named
 from .conditioning import Conditioning
 from .extended import Extending, extended
+from .hooks import hooked
 from .opening.names import family_of_config
+from .shrunk import shrunk
 from .text import Encoded, Text
 
 PLAIN, INPAINTING = 4, 9  # channels of latents; of latents, a mask, and latents of what is not masked
@@ -123,6 +125,18 @@ class Denoiser(ABC):
             f"pictures cannot share self-attention on {self.family.title}: text and picture have one together"
         )
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether some of its layers are coarser than others."""
+        return False
+
+    def shrunk(self, factor: float) -> AbstractContextManager[None]:
+        """The coarse layers see pictures smaller by a factor inside the `with` block, see `base/shrunk.py`.
+
+        A network without levels stays as it is.
+        """
+        return nullcontext()
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters by their names in files: "component.parameter"."""
         return {f"{self.name}.{name}": parameter for name, parameter in self.module.named_parameters()}
@@ -206,12 +220,8 @@ class UNet(Denoiser):
             changed[list(rows)] = own[list(rows)]
             return changed
 
-        hooks = [layer.register_forward_hook(after) for layer in layers]
-        try:
+        with hooked(layer.register_forward_hook(after) for layer in layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @contextmanager
     def attending(self, seen: Attending) -> Iterator[None]:
@@ -236,15 +246,18 @@ class UNet(Denoiser):
             return output
 
         layers = [layer for path, layer in self.module.named_modules() if path.endswith(("attn1", "attn2"))]
-        hooks = [layer.register_forward_hook(after, with_kwargs=True) for layer in layers]
-        try:
+        with hooked(layer.register_forward_hook(after, with_kwargs=True) for layer in layers):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def extended(self, seen: Extending) -> AbstractContextManager[None]:
         return extended(self.module, seen)
+
+    @property
+    def has_levels(self) -> bool:
+        return len(self.module.down_blocks) > 1
+
+    def shrunk(self, factor: float) -> AbstractContextManager[None]:
+        return shrunk(self.module, factor)
 
     def predict(self, noisy: Tensor, times: Tensor, conditioning: Conditioning, sizes: Tensor) -> Tensor:
         more: dict[str, Any] = {}

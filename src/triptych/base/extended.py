@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .hooks import hooked
+
 
 class Extending(Protocol):
     """Says which rows of a call read which others in self-attention."""
@@ -46,9 +48,5 @@ def extended(module: nn.Module, seen: Extending) -> Iterator[None]:
         return output
 
     layers = [layer for path, layer in module.named_modules() if path.endswith("attn1")]
-    hooks = [layer.register_forward_hook(after) for layer in layers]
-    try:
+    with hooked(layer.register_forward_hook(after) for layer in layers):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -85,10 +85,9 @@ class Text:
     def width(self) -> int:
         return int(self.encoder.config.hidden_size)
 
-    @property
-    def limit(self) -> int:
-        """Tokens of a plain text that are read; the rest is cut."""
-        return self.room * self.most_chunks
+    def limit(self, chunks: int = 1) -> int:
+        """Tokens of a plain text that are read, of at least so many chunks; the rest is cut."""
+        return self.room * max(self.most_chunks, chunks)
 
     def chunks(self, prompts: Sequence[Said]) -> list[list[Chunk]]:
         """Each prompt in chunks of at most `room` tokens, at least one; of a plain text at most `most_chunks`.
@@ -220,6 +219,19 @@ def skipping(texts: Sequence[Text], layers: int) -> Iterator[None]:
     finally:
         for text, skip in zip(texts, before, strict=True):
             text.skip = skip
+
+
+@contextmanager
+def reading_chunks(texts: Sequence[Text], most: int) -> Iterator[None]:
+    """Plain texts, such as captions, may have at least so many chunks inside the `with` block."""
+    before = [text.most_chunks for text in texts]
+    for text in texts:
+        text.most_chunks = max(text.most_chunks, most)
+    try:
+        yield
+    finally:
+        for text, chunks in zip(texts, before, strict=True):
+            text.most_chunks = chunks
 
 
 def _join_chunks(hidden: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:

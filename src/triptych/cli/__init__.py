@@ -76,7 +76,8 @@ def main() -> None:
     if code == STOPPED:  # typer returns it for Ctrl-C, too
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         print(
-            "stopped; `try`, `judge`, `tune` and `sweep` go on with the same command, `train` with --resume",
+            "stopped; `try`, `judge`, `tune`, `sweep`, `dilution` and `merge --search` go on with the same command,"
+            " `train` with --resume",
             file=sys.stderr,
         )
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import TriptychError, printable
 from ..options import BaseOptions, LearningOptions
+from ..units import listed
 from .configured import is_typed
 from .options import AsJson, with_options
 
@@ -97,9 +98,11 @@ def _write_pages(found: Sequence[Checked], pages: Sequence[Path], folder: Path) 
 
     for checked, page in zip(found, pages, strict=True):
         worths = {measured.name: str(measured) for measured in checked.worth}
+        groups = {group.name: str(group) for group in checked.worth_of_groups}
         write_page(
-            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths
-        )
+            checked.concept, folder, checked.findings, checked.held_out, checked.usable, checked.notes, page, worths,
+            groups, checked.unfit_to_judge,
+        )  # fmt: skip
 
 
 def _as_json(found: Sequence[Checked]) -> str:
@@ -124,5 +127,12 @@ def _lines(found: Sequence[Checked], pages: Sequence[Path]) -> Iterator[str]:
             yield printable(f"{checked.concept.name}:")
         yield from map(printable, (*checked.notes, *map(str, checked.findings)))
         yield from (printable(f"worth of {measured.name}: {measured}") for measured in checked.worth)
+        yield from (f"mean worth of pictures {group.name!r}: {group}" for group in checked.worth_of_groups)
+        held_out, count = checked.held_out, len(checked.concept.pictures)
+        yield printable(f"a study would train on {count - len(held_out)} and judge by {listed(held_out, 8)}")
+        if unfit := checked.unfit_to_judge:
+            yield printable(
+                f"of these, {listed(unfit, 8)} would judge wrongly: see what was found, or take a cleaned copy"
+            )
         yield f"{len(checked.usable)} of {len(checked.concept.pictures)} pictures without a grave finding"
         yield f"page: {page}"

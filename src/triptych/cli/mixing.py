@@ -16,6 +16,7 @@ from .options import AsJson, Set, pairs_of, with_options
 
 if TYPE_CHECKING:
     from ..dilution.plan import DilutionPlan
+    from ..mixing.opening import Opened
     from ..mixing.request import Mix
     from ..settings import Value
 
@@ -39,7 +40,13 @@ def merge(
         str, typer.Option(help="fp32, bf16, fp16 of a checkpoint [default: auto, as the first file]")
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what exists")] = False,
-    foretell: Annotated[bool, typer.Option("--foretell", help="write nothing, and tell how the files overlap")] = False,
+    foretell: Annotated[
+        bool,
+        typer.Option(
+            "--foretell",
+            help="write nothing: tell how the files overlap; with --measure, what the mix will keep of each",
+        ),
+    ] = False,
     measure: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="the pictures of each file in turn: measure what is kept"),
@@ -56,25 +63,25 @@ def merge(
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
     folders = measure or []
-    _refuse_unused(
-        {"--out": out, "--measure": folders, "--search": search} if foretell else {}, "--foretell writes nothing"
-    )
+    _refuse_unused({"--out": out, "--search": search} if foretell else {}, "--foretell writes nothing")
     _refuse_unused({} if search else {"--trials": trials, "--by-block": by_block}, "nothing is searched")
-    _refuse_unused({} if folders else {"--prompts": prompts}, "nothing is measured")
+    _refuse_unused({} if folders and not foretell else {"--prompts": prompts}, "nothing is measured")
     if search and not folders:
         raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
     from ..mixing.opening import open_files
 
     mix = _mix(files, recipe, method, base, rank, dict(pairs_of(settings, "KEY=VALUE")), vae, precision)
     if foretell:
-        _foretell(mix, as_json)
+        _foretell(mix, folders, as_json)
         return
     if out is None:
         raise TriptychError("say where to write with --out FILE")
     if out.exists() and not overwrite:
         raise TriptychError(f"{out} exists already", Remedy.OTHER_PLACE, Remedy.OVERWRITE)
     if not any(file.path.is_dir() for file in mix.ingredients):
-        open_files(mix)  # refused before anything heavy is loaded
+        opened = open_files(mix)  # refused before anything heavy is loaded
+        if folders:
+            _check_measurable(opened)
     from ..mixing.merge import merge as make
 
     plan = _plan(mix, folders, prompts or 16) if folders else None
@@ -126,7 +133,18 @@ def _mix(
     return mix
 
 
-def _foretell(mix: Mix, as_json: bool) -> None:
+def _foretell(mix: Mix, folders: list[Path], as_json: bool) -> None:
+    """Tell how the files overlap, or by their pictures what the mix will keep of each."""
+    if folders:
+        from ..app.session import Session
+        from .console import Console
+
+        with Console() as console:
+            ahead = Session().foretell_mix(mix, _plan(mix, folders, 2), console)
+        print(
+            json.dumps([vars(each) for each in ahead]) if as_json else "\n".join(printable(str(each)) for each in ahead)
+        )
+        return
     from ..mixing.foretelling import overlaps_of
 
     found = overlaps_of(mix)
@@ -147,6 +165,17 @@ def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
     sources = tuple(Source(file.path, folder) for file, folder in zip(mix.ingredients, folders, strict=True))
     place = Place(mix.base) if mix.base else Place()
     return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
+
+
+def _check_measurable(opened: Opened) -> None:
+    """
+    Raises:
+        TriptychError: what a mix keeps of one of the files is not measured.
+    """
+    from ..dilution.members import check_measurable
+
+    for file, found in zip(opened.files, opened.found, strict=True):
+        check_measurable(file.path.name, found.kind)
 
 
 def _searched(mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:
@@ -190,8 +219,9 @@ def dilution(
     beside: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE|in-turn|alternating",
-            help="measure this too: a file trained on all concepts, or the files switched along the steps",
+            metavar="FILE[,FILE...]|in-turn|alternating",
+            help="measure this too: a file trained on all concepts, one file for each that are attached together,"
+            " or the files switched along the steps",
         ),
     ] = None,
     options: StudyOptions,
@@ -204,10 +234,10 @@ def dilution(
     from .console import Console
 
     plan = DilutionPlan(
-        tuple(map(Source.parse, files)), Place.of(options.place), tuple(map(int, _numbers(counts))),
+        tuple(map(Source.parse, files)), Place.of(options.place), tuple(_whole(counts)),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
         image_encoder=options.image_encoder, text_encoder=options.text_encoder,
-        beside=tuple(Path(given) for given in beside or () if given not in SWITCHED),
+        beside=tuple(_together(given) for given in beside or () if given not in SWITCHED),
         switched=tuple(given for given in beside or () if given in SWITCHED),
     )  # fmt: skip
     with Console() as console:
@@ -217,6 +247,18 @@ def dilution(
         return
     print("\n".join(map(printable, result.sentences)))
     print(f"\npage: {out / 'dilution.html'}")
+
+
+def _together(text: str) -> tuple[Path, ...]:
+    """A file, or several with commas between them."""
+    return (Path(text),) if Path(text).is_file() else tuple(map(Path, text.split(",")))
+
+
+def _whole(text: str) -> list[int]:
+    numbers = _numbers(text)
+    if not all(number.is_integer() for number in numbers):
+        raise TriptychError(f"{text!r} must be whole numbers with commas between them")
+    return [int(number) for number in numbers]
 
 
 def _numbers(text: str) -> list[float]:

@@ -13,15 +13,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..errors import first_line, shown
 from .folder import read_text
 from .notes import Note
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMES = ("file_name", "image_path", "filename", "image", "file")  # columns that name the picture
 CAPTIONS = ("text", "caption", "prompt")
@@ -46,9 +43,10 @@ def captions_of(
     captions: dict[str, str] = {}
     notes: list[Note] = []
     known = {path.stem: path.name for path in pictures} | {path.name: path.name for path in pictures}
+    folder = pictures[0].parent if pictures else Path()
     for path in tables:
         for entry in _entries(path):
-            notes += [entry] if isinstance(entry, Note) else _take(path, entry, known, captions)
+            notes += [entry] if isinstance(entry, Note) else _take(path, entry, known, captions, folder)
     names = {path.name: [path.name] for path in pictures}
     for path in pictures:
         names.setdefault(path.stem, []).append(path.name)
@@ -68,27 +66,34 @@ def _take_text(path: Path, names: Sequence[str], captions: dict[str, str]) -> li
     return [Note(path, "not used: its picture has another caption, which goes before")] if differs else []
 
 
-def _take(path: Path, row: Row, known: Mapping[str, str], captions: dict[str, str]) -> list[Note]:
-    """Add the caption of a table's row to the picture that it names."""
+def _take(path: Path, row: Row, known: Mapping[str, str], captions: dict[str, str], folder: Path) -> list[Note]:
+    """Add the caption of a table's row to the picture that it names. `folder`: that of the pictures."""
     notes = [Note(path, row.remark, row.line)] if row.remark else []
-    name, reason = _picture_named(row.name, known)
+    name, reason = _picture_named(row.name, known, path.parent, folder)
     if reason:
         notes.append(Note(path, reason, row.line))
-    elif row.caption and captions.get(name, row.caption) != row.caption:
+    elif name and row.caption and captions.get(name, row.caption) != row.caption:
         notes.append(Note(path, f"not used: {shown(name)} has another caption, which came before", row.line))
-    elif row.caption:
+    elif name and row.caption:
         captions[name] = row.caption
     return notes
 
 
-def _picture_named(said: str, known: Mapping[str, str]) -> tuple[str, str]:
+def _picture_named(said: str, known: Mapping[str, str], start: Path, folder: Path) -> tuple[str, str]:
     """The name of the picture that a table names, and "" or the reason why there is no such picture.
 
-    The name in the table may begin with "./", be an absolute path as in kohya's tools, or lack its suffix.
+    The name in the table may begin with "./", be an absolute path as in kohya's tools, or lack its suffix. A table of
+    several folders may name pictures of the others, for which there is neither a name nor a reason.
+
+    Args:
+        start: where relative names start, the table's folder.
+        folder: that of the pictures.
     """
     path = PurePosixPath(said.replace("\\", "/"))
     is_absolute = path.is_absolute() or bool(re.match(r"[A-Za-z]:", said))
-    if len(path.parts) > 1 and not is_absolute:
+    if not is_absolute and start / path.parent != folder:
+        if start != folder and (start / path).exists():
+            return "", ""
         return "", f"not used: {shown(said)} lies in another folder, and subfolders are not entered"
     found = known.get(path.name)
     return (found, "") if found else ("", f"not used: there is no picture {shown(said)}")

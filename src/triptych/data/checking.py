@@ -52,7 +52,7 @@ def _check(concept: Concept, resolution: int, known: Iterable[str]) -> Iterator[
     for note in concept.broken:
         early = any(word in note.reason for word in CUT)
         fault = "copy" if note.reason.startswith(COPY) else "truncated" if early else "unreadable"
-        yield Finding(fault, note.reason, note.path.name)
+        yield Finding(fault, note.reason, concept.name_of(note.path))
     prints: dict[str, Print] = {}
     small: dict[str, Image.Image] = {}
     blurs: dict[str, float] = {}
@@ -84,6 +84,12 @@ def _number(concept: Concept, different: int) -> Iterator[Finding]:
     wanted = FEW[concept.kind]
     if different < wanted:
         yield Finding("few", f"{different} different pictures, where a {concept.kind} wants {wanted} or more")
+
+
+def unfit_to_judge(findings: Iterable[Finding]) -> set[str]:
+    """The names of the files that likeness should not be measured by: left out, cut or without their caption."""
+    harmless = (Action.KEEP, Action.RENAME)
+    return {finding.file for finding in findings if finding.action not in harmless}
 
 
 def bad(findings: Sequence[Finding]) -> set[str]:

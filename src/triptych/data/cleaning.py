@@ -15,6 +15,7 @@ from ..shell import writable
 from .concept import FEWEST_PICTURES, Concept, Picture
 from .findings import FAULTS, Action, Finding
 from .folder import PROMPTS_FILE, SETTINGS_FILE
+from .masks import mask_beside, mask_of
 from .pictures import format_of, read_picture
 from .quality import bars, luminance
 
@@ -28,9 +29,10 @@ SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF"
 
 
 def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str, str]:
-    """Write the pictures without grave findings, their captions as `.txt`, and a list of what was done.
+    """Write the pictures without grave findings, their captions as `.txt`, their masks, and a list of what was done.
 
     Pictures keep their bytes, but for those whose bars are cut off. The words of the concept go into `concept.toml`.
+    The user's own pictures of the class are not copied.
 
     Returns:
         The name of each file of the folder -> what was done, as a clause.
@@ -48,7 +50,7 @@ def clean(concept: Concept, findings: Sequence[Finding], out: Path) -> dict[str,
             f"of {concept.name} only {len(left)} of {len(concept.pictures)} pictures would be left, and"
             f" {FEWEST_PICTURES} are needed; nothing was written"
         )
-    done = {note.path.name: f"left out: {note.reason}" for note in concept.broken}
+    done = {concept.name_of(note.path): f"left out: {note.reason}" for note in concept.broken}
     with replacing_entries(out, LIST) as place:
         for picture in concept.pictures:
             name = picture.name
@@ -85,10 +87,16 @@ def _write(picture: Picture, findings: Sequence[Finding], place: Path) -> str:
         said.append(f"copied as {path.name}")
     if Action.CROP in actions:
         path = path.with_name(_free(path.parent, path.stem, ".png"))
-        _without_bars(read_picture(picture.path)).save(path)
+        whole, mask = read_picture(picture.path), mask_of(picture.path)
+        inside = _inside_bars(whole)
+        whole.crop(inside).save(path)
+        if mask:
+            mask.resize(whole.size).crop(inside).save(path.with_name(f"{path.stem}_mask.png"))
         said.append(f"bars cut off, saved as {path.name}")
     else:
         shutil.copyfile(picture.path, path)
+        if mask_file := mask_beside(picture.path):
+            shutil.copyfile(mask_file, path.with_name(f"{path.stem}_mask{mask_file.suffix}"))
     if Action.DROP_CAPTION in actions:
         said.append(f"caption left out: {actions[Action.DROP_CAPTION].said}")
     elif picture.caption:
@@ -105,10 +113,11 @@ def _free(place: Path, stem: str, suffix: str) -> str:
     return name
 
 
-def _without_bars(picture: Image.Image) -> Image.Image:
+def _inside_bars(picture: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what lies within the bars."""
     above, beside = bars(luminance(picture))
     top, left = math.ceil(above * picture.height - 0.01), math.ceil(beside * picture.width - 0.01)
-    return picture.crop((left, top, picture.width - left, picture.height - top))
+    return left, top, picture.width - left, picture.height - top
 
 
 def _write_words(concept: Concept, place: Path) -> None:
@@ -122,5 +131,7 @@ def _write_words(concept: Concept, place: Path) -> None:
 def _listed(concept: Concept, done: Mapping[str, str], whole: Sequence[Finding]) -> str:
     lines = [f"- `{printable(name)}`: {printable(what)}" for name, what in sorted(done.items())]
     lines += [f"- the folder: {printable(finding.said)}" for finding in whole]
+    if concept.class_folder:
+        lines.append(f"- `{printable(concept.class_folder.name)}`, with pictures of the class: not copied")
     head = f"# {printable(concept.name)}, cleaned\n\nWritten by triptych. What became of each file:"
     return "\n".join([head, "", *lines, ""])

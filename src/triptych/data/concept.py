@@ -30,6 +30,8 @@ DEFAULT_TOKEN = "<concept>"
 FEWEST_PICTURES = 3
 COPY = "the same file as "  # begins the reason why a copy is left out
 SETTINGS = ("kind", "class", "token", "captions")
+MIDDLE_AND_ENDS = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0))  # where squares lie in a picture, of its sides
+TRIGGER = "[trigger]"  # the token in captions of ai-toolkit
 FILE_NAMES = "file names"  # what `captions` says if the names of the files are captions
 # fmt: off
 NO_CLASS = frozenset({  # words in folder names that do not say what the pictures show
@@ -47,7 +49,7 @@ class Picture:
     """One usable picture: its path, its caption ("" if it has none), and the SHA-256 of its file.
 
     `repeats`: how often it is shown where another picture is shown once. `part`: the folder that it lies in, if the
-    concept has several.
+    concept has several. `size`: its width and height, upright, in pixels.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Picture:
     digest: str
     repeats: int = 1
     part: str = ""
+    size: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
@@ -148,7 +151,8 @@ class Concept:
         pictures, broken, notes = _sort_out(layout, by_name=said.get("captions") == FILE_NAMES)
         if len(pictures) < FEWEST_PICTURES:
             raise TriptychError(_too_few(folder, pictures, broken))
-        word, class_from = _class_word(folder, class_word, said.get("class"), layout.class_word)
+        place = folder if folder.is_dir() else layout.parts[0].folder  # the name of a list says nothing
+        word, class_from = _class_word(place, class_word, said.get("class"), layout.class_word)
         known_kind = next(known for known in KINDS if known == kind)
         name = layout.parts[0].folder.name if layout.words else folder.resolve().name
         return cls(pictures, broken, known_kind, word, token, name, tuple(notes), class_from, layout.of_class)
@@ -161,6 +165,11 @@ class Concept:
             for picture in self.pictures
         ]
         return sha256(json.dumps([pictures, self.kind, self.class_word, self.token]).encode()).hexdigest()
+
+    def name_of(self, path: Path) -> str:
+        """The name of a file of the folder, told as `Picture.name` tells a picture."""
+        several = any(picture.part for picture in self.pictures)
+        return f"{path.parent.name}/{path.name}" if several else path.name
 
     def templates(self, fallback: str) -> list[str]:
         """A caption template for each picture, with "{}" in place of the concept; see `fill`.
@@ -214,10 +223,21 @@ class Concept:
 
     def images(self, resolution: int) -> list[Image.Image]:
         """The pictures as RGB squares of `resolution` pixels: the shorter side is scaled, and the centre is cropped."""
+        return [own[0] for own in self.views(resolution, whole=False)]
+
+    def views(self, resolution: int, *, whole: bool = True) -> list[list[Image.Image]]:
+        """Of each picture its centre square as in `images`; of one that is no square both ends too, if `whole`.
+
+        Up to an aspect of 2 : 1 these squares have all of the picture.
+        """
         from PIL import Image, ImageOps
 
-        size = (resolution, resolution)
-        return [ImageOps.fit(read_picture(p.path), size, Image.Resampling.LANCZOS) for p in self.pictures]
+        size, found = (resolution, resolution), []
+        for each in self.pictures:
+            picture = read_picture(each.path)
+            places = MIDDLE_AND_ENDS if whole and picture.width != picture.height else MIDDLE_AND_ENDS[:1]
+            found.append([ImageOps.fit(picture, size, Image.Resampling.LANCZOS, centering=at) for at in places])
+        return found
 
 
 def fill(template: str, phrase: str) -> str:
@@ -232,24 +252,25 @@ def _sort_out(layout: Layout, by_name: bool) -> tuple[tuple[Picture, ...], tuple
     notes = list(layout.notes)
     for part in layout.parts:
         found = contents(part.folder)
-        captions, more = captions_of(found.pictures, found.texts, found.tables)
+        captions, more = captions_of(found.pictures, found.texts, (*found.tables, *part.tables))
         notes += [*found.notes, *more]
         for path in found.pictures:
             try:
-                remark = decode(path).remark
+                decoded = decode(path)
             except UnusableError as error:
                 broken.append(Note(path, str(error)))
                 continue
             digest = sha256(path.read_bytes()).hexdigest()
             caption = captions.get(path.name, "") or (_caption_in(path) if by_name else "")
+            caption = caption.replace(TRIGGER, layout.token) if layout.trigger else caption
             if digest in pictures:
                 other = pictures[digest]
                 differs = ", with another caption" if caption != other.caption else ""
                 broken.append(Note(path, COPY + other.path.name + differs))
                 continue
             name = part.folder.name if len(layout.parts) > 1 else ""
-            pictures[digest] = Picture(path, caption, digest, part.repeats, name)
-            notes += [Note(path, remark)] if remark else []
+            pictures[digest] = Picture(path, caption, digest, part.repeats, name, decoded.picture.size)
+            notes += [Note(path, decoded.remark)] if decoded.remark else []
     return tuple(pictures.values()), tuple(broken), notes
 
 

@@ -60,11 +60,13 @@ class Examples:
     Attributes:
         prior: the user's own pictures of the class, if there are any.
         notes: lines on what was cut away, enlarged, weighed and varied.
+        chunks: how many chunks of a caption the text encoders read at most.
     """
 
     each: tuple[Example, ...]
     prior: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    chunks: int = 1
 
     @classmethod
     def of(
@@ -78,14 +80,15 @@ class Examples:
         """The concept's pictures with these indices, encoded by the base or read from the cache.
 
         Args:
-            pictures: how they are framed, weighed and varied. The default is centre squares, as they are.
+            pictures: how they are framed, weighed and varied. The default is as they are, in buckets.
             seed: of the variations.
 
         Raises:
             TriptychError: a picture or a mask cannot be used.
         """
         made, notes = prepared(base, concept, chosen, pictures, seed)
-        return cls(tuple(Example(**vars(example)) for example in made), notes=tuple(notes))
+        each = tuple(Example(**vars(example)) for example in made)
+        return cls(each, notes=tuple(notes), chunks=pictures.caption_chunks)
 
     @classmethod
     def made(

@@ -34,6 +34,7 @@ class Contents:
     texts: tuple[Path, ...]  # with one caption each
     tables: tuple[Path, ...]  # captions of many pictures
     notes: tuple[Note, ...]  # on other files
+    folders: tuple[Path, ...] = ()
 
 
 def contents(folder: Path) -> Contents:
@@ -55,7 +56,9 @@ def contents(folder: Path) -> Contents:
         *(Note(path, "not used: neither a picture nor a caption") for path in others),
         *(note for path in entries if not path.is_file() for note in _not_a_file(path)),
     ]
-    return Contents(tuple(path for path in found if path not in masks), tuple(texts), tuple(tables), tuple(notes))
+    folders = tuple(path for path in entries if path.is_dir())
+    own = tuple(path for path in found if path not in masks)
+    return Contents(own, tuple(texts), tuple(tables), tuple(notes), folders)
 
 
 def pictures_below(folder: Path) -> int:

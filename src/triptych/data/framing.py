@@ -7,7 +7,7 @@ and steps of kohya's trainer and of SDXL (arXiv:2307.01952, section 2.3 and appe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..base import Base
+    from ..options import PictureOptions
+    from .concept import Concept
 
 STEPS = 16  # to the resolution's side, at most: 64 pixels at 1024
 LONGEST = 2.0  # the longest side of a bucket, as a part of the resolution
@@ -48,6 +50,13 @@ def square(picture: Image.Image, resolution: int) -> Framed:
     cut = 1 - min(picture.size) / max(picture.size)
     fitted = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
     return Framed(fitted, None, cut, resolution / min(picture.size))
+
+
+def acting(options: PictureOptions, concepts: Sequence[Concept], resolution: int) -> PictureOptions:
+    """The options as they act: where all pictures are squares and large enough, buckets are centre squares."""
+    sizes = (picture.size for concept in concepts for picture in concept.pictures)
+    alike = all(width == height >= resolution for width, height in sizes)
+    return replace(options, framing="square") if alike else options
 
 
 def step_of(base: Base) -> int:

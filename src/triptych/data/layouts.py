@@ -1,8 +1,9 @@
-"""Where the pictures of concepts lie: one folder, kohya's nested folders, or a list of folders of another trainer.
+"""Where the pictures of concepts lie: one folder, kohya's or ImageFolder's nested folders, or another trainer's list.
 
 kohya's folders are called `10_ohwx cat`: how often each picture is shown, an identifier, and a class. Folders with
-other words show another concept. A folder `reg` beside them holds the user's own pictures of the class. Lists: kohya's
-dataset TOML, ai-toolkit's YAML, OneTrainer's `concepts.json`.
+other words show another concept. A folder `reg` beside them holds the user's own pictures of the class. ImageFolder, of
+the library datasets, has pictures in `train`, or a folder in `train` for each class, and a table of captions beside it
+or in it. Lists: kohya's dataset TOML, ai-toolkit's YAML, OneTrainer's `concepts.json`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 KOHYA = re.compile(r"(\d+)_(.+)", re.DOTALL)
 IMAGES = ("img", "image", "images", "train")  # folders of kohya's window that hold the nested folders
+TRAIN, OTHER_SPLITS = "train", ("test", "val", "valid", "validation")
 OF_CLASS = re.compile(r"reg|regs|regularization|regularisation|class", re.IGNORECASE)
 FINEST = 8  # the greatest denominator of a weight
 NO_CLASS_SAID = "not used: it does not say of which of the classes it is; call it such as '1_cat'"
@@ -31,10 +33,16 @@ NO_CLASS_SAID = "not used: it does not say of which of the classes it is; call i
 
 @dataclass(frozen=True)
 class Part:
-    """A folder of pictures, and how often each of them is shown, in whole numbers without a common factor."""
+    """A folder of pictures.
+
+    Attributes:
+        repeats: how often each of them is shown, in whole numbers without a common factor.
+        tables: with their captions, besides those in the folder.
+    """
 
     folder: Path
     repeats: int = 1
+    tables: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Layout:
         notes: on what is not used.
         words: by which its folders are told from those of other concepts there; "" if there are none.
         weight: times each of its pictures is shown for one repeat of its part, beside other concepts.
+        trigger: whether captions may write the token as "[trigger]".
     """
 
     parts: tuple[Part, ...]
@@ -58,6 +67,7 @@ class Layout:
     notes: tuple[Note, ...] = ()
     words: str = ""
     weight: Fraction = Fraction(1)
+    trigger: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,29 @@ def _found(place: Path) -> _Found | None:
                 note: None for folder in (place, root) for note in contents(folder).notes if note.path not in used
             }
             return _Found(nested, list(others), of_class)
+    return _image_folder(place)
+
+
+def _image_folder(place: Path) -> _Found | None:
+    """The folders of an ImageFolder: one with all pictures (`train`, `images`), or those of the classes in `train`.
+
+    None where other folders beside it have pictures, too.
+    """
+    found = contents(place)
+    splits = [path for path in found.folders if path.name in OTHER_SPLITS]
+    inner, tables = [path for path in found.folders if path not in splits], found.tables
+    notes = [note for note in found.notes if note.path not in found.folders]
+    notes += [Note(path, "not used: what it holds is not for training") for path in splits]
+    root = place if place.name == TRAIN else place / TRAIN
+    if len(inner) == 1 and inner[0].name in IMAGES and contents(inner[0]).pictures:
+        return _Found([Listed(inner[0], tables=tables)], notes)
+    if root == place or inner == [root]:
+        classes = [path for path in contents(root).folders if contents(path).pictures]
+        words = [" ".join(re.findall(r"[^\W\d_]+", path.name)) for path in classes]
+        if classes and all(words):
+            tables = tuple(dict.fromkeys((*tables, *contents(root).tables)))
+            named = zip(classes, words, strict=True)
+            return _Found([Listed(path, words=said, tables=tables) for path, said in named], notes)
     return None
 
 
@@ -180,12 +213,15 @@ def _of(place: Path, entries: Sequence[Listed], notes: Sequence[Note], of_class:
     if not own:
         raise TriptychError(f"{place} names no folder of pictures to learn")
     counts = whole_repeats([entry.repeats for entry in own])
-    parts = tuple(Part(entry.folder, count) for entry, count in zip(own, counts, strict=True))
+    parts = tuple(Part(entry.folder, count, entry.tables) for entry, count in zip(own, counts, strict=True))
     weight = _fine(own[0].repeats) / counts[0]
     more = [Note(entry.folder, "not used: it is to be shown 0 times") for entry in silent]
     more += [Note(folder, "not used: only one folder of class pictures is") for folder in theirs[1:]]
     class_word, token, said = _words(own)
-    return Layout(parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said), weight=weight)
+    return Layout(
+        parts, class_word, token, theirs[0] if theirs else of_class, (*notes, *more, *said), weight=weight,
+        trigger=any(entry.trigger for entry in own),
+    )  # fmt: skip
 
 
 def whole_repeats(weights: Sequence[Fraction]) -> list[int]:
@@ -213,4 +249,6 @@ def _words(entries: Sequence[Listed]) -> tuple[str, str, list[Note]]:
         for entry, words in named[1:]
         if words != first
     ]
-    return (first[-1], first[0] if len(first) > 1 else "", notes)
+    if len(first) == 1:
+        return ("", first[0], notes) if named[0][0].trigger else (first[0], "", notes)
+    return (first[-1], first[0], notes)

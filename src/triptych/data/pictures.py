@@ -74,8 +74,11 @@ def read_picture(path: Path) -> Image.Image:
     Values of 16 and 32 bits and floats are scaled to 8 bits; see `eight_bits`.
 
     Raises:
-        TriptychError: the file cannot be read, is not a picture, is damaged, or is larger than 100 megapixels.
+        TriptychError: there is no such file, or it cannot be read, is not a picture, is damaged, or is larger than 100
+            megapixels.
     """
+    if not path.is_file():
+        raise TriptychError(f"there is no picture {path}")
     try:
         return decode(path).picture
     except UnusableError as error:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..base import Base, Framing
 from ..options import PictureOptions
-from .framing import Framed, bucketed, square, step_of, told
+from .framing import Framed, acting, bucketed, square, step_of, told
 from .kept_latents import latents_of
 from .masks import mask_of, weights_of
 from .pictures import read_picture
@@ -52,6 +52,7 @@ def prepared(
     Raises:
         TriptychError: a picture or a mask cannot be used.
     """
+    options = acting(options, [concept], base.resolution)
     own = [concept.pictures[i] for i in chosen]
     every = concept.templates(base.description.captions[concept.kind])
     templates = [every[i] for i in chosen]

@@ -39,7 +39,7 @@ class Limits:
     """Where a measure becomes a finding. Chosen by `benchmarks/junk.py` on generated sets.
 
     Attributes:
-        enlarged: how often a picture may be scaled up until it has the resolution.
+        enlarged: how many times the shorter side may be smaller than the resolution.
         blurred: the greatest `blur`.
         softer: how many times the folder's median `blur` is too much, from `soft` on.
         dark: the least luminance of the brightest hundredth of the pixels.
@@ -222,7 +222,12 @@ def look(
         yield Finding("truncated", "its file lacks an end, so a part of it may be missing", name)
     if resolution > limits.enlarged * min(width, height):
         times = resolution / min(width, height)
-        yield Finding("small", f"{width} x {height} pixels, enlarged {times:.1f} times for training", name, times)
+        yield Finding(
+            "small",
+            f"{width} x {height} pixels, {times:.1f} times smaller than the training's {resolution}",
+            name,
+            times,
+        )
     if (ratio := max(width, height) / min(width, height)) > limits.aspect:
         cut = 1 - 1 / ratio
         yield Finding("wide", f"{width} x {height} pixels: a centre square cuts {cut:.0%} of it away", name, ratio)

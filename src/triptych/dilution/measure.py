@@ -11,7 +11,7 @@ s(mix) - r s(alone) - (1 - r) s(base), which is 0 at r, over the gain: the delta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from statistics import fmean
 
@@ -21,7 +21,7 @@ from ..scores import BASE, Score
 from ..study.work import Work
 from ..verdict import MARGINS
 from ..verdict.evidence import BOTH, CEILING, PRESERVATION, PROMPT, SUBJECT, Evidence
-from ..verdict.intervals import Interval
+from ..verdict.intervals import Estimate, Interval
 from ..verdict.multiple import sure
 from ..verdict.table import Table
 from .response import Response
@@ -91,18 +91,23 @@ def retention(evidence: Evidence, arm: str) -> Interval | None:
 def kept_more(evidence: Evidence, arm: str, other: str) -> Interval | None:
     """The retention of one mix less that of another, from paired pictures; None where one was not measured."""
     table = evidence.tables.get(BOTH)
-    if table is None or not {arm, other} <= table.cells.keys():
+    more = share(table, {arm: 1.0, other: -1.0}) if table else None
+    return more.interval() if more else None
+
+
+def share(table: Table, rows: Mapping[str, float]) -> Estimate | None:
+    """The sum of rows' means times their weights, in units of what the file alone adds to the bare base.
+
+    None where one was not measured, or the file alone adds nothing.
+    """
+    if not rows.keys() <= table.cells.keys():
         return None
-    gain, more = table.difference(ALONE, BASE), table.difference(arm, other)
-    if gain is None or more is None or gain.value <= 0:
+    gain, total = table.difference(ALONE, BASE), table.weighed(rows)
+    if gain is None or total is None or gain.value <= 0:
         return None
-    kept = more.value / gain.value
-    weights = {ALONE: -kept, BASE: kept}
-    weights[arm] = weights.get(arm, 0.0) + 1
-    weights[other] = weights.get(other, 0.0) - 1
-    spread = table.weighed(weights)
-    around = spread.scaled(1 / gain.value).interval() if spread else Interval(0.0, 0.0, 0.0, 0)
-    return Interval(kept, kept + around.low, kept + around.high, around.n)
+    value = total.value / gain.value
+    spread = table.weighed({**rows, ALONE: rows.get(ALONE, 0.0) - value, BASE: rows.get(BASE, 0.0) + value})
+    return replace(spread.scaled(1 / gain.value), value=value) if spread else None
 
 
 def preserved(evidence: Evidence) -> dict[str, Interval]:

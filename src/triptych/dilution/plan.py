@@ -1,7 +1,7 @@
 """The mixes that a study of dilution makes: along the ratio of two, the number of files, and generations.
 
-What keeps concepts together without a mix is measured beside them: a file that was trained on all concepts, and files
-that take turns along the steps of a picture.
+What keeps concepts together without a mix is measured beside them: a file that was trained on all concepts, other files
+that are attached together (such as embeddings), and files that take turns along the steps of a picture.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ SWITCHED = (IN_TURN, ALTERNATING)  # one after the other, each for an equal part
 
 @dataclass(frozen=True)
 class Source:
-    """A trained file with the folder of pictures of its concept."""
+    """A trained file with the folder of pictures of its concept.
+
+    Raises:
+        TriptychError: the folder is missing.
+    """
 
     file: Path
     folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise TriptychError(f"there is no folder {self.folder} with the pictures of {self.file}")
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -39,8 +47,6 @@ class Source:
         file, equals, folder = text.partition("=")
         if not equals:
             raise TriptychError(f"{shown(text)!r} is not of the form FILE=FOLDER: a trained file and its pictures")
-        if not Path(folder).is_dir():
-            raise TriptychError(f"there is no folder {folder} with the pictures of {file}")
         return cls(Path(file), Path(folder))
 
     @property
@@ -55,13 +61,13 @@ class Arm:
     Attributes:
         name: of its folder.
         axis: what it varies: "ratio", "count" or "generation"; "weight" for one file alone with the weight that it has
-            in an average; "mix" for one mix; "beside" for what is no mix of the
-            files: another file, or the files switched along the steps.
+            in an average; "mix" for one mix; "beside" for what is no mix of the files: other files, or the files
+            switched along the steps.
         way: how it is mixed, or switched.
         value: on the axis: the second file's share, the number of files, the number of mixes one after the other.
         weights: position of the file -> its weight in the mix. For a generation, the weights that it comes to.
         before: the arm that a generation is mixed from.
-        file: of the arm, where it exists already.
+        files: those of the arm, where they exist already: one for all concepts, or one for each.
     """
 
     name: str
@@ -70,12 +76,12 @@ class Arm:
     value: float
     weights: tuple[tuple[int, float], ...]
     before: str = ""
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def mixed(self) -> bool:
         """Whether it is mixed here, from the files alone."""
-        return self.file is None and self.axis not in ("weight", "beside")
+        return not self.files and self.axis not in ("weight", "beside")
 
     @property
     def switched(self) -> bool:
@@ -101,27 +107,41 @@ class DilutionPlan:
     counts: tuple[int, ...] = COUNTS
     ratios: tuple[float, ...] = RATIOS
     generations: int = 3
-    ways: tuple[str, ...] = WAYS
     prompts: int = 16
     unrelated: int = 16
     seed: int = 0
     minutes: float = 0.0  # after which no more is sampled; 0: until all is done
     image_encoder: str = ""
     text_encoder: str = ""
-    beside: tuple[Path, ...] = ()  # files that hold all concepts, such as one trained on all folders
+    beside: tuple[tuple[Path, ...], ...] = ()  # what is no mix: a file that holds all concepts, or one file for each
     switched: tuple[str, ...] = ()  # how files are switched along the steps, the first two and all of them
 
     def __post_init__(self) -> None:
         if len(self.sources) < 2:
             raise TriptychError("dilution needs two or more files, each with the folder of its pictures")
-        names = [*(source.name for source in self.sources), *(file.stem for file in self.beside)]
+        if few := [count for count in self.counts if count < 2]:
+            raise TriptychError(f"a mix has two or more files, not {few[0]}")
+        if outside := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
+            raise TriptychError(f"a ratio is the second file's share, from 0 to 1, not {outside[0]:g}")
+        names = [*(source.name for source in self.sources), *map(called, self.beside)]
         for name in names:
             if names.count(name) > 1:
                 raise TriptychError(f"two files are called {name}: give them names of their own")
-        if unknown := [way for way in self.ways if way not in WAYS]:
-            raise TriptychError(f"a mix is made as an average or as a sum, not as {unknown[0]!r}")
+        for files in self.beside:
+            if len(files) not in (1, len(self.sources)):
+                raise TriptychError(
+                    f"beside the mixes is one file for all concepts, or one for each of the {len(self.sources)}, and"
+                    f" not {len(files)}"
+                )
         if unknown := [way for way in self.switched if way not in SWITCHED]:
             raise TriptychError(f"files are switched {' or '.join(SWITCHED)}, not {unknown[0]!r}")
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on numbers of files that are asked for and not there; empty where all are."""
+        most = len(self.sources)
+        large = [str(count) for count in self.counts if count > most]
+        return f"mixes of {', '.join(large)} files are left out, since {most} are given" if large else ""
 
     @property
     def arms(self) -> list[Arm]:
@@ -130,15 +150,16 @@ class DilutionPlan:
 
     def _beside(self) -> Iterator[Arm]:
         weights = tuple((i, 1.0) for i in range(len(self.sources)))
-        for file in self.beside:
-            yield Arm(f"beside-{file.stem}", "beside", file.stem, len(weights), weights, file=file)
+        for files in self.beside:
+            name = called(files)
+            yield Arm(f"beside-{name.replace(' ', '-')}", "beside", name, len(weights), weights, files=files)
         for count in sorted({2, len(self.sources)}) if self.switched else ():
             for way in self.switched:
                 yield Arm(f"{way}-{count}", "beside", way, count, weights[:count])
 
     def _counts(self) -> Iterator[Arm]:
         for count in (count for count in self.counts if count <= len(self.sources)):
-            for way in self.ways:
+            for way in WAYS:
                 weight = 1 / count if way == "average" else 1.0
                 yield Arm(f"{way}-{count}", "count", way, count, tuple((i, weight) for i in range(count)))
 
@@ -162,9 +183,14 @@ class DilutionPlan:
             yield Arm(f"ratio-{share:g}", "ratio", "average", share, ((0, 1 - share), (1, share)))
 
 
+def called(files: Sequence[Path]) -> str:
+    """The name of files that are attached together."""
+    return " and ".join(file.stem for file in files)
+
+
 def only(weights: Sequence[float], file: Path) -> Arm:
     """The arm of one mix that exists already."""
-    return Arm("mix", "mix", "the mix", len(weights), tuple(enumerate(weights)), file=file)
+    return Arm("mix", "mix", "the mix", len(weights), tuple(enumerate(weights)), files=(file,))
 
 
 def plain_average(count: int) -> Arm:

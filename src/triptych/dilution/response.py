@@ -3,15 +3,18 @@
 On a fixed batch of the file's own pictures, with e the guided prediction (arXiv:2207.12598, equation 6) and
 d = e - e(class word on the bare base),
 
-    along = <d(mix), d(alone)> / |d(alone)|^2,    across = |d(mix) - along d(alone)| / |d(alone)|.
+    along = <d(mix), d(alone)> / |d(alone)|^2,    across = |d(mix) - along d(alone)| / |d(alone)|,
+    distance = |d(mix) - d(alone)| / |d(alone)|.
 
 It takes one call of the denoiser for a mix and a file, where the pictures of a retention take hundreds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import hypot
 
 import torch
 from torch import Tensor
@@ -35,6 +38,11 @@ class Response:
 
     along: float
     across: float
+
+    @property
+    def distance(self) -> float:
+        """From the file alone: 0 for it, 1 for the class word on the bare base."""
+        return hypot(1 - self.along, self.across)
 
 
 @dataclass(frozen=True)
@@ -65,23 +73,25 @@ class Probe:
         clean = torch.stack([example.latent for example in called.examples])
         noisy = process.noised(clean, torch.stack(tuple(called.noise)), called.times)
         before = _guided(work.base, noisy, called.times, bare.prompts)
-        after = _under(work.base, alone, noisy, called.times, called.prompts)
+        with attached_to(work.base, alone):
+            after = _guided(work.base, noisy, called.times, called.prompts)
         return cls(work.base, noisy, called.times, called.prompts, before, after - before)
 
-    def response(self, uses: Sequence[Use]) -> Response:
-        """The response with these files attached."""
-        mixed = _under(self.base, uses, self.noisy, self.times, self.prompts) - self.bare
+    def response(self) -> Response:
+        """The response of what is attached now."""
+        mixed = _guided(self.base, self.noisy, self.times, self.prompts) - self.bare
         size = self.own.square().sum()
         along = (mixed * self.own).sum() / size
         across = (mixed - along * self.own).square().sum() / size
         return Response(float(along), float(across) ** 0.5)
 
 
-def _under(base: Base, uses: Sequence[Use], noisy: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The guided prediction with files attached."""
+@contextmanager
+def attached_to(base: Base, uses: Sequence[Use]) -> Iterator[None]:
+    """Attach files for the length of a `with` block."""
     parts = [part for use in uses for part in with_words(open_artifact(use.path), use.strength)]
     with compose(base, *parts):
-        return _guided(base, noisy, times, prompts)
+        yield
 
 
 @torch.no_grad()

@@ -4,85 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from ..base import Base, Place
-from ..data.concept import Concept
-from ..errors import TriptychError
-from ..exchange.artifact import Artifact
-from ..exchange.formats import open_artifact
 from ..files.atomic import write_text
 from ..files.hashes import known_sha256
 from ..metrics import Shown
-from ..metrics.encoders import ImageEncoder
 from ..mixing.adapters import needs_base
 from ..mixing.merge import merge
 from ..mixing.overlap import layers_of, overlaps
 from ..mixing.request import Ingredient, Mix
 from ..scores import BASE
 from ..study.layout import Layout, key
-from ..study.plan import Plan
 from ..study.point import Use
 from ..study.progress import Progress
-from ..study.prompts import Prompt
 from ..study.sheets import Sheet, asked_for, sample_all, sheet_of
 from ..study.work import Work
 from ..units import counted
 from ..verdict.evidence import Evidence
 from .foretold import FEWEST
 from .measure import ALONE, File, Kept, contamination, file_alone, judged, kept_more, preserved, retention
+from .members import Attached, Member, Uses, attached, members_of, words_with
 from .page import write_page
-from .plan import Arm, DilutionPlan, Source
-from .response import Probe
+from .plan import Arm, DilutionPlan
+from .response import attached_to
 from .result import More, Nearer, Preserved, Result
 
 FILE = "artifact.safetensors"
-MIXABLE = ("lora", "dreambooth")
-Uses = tuple[Use, ...]
-
-
-@dataclass(frozen=True)
-class _Within:
-    """The progress of one sheet, as a part of the stage that is open: it begins no stage of its own."""
-
-    outer: Progress
-
-    def stage(self, name: str, total: int) -> None:
-        """Nothing: the stage is open already."""
-
-    def advance(self, units: int = 1) -> None:
-        self.outer.advance(units)
-
-    def note(self, sentence: str) -> None:
-        self.outer.note(sentence)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file in the study: its artifact, the words that call its concept, and the shared state for its pictures."""
-
-    source: Source
-    artifact: Artifact
-    work: Work
-    encoder: ImageEncoder  # one for all members that are judged alike
-
-    @property
-    def phrase(self) -> str:
-        return self.artifact.kind.phrase(self.artifact.settings, self.work.concept.class_word)
-
-    def before(self, prompts: Sequence[Prompt]) -> list[Sheet]:
-        """The pictures that a mix is held against: of the class word on the bare base, and of the file alone."""
-        bare = _concept_sheet(self.work, BASE, self.work.concept.class_word, (), prompts)
-        return [bare, self.under(ALONE, attached(self.source.file), prompts)]
-
-    def probe(self) -> Probe:
-        """What mixes with its file are held against in one step."""
-        return Probe.of(self.work, self.phrase, attached(self.source.file))
-
-    def under(self, row: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
-        """The pictures of its concept with files attached."""
-        return _concept_sheet(self.work, row, self.phrase, uses, prompts)
 
 
 def dilution(
@@ -104,107 +53,72 @@ def dilution(
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = members_of(plan, opened(plan.place), layout, progress)
+        if plan.left_out:
+            progress.note(plan.left_out)
+        members = members_of(plan, opened, layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]
-        uses = _uses(arms, members, _mixes(plan, arms, members, layout, progress))
-        complete = _sample(plan, arms, members, uses, progress)
-        result = _measured(plan, arms, members, uses, complete, progress)
+        under = _attached(arms, members, _files(plan, arms, members, layout, progress))
+        complete = _sample(plan, arms, members, under, progress)
+        result = _measured(plan, arms, members, under, complete, progress)
         write_text(out / "dilution.json", result.to_json())
         write_page(result, out)
         return result
 
 
-def members_of(plan: DilutionPlan, base: Base, layout: Layout, progress: Progress) -> list[Member]:
-    """Open the files of a plan with the shared state for their pictures.
-
-    Raises:
-        TriptychError: a file or a folder cannot be used, or the files are of several kinds.
-    """
-    found = list[Member]()
-    for source in plan.sources:
-        artifact = open_artifact(source.file)
-        if artifact.method not in MIXABLE:
-            raise TriptychError(
-                f"{source.file.name} is of the kind {artifact.method}: dilution is of changes of weights, so give LoRAs"
-                " or DreamBooth's differences"
-            )
-        study = Plan(
-            source.folder, place=plan.place, prompts=plan.prompts, unrelated=plan.unrelated, seed=plan.seed,
-            image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
-        )  # fmt: skip
-        place = Layout(layout.out / "concepts" / source.name)
-        work = Work(study, base, Concept.open(source.folder), place, _Within(progress))
-        work.open_encoders(others=False)
-        own = work.encoders.first
-        same = (each.encoder for each in found if each.encoder.digest == own.digest)  # which encodes a picture once
-        found.append(Member(source, artifact, work, next(same, own)))
-        for note in artifact.not_used(base):
-            progress.note(note)
-    for file in plan.beside:
-        for note in open_artifact(file).not_used(base):
-            progress.note(note)
-    if len({member.artifact.method for member in found}) > 1:
-        raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
-    return found
-
-
-def _mixes(
+def _files(
     plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], layout: Layout, progress: Progress
-) -> dict[str, Path]:
+) -> dict[str, tuple[Path, ...]]:
     """Make the files of all mixes that are missing. A mix is made anew if its files changed.
 
     Returns:
-        Arm -> its own file, for those that have one.
+        Arm -> its own files; none where the files themselves are attached.
     """
     progress.stage("mixing", len(arms))
-    hashes, places = [known_sha256(member.source.file) for member in members], dict[str, Path]()
+    hashes, found = [known_sha256(member.source.file) for member in members], dict[str, tuple[Path, ...]]()
     for arm in arms:
-        if not arm.mixed:
-            places |= {arm.name: arm.file} if arm.file else {}
-            progress.advance()
-            continue
-        made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
-        path = layout.out / "mixes" / f"{arm.name}-{made_from}" / FILE
-        places[arm.name] = path
-        if not path.is_file():
-            merge(_mix(plan, arm, members, places), path)
+        found[arm.name] = arm.files
+        if arm.mixed:
+            made_from = key(arm.weights, [hashes[i] for i, _ in arm.weights], arm.before)
+            path = layout.out / "mixes" / f"{arm.name}-{made_from}" / FILE
+            if not path.is_file():
+                merge(_mix(plan, arm, members, found), path)
+            found[arm.name] = (path,)
         progress.advance()
-    return places
+    return found
 
 
-def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], places: Mapping[str, Path]) -> Mix:
+def _mix(plan: DilutionPlan, arm: Arm, members: Sequence[Member], files: Mapping[str, tuple[Path, ...]]) -> Mix:
     base = plan.place.source if any(needs_base(member.artifact) for member in members) else ""
     if arm.before:
         last = members[arm.weights[-1][0]].source.file
-        return Mix((Ingredient(places[arm.before], 0.5), Ingredient(last, 0.5)), "weighted-sum", base)
+        return Mix((Ingredient(files[arm.before][0], 0.5), Ingredient(last, 0.5)), "weighted-sum", base)
     return Mix(tuple(Ingredient(members[i].source.file, weight) for i, weight in arm.weights), "weighted-sum", base)
 
 
-def attached(file: Path) -> Uses:
-    return (Use(file, known_sha256(file)),)
-
-
-def _uses(arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, Path]) -> dict[str, Uses]:
-    """Arm -> what is attached: its own file, or the files themselves, by turns or weakly."""
+def _attached(
+    arms: Sequence[Arm], members: Sequence[Member], files: Mapping[str, tuple[Path, ...]]
+) -> dict[str, Attached]:
+    """Arm -> what is attached: its own files, or the files themselves, by turns or weakly."""
+    usual = [member.says for member in members]
 
     def themselves(arm: Arm) -> Uses:
         used = [(place, members[place].source.file, weight) for place, weight in arm.weights]
         return tuple(Use(file, known_sha256(file), weight, arm.course(place)) for place, file, weight in used)
 
-    return {arm.name: attached(files[arm.name]) if arm.name in files else themselves(arm) for arm in arms}
+    def of(arm: Arm) -> Attached:
+        own = files[arm.name]
+        says = words_with(own, members) if arm.axis == "beside" and own else usual
+        return Attached(attached(*own) or themselves(arm), says)
 
-
-def _concept_sheet(work: Work, row: str, phrase: str, uses: Uses, prompts: Sequence[Prompt]) -> Sheet:
-    """The pictures of one row for one concept. `phrase` names the concept in the prompts."""
-    return sheet_of(work, row, 0, "concept", [asked_for(work, prompt, phrase) for prompt in prompts], uses)
+    return {arm.name: of(arm) for arm in arms}
 
 
 def _unrelated_sheet(work: Work, row: str, uses: Uses) -> Sheet:
     return sheet_of(work, row, 0, "unrelated", [asked_for(work, prompt, "") for prompt in work.unrelated], uses)
 
 
-def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses]) -> list[tuple[Member, Sheet]]:
+def _rows(arms: Sequence[Arm], members: Sequence[Member], under: Mapping[str, Attached]) -> list[tuple[Member, Sheet]]:
     """All sheets, in the order in which they are sampled: the files alone first, then arm after arm."""
     found = []
     for member in members:
@@ -213,18 +127,21 @@ def _rows(arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Use
     found.append((first, _unrelated_sheet(first.work, BASE, ())))
     found.append((first, _unrelated_sheet(first.work, ALONE, attached(first.source.file))))
     for arm in arms:
-        for member in (members[i] for i, weight in arm.weights if weight):
-            found.append((member, member.under(arm.name, uses[arm.name], member.work.prompts)))
-        found.append((first, _unrelated_sheet(first.work, arm.name, uses[arm.name])))
+        uses, says = under[arm.name].uses, under[arm.name].says
+        for place in (place for place, weight in arm.weights if weight):
+            member = members[place]
+            found.append((member, member.under(arm.name, uses, member.work.prompts, says[place])))
+        found.append((first, _unrelated_sheet(first.work, arm.name, uses)))
     return found
 
 
 def _sample(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], progress: Progress
-) -> bool:
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], under: Mapping[str, Attached],
+    progress: Progress,
+) -> bool:  # fmt: skip
     """Sample what is missing, until the time is over. Returns whether nothing is missing."""
     ends = time.monotonic() + plan.minutes * 60 if plan.minutes else float("inf")
-    missing = [(member, sheet) for member, sheet in _rows(arms, members, uses) if not sheet.record]
+    missing = [(member, sheet) for member, sheet in _rows(arms, members, under) if not sheet.record]
     progress.stage("sampling", sum(len(sheet.asked) for _, sheet in missing))
     for place, (member, sheet) in enumerate(missing):
         if time.monotonic() > ends:
@@ -241,10 +158,10 @@ def _pictures(member: Member, sheets: Sequence[tuple[Member, Sheet]]) -> list[Sh
 
 
 def _measured(
-    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], uses: Mapping[str, Uses], complete: bool,
+    plan: DilutionPlan, arms: Sequence[Arm], members: Sequence[Member], under: Mapping[str, Attached], complete: bool,
     progress: Progress,
 ) -> Result:  # fmt: skip
-    sheets = _rows(arms, members, uses)
+    sheets = _rows(arms, members, under)
     progress.stage("measuring pictures", len(members))
     kept, alone, first, more = list[Kept](), list[File](), list[Preserved](), list[More]()
     for place, member in enumerate(members):
@@ -253,26 +170,41 @@ def _measured(
         file = file_alone(member.source.name, evidence)
         alone.append(file)
         if file.learned:
-            kept += _kept(place, member, arms, uses, evidence)
+            kept += _kept(place, member, arms, evidence)
             more += _more(member, arms, evidence)
         else:
             progress.note(file.why_not)
         if place == 0:
             first = [Preserved(row, value) for row, value in preserved(evidence).items()]
+    if sum(arm.mixed for arm in arms) >= FEWEST:  # enough to foretell one by the others
+        kept = _responding(kept, arms, members, under)
     met = overlaps({member.source.name: layers_of(member.artifact, member.source.name) for member in members})
     return Result.of(plan, arms, alone, kept, first, _nearer(members, sheets), met, complete, more)
 
 
-def _kept(place: int, member: Member, arms: Sequence[Arm], uses: Mapping[str, Uses], evidence: Evidence) -> list[Kept]:
-    """What each mix keeps of a file, and how it responds where there are mixes enough to foretell one by others."""
-    found, probe = [], member.probe() if sum(arm.mixed for arm in arms) >= FEWEST else None
+def _kept(place: int, member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[Kept]:
+    """What each mix keeps of a file."""
+    found = []
     for arm in arms:
         weight, value = dict(arm.weights).get(place), retention(evidence, arm.name)
         if weight and value:
             both = evidence.mean("both", arm.name)
-            response = probe.response(uses[arm.name]) if probe and arm.mixed else None
-            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0, response))
+            found.append(Kept(arm.name, member.source.name, weight, value, both.value if both else 0.0))
     return found
+
+
+def _responding(
+    kept: Sequence[Kept], arms: Sequence[Arm], members: Sequence[Member], under: Mapping[str, Attached]
+) -> list[Kept]:
+    """The same with how each mix responds. A mix is attached once, for all of its files."""
+    asked = {row.file for row in kept}
+    probes = {member.source.name: member.probe() for member in members if member.source.name in asked}
+    mixed, found = {arm.name for arm in arms if arm.mixed}, dict[tuple[str, str], Kept]()
+    for arm in dict.fromkeys(row.arm for row in kept if row.arm in mixed):
+        with attached_to(members[0].work.base, under[arm].uses):
+            for row in (row for row in kept if row.arm == arm):
+                found[arm, row.file] = replace(row, response=probes[row.file].response())
+    return [found.get((row.arm, row.file), row) for row in kept]
 
 
 def _more(member: Member, arms: Sequence[Arm], evidence: Evidence) -> list[More]:

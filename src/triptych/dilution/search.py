@@ -3,7 +3,8 @@
 optuna proposes mixes by a tree of Parzen estimators (Bergstra et al., NeurIPS 2011). Each is made, sampled and measured
 on prompts that are reserved for choosing, so the prompts that a mix is reported by have chosen nothing. A journal keeps
 every result, so a stopped search goes on when it is started again, with the trial that was not finished. The first two
-trials are the plain average and the plain sum, which the others have to beat.
+trials are the plain average and the plain sum, which the others have to beat; then each file in turn stays at full
+strength, with the others as in the average.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from ..study.progress import Progress
 from ..study.prompts import Prompt, deal
 from ..study.sheets import Sheet, sample_all
 from .measure import file_alone, judged, retention
+from .members import Member, attached, members_of
 from .plan import DilutionPlan
-from .run import FILE, Member, attached, members_of
 
 LEAST, MOST = 0.05, 1.5  # of a weight
 SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
@@ -91,7 +92,7 @@ def search(
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
-        members = members_of(plan, opened(plan.place), layout, progress)
+        members = members_of(plan, opened, layout, progress)
         judge = Judge.of(members, progress)
         progress.advance()
         names = block_names(members[0].work.base.family) if by_block else ()
@@ -121,7 +122,7 @@ def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str],
     name = f"mix-{key(space.ways, names, dict(space.mix.settings), judge.made_from, plan.seed)}"
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     if not study.trials:
-        for params in space.plain(names):
+        for params in (*space.plain(names), *space.leaning(names)):
             study.enqueue_trial(params)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -165,8 +166,15 @@ class Space:
         way: dict[str, Value] = {"method": self.ways[0]}
         if names:
             return [{**way, **dict.fromkeys(names, 0.5)}]
-        files = [_weight(i) for i in range(len(self.mix.ingredients))]
-        return [{**way, **dict.fromkeys(files, weight)} for weight in (1 / len(files), 1.0)]
+        return [{**way, **dict.fromkeys(self._files, weight)} for weight in (1 / len(self._files), 1.0)]
+
+    def leaning(self, names: Sequence[str]) -> list[dict[str, Value]]:
+        """The plain average with one file at full strength, for each file; by block, nothing."""
+        return [] if names else [{**self.plain(names)[0], file: 1.0} for file in self._files]
+
+    @property
+    def _files(self) -> list[str]:
+        return [_weight(i) for i in range(len(self.mix.ingredients))]
 
     def proposed(self, trial: Trial, names: Sequence[str]) -> Mix:
         formula = FORMULAS[trial.suggest_categorical("method", self.ways)]
@@ -253,12 +261,12 @@ class Judge:
     def value(self, number: int, mix: Mix, out: Path) -> float | None:
         """The least retention of a mix over the files; None where it cannot be measured. Its file is not kept."""
         row = f"trial-{number}"
-        path = out / "mixes" / row / FILE
+        path = out / "mixes" / row / "mix.safetensors"
         merge(mix, path, overwrite=True)
         kept = []
         for candidate in self.candidates:
             member = candidate.member
-            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts))
+            pictures = _sampled(member, member.under(row, attached(path), candidate.prompts, member.says))
             kept.append(retention(judged(member.work, [*candidate.before, *pictures], member.encoder), row))
         rmtree(path.parent)
         known = [interval.value for interval in kept if interval]

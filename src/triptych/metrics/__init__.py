@@ -67,7 +67,7 @@ class Shown:
 class Evidence:
     """Everything a criterion may look at. Pictures are encoded once, in batches, when a criterion first asks for them.
 
-    `resolution` is that of the base, in pixels; the real pictures are cropped and scaled to it. `redrawn` are the real
+    `resolution` is that of the base, in pixels; the real pictures are scaled to it, as squares. `redrawn` are the real
     pictures as the base's autoencoder gives them back, the best that the base can draw: what is asked of drawings
     is measured on them, so that an autoencoder's loss is not held against a method. A `scorer` of prompts, a
     `text_encoder` or a `world` lets prompt fidelity be measured, the first of them that is there. Where a `world` tells
@@ -82,12 +82,13 @@ class Evidence:
     resolution: int
     text_encoder: TextImageEncoder | None = None
     world: World | None = None
-    redrawn: Sequence[Image.Image] | None = None  # None: as they are
+    redrawn: Sequence[Sequence[Image.Image]] | None = None  # squares of each; None: as they are
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)  # component of prompts -> the values it can have
     scorer: PromptScorer | None = None
     statements: Mapping[str, str] = field(default_factory=dict)  # component -> what a scorer is asked; see `Population`
     kept_scores: Path | None = None  # the file where a scorer's answers are kept
     masks: Sequence[Image.Image | None] | None = None  # of the real pictures, as large as these; None: none is known
+    whole: bool = False  # the image encoder sees all squares of a real picture (`Concept.views`), not the middle alone
 
     def of(self, role: Role, method: str | None = None) -> list[Shown]:
         """The sampled pictures of a role, of one method or of all."""
@@ -145,19 +146,22 @@ class Evidence:
     @cached_property
     def real_features(self) -> Features:
         """[pictures of the concept, d], rows of length 1."""
-        return self.image_encoder.images([*map(self._subject, self.concept.images(self.resolution))]).numpy()
+        return self._covering(self.concept.views(self.resolution, whole=self.whole))
 
     @cached_property
     def redrawn_features(self) -> Features:
         """[pictures of the concept, d], rows of length 1: the real pictures through the base's autoencoder."""
         if self.redrawn is None:
             return self.real_features
-        return self.image_encoder.images([*map(self._subject, self.best)]).numpy()
+        return self._covering(self.redrawn)
+
+    def _covering(self, views: Sequence[Sequence[Image.Image]]) -> Features:
+        return covering(self.image_encoder, [[*map(self._subject, own)] for own in views])
 
     @property
     def best(self) -> Sequence[Image.Image]:
         """The real pictures as the base could draw them."""
-        return self.concept.images(self.resolution) if self.redrawn is None else self.redrawn
+        return self.concept.images(self.resolution) if self.redrawn is None else [own[0] for own in self.redrawn]
 
     @property
     def captions(self) -> dict[int, str]:
@@ -223,6 +227,18 @@ def _encode(
     view: Callable[[Image.Image], Image.Image] = lambda picture: picture,
 ) -> dict[Path, Features]:
     return _encoded(lambda pictures: encoder.images([*map(view, pictures)]).numpy(), samples)
+
+
+def covering(encoder: ImageEncoder, views: Sequence[Sequence[Image.Image]]) -> Features:
+    """[pictures, d], rows of length 1: what an encoder sees in the squares of each picture, in the mean."""
+    import numpy as np
+
+    seen = encoder.images([view for own in views for view in own]).numpy()
+    if len(seen) == len(views):
+        return seen
+    ends = np.cumsum([len(own) for own in views])[:-1]
+    means = np.stack([rows.mean(axis=0) for rows in np.split(seen, ends)])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
 
 
 def _encoded(see: Callable[[Sequence[Image.Image]], Features], samples: Sequence[Shown]) -> dict[Path, Features]:

@@ -249,7 +249,8 @@ def block_numbers(text: str, artifacts: Sequence[Artifact]) -> Callable[[str], t
     name = next((a.provenance["family"] for a in artifacts if a.provenance.get("family")), "")
     family = families().get(name)
     if family is None or not family.prefix:
-        raise TriptychError("weights by block are for Stable Diffusion, and the family of these files is not known")
+        what = f"these files are for {family.title}" if family else "the family of these files is not known"
+        raise TriptychError(f"weights by block are for Stable Diffusion, and {what}")
     numbers = block_weights(text, family)
     original = {ours: theirs for theirs, ours in original_names(name).items()}
 

@@ -172,7 +172,8 @@ def extracted(changes: Mapping[str, Tensor], ranks: Ranks, what: str) -> tuple[A
     notes = [retained.sentence(used, what)]
     if lost:
         notes.append(
-            f"left out changes of {counted(len(lost), 'norm, bias or embedding')}, for which a LoRA has no place"
+            f"left out changes of {counted(len(lost), 'tensor')} (norms, biases, embeddings), for which a LoRA has no"
+            " place"
         )
     tensors, rank, alpha = settled(layers, {path: float(r) for path, r in zip(layers, used, strict=True)})
     return Artifact("lora", method_named("lora").configure({"rank": rank, "alpha": alpha}), tensors), notes

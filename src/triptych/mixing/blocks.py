@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from ..errors import TriptychError
 from ..families import Family
+from ..units import counted
 
 DEPTHS = {26: 12, 20: 9}  # count of numbers -> blocks on each side
 INSIDE = re.compile(r"(input|output)_blocks\.(\d+)\.")
@@ -54,6 +55,6 @@ def block_weights(text: str, family: Family) -> Mapping[str, float]:
     if len(numbers) != len(names):
         raise TriptychError(
             f"{family.title} has {len(names)} blocks ({names[0]}, {names[1]} to {names[-1]}),"
-            f" and {len(numbers)} numbers are given"
+            f" and {counted(len(numbers), 'number')} given"
         )
     return dict(zip(names, numbers, strict=True))

@@ -13,7 +13,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..errors import TriptychError, did_you_mean
+from ..errors import TriptychError
 from ..files.mapped import CHUNK
 from .settings import Settings
 from .sparse import drop_at_random, drop_by_size, elected_mean, trim
@@ -156,7 +156,6 @@ class Formula:
 
     Attributes:
         mix: the function.
-        title: in one clause.
         reads: the settings that it reads.
         base: whether it needs the base that the files were made from, when they are whole checkpoints.
         changes: whether it can mix changes of weights (LoRAs, differences), which have no base.
@@ -166,7 +165,6 @@ class Formula:
     """
 
     mix: Callable[[Given], Tensor]
-    title: str
     reads: tuple[str, ...] = ()
     base: bool = False
     changes: bool = True
@@ -195,38 +193,13 @@ class Formula:
 
 
 FORMULAS: Mapping[str, Formula] = {
-    "weighted-sum": Formula(weighted_sum, "the sum of w A", ("blocks",), by_value=True),
-    "add-difference": Formula(
-        add_difference, "A + the sum of w (B - C)", ("blocks",), base=True, changes=False, by_value=True
-    ),
-    "train-difference": Formula(
-        train_difference,
-        "A + w (B - C) where A lacks it",
-        ("blocks",),
-        base=True,
-        changes=False,
-        two=True,
-        by_value=True,
-    ),
-    "slerp": Formula(slerp, "on the sphere from A to B", ("blocks",), two=True),
-    "cosine": Formula(cosine, "B, but A where both are alike", ("blocks",), changes=False, two=True),
-    "ties": Formula(ties, "trimmed differences that agree in sign", ("density", "scale"), base=True),
-    "dare": Formula(dare, "differences with values dropped at random", ("drop", "seed", "scale"), base=True),
-    "della": Formula(
-        della, "differences with small values dropped more often", ("drop", "window", "seed", "scale"), base=True
-    ),
-    "model-stock": Formula(
-        model_stock, "the average, nearer to the base as differences disagree", ("scale",), base=True, weighs=False
-    ),
+    "weighted-sum": Formula(weighted_sum, ("blocks",), by_value=True),
+    "add-difference": Formula(add_difference, ("blocks",), base=True, changes=False, by_value=True),
+    "train-difference": Formula(train_difference, ("blocks",), base=True, changes=False, two=True, by_value=True),
+    "slerp": Formula(slerp, ("blocks",), two=True),
+    "cosine": Formula(cosine, ("blocks",), changes=False, two=True),
+    "ties": Formula(ties, ("density", "scale"), base=True),
+    "dare": Formula(dare, ("drop", "seed", "scale"), base=True),
+    "della": Formula(della, ("drop", "window", "seed", "scale"), base=True),
+    "model-stock": Formula(model_stock, ("scale",), base=True, weighs=False),
 }
-
-
-def formula_named(name: str) -> Formula:
-    """The formula called `name`.
-
-    Raises:
-        TriptychError: there is none.
-    """
-    if name not in FORMULAS:
-        raise TriptychError(f"there is no way to mix called {name!r}{did_you_mean(name, FORMULAS)}")
-    return FORMULAS[name]

@@ -113,12 +113,16 @@ def _check_suffix(out: Path, kind: str) -> None:
 def _check_single(mix: Mix, kind: str) -> None:
     """
     Raises:
-        TriptychError: there is one file, and it is not to be resized or to be taken apart.
+        TriptychError: there is one file, and it is not to be resized, to be taken apart, or to get an autoencoder.
     """
     settings = mix.parsed
     resized = kind == "lora" and (mix.rank or settings.energy or settings.ratio)
-    if len(mix.ingredients) == 1 and not resized and mix.method != EXTRACT:
-        more = "; a single LoRA is resized by a rank, an energy or a ratio" if kind == "lora" else ""
+    baked_in = kind == "checkpoint" and mix.vae
+    if len(mix.ingredients) == 1 and not (resized or baked_in) and mix.method != EXTRACT:
+        more = {
+            "lora": "; a single LoRA is resized by a rank, an energy or a ratio",
+            "checkpoint": "; a single checkpoint takes an autoencoder, or LoRAs after it",
+        }.get(kind, "")
         raise TriptychError(f"{mix.names[0]} alone is no mix: give two or more files{more}")
 
 
@@ -196,6 +200,7 @@ def _artifacts(mix: Mix, opened: Opened, out: Path, kind: str) -> list[str]:
         weights = layer_weights(_cpu(mix.base), artifacts) if mix.base and needed else None
         if mix.base and not needed:
             notes.append("the base is not used: what these LoRAs change does not depend on it")
+            mix = replace(mix, base="")
         made, more = mix_adapters(mix, artifacts, weights)
         words, doubled = bundled(artifacts)
         made, more = replace(made, beside=Beside(words=words)), [*more, *doubled]
@@ -255,7 +260,7 @@ def _save(mix: Mix, made: Artifact, artifacts: Sequence[Artifact], files: Sequen
         **({"says": ", ".join(says)} if says else {}),
         TRAINED_BY: f"a mix of {', '.join(mix.names)}",
     }
-    headers = _stated(hashed, files)
+    headers = {} if out.suffix == ".pt" else _stated(hashed, files)
     made = replace(made, provenance=provenance, beside=Beside("", headers, made.beside.words))
     to = "a1111-hypernetwork" if out.suffix == ".pt" else made.kind.exports_as[0]
     notes = save(made, out, to=to)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,6 +20,7 @@ from ..units import counted
 from .pictures import MANY, Inlined, inline
 
 HERE = Path(__file__).parent
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def write_page(
     usable: Sequence[str],
     notes: Sequence[str],
     path: Path,
-    worth: Mapping[str, str] | None = None,
+    worth: Mapping[str, str] = NONE,
+    groups: Mapping[str, str] = NONE,
+    unfit: Sequence[str] = (),
 ) -> Path:
     """Write the page. It is one file and loads nothing when it opens; all text from outside is escaped.
 
@@ -66,6 +70,8 @@ def write_page(
         usable: names of the pictures that a cleaned copy has.
         notes: lines on what is not used as given.
         worth: name -> what the picture is worth.
+        groups: the same in the mean, kind of finding -> worth of the pictures with it.
+        unfit: those held out that a study should not judge by.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -77,7 +83,8 @@ def write_page(
         name=printable(concept.name), kind=concept.kind, class_word=concept.class_word,
         found=[row for row in rows if row.findings], others=[row for row in rows if not row.findings],
         whole=[finding for finding in findings if not finding.file], faults=FAULTS, counts=_counts(findings),
-        notes=notes, pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth or {},
+        notes=notes, pictures=len(concept.pictures), usable=len(usable), held_out=len(held_out), worth=worth,
+        groups=groups, unfit=unfit,
         mark=Markup(_mark(folder)), style=style, script=script,
     )  # fmt: skip
     write_text(path, page)
@@ -95,7 +102,7 @@ def _counts(findings: Sequence[Finding]) -> Mapping[str, int]:
 
 def _rows(concept: Concept, findings: Sequence[Finding], held_out: Sequence[str]) -> list[_Row]:
     captions = {picture.name: picture.caption for picture in concept.pictures}
-    paths = {file.path.name: file.path for file in concept.broken}
+    paths = {concept.name_of(file.path): file.path for file in concept.broken}
     paths |= {picture.name: picture.path for picture in concept.pictures}
     many = len(paths) > MANY
     rows = []

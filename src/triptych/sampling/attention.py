@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base import Base, Owner
-from ..errors import TriptychError
+from ..errors import TriptychError, shown
 from ..prompt.runs import Said
 
 MOST_KEPT = 1024  # queries of a layer of self-attention that an edit keeps: 32 x 32
@@ -180,7 +180,8 @@ def positions_of(base: Base, said: Said, word: str, owner: Owner = None) -> tupl
         for i in range(len(sought))
     ]
     if not found:
-        raise TriptychError(f"the prompt does not have the word {word!r}")
+        text = said if isinstance(said, str) else "".join(part for part, _ in said.runs)
+        raise TriptychError(f"the prompt {shown(text)!r} does not have the word {word!r}")
     return tuple(found)
 
 

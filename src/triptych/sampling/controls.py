@@ -17,7 +17,7 @@ from .outpainting import Extension
 NEEDED = {
     "variation_strength": ("variation_seed",),
     "only_masked": ("mask_padding",),
-    "hires": ("hires_denoise", "hires_by"),
+    "hires": ("hires_denoise", "hires_by", "hires_shrink"),
     "edit": ("edit_keep", "edit_layout"),
     "regions": ("region_alone",),
 }  # a control -> others, which do nothing without it
@@ -66,6 +66,8 @@ class Controls(ControlOptions):
             region_of(region)
         if not self.edit and (self.edit_weights or self.edit_only):
             raise TriptychError("weights of words and words that may change belong to an edit, and there is none")
+        if self.shrink and self.regions:
+            raise TriptychError("regions see parts of the base's own size: leave them or shrink away")
         if self.edit and self.regions:
             raise TriptychError("regions do not go with an edit: leave one of them away")
         if self.freeu:
@@ -144,6 +146,10 @@ class Controls(ControlOptions):
             for side in self.latent_shape(base)[1:]
         )  # type: ignore[return-value]
 
+    def larger(self, base: Base) -> float:
+        """How many times longer than the base's own size the longer side of the picture is; at least 1."""
+        return max(1.0, *(side / base.resolution for side in self.size(base)))
+
     def resized_shape(self, base: Base) -> tuple[int, int, int] | None:
         """(channels, height, width) of the noise that `seed_resize` asks for."""
         if not self.seed_resize:
@@ -174,6 +180,13 @@ class Controls(ControlOptions):
                 f"{width} x {height} is far from the {base.resolution} x {base.resolution} that this base was made "
                 "for: large pictures show things twice, small ones are coarse"
             )
+        if not base.denoiser.has_levels:
+            found += [
+                f"{name} is not used: the denoiser of {base.family.title} has no coarse layers"
+                for name in self.changed(("shrink", "hires_shrink"))
+            ]
+        elif self.shrink and self.larger(base) == 1:
+            found.append(f"shrink is not used: {width} x {height} is not larger than the base's own size")
         pixels = math.prod(self.hires_shape(base)) * base.pixels**2 if self.hires else width * height
         if self.tiled is None and is_large(pixels):
             found.append("the pictures are decoded in tiles, since they are large: colours can differ a little")

@@ -111,9 +111,10 @@ def sample_latents(
         strengths = open_.enter_context(moving(moves, sampling.steps))
         attending = attending_to(base, singles, edited)
         sharing, attending = sharing_of(base, singles, attending)
-        if (attending or sharing) and controls.hires:
+        if (attending or sharing) and (controls.hires or controls.shrink):
             raise TriptychError(
-                "edits, maps of words and shared self-attention do not go with a second pass at another size"
+                "edits, maps of words and shared self-attention go neither with a second pass at another size nor with"
+                " shrink"
             )
         if sharing:
             open_.enter_context(base.denoiser.extended(sharing))
@@ -124,17 +125,28 @@ def sample_latents(
             guide = Regional(base, singles, sampling.guidance, controls)
         else:
             guide = Guidance(base, singles, sampling.guidance, controls, attending, sharing)
-        pass_ = Pass(base, sampling, guide, strengths, randoms, attending, watching, controls.tiled)
+        pass_ = Pass(
+            base, sampling, guide, strengths, randoms, attending, watching, controls.tiled, controls.larger(base),
+            controls.shrink,
+        )  # fmt: skip
         latents = pass_(noise, [request.start for request in singles], controls.denoise)
         if controls.hires:
-            larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
-            again = [torch.randn(larger.shape[1:], generator=random) for random in randoms]
-            latents = pass_.over(larger, torch.stack(again).to(base.device), controls.hires_denoise)
+            latents = _larger(pass_, latents, controls)
     if attending and heated:
         for i in range(len(asked)):
             if asked[i].heat:
                 heated(i, attending.maps(wanted[i], asked[i].heat))
     return latents[wanted]
+
+
+def _larger(first: Pass, latents: Tensor, controls: Controls) -> Tensor:
+    """The latents of a second pass, at another size."""
+    base = first.base
+    larger = enlarged(base, latents, controls.hires_shape(base), controls.hires_by, controls.tiled)
+    noise = torch.stack([torch.randn(larger.shape[1:], generator=random) for random in first.randoms])
+    shrink = controls.hires * (first.shrink if controls.shrink else 1)
+    second = replace(first, shrink=shrink, shrink_until=controls.hires_shrink)
+    return second.over(larger, noise.to(base.device), controls.hires_denoise)
 
 
 def _noise(base: Base, singles: Sequence[Request], controls: Controls, randoms: Sequence[torch.Generator]) -> Tensor:

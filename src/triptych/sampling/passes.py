@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,8 @@ class Pass:
         attending: watches and steers attention.
         watching: sees the pictures after each step.
         tiled: whether the autoencoder takes pictures in tiles; None: large ones.
+        shrink: how many times larger the picture is than its coarse layers are to see it, for the share `shrink_until`
+            of the steps.
     """
 
     base: Base
@@ -53,6 +56,8 @@ class Pass:
     attending: Attending | None = None
     watching: Watching | None = None
     tiled: bool | None = None
+    shrink: float = 1.0
+    shrink_until: float = 0.0
 
     def __call__(self, noise: Tensor, starts: Sequence[Start | None], denoise: float) -> Tensor:
         """The latents that are sampled from standard normal noise; or from pictures, of which the share `denoise` of
@@ -101,7 +106,9 @@ class Pass:
             at = calls - 1 if last else call
             self.guide.state = self.strengths.at(at, calls)
             scaled = sampler.scaled(x, t)
-            predicted = self.guide(scaled, t, at, calls)
+            shrunk = self.shrink > 1 and call < self.shrink_until * calls
+            with self.base.denoiser.shrunk(self.shrink) if shrunk else nullcontext():
+                predicted = self.guide(scaled, t, at, calls)
             if self.watching:
                 self.watching(self.base, predicted, scaled, t, call, calls, -(-calls // sampler.order))
             x = sampler.step(predicted, t, x, self.randoms)

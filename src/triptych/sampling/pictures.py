@@ -58,6 +58,8 @@ def texts_of(path: Path) -> dict[str, str]:
     """
     import PIL.Image
 
+    if not path.is_file():
+        raise TriptychError(f"there is no picture {path}")
     try:
         with PIL.Image.open(path) as picture:
             texts = {str(name): value for name, value in picture.info.items() if isinstance(value, str)}

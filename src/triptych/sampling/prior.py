@@ -48,7 +48,8 @@ def prior_source(
 def prior_latents(base: Base, prompts: list[str]) -> Tensor:
     """Latents [prompts, channels, height, width] that the bare base samples for these prompts, cached on disk."""
     sampling = base.description.sampling
-    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, sampling.decides, prompts)))
+    chunks = base.texts[0].most_chunks  # that are read of a prompt
+    name = "/".join(map(str, (base.identity, base.dtype, base.resolution, sampling.decides, chunks, prompts)))
     path = cache_folder() / "prior" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.safetensors"
     if not path.is_file():
         requests = [Request(prompt, (-1 - i,)) for i, prompt in enumerate(prompts)]  # seeds that no study uses

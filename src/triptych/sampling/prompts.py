@@ -14,7 +14,10 @@ from ..prompt.schedules import read_schedule
 from ..prompt.weights import read_emphasis
 from .request import Guide, Prompt, Schedule
 
-DIALECTS = {"a1111": "a1111", "no-norm": "a1111", "comfy": "comfy", "compel": "compel"}
+WAYS = {
+    "a1111": ("a1111", "a1111"), "no-norm": ("a1111", "no-norm"), "blend": ("a1111", "compel"),
+    "comfy": ("comfy", "comfy"), "compel": ("compel", "compel"),
+}  # fmt: skip  # emphasis -> how weights are written, and how they are applied
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class Markup:
     """How the markup of prompts is read.
 
     Attributes:
-        emphasis: how weights are written and applied: "a1111", "no-norm" (without restoring the mean), "comfy",
-            "compel"; "none": a prompt is text, and nothing in it is markup.
+        emphasis: how weights are written and applied: "a1111", "no-norm" (without restoring the mean), "blend" (written
+            as A1111's, applied as compel's), "comfy", "compel"; "none": a prompt is text, and nothing in it is markup.
         late: each text of a schedule goes on for one step more, as in A1111.
     """
 
@@ -55,11 +58,11 @@ class Markup:
         return Read((Guide(schedule),), _in_order(remarks))
 
     def _scheduled(self, text: str, steps: int) -> tuple[Prompt, list[Remark]]:
-        schedule = read_schedule(text, steps, late=self.late)
+        schedule, (written, applied) = read_schedule(text, steps, late=self.late), WAYS[self.emphasis]
         entries, remarks = [], list(schedule.warnings)
         for last, entry in schedule.entries:
-            read = read_emphasis(entry, DIALECTS[self.emphasis])
-            entries.append((last, Weighted(read.runs, self.emphasis)))
+            read = read_emphasis(entry, written)
+            entries.append((last, Weighted(read.runs, applied)))
             remarks += _placed(read.warnings, text, entry)
         return (entries[0][1] if len(entries) == 1 else Schedule(tuple(entries))), remarks
 

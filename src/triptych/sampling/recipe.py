@@ -181,6 +181,8 @@ class Recipe:
             "Masked content": FILLED[controls.fill] if masked else "", "Extended by": controls.extend,
             "Hires upscale": controls.hires or "", "Hires steps": self.sampling.steps if controls.hires else "",
             "Hires upscaler": {"latent": "Latent", "pixel": "Lanczos"}[controls.hires_by] if controls.hires else "",
+            "Shrink": controls.shrink or "",
+            "Hires shrink": controls.hires_shrink if controls.hires else "",
             "CFG rescale": controls.cfg_rescale or "", "FreeU": controls.freeu, "PAG scale": controls.pag or "",
             "Original size": controls.original_size, "Crop": controls.crop,
             "Regions": "; ".join(controls.regions),

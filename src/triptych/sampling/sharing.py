@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..base import Base, generator
 from ..errors import TriptychError
-from .attention import Attending, positions_of
+from .attention import Attending, positions_of, upper
 from .request import Request, Share
 
 AWAY, PERTURBED = -1, -2  # roles of rows that no prompt guides: unconditional, and with perturbed attention
@@ -131,18 +131,8 @@ def sharing_of(
 
 
 def subject_in(found: Tensor) -> Tensor:
-    """Where a map of attention [H, W] is above Otsu's threshold, booleans [H, W] on the CPU.
-
-    The threshold parts the values into two groups with the greatest variance between them (Otsu 1979, IEEE Transactions
-    on Systems, Man, and Cybernetics 9(1), equation 18).
-    """
-    found = found.detach().cpu().double()
-    values = found.flatten().sort().values
-    below = torch.arange(1, len(values), dtype=torch.double)
-    above = len(values) - below
-    sums = values.cumsum(0)[:-1]
-    between = below * above * (sums / below - (values.sum() - sums) / above) ** 2
-    return found > values[int(between.argmax())]
+    """Where a map of attention [H, W] is above Otsu's threshold, booleans [H, W] on the CPU."""
+    return upper(found.detach().cpu())
 
 
 def batches(

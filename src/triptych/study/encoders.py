@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..base.description import encoders_named
+from ..data.framing import acting
 from ..data.masks import digest_of, framed_mask
 from ..errors import TriptychError
 from ..metrics.encoders import ImageEncoder, PromptScorer, TextImageEncoder, open_each, open_encoder
@@ -88,10 +89,15 @@ class Encoders:
 
     @property
     def key(self) -> list[str]:
-        """What scores depend on, besides the pictures: the judges, and the masks of a subject."""
+        """What scores depend on, besides the pictures: the judges, the masks of a subject, whole pictures."""
         paths = [picture.path for picture in self._concept.pictures]
-        masks = [digest_of(paths)] if self.masks else []
-        return [self.first.digest, self.prompts.digest if self.prompts else "", *masks]
+        how = [*([digest_of(paths)] if self.masks else []), *(["whole"] if self.whole else [])]
+        return [self.first.digest, self.prompts.digest if self.prompts else "", *how]
+
+    @property
+    def whole(self) -> bool:
+        """Whether real pictures are judged as a whole, and not by their centre squares, as the trainings see them."""
+        return acting(self._plan.pictures, [self._concept], self._base.resolution).framing == "bucket"
 
     @property
     def told(self) -> dict[str, list[str] | str]:

@@ -107,7 +107,7 @@ def _open(
         raise TriptychError(f"{path} cannot be attached at any of the strengths {', '.join(map(str, wanted))}")
     for sentence in artifact.not_used(base):
         note(sentence)
-    word = said or _words(path, artifact, concept, note)
+    word = said or words_of(path, artifact, concept, note)
     return File(path, name, artifact.method, word, _digest(path), possible, artifact)
 
 
@@ -150,7 +150,7 @@ def _preferred(path: Path, note: Note) -> float:
     return preferred or 1.0
 
 
-def _words(path: Path, artifact: Artifact, concept: Concept, note: Note) -> str:
+def words_of(path: Path, artifact: Artifact, concept: Concept, note: Note) -> str:
     """The words that call a file: those of its recipe, else its trigger word before the class word."""
     if artifact.method == WORD:
         return artifact.kind.phrase(artifact.settings, concept.class_word)

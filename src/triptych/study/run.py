@@ -45,7 +45,7 @@ from .training import Run, runs, train_all
 from .work import Work, worker
 from .workers import workers_on
 
-SQUARES = "the study judges by centre squares of the pictures, whatever the trainings see"
+WHOLE = "the study judges by whole pictures: of one that is no square, by its middle and both ends"
 THUMB = 192  # pixels, the larger side of a training picture in the report
 
 
@@ -159,8 +159,7 @@ def _prepared(work: Work, wanted: Sequence[Run]) -> list[str]:
     missing = next((each for each in wanted if not each.done), None)
     if missing is None:
         return []
-    squares = [SQUARES] if work.plan.pictures.framing != "square" else []
-    return [*work.examples(missing.train).notes, *squares]
+    return [*work.examples(missing.train).notes, *([WHOLE] if work.encoders.whole else [])]
 
 
 def _settings(work: Work) -> list[str]:
@@ -169,7 +168,7 @@ def _settings(work: Work) -> list[str]:
     captions = work.concept.templates(work.base.description.captions[work.concept.kind])
     names = [picture.name for picture in work.concept.pictures]
     readings = [
-        reading_of(work.base, name, chosen, work.concept.class_word, captions, names)
+        reading_of(work.base, name, chosen, work.concept.class_word, captions, names, work.plan.pictures.caption_chunks)
         for name, chosen in settings.items()
         if isinstance(chosen, Training)
     ]

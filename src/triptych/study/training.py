@@ -97,7 +97,7 @@ def runs(work: Work) -> list[Run]:
             split = concept.split(replicate, choose=isinstance(settings, Training) and settings.chooses)
             seed = work.plan.seed * 1000 + replicate
             made_from: tuple[Any, ...] = (work.base_key, concept.digest, split.train, name, asdict(settings), seed)
-            if stated := work.plan.pictures.stated:
+            if stated := work.pictures.stated:
                 made_from += (stated, work.plan.seed, *masks)
             folder = work.layout.trials / f"{name}-{replicate}-{key(*made_from)}"
             found.append(Run(name, replicate, seed, settings, split.train, split.choose or split.held_out, folder))

@@ -12,6 +12,7 @@ import torch
 from ..base import Base, Budget
 from ..data.concept import Concept, fill
 from ..data.examples import Examples
+from ..data.framing import acting
 from ..errors import TriptychError
 from ..metrics import Evidence, Shown
 from ..metrics.encoders import ImageEncoder, PromptScorer
@@ -50,6 +51,11 @@ class Work:
     def base_key(self) -> tuple[str, str, int]:
         """The properties of the base that results depend on: fingerprint, precision, resolution."""
         return self.base.identity, str(self.base.dtype), self.base.resolution
+
+    @cached_property
+    def pictures(self) -> PictureOptions:
+        """How pictures are prepared, as it acts on these."""
+        return acting(self.plan.pictures, [self.concept], self.base.resolution)
 
     def examples(self, chosen: tuple[int, ...], *, varied: bool = True) -> Examples:
         """Training pictures as latents. Each choice is encoded once. `varied`: with the variations of the plan."""
@@ -98,9 +104,11 @@ class Work:
             self.progress.note(f"likeness is {self.encoders.by_masks}")
 
     @cached_property
-    def redrawn(self) -> list[Image.Image]:
-        """The real pictures, encoded and decoded by the base's autoencoder."""
-        return self.base.redraw(self.concept.images(self.base.resolution))
+    def redrawn(self) -> list[list[Image.Image]]:
+        """The squares of each real picture (`Concept.views`), encoded and decoded by the base's autoencoder."""
+        views = self.concept.views(self.base.resolution, whole=self.encoders.whole)
+        left = iter(self.base.redraw([view for own in views for view in own]))
+        return [[next(left) for _ in own] for own in views]
 
     def evidence(self, pictures: Sequence[Shown], encoder: ImageEncoder | None = None) -> Evidence:
         """The input of the criteria: these pictures, and the concept's own. `encoder`: instead of the first one."""
@@ -110,7 +118,7 @@ class Work:
         return Evidence(
             self.concept, pictures, encoder or self.encoders.first, self.base.resolution, text, world, self.redrawn,
             self.words, scorer, self.base.description.population.statements, self.layout.prompt_scores,
-            None if world else self.encoders.masks,
+            None if world else self.encoders.masks, whole=self.encoders.whole,
         )  # fmt: skip
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base, Owner
+from ..base.text import reading_chunks
 from ..data.examples import Examples, Source
 from ..data.layouts import whole_repeats
 from ..errors import TriptychError
@@ -113,7 +114,8 @@ def fit(
     began = time.perf_counter()
     computed = {}
     for i, trial in enumerate(trials):
-        tensors = trial.kind.compute(base, trial.settings, trial.examples)
+        with _reading(base, [trial]):
+            tensors = trial.kind.compute(base, trial.settings, trial.examples)
         if tensors is not None:
             computed[i] = Fitted(tensors, seconds=time.perf_counter() - began)
     others = [trial for i, trial in enumerate(trials) if i not in computed]
@@ -127,7 +129,7 @@ def fit(
 
 def fits(base: Base, trials: Sequence[Trial], memory: int) -> bool:
     """Whether a joint step of these trials takes one pass within so many bytes. Nothing of the trial stays."""
-    with _opened(base, trials, ()) as pairs:
+    with _reading(base, trials), _opened(base, trials, ()) as pairs:
         jobs, stacks = [job for job, _ in pairs], JobStacks(base.changes, together=True)
         try:
             planned = plan_passes(base, jobs, Encodings(base, jobs), stacks, memory, asked_by(jobs))
@@ -142,11 +144,16 @@ def _train(
     base: Base, trials: Sequence[Trial], on: Sequence[Part], watch: Watch | None, options: Mapping[str, Any]
 ) -> list[Fitted]:
     began = time.perf_counter()
-    with _opened(base, trials, on) as pairs:
+    with _reading(base, trials), _opened(base, trials, on) as pairs:
         jobs = [job for job, _ in pairs]
         train(base, jobs, watch=watch and (lambda done: watch(Moment(done, pairs))), **options)
         seconds = time.perf_counter() - began
         return [_fitted(job, patch, seconds) for job, patch in pairs]
+
+
+def _reading(base: Base, trials: Sequence[Trial]) -> AbstractContextManager[None]:
+    """Captions are read in as many chunks as any of the trials asks for, inside the `with` block."""
+    return reading_chunks(base.texts, max(each.examples.chunks for trial in trials for each in trial.concepts))
 
 
 @contextmanager

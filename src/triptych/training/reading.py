@@ -45,21 +45,25 @@ class Reading:
 
 
 def reading_of(
-    base: Base, method: str, settings: Any, class_word: str, templates: Sequence[str], names: Sequence[str] = ()
-) -> Reading:
+    base: Base, method: str, settings: Any, class_word: str, templates: Sequence[str], names: Sequence[str] = (),
+    chunks: int = 1,
+) -> Reading:  # fmt: skip
     """Count the tokens of captions, given as templates with "{}" in place of the method's phrase.
 
-    If a base has several text encoders, the one that cuts most tokens counts.
+    If a base has several text encoders, the one that cuts most tokens counts. `chunks`: those of a caption that are
+    read at most.
     """
     cuts: dict[int, Cut] = {}
     for text in base.texts:
         phrase = method_named(method).phrase_tokens(text, settings, class_word)
+        room = text.limit(chunks)
         for i, (before, after) in enumerate(_lengths(text, templates)):
-            over = before + phrase + after - text.limit
+            over = before + phrase + after - room
             if over > 0 and (i not in cuts or over > cuts[i].tokens):
                 place = names[i] if i < len(names) else f'"{shown(templates[i])}"'
-                cuts[i] = Cut(place, over, before + phrase > text.limit)
-    return Reading(min(text.limit for text in base.texts), len(templates), tuple(cuts[i] for i in sorted(cuts)))
+                cuts[i] = Cut(place, over, before + phrase > room)
+    room = min(text.limit(chunks) for text in base.texts)
+    return Reading(room, len(templates), tuple(cuts[i] for i in sorted(cuts)))
 
 
 def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, examples: Examples) -> None:
@@ -69,14 +73,14 @@ def refuse_cut_words(base: Base, method: str, settings: Any, class_word: str, ex
         TriptychError: a phrase does not fit into a prompt, or is cut off in the caption of a picture.
     """
     kind, phrase = method_named(method), method_named(method).phrase(settings, class_word)
-    room = min(text.limit for text in base.texts)
+    room = min(text.limit(examples.chunks) for text in base.texts)
     longest = max(kind.phrase_tokens(text, settings, class_word) for text in base.texts)
     if longest > room:
         raise TriptychError(
             f"{method}: {phrase!r} is {longest} tokens long, but only {room} are read of a prompt; choose a shorter"
             " word or fewer vectors"
         )
-    reading = reading_of(base, method, settings, class_word, examples.templates, examples.names)
+    reading = reading_of(base, method, settings, class_word, examples.templates, examples.names, examples.chunks)
     lost = [cut.place for cut in reading.cut if cut.word]
     if lost:
         more = f" and {len(lost) - WORST} more" if len(lost) > WORST else ""
