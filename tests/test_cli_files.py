@@ -354,7 +354,7 @@ def test_bad_words(
         "must end in .pt": (files["hypernetwork"], "--to", "a1111", "--out", out),
         "did you mean 'fp32'": (lora, *kohya, "--precision", "fp3"),
         "not a picture": (lora, *kohya, "--thumbnail", lora),
-        "No such file": (lora, *kohya, "--thumbnail", tmp_path / "none.png"),
+        "there is no picture": (lora, *kohya, "--thumbnail", tmp_path / "none.png"),
         "there is no file": (tmp_path / "none.safetensors", *kohya),
         "is cut off": (broken, *kohya),
         "is empty": (empty, *kohya),

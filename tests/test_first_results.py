@@ -42,13 +42,13 @@ def test_the_page_counts_what_was_said(found: Found, tmp_path: Path) -> None:
     place = tmp_path / "page.md"
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "looked-at.md").write_text("The rows agree with the eye.")
-    told = page(argparse.Namespace(seeds=2, budget="quick", other_base="", at_once=2, page=place), [found])
+    told = page(argparse.Namespace(seeds=2, first_seed=2, budget="quick", other_base="", at_once=2, page=place), [found])
     assert "## Looked at\n\nThe rows agree with the eye.\n" in told
     rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
     assert rows == ["| Is DreamBooth excessive? | cannot tell 2 | 0 of 2 | **cannot tell** |"]
     for name in ("textual-inversion", "lora", PAIR):
         assert f"\n| {title(name)} | " in told
-    assert "    python -m recipes.first_results --out OUT --seeds 2 --budget quick --at-once 2\n" in told
+    assert "    python -m recipes.first_results --out OUT --seeds 2 --first-seed 2 --budget quick --at-once 2\n" in told
     assert flips(["yes", "no", "yes", "cannot tell", "yes"]) == "yes 3, no 1, cannot tell 1 | 2 of 5"
 
 
@@ -61,7 +61,7 @@ def test_a_study_that_is_kept_is_not_run_again_and_says_the_same(
 ) -> None:
     ran: list[Path] = []
     monkeypatch.setattr("recipes.first_results.run_all", lambda wanted, at_once: ran.extend(w.folder for w in wanted))
-    given = argparse.Namespace(budget="quick", other_base="", at_once=1)
+    given = argparse.Namespace(first_seed=0, budget="quick", other_base="", at_once=1)
     run(given, [Found("outline", found.folders)], tmp_path / "kept")
     assert ran == list(found.folders)
     again = Found("outline", (tmp_path / "0", tmp_path / "1"))
