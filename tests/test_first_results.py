@@ -42,7 +42,8 @@ def test_the_page_counts_what_was_said(found: Found, tmp_path: Path) -> None:
     place = tmp_path / "page.md"
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "looked-at.md").write_text("The rows agree with the eye.")
-    told = page(argparse.Namespace(seeds=2, first_seed=2, budget="quick", other_base="", at_once=2, page=place), [found])
+    given = argparse.Namespace(seeds=2, first_seed=2, budget="quick", other_base="", at_once=2, page=place)
+    told = page(given, [found])
     assert "## Looked at\n\nThe rows agree with the eye.\n" in told
     rows = [line for line in told.splitlines() if line.startswith("| Is DreamBooth excessive?")]
     assert rows == ["| Is DreamBooth excessive? | cannot tell 2 | 0 of 2 | **cannot tell** |"]
