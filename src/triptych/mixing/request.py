@@ -64,6 +64,8 @@ class Mix:
     vae_sha256: str = ""
 
     def __post_init__(self) -> None:
+        if not self.ingredients:
+            raise TriptychError("a mix is made of files: give two or more, or a recipe")
         if self.rank < 0:
             raise TriptychError(f"a rank is 0 (all that is needed) or more, not {self.rank}")
 
