@@ -308,12 +308,13 @@ def test_numbers_that_no_mix_has_are_refused(tmp_path: Path) -> None:
     for text, words in (
         ("[[ingredient]]\nfile = 'a'\nweight = nan\n", "the weight of a is a number, not nan"),
         ("rank = -3\n[[ingredient]]\nfile = 'a'\n", "a rank is 0 .* or more, not -3"),
-        ("precision = 'fp16'\n", "a mix is made of files: give two or more"),
         ("precision = 'fp61'\n[[ingredient]]\nfile = 'a'\n", "no precision 'fp61'; did you mean 'fp16'"),
     ):
         (tmp_path / "merge.toml").write_text(text)
         with pytest.raises(TriptychError, match=words):
             read_recipe(tmp_path / "merge.toml")
+    with pytest.raises(TriptychError, match="a mix is made of files"):
+        Mix(())
 
 
 def test_what_cannot_overlap_is_refused(base: Base, two: tuple[Path, Path], tmp_path: Path) -> None:
