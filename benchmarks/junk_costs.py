@@ -41,6 +41,7 @@ from triptych.methods import method_named
 from triptych.metrics.encoders import open_encoder
 from triptych.options import PictureOptions
 from triptych.study.judging import JudgeRequest, judge_files
+from triptych.study.layout import key
 from triptych.training.fit import Trial
 from triptych.training.sharing import joint_passes
 
@@ -84,10 +85,11 @@ def trials_of(base: Base, concept: Concept, name: str, given: argparse.Namespace
 
 def trained(base: Base, trials: Sequence[Trial], place: Path, console: Console) -> list[Path]:
     """The file of each training; those that are not there yet are trained, pass by pass."""
-    files = {trial.owner: place / f"{trial.owner}.safetensors" for trial in trials}
+    files = {trial.owner: place / key(str(trial.settings)) / f"{trial.owner}.safetensors" for trial in trials}
     missing = [trial for trial in trials if not files[trial.owner].exists()]
     for joint in joint_passes(missing, base.description.sampling.rows):
         for part in learned(base, [joint], console)[0]:
+            files[part.owner].parent.mkdir(exist_ok=True)
             save(part.artifact, files[part.owner], base=base)
     return [*files.values()]
 
@@ -116,7 +118,7 @@ def compared(
 def fidelities(base: Base, trials: Sequence[Trial], judge: Judge, place: Path, console: Console) -> list[float]:
     """The fidelity of each trial. The values are kept in `place`, pass by pass."""
     place.mkdir(exist_ok=True)
-    kept = place / "values.json"
+    kept = place / f"values-{key(str(trials[0].settings))}.json"
     known: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     for joint in joint_passes([trial for trial in trials if trial.owner not in known], base.description.sampling.rows):
         parts = learned(base, [joint], console)[0]

@@ -98,7 +98,8 @@ def test_a_sweep_has_a_job_for_each_concept(kohya: Path) -> None:
 def test_a_list_of_kohya(kohya: Path) -> None:
     path = kohya / "set.toml"
     path.write_text(
-        """[general]\nshuffle_caption = true\n[[datasets]]\nresolution = 512\n[[datasets.subsets]]
+        """[general]\nshuffle_caption = true\nenable_bucket = false\n[[datasets]]\nresolution = 512
+[[datasets.subsets]]
 image_dir = "img/30_ohwx cat"\nnum_repeats = 4\nclass_tokens = "ohwx cat"\nflip_aug = true
 [[datasets.subsets]]\nimage_dir = "img/10_ohwx cat"\nnum_repeats = 2
 [[datasets.subsets]]\nimage_dir = "reg/1_cat"\nis_reg = true\n"""
@@ -106,7 +107,7 @@ image_dir = "img/30_ohwx cat"\nnum_repeats = 4\nclass_tokens = "ohwx cat"\nflip_
     opened = Concept.open(path)
     assert sorted(picture.repeats for picture in opened.pictures) == [1, 1, 2, 2, 2]
     assert (opened.class_word, opened.token, opened.class_folder) == ("cat", "ohwx", kohya / "reg/1_cat")
-    assert "set.toml: not used of 30_ohwx cat: flip_aug, resolution, shuffle_caption" in said(opened)
+    assert "set.toml: not used of 30_ohwx cat: enable_bucket, flip_aug, resolution, shuffle_caption" in said(opened)
 
 
 def test_a_list_of_ai_toolkit_and_of_onetrainer(kohya: Path) -> None:

@@ -175,7 +175,7 @@ def test_the_command(
     words = typed(tmp_path / "random", "tune", *folders, "--methods", ",".join(names), "--out", tmp_path / "out")
     words += ["--budget", "quick", "--precision", "fp32"]
     words += [f for name in names[:2] for f in ("-s", f"{name}.steps=6", "-s", f"{name}.lr={FAST[name]['lr']}")]
-    words += ["-s", "dreambooth.prior_pictures=2"]
+    words += ["-s", "dreambooth.prior_pictures=2", "-s", "lora.keep=best"]
     assert call(monkeypatch, *words, "--trials", "1", "--json") == 0, capsys.readouterr().err
     first = capsys.readouterr()
     assert "nothing to tune" in first.err

@@ -23,19 +23,13 @@ if TYPE_CHECKING:
 
 LISTS = frozenset({".toml", ".yaml", ".yml", ".json"})
 KNOWN = {  # what is read, and what needs no note
-    "kohya": {"image_dir", "num_repeats", "class_tokens", "is_reg", "enable_bucket"},
+    "kohya": {"image_dir", "num_repeats", "class_tokens", "is_reg"},
     "ai-toolkit": {"folder_path", "num_repeats", "is_reg", "trigger_word"},
     "onetrainer": {
-        "path",
-        "balancing",
-        "enabled",
-        "type",
-        "name",
-        "balancing_strategy",
-        "seed",
-        "include_subdirectories",
+        "path", "balancing", "enabled", "type", "name", "balancing_strategy", "seed", "include_subdirectories",
     },
-}
+}  # fmt: skip
+BUCKETS = "enable_bucket"
 SUFFIX = ("caption_extension", "caption_ext")  # needs no note where captions with this suffix are read anyway
 
 
@@ -80,6 +74,8 @@ def listed(path: Path) -> tuple[list[Listed], list[Note]]:
 
 
 def _needs_no_note(name: str, key: str, value: Any) -> bool:
+    if key == BUCKETS:
+        return value is not False  # pictures are put into buckets, unless `--framing square` says otherwise
     is_read = key in KNOWN[name] or (key in SUFFIX and f".{str(value).lstrip('.')}" in TEXTS)
     return is_read or value in (None, False, "")
 

@@ -61,7 +61,7 @@ def run(plan: Plan, out: Path, progress: Progress, opened: Callable[[Place], Bas
         prepare()
         progress.stage("opening", 1)
         work = Work(plan, opened(plan.place), concept, layout, progress)
-        with workers_on(work.base, progress, worker, plan, concept, layout, other=work.other) as work.workers:
+        with workers_on(work.base, progress, worker, plan, concept, layout, other=lambda: work.other) as work.workers:
             return _run(work, clock)
 
 

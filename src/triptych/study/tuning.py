@@ -48,7 +48,7 @@ class Attempt:
     fitted: list[Fitted] = field(default_factory=list)  # one per concept
 
     def settings(self, concept: int) -> Any:
-        return replace(self.usual[concept], **rounded(self.asked.params), fixed_every=0)
+        return replace(self.usual[concept], **rounded(self.asked.params))
 
     @property
     def failed(self) -> bool:
@@ -188,11 +188,11 @@ class Tuner:
                 attempt.fitted += [next(fitted) for _ in concepts]
 
     def _trial(self, name: str, attempt: Attempt, i: int, owned: bool) -> Trial:
-        work = self.works[i]
-        split = work.concept.split(0)
+        work, settings = self.works[i], attempt.settings(i)
+        split = work.concept.split(0, choose=settings.chooses)
         return Trial(
-            name, attempt.settings(i), work.examples(split.train), work.concept.class_word, work.plan.seed,
-            f"{attempt.asked.number}/{i}" if owned else None, work.examples(split.held_out),
+            name, settings, work.examples(split.train), work.concept.class_word, work.plan.seed,
+            f"{attempt.asked.number}/{i}" if owned else None, work.examples(split.choose or split.held_out),
         )  # fmt: skip
 
     def value(self, name: str, attempt: Attempt) -> float:

@@ -96,20 +96,27 @@ class Ended:
 
 @contextmanager
 def workers_on(
-    base: Base, progress: Progress, opened: Callable[..., Any], *given: Any, other: Base | None = None
+    base: Base,
+    progress: Progress,
+    opened: Callable[..., Any],
+    *given: Any,
+    other: Callable[[], Base | None] = lambda: None,
 ) -> Iterator[Workers | None]:
     """Yield workers, as many as torch would take threads and as the memory holds; None where they are not worth it.
 
-    `opened(progress, *given)` gives the context of a worker's tasks; it is a function of a module. `other`: a base that
-    workers open, too. Where workers are worth it, torch computes with one thread inside the block, in this process too.
-    At its end the workers end; after an error they are killed.
+    Where they are worth it, torch computes with one thread inside the block, in this process too. At its end the
+    workers end; after an error they are killed.
+
+    Args:
+        opened: `opened(progress, *given)` gives the context of a worker's tasks; it is a function of a module.
+        other: gives a base that workers open, too. It is asked for only where there can be workers.
     """
     if not single_threaded(base):
         yield None
         return
     count, most = 1, torch.get_num_threads()
     if Plugins.all_are_installed():
-        count = affordable(base, most, other)
+        count = affordable(base, most, other())
         if count < most:
             progress.note(f"{count} of {most} processes compute: there is no memory for more")
     if count > 1:
