@@ -42,8 +42,8 @@ class Wanted:
 
 
 def threads_each(at_once: int) -> int:
-    """The threads that each of so many processes takes, which share the processor's cores."""
-    return max(1, (os.cpu_count() or 1) // at_once)
+    """The threads that each of so many processes takes, which share the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // at_once)
 
 
 def run_all(wanted: Sequence[Wanted], at_once: int) -> None:
