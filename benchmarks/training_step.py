@@ -1,7 +1,7 @@
 """What a training step takes beside the bare UNet on the same rows, alone and with many jobs in one pass.
 
     python -m benchmarks.training_step [--base demo] [--threads 2] [--rounds 5] [--json docs/performance/FILE.json]
-    python -m benchmarks.training_step --page      # docs/performance.md from the JSON files that are kept there
+    python -m benchmarks.performance_page      # docs/performance.md from the JSON files that are kept there
 
 All cases alternate in one run: a round has a few steps of each, so whatever else the machine does falls on all of them.
 A ratio is taken within a round, and the median over the rounds is reported with the lowest and the highest. Steps are
@@ -36,9 +36,6 @@ from triptych.data.examples import Example, Examples
 from triptych.methods import method_named
 from triptych.training.fit import Trial, fit
 
-FOLDER = Path(__file__).parents[1] / "docs" / "performance"
-PAGE = FOLDER.with_suffix(".md")
-HEAD = Path(__file__).with_name("performance_head.md")
 Clock = Callable[[], float]  # seconds
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 PICTURES = 8
@@ -189,7 +186,7 @@ def report(
     parameters = sum(parameter.numel() for parameter in base.denoiser.module.parameters())
     return {
         "base": Path(base.name).name, "parameters": parameters, "latents": list(base.latent_shape),
-        "device": str(base.device), "precision": str(base.dtype).removeprefix("torch."), "processor": _processor(),
+        "device": str(base.device), "precision": str(base.dtype).removeprefix("torch."), "processor": processor(),
         "threads": torch.get_num_threads(), "torch": str(torch.__version__), "rounds": len(rounds),
         "load": os.getloadavg()[0],
         "ratios": [ratio_of(ratio, rounds) for ratio in ratios],
@@ -199,7 +196,7 @@ def report(
     }  # fmt: skip
 
 
-def _processor() -> str:
+def processor() -> str:
     told = Path("/proc/cpuinfo")
     lines = told.read_text().splitlines() if told.is_file() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -225,11 +222,6 @@ def section(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def page() -> str:
-    runs = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
-    return "\n\n".join([HEAD.read_text().rstrip(), *map(section, runs)]) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
@@ -242,11 +234,7 @@ def main() -> None:
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="of jobs in one pass")
     parser.add_argument("--only", default="", help="only ratios with this in their name")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--page", action="store_true", help="write docs/performance.md, measure nothing")
     arguments = parser.parse_args()
-    if arguments.page:
-        PAGE.write_text(page())
-        return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRIPTYCH_CACHE"] = cache

@@ -4,7 +4,7 @@
     python -m recipes.random_base --size tiny --out DIR    # what the tests use
 
 DIR/base is the diffusers folder, DIR/base/clip the CLIP of its text encoder, DIR/dino and DIR/clip two small encoders.
-The vocabulary is that of the tiny base (letters), whatever the size.
+The tokenizer is CLIP's at Stable Diffusion 1.5's size, and one of letters for the tiny base.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from triptych.base import Base, Ddpm, Text, UNet, tiny_base
+from triptych.base.opening.tokenizer import clip_tokenizer
 from triptych.base.tiny import description
 
 SD15_UNET: dict[str, Any] = {
@@ -53,9 +54,8 @@ def save_base(out: Path, size: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "triptych.toml").write_text(tomli_w.dumps(asdict(description())))
     else:
-        ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
         torch.manual_seed(0)
-        text = Text("text_encoder", base.texts[0].tokenizer, CLIPTextModel(CLIPTextConfig(**SD15_TEXT, **ids)).half())
+        text = Text("text_encoder", clip_tokenizer("<|endoftext|>"), CLIPTextModel(CLIPTextConfig(**SD15_TEXT)).half())
         torch.set_default_dtype(torch.float16)
         vae, unet = AutoencoderKL(**SD15_VAE), UNet2DConditionModel(**SD15_UNET)
         torch.set_default_dtype(torch.float32)

@@ -1,10 +1,11 @@
 """docs/performance.md says what its JSON files say."""
 
-from benchmarks.training_step import PAGE, Case, Ratio, measure, page, ratio_of
+from benchmarks.performance_page import PAGE, page
+from benchmarks.training_step import Case, Ratio, measure, ratio_of
 
 
 def test_the_page_is_what_the_files_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.training_step --page"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.performance_page"
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
