@@ -105,7 +105,9 @@ def kohya_options(method: str, setting: Setting, steps: int, out: Path) -> Mappi
     concept, tokenizer = out / "pictures" / f"100_sks {setting.word}", out / "tokenizers"
     if not concept.is_dir():
         shutil.copytree(setting.pictures, concept)
-        clip_tokenizer("<|endoftext|>").save_pretrained(tokenizer / "openai_clip-vit-large-patch14")
+        own, folder = clip_tokenizer("<|endoftext|>"), tokenizer / "openai_clip-vit-large-patch14"
+        own.save_pretrained(folder)
+        own.backend_tokenizer.model.save(str(folder))  # as older versions of transformers read it
     shared = {
         "pretrained_model_name_or_path": setting.base, "train_data_dir": concept.parent, "output_dir": out / "theirs",
         "resolution": setting.resolution, "train_batch_size": setting.batch, "max_train_steps": steps, "seed": 0,

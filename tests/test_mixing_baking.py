@@ -15,9 +15,12 @@ from tests.originals import small_checkpoint, small_configurations, small_shapes
 from tests.plain import call
 from tests.worlds import look, trial
 from triptych.base import Place
+from triptych.dilution.plan import DilutionPlan, Source, only
+from triptych.dilution.whole import as_differences
 from triptych.errors import TriptychError
 from triptych.exchange.artifact import Artifact
 from triptych.exchange.formats import open_artifact
+from triptych.exchange.inspection import inspect
 from triptych.exchange.saving import save
 from triptych.families import Family
 from triptych.mixing.merge import merge
@@ -73,6 +76,38 @@ def test_a_lora_goes_into_a_checkpoint_and_comes_out_again(small: Path, tmp_path
     stem = name.replace(".", "_")
     assert torch.allclose(found[f"{stem}_lora_B_weight"] @ found[f"{stem}_lora_A_weight"], change, atol=1e-4)
     assert len(back) == 4
+
+
+@pytest.mark.slow
+def test_checkpoints_are_measured_by_their_differences(small: Path, tmp_path: Path) -> None:
+    """Attached, a difference gives the checkpoint; their average is the difference of the average."""
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    shapes = {key: shape for key, shape in small_shapes("sd1").items() if not key.startswith("first_stage_model.")}
+    for seed, path in enumerate(paths):
+        change = {key: 0.05 * tensor for key, tensor in values(shapes, torch.float32, seed).items()}
+        own = {key: t + change.get(key, 0) if t.is_floating_point() else t for key, t in load_file(small).items()}
+        save_file(own, path, {"modelspec.trigger_phrase": f"{path.stem}{path.stem}"})
+    sources = tuple(Source(path, tmp_path) for path in paths)
+    average = tmp_path / "average.safetensors"
+    merge(Mix(tuple(Ingredient(path, 0.5) for path in paths)), average)
+    place, folder = Place(str(small), precision="fp32"), tmp_path / "differences"
+    plan, (arm,) = as_differences(DilutionPlan(sources, place), [only([0.5, 0.5], average)], folder)
+    taken = [source.file for source in plan.sources]
+    assert [file.stem for file in taken] == ["a", "b"] and inspect(taken[0]).triggers == ("aa",)
+    merge(Mix(tuple(Ingredient(file, 0.5) for file in taken)), tmp_path / "mixed.safetensors")
+    base = place.open()
+    plain = look(base)
+    for file, checkpoint in (*zip(taken, paths, strict=True), (*arm.files, average)):
+        whole = look(Place(str(checkpoint), precision="fp32").open())
+        with open_artifact(file).apply(base):
+            assert torch.allclose(look(base), whole, atol=2e-3) and not torch.allclose(whole, plain, atol=2e-2)
+    with open_artifact(tmp_path / "mixed.safetensors").apply(base):
+        assert torch.allclose(look(base), whole, atol=2e-3)
+    before = taken[0].stat().st_mtime_ns
+    assert as_differences(plan, [], folder)[0] == plan  # differences stay as they are
+    assert as_differences(DilutionPlan(sources, place), [], folder)[0] == plan and taken[0].stat().st_mtime_ns == before
+    with pytest.raises(TriptychError, match="both have the same weights"):
+        merge(Mix((Ingredient(small),), "difference", str(small)), tmp_path / "none.safetensors")
 
 
 @pytest.mark.thorough
@@ -164,6 +199,21 @@ def test_the_command(typed: Callable[..., int], tmp_path: Path, capsys: pytest.C
         assert typed(*words) == 2
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "n.safetensors").exists()  # nothing is written before all is known to fit
+
+
+@pytest.mark.slow
+def test_what_of_checkpoints_is_not_measured(
+    typed: Callable[..., int], small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora(tmp_path / "l.safetensors", 1)
+    out, folders = tmp_path / "o.safetensors", ("--measure", tmp_path, "--measure", tmp_path)
+    for words, sentence in (
+        ((small, small, "--search"), "a search mixes changes of weights: take its change by `triptych merge base"),
+        ((small, tmp_path / "l.safetensors"), "a mix is measured of files of one kind"),
+    ):
+        assert typed("merge", *words, *folders, "--out", out) == 2
+        assert sentence in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_is_given_beside_a_recipe_holds(typed: Callable[..., int], tmp_path: Path) -> None:

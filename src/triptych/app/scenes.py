@@ -16,7 +16,7 @@ from ..prompt.words import whole_word
 from ..report.compared import Block, Compared, write_compared, write_sheet
 from ..sampling.pictures import SUFFIXES
 from ..sampling.request import Share
-from ..study.progress import Progress
+from ..study.progress import Progress, Within
 from .asked import SampleRequest, settled
 from .consistency import Arm, Measured, Scene, fidelities, measured
 from .jobs import OPTIONS, SIDES, Notes
@@ -181,22 +181,12 @@ def _drawn(reading: Reading, base: Base, place: Place, out: Path, ending: str, p
     """Sample and write the pictures of one way, in the order of scenes and then of sets."""
     writer, count = Writer(base, place, reading.request), reading.request.count
     found = {}
-    for number, sampled in reading.sampled(base, _Within(progress)):
+    for number, sampled in reading.sampled(base, Within(progress, counted=False)):
         path = out / f"{number:05}{ending}{SUFFIXES[reading.request.form]}"
         writer.write(path, sampled)
         found[number] = Scene(number // count, number % count, path, sampled)
         progress.advance()
     return [scene for _, scene in sorted(found.items())]
-
-
-class _Within:
-    """Passes notes on, and begins no stage of its own."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.note = progress.note
-
-    def stage(self, name: str, total: int) -> None: ...
-    def advance(self, units: int = 1) -> None: ...
 
 
 def _report(

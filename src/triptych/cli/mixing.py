@@ -81,7 +81,7 @@ def merge(
     if not any(file.path.is_dir() for file in mix.ingredients):
         opened = open_files(mix)  # refused before anything heavy is loaded
         if folders:
-            _check_measurable(opened)
+            _check_measurable(opened, search)
     from ..mixing.merge import merge as make
 
     plan = _plan(mix, folders, prompts or 16) if folders else None
@@ -167,15 +167,18 @@ def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
     return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
 
 
-def _check_measurable(opened: Opened) -> None:
+def _check_measurable(opened: Opened, search: bool) -> None:
     """
     Raises:
-        TriptychError: what a mix keeps of one of the files is not measured.
+        TriptychError: what a mix keeps of one of the files is not measured, or not searched.
     """
     from ..dilution.members import check_measurable
 
+    if opened.kind == "baking":
+        raise TriptychError("a mix is measured of files of one kind: bake LoRAs into checkpoints first, and mix these")
     for file, found in zip(opened.files, opened.found, strict=True):
-        check_measurable(file.path.name, found.kind)
+        if search or found.kind != "checkpoint":
+            check_measurable(file.path.name, found.kind)
 
 
 def _searched(mix: Mix, path: Path, plan: DilutionPlan, trials: int, by_block: bool) -> Mix:

@@ -16,8 +16,9 @@ from ..study.layout import Layout
 from ..study.progress import Progress
 from .foretold import USUAL
 from .members import attached, work_of
-from .plan import DilutionPlan
+from .plan import DilutionPlan, only
 from .response import Probe, attached_to
+from .whole import as_differences
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ def foretell_mix(
         TriptychError: bad input, or files that are attached to no base.
     """
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "mix.safetensors"
-        merge(mix, path)
+        made = Path(folder) / "mix.safetensors"
+        merge(mix, made)
+        plan, (arm,) = as_differences(plan, [only([1.0], made)], Path(folder) / "differences")
         base, probes = opened(plan.place), dict[str, Probe]()
         for source in plan.sources:
             work, artifact = work_of(plan, source, base, Layout(Path(folder)), progress), open_artifact(source.file)
             says = words_of(source.file, artifact, work.concept, progress.note)
             probes[source.file.name] = Probe.of(work, says, attached(source.file))
-        with attached_to(base, attached(path)):
+        with attached_to(base, attached(*arm.files)):
             distances = {name: probe.response().distance for name, probe in probes.items()}
     return [Ahead(name, distance, USUAL(distance)) for name, distance in distances.items()]

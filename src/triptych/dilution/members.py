@@ -19,7 +19,7 @@ from ..study.judged import words_of
 from ..study.layout import Layout
 from ..study.plan import Plan
 from ..study.point import Use
-from ..study.progress import Progress
+from ..study.progress import Progress, Within
 from ..study.prompts import Prompt
 from ..study.sheets import Sheet, asked_for, sheet_of
 from ..study.work import Work
@@ -29,22 +29,6 @@ from .response import Probe
 
 MIXABLE = ("lora", "dreambooth")
 Uses = tuple[Use, ...]
-
-
-@dataclass(frozen=True)
-class _Within:
-    """The progress of one sheet, as a part of the stage that is open: it begins no stage of its own."""
-
-    outer: Progress
-
-    def stage(self, name: str, total: int) -> None:
-        """Nothing: the stage is open already."""
-
-    def advance(self, units: int = 1) -> None:
-        self.outer.advance(units)
-
-    def note(self, sentence: str) -> None:
-        self.outer.note(sentence)
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def members_of(plan: DilutionPlan, opened: Callable[[Place], Base], layout: Layo
     artifacts = [open_artifact(source.file) for source in plan.sources]
     beside = [[open_artifact(file) for file in files] for files in plan.beside]
     if len({artifact.method for artifact in artifacts}) > 1:
-        raise TriptychError("the files are of several kinds: give LoRAs alone, or DreamBooth's differences alone")
+        raise TriptychError("the files are of several kinds: give LoRAs alone, or differences and checkpoints alone")
     base, found = opened(plan.place), list[Member]()
     for source, artifact in zip(plan.sources, artifacts, strict=True):
         work = work_of(plan, source, base, layout, progress)
@@ -114,11 +98,16 @@ def check_measurable(name: str, kind: str) -> None:
     Raises:
         TriptychError: what a mix keeps of a file of this kind is not measured.
     """
-    if kind not in MIXABLE:
-        what = "; a checkpoint is measured as the LoRA that `extract` takes out of it" if kind == "checkpoint" else ""
+    if kind == "checkpoint":
         raise TriptychError(
-            f"{name} is of the kind {kind}: dilution is of changes of weights, so give LoRAs or DreamBooth's"
-            f" differences{what}"
+            f"{name} is a checkpoint, and a search mixes changes of weights: take its change by `triptych merge {name}"
+            " --method difference --base BASE --out FILE`, and add the mix that is found to the base by"
+            " `triptych merge BASE MIX --out OUT`"
+        )
+    if kind not in MIXABLE:
+        raise TriptychError(
+            f"{name} is of the kind {kind}: dilution is of changes of weights, so give LoRAs, DreamBooth's differences"
+            " or checkpoints"
         )
 
 
@@ -129,7 +118,7 @@ def work_of(plan: DilutionPlan, source: Source, base: Base, layout: Layout, prog
         image_encoder=plan.image_encoder, text_encoder=plan.text_encoder,
     )  # fmt: skip
     place = Layout(layout.out / "concepts" / source.name)
-    return Work(study, base, Concept.open(source.folder), place, _Within(progress))
+    return Work(study, base, Concept.open(source.folder), place, Within(progress))
 
 
 def attached(*files: Path) -> Uses:

@@ -30,6 +30,7 @@ from .page import write_page
 from .plan import Arm, DilutionPlan
 from .response import attached_to
 from .result import More, Nearer, Preserved, Result
+from .whole import as_differences
 
 FILE = "artifact.safetensors"
 
@@ -48,13 +49,14 @@ def dilution(
         opened: gives the base of a place.
 
     Raises:
-        TriptychError: bad input, or files that are no changes of weights.
+        TriptychError: bad input, or files that are no changes of weights and no checkpoints.
     """
     layout = Layout(out)
     with layout.locked():
         progress.stage("opening", 1)
         if plan.left_out:
             progress.note(plan.left_out)
+        plan, single = as_differences(plan, single, out / "differences")
         members = members_of(plan, opened, layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]

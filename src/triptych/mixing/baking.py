@@ -146,6 +146,20 @@ class _Difference(Mapping[str, Tensor]):
         return len(self.after)
 
 
+def whole(changes: Mapping[str, Tensor], what: str) -> tuple[Artifact, list[str]]:
+    """A difference as DreamBooth's artifact, without the tensors that do not change.
+
+    Raises:
+        TriptychError: nothing changes.
+    """
+    found = {name: change for name, change in changes.items() if bool(change.any())}
+    if not found:
+        raise TriptychError(f"{what} is nothing: both have the same weights")
+    size = sum(change.numel() for change in found.values())
+    note = f"{counted(len(found), 'tensor')} with {size / 1e6:.1f} million values are {what}"
+    return Artifact("dreambooth", method_named("dreambooth").configure(), found), [note]
+
+
 def extracted(changes: Mapping[str, Tensor], ranks: Ranks, what: str) -> tuple[Artifact, list[str]]:
     """The LoRA nearest to a difference with names "component.parameter", one layer at a time, and what it keeps.
 

@@ -171,14 +171,11 @@ def _planned(mix: Mix, files: Sequence[Checkpoint], base: Checkpoint | None) -> 
     formula = FORMULAS[mix.method]
     if formula.base and base is None:
         raise TriptychError(f"{mix.method} works on differences, so it needs the base they were made from")
-    used = base if formula.base else None
-    check_same_kind([*files, *([used] if used else [])])
+    check_same_kind([*files, *([base] if base else [])])
     settings, family = mix.parsed, families()[str(files[0].contents.family)]
     weights, notes = weights_of(mix, whole=True)
-    if base and not formula.base:
-        notes.append(f"the base is not used: {mix.method} mixes weights, not differences")
     numbers = block_weights(blocks_of(mix), family)
-    plan = _Plan(files, used, formula, mix.method, settings, weights, numbers, family)
+    plan = _Plan(files, base, formula, mix.method, settings, weights, numbers, family)
     return plan, [*notes, *mix.unread(formula.reads), *_only_in_some(plan)]
 
 

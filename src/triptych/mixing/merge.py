@@ -17,12 +17,14 @@ from ..exchange.inspection import MIX
 from ..exchange.metadata import architecture
 from ..exchange.recipes import TRAINED_BY
 from ..exchange.saving import save
+from ..exchange.trained_words import stated_trigger
 from ..files.atomic import check_place, write_text
 from ..files.checkpoint import VAE
 from ..files.streaming import Entry
 from ..files.tensorfile import TensorFile
+from ..methods import method_named
 from .adapters import mix_adapters, needs_base
-from .baking import baked, difference, extracted, layer_weights
+from .baking import baked, difference, extracted, layer_weights, whole
 from .checkpoints import Checkpoint, check_same_kind, described, mix_checkpoints
 from .differences import mix_differences
 from .formulas import FORMULAS
@@ -33,9 +35,10 @@ from .recipe import recipe_text, with_hashes
 from .request import Mix
 from .words import AVERAGE, CONCATENATE, bundled, mix_words, without_words
 
-SUM, EXTRACT = "weighted-sum", "extract"
+SUM, EXTRACT, DIFFERENCE = "weighted-sum", "extract", "difference"
+TAKEN_OUT = (EXTRACT, DIFFERENCE)  # of one checkpoint and another base
 WAYS: Mapping[str, tuple[str, ...]] = {  # kind -> the ways to mix it, the default first
-    "checkpoint": (SUM, *(name for name in FORMULAS if name != SUM), EXTRACT),
+    "checkpoint": (SUM, *(name for name in FORMULAS if name != SUM), *TAKEN_OUT),
     "lora": tuple(name for name, formula in FORMULAS.items() if formula.changes),
     "dreambooth": (*(name for name, formula in FORMULAS.items() if formula.changes), EXTRACT),
     "textual-inversion": (AVERAGE, CONCATENATE),
@@ -67,7 +70,7 @@ def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
     check_place(out)
     if not mix.ingredients:
         raise TriptychError("there is nothing to mix: give the files")
-    if mix.method == EXTRACT and mix.ingredients[0].path.is_dir():
+    if mix.method in TAKEN_OUT and mix.ingredients[0].path.is_dir():
         return _taken_out(mix, out, None)
     opened = open_files(mix)
     kind = opened.kind
@@ -75,7 +78,7 @@ def merge(mix: Mix, out: Path, *, overwrite: bool = False) -> Mixed:
     _check_suffix(out, kind)
     _ = mix.parsed
     _check_single(mix, kind)
-    if mix.method == EXTRACT:
+    if mix.method in TAKEN_OUT:
         return _taken_out(mix, out, opened)
     mix, notes = _used(mix, kind)
     if kind == "checkpoint":
@@ -118,7 +121,7 @@ def _check_single(mix: Mix, kind: str) -> None:
     settings = mix.parsed
     resized = kind == "lora" and (mix.rank or settings.energy or settings.ratio)
     baked_in = kind == "checkpoint" and mix.vae
-    if len(mix.ingredients) == 1 and not (resized or baked_in) and mix.method != EXTRACT:
+    if len(mix.ingredients) == 1 and not (resized or baked_in) and mix.method not in TAKEN_OUT:
         more = {
             "lora": "; a single LoRA is resized by a rank, an energy or a ratio",
             "checkpoint": "; a single checkpoint takes an autoencoder, or LoRAs after it",
@@ -126,8 +129,12 @@ def _check_single(mix: Mix, kind: str) -> None:
         raise TriptychError(f"{mix.names[0]} alone is no mix: give two or more files{more}")
 
 
-def _used(mix: Mix, kind: str) -> tuple[Mix, list[str]]:
-    """The mix without the choices that mean nothing for this kind, and a note on each of them."""
+def _used(mix: Mix, kind: str, based: bool = False) -> tuple[Mix, list[str]]:
+    """The mix without the choices that mean nothing for this kind, and a note on each of them.
+
+    Args:
+        based: whether a base is needed, whatever the kind.
+    """
     notes, settings = [], mix.parsed
     if kind != "lora" and (mix.rank or settings.energy or settings.ratio):
         notes.append(f"a rank is for LoRAs, and this mix is a {'checkpoint' if kind == 'baking' else kind}: not used")
@@ -136,7 +143,10 @@ def _used(mix: Mix, kind: str) -> tuple[Mix, list[str]]:
         given = (("autoencoder", mix.vae), ("precision", mix.precision != "auto"))
         notes += [f"the {what} is for checkpoints: not used" for what, value in given if value]
         mix = replace(mix, vae="", precision="auto")
-    if mix.base and kind not in ("checkpoint", "lora"):
+    if mix.base and kind == "checkpoint" and not FORMULAS[mix.method].base:
+        notes.append(f"the base is not used to mix: {mix.method} mixes weights, not differences")
+        mix = replace(mix, base="")
+    if mix.base and not based and kind not in ("checkpoint", "lora"):
         notes.append("the base is not used: these files are changes, which need none to be mixed")
         mix = replace(mix, base="")
     return mix, notes
@@ -218,36 +228,36 @@ def _cpu(source: str) -> Base:
 
 
 def _taken_out(mix: Mix, out: Path, opened: Opened | None) -> Mixed:
-    """The difference of two checkpoints, or a DreamBooth's, as a LoRA."""
+    """What a checkpoint changes in another base, whole or as a LoRA; or a LoRA of DreamBooth's difference."""
+    kind, what = ("lora", "a LoRA") if mix.method == EXTRACT else ("dreambooth", "a difference")
     if len(mix.ingredients) != 1:
-        raise TriptychError(f"{EXTRACT} takes a LoRA out of one file, and {len(mix.ingredients)} are given")
-    mix, unused = _used(mix, "lora")
-    ingredient, settings = mix.ingredients[0], mix.parsed
-    _check_suffix(out, "lora")
-    if not (mix.rank or settings.energy or settings.ratio):
-        mix = replace(mix, rank=32)
+        raise TriptychError(f"{mix.method} takes the change out of one file, and {len(mix.ingredients)} are given")
+    mix, notes = _used(mix, kind, based=True)
+    (ingredient,) = mix.ingredients
+    _check_suffix(out, kind)
     if ingredient.weight not in (None, 1):
-        unused = [
-            *unused,
-            f"the weight of {ingredient.path.name} is not used: a LoRA is taken from all that it changes",
-        ]
-    ranks, sources = Ranks(mix.rank, settings.energy, settings.ratio), list[Artifact]()
+        notes.append(f"the weight of {ingredient.path.name} is not used: {what} is taken from all that it changes")
     if opened and opened.kind == "dreambooth":
-        sources = [artifact_in(opened.files[0], opened.found[0])]
-        made, notes = extracted(sources[0].tensors, ranks, ingredient.path.name)
+        source = artifact_in(opened.files[0], opened.found[0])
+        changes, called = source.tensors, ingredient.path.name
     else:
         if not mix.base:
-            raise TriptychError(
-                f"a LoRA is taken from the difference of {ingredient.path.name} and another base", Remedy.NAME_BASE
-            )
+            raise TriptychError(f"{what} is taken from {ingredient.path.name} and another base", Remedy.NAME_BASE)
         after, before = _cpu(str(ingredient.path)), _cpu(mix.base)
-        made, notes = extracted(difference(after, before), ranks, f"the difference of {ingredient.path.name}")
         origin = {"family": before.description.family, "base": before.name, "prediction": before.process.prediction}
-        made = replace(made, provenance=origin)
-        sources = [made]
+        origin |= {"says": stated_trigger(opened.files[0].metadata)} if opened else {}
+        source = Artifact("dreambooth", method_named("dreambooth").configure(), {}, origin)
+        changes, called = difference(after, before), f"the difference of {ingredient.path.name}"
+    if mix.method == DIFFERENCE:
+        made, more = whole(changes, called)
+    else:
+        settings = mix.parsed
+        mix = replace(mix, rank=mix.rank or (0 if settings.energy or settings.ratio else 32))
+        made, more = extracted(changes, Ranks(mix.rank, settings.energy, settings.ratio), called)
     files = opened.files if opened else []
-    notes += [*unused, *mix.unread(("energy", "ratio")), *_save(mix, made, sources, files, out)]
-    return Mixed(out, "lora", EXTRACT, tuple(notes))
+    reads = ("energy", "ratio") if mix.method == EXTRACT else ()
+    notes += [*more, *mix.unread(reads), *_save(mix, made, [source], files, out)]
+    return Mixed(out, kind, mix.method, tuple(notes))
 
 
 def _save(mix: Mix, made: Artifact, artifacts: Sequence[Artifact], files: Sequence[TensorFile], out: Path) -> list[str]:

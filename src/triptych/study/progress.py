@@ -1,6 +1,7 @@
 """Reports of progress from a study or a training to a display."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -24,6 +25,26 @@ class Silent:
     def stage(self, name: str, total: int) -> None: ...
     def advance(self, units: int = 1) -> None: ...
     def note(self, sentence: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Within:
+    """The progress of a part of the stage that is open: it begins no stage of its own.
+
+    counted: whether its units are those of the open stage.
+    """
+
+    outer: Progress
+    counted: bool = True
+
+    def stage(self, name: str, total: int) -> None: ...
+
+    def advance(self, units: int = 1) -> None:
+        if self.counted:
+            self.outer.advance(units)
+
+    def note(self, sentence: str) -> None:
+        self.outer.note(sentence)
 
 
 def steps_of(progress: Progress) -> Callable[[int, int], None]:
