@@ -25,7 +25,7 @@ from triptych.dilution.ahead import foretell_mix
 from triptych.dilution.foretold import Curve, foretell, share_close
 from triptych.dilution.measure import ALONE, File, Kept, contamination, file_alone, kept_more, retention, together
 from triptych.dilution.page import write_page
-from triptych.dilution.plan import DilutionPlan, Source, only, plain_average
+from triptych.dilution.plan import DilutionPlan, Source, only, plain_average, saying
 from triptych.dilution.response import Probe, Response, attached_to
 from triptych.dilution.result import More, Result
 from triptych.dilution.search import Space
@@ -346,11 +346,15 @@ def test_a_study_goes_on_where_its_time_was_over(
     assert judged and all({"base", "alone", "average-3"} <= rows.keys() for rows in judged)
     assert all(sum(value is not None for value in values) == 3 for rows in judged for values in rows.values())
     single = [only((1.0, 1.0, 1.0), lora(tmp_path / "mix.safetensors", base, 8)), plain_average(3)]
-    bare = replace(plan, minutes=0, counts=(), ratios=(), generations=0, beside=(), switched=())
+    said = saying(sources, {"green": "the green dog"})
+    bare = replace(plan, minutes=0, counts=(), ratios=(), generations=0, beside=(), switched=(), sources=said)
     with Session() as session:
         beside = session.dilution(bare, tmp_path / "single", Silent(), single=single)
         assert session.bases.places() == [place]  # opened by the session, and kept for the next call
     assert [arm.name for arm in beside.arms] == ["mix", "plain-average"]
+    assert "the green dog" in asked["mix", "green-dog"] and "word0" in asked["mix", "red-dog"]
+    with pytest.raises(TriptychError, match="words are given for 'gren', which is none of the files; did you mean"):
+        saying(sources, {"gren": "dog"})
     assert {one.row for one in beside.preserved} == {"alone", "mix", "plain-average"}
 
 

@@ -184,7 +184,7 @@ def refusals(trained: dict[str, Path], tmp_path: Path) -> dict[str, Sequence[str
     return {
         "is not a": (tmp_path / "notes.safetensors",),
         "there is no": (tmp_path / "missing.safetensors",),
-        "which is not judged; did you mean": (trained[LORA], "--say", "loro=dog"),
+        "which is none of the files; did you mean": (trained[LORA], "--say", "loro=dog"),
         "is not of the form FILE=WORDS": (trained[LORA], "--say", "lora"),
         "a strength is a number above 0": (trained[LORA], "--strengths", "0.5,high"),
     }

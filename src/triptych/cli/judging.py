@@ -11,7 +11,7 @@ import typer
 
 from ..errors import TriptychError
 from ..options import StudyOptions
-from .options import AsJson, with_options
+from .options import AsJson, Say, says_of, with_options
 
 if TYPE_CHECKING:
     from ..study.judging import Judgement
@@ -32,10 +32,7 @@ def judge(
     strengths: Annotated[
         str, typer.Option(help="0.6,0.8,1: a row for each [default: what a file's notes prefer, else 1]")
     ] = "",
-    say: Annotated[
-        list[str] | None,
-        typer.Option("--say", metavar="FILE=WORDS", help="the words that call a file [default: as `inspect` finds]"),
-    ] = None,
+    say: Say = None,
     out: Annotated[Path | None, typer.Option(help="where it goes [default: triptych-out/FOLDER-judged]")] = None,
     options: StudyOptions,
     as_json: AsJson = False,
@@ -45,7 +42,7 @@ def judge(
     from ..study.judging import JudgeRequest
     from .console import Console
 
-    request = JudgeRequest(tuple(files), folder, options, strengths_of(strengths), _says(say))
+    request = JudgeRequest(tuple(files), folder, options, strengths_of(strengths), says_of(say))
     place = out or Path("triptych-out") / f"{folder.resolve().name}-judged"
     with Console() as console:
         judgement = Session().judge(request, place, console)
@@ -82,13 +79,3 @@ def strengths_of(text: str) -> tuple[float, ...]:
         if not 0 < found[-1] < float("inf"):
             raise TriptychError(f"a strength is a number above 0, such as 0.8, not {part!r}")
     return tuple(dict.fromkeys(found))
-
-
-def _says(given: list[str] | None) -> dict[str, str]:
-    says = {}
-    for text in given or ():
-        name, equals, words = text.rpartition("=")
-        if not equals or not words.strip():
-            raise TriptychError(f"--say {text!r} is not of the form FILE=WORDS")
-        says[name] = words.strip()
-    return says

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import Remedy, TriptychError, printable
 from ..options import StudyOptions
-from .options import AsJson, Set, pairs_of, with_options
+from .options import AsJson, Say, Set, pairs_of, says_of, with_options
 
 if TYPE_CHECKING:
     from ..dilution.plan import DilutionPlan
@@ -59,6 +59,7 @@ def merge(
         int | None, typer.Option(help="prompts that --measure samples with each concept [default: 16]", min=2)
     ] = None,
     by_block: Annotated[bool, typer.Option("--by-block", help="search the second file's share of each block")] = False,
+    say: Say = None,
     as_json: AsJson = False,
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
@@ -66,13 +67,14 @@ def merge(
     _refuse_unused({"--out": out, "--search": search} if foretell else {}, "--foretell writes nothing")
     _refuse_unused({} if search else {"--trials": trials, "--by-block": by_block}, "nothing is searched")
     _refuse_unused({} if folders and not foretell else {"--prompts": prompts}, "nothing is measured")
+    _refuse_unused({} if folders else {"--say": say}, "nothing is measured")
     if search and not folders:
         raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
     from ..mixing.opening import open_files
 
     mix = _mix(files, recipe, method, base, rank, dict(pairs_of(settings, "KEY=VALUE")), vae, precision)
     if foretell:
-        _foretell(mix, folders, as_json)
+        _foretell(mix, folders, says_of(say), as_json)
         return
     if out is None:
         raise TriptychError("say where to write with --out FILE")
@@ -84,7 +86,7 @@ def merge(
             _check_measurable(opened, search)
     from ..mixing.merge import merge as make
 
-    plan = _plan(mix, folders, prompts or 16) if folders else None
+    plan = _plan(mix, folders, says_of(say), prompts or 16) if folders else None
     if plan and search:
         mix = _searched(mix, out, plan, trials or 24, by_block)
     mixed = make(mix, out, overwrite=overwrite)
@@ -133,14 +135,14 @@ def _mix(
     return mix
 
 
-def _foretell(mix: Mix, folders: list[Path], as_json: bool) -> None:
+def _foretell(mix: Mix, folders: list[Path], says: Mapping[str, str], as_json: bool) -> None:
     """Tell how the files overlap, or by their pictures what the mix will keep of each."""
     if folders:
         from ..app.session import Session
         from .console import Console
 
         with Console() as console:
-            ahead = Session().foretell_mix(mix, _plan(mix, folders, 2), console)
+            ahead = Session().foretell_mix(mix, _plan(mix, folders, says, 2), console)
         print(
             json.dumps([vars(each) for each in ahead]) if as_json else "\n".join(printable(str(each)) for each in ahead)
         )
@@ -155,16 +157,16 @@ def _foretell(mix: Mix, folders: list[Path], as_json: bool) -> None:
         print(printable(overlap.sentence(a, b)))
 
 
-def _plan(mix: Mix, folders: list[Path], prompts: int) -> DilutionPlan:
+def _plan(mix: Mix, folders: list[Path], says: Mapping[str, str], prompts: int) -> DilutionPlan:
     """The files with their pictures, and no mix but the one that is made."""
     from ..base import Place
-    from ..dilution.plan import DilutionPlan, Source
+    from ..dilution.plan import DilutionPlan, Source, saying
 
     if len(folders) != len(mix.ingredients):
         raise TriptychError(f"give --measure once for each of the {len(mix.ingredients)} files, in their order")
     sources = tuple(Source(file.path, folder) for file, folder in zip(mix.ingredients, folders, strict=True))
     place = Place(mix.base) if mix.base else Place()
-    return DilutionPlan(sources, place, (), (), generations=0, prompts=prompts, unrelated=prompts)
+    return DilutionPlan(saying(sources, says), place, (), (), generations=0, prompts=prompts, unrelated=prompts)
 
 
 def _check_measurable(opened: Opened, search: bool) -> None:
@@ -227,17 +229,18 @@ def dilution(
             " or the files switched along the steps",
         ),
     ] = None,
+    say: Say = None,
     options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:
     """Measure how much mixes keep of each of their files, by the pictures that they give."""
     from ..app.session import Session
     from ..base import Place
-    from ..dilution.plan import SWITCHED, DilutionPlan, Source
+    from ..dilution.plan import SWITCHED, DilutionPlan, Source, saying
     from .console import Console
 
     plan = DilutionPlan(
-        tuple(map(Source.parse, files)), Place.of(options.place), tuple(_whole(counts)),
+        saying(list(map(Source.parse, files)), says_of(say)), Place.of(options.place), tuple(_whole(counts)),
         tuple(_numbers(ratios)), generations, prompts=prompts, unrelated=unrelated, seed=options.seed, minutes=minutes,
         image_encoder=options.image_encoder, text_encoder=options.text_encoder,
         beside=tuple(_together(given) for given in beside or () if given not in SWITCHED),

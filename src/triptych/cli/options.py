@@ -19,6 +19,10 @@ T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
+Say = Annotated[
+    list[str] | None,
+    typer.Option("--say", metavar="FILE=WORDS", help="the words that call a file [default: as `inspect` finds]"),
+]
 Form = Annotated[str, typer.Option("--format", help="png, jpeg or webp")]
 Steps = Annotated[int | None, typer.Option(help="steps of the sampler", min=1)]
 Guidance = Annotated[float | None, typer.Option(help="scale of classifier-free guidance", min=0)]
@@ -115,6 +119,20 @@ def memory_in(text: str) -> int | None:
         return bytes_of(text) if text else None
     except ValueError:
         raise TriptychError(f"--memory takes a size such as 12GB, not {text!r}") from None
+
+
+def says_of(given: list[str] | None) -> dict[str, str]:
+    """
+    Raises:
+        TriptychError: one is not of the form FILE=WORDS.
+    """
+    says = {}
+    for text in given or ():
+        name, equals, words = text.rpartition("=")
+        if not equals or not words.strip():
+            raise TriptychError(f"--say {text!r} is not of the form FILE=WORDS")
+        says[name] = words.strip()
+    return says
 
 
 def pairs_of(given: list[str] | None, form: str) -> list[tuple[str, Value]]:

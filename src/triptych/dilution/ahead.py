@@ -54,7 +54,7 @@ def foretell_mix(
         base, probes = opened(plan.place), dict[str, Probe]()
         for source in plan.sources:
             work, artifact = work_of(plan, source, base, Layout(Path(folder)), progress), open_artifact(source.file)
-            says = words_of(source.file, artifact, work.concept, progress.note)
+            says = source.says or words_of(source.file, artifact, work.concept, progress.note)
             probes[source.file.name] = Probe.of(work, says, attached(source.file))
         with attached_to(base, attached(*arm.files)):
             distances = {name: probe.response().distance for name, probe in probes.items()}

@@ -78,7 +78,7 @@ def members_of(plan: DilutionPlan, opened: Callable[[Place], Base], layout: Layo
     base, found = opened(plan.place), list[Member]()
     for source, artifact in zip(plan.sources, artifacts, strict=True):
         work = work_of(plan, source, base, layout, progress)
-        says = words_of(source.file, artifact, work.concept, progress.note)
+        says = source.says or words_of(source.file, artifact, work.concept, progress.note)
         work.open_encoders(others=False)
         own = work.encoders.first
         same = (each.encoder for each in found if each.encoder.digest == own.digest)  # which encodes a picture once

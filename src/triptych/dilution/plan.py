@@ -6,13 +6,14 @@ that are attached together (such as embeddings), and files that take turns along
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..base import Place
 from ..errors import TriptychError, shown
 from ..prompt.courses import Course, Shown, Window
+from ..study.judged import said_of
 
 COUNTS = (2, 3, 4, 6, 8)
 RATIOS = tuple(i / 10 for i in range(1, 10))
@@ -26,12 +27,15 @@ SWITCHED = (IN_TURN, ALTERNATING)  # one after the other, each for an equal part
 class Source:
     """A trained file with the folder of pictures of its concept.
 
+    says: the words that call it; "": those that it states.
+
     Raises:
         TriptychError: the folder is missing.
     """
 
     file: Path
     folder: Path
+    says: str = ""
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -52,6 +56,16 @@ class Source:
     @property
     def name(self) -> str:
         return self.file.stem
+
+
+def saying(sources: Sequence[Source], says: Mapping[str, str]) -> tuple[Source, ...]:
+    """The sources with the words that are given for them, as `study.judged.said_of` finds them.
+
+    Raises:
+        TriptychError: words are given for no file.
+    """
+    words = said_of([source.file for source in sources], says)
+    return tuple(replace(source, says=words.get(source.file, source.says)) for source in sources)
 
 
 @dataclass(frozen=True)

@@ -71,18 +71,26 @@ def open_files(
     Raises:
         TriptychError: a file cannot be opened or is for another kind of base, or words are given for no file.
     """
-    known = {str(path): path for path in paths} | {path.name: path for path in paths} | {p.stem: p for p in paths}
-    for name in says:
-        if name not in known:
-            raise TriptychError(f"words are given for {name!r}, which is not judged{did_you_mean(name, known)}")
-    words = {known[name]: text for name, text in says.items()}
-    files: list[File] = []
+    words, files = said_of(paths, says), list[File]()
     for path in dict.fromkeys(paths):
         taken, stem = {_plain(file.name) for file in files}, shortened(path.stem)
         names = (stem, *(f"{stem} ({i})" for i in range(2, len(paths) + 2)))
         name = next(name for name in names if _plain(name) not in taken)
         files.append(_open(path, name, strengths, words.get(path), base, concept, note))
     return files
+
+
+def said_of(paths: Sequence[Path], says: Mapping[str, str]) -> dict[Path, str]:
+    """The words that are given for files, each called as it is given, by its name or by its stem.
+
+    Raises:
+        TriptychError: words are given for no file.
+    """
+    known = {str(path): path for path in paths} | {path.name: path for path in paths} | {p.stem: p for p in paths}
+    for name in says:
+        if name not in known:
+            raise TriptychError(f"words are given for {name!r}, which is none of the files{did_you_mean(name, known)}")
+    return {known[name]: text for name, text in says.items()}
 
 
 def _plain(name: str) -> str:
