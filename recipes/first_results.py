@@ -49,6 +49,7 @@ CONCEPTS = {  # with the combinations that are sampled
     "menagerie": "none",
 }
 SHOWN = ("both", "fidelity", "prompt_fidelity", "base_preservation", "leakage", "memorisation", "portability")
+SIDES = ({"yes", "probably"}, {"no", "probably not"})  # of the graded answers
 COLUMNS, TILE = 8, 96  # of a sheet: prompts, and the side of a picture in pixels
 
 
@@ -195,10 +196,12 @@ def over_all(found: Sequence[Found]) -> list[str]:
     questions = [[v.answers[name].answer for v in each] for each in verdicts for name in QUESTIONS]
     taken = [[_take(v.recommendation.by_need[need].method) for v in each] for each in verdicts for need in NEEDS]
     turned = sum({"yes", "no"} <= set(said) for said in questions)
+    apart = sum(all(side & set(said) for side in SIDES) for said in questions)
     return [
         "- An answer to one of the three questions differed from what most studies of its concept said in"
         f" {_off(questions)}.",
-        f"- It was turned round (yes in one study, no in another) for {turned} of {len(questions)} questions.",
+        f"- It was turned round (yes in one study, no in another) for {turned} of {len(questions)} questions; yes or"
+        f" probably in one, and no or probably not in another, for {apart}.",
         f"- A recommendation differed from what most studies of its concept said in {_off(taken)}.",
     ]
 
