@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,7 @@ from ..training.sharing import fitting_passes, joint_passes, rows_of_all_steps
 from ..units import counted, size
 from .board import At, Board, in_worker
 from .grid import Wanted, for_each_concept, names
+from .presets import Preset
 from .remarks import remarks_on, schedule_remark
 from .sweep_pictures import Sampled, sample_jobs
 
@@ -53,6 +54,7 @@ class SweepRequest:
         most_rows: most rows of a joint step; None: the base's own number, or as many as `memory` holds.
         memory: bytes that training may take. A step is cut into passes that fit.
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
+        preset: of the base, whose settings lie below those of the jobs, and its size below `memory`.
         prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
     """
 
@@ -64,6 +66,7 @@ class SweepRequest:
     hold_out: bool = False
     prompts: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
+    preset: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,11 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
                 board.note(line)
         board.stage("opening", 1)
         base = opened(request.place)
-        jobs = _jobs(base, request, dict(zip(called, wanted, strict=True)), concepts, out)
-        for line in dict.fromkeys(chain(*(_remarks(base, job) for job in jobs))):
+        preset = Preset.of(base, request.preset)
+        jobs = _jobs(base, request, preset, dict(zip(called, wanted, strict=True)), concepts, out)
+        for line in dict.fromkeys(chain(*(_remarks(base, job, preset, request.memory) for job in jobs))):
             board.note(line)
+        request = replace(request, memory=request.memory or preset.memory)
         at = At(base, out, board)
         with _workers(at, jobs, request) as workers:
             _train_all(at, jobs, request, workers)
@@ -150,6 +155,7 @@ def _concept_of(job: Wanted) -> tuple[Path, str]:
 def _jobs(
     base: Base,
     request: SweepRequest,
+    preset: Preset,
     wanted: Mapping[str, Wanted],
     concepts: Mapping[tuple[Path, str], Concept],
     out: Path,
@@ -165,8 +171,7 @@ def _jobs(
     found = []
     for name, job in wanted.items():
         method, concept = method_named(job.method), concepts[_concept_of(job)]
-        own = base.description.methods.get(job.method, {})
-        settings = method.for_concept(method.configure(own, job.settings), concept)
+        settings = method.for_concept(method.configure(preset.own(base, job.method), job.settings), concept)
         every = tuple(range(len(concept.pictures)))
         split = concept.split(0) if request.hold_out else None
         train = split.train if split else every
@@ -182,8 +187,9 @@ def _jobs(
     return found
 
 
-def _remarks(base: Base, job: Job) -> list[str]:
-    found = remarks_on(base, job.method, job.given, job.settings, job.concept.class_word, job.trained)
+def _remarks(base: Base, job: Job, preset: Preset, memory: int | None) -> list[str]:
+    found = [preset.line(job.method, job.given, memory)] if isinstance(job.settings, Training) else []
+    found += remarks_on(base, job.method, job.given, job.settings, job.concept.class_word, job.trained)
     return [line for line in [*found, schedule_remark(job.method, job.settings)] if line]
 
 

@@ -30,6 +30,7 @@ from ..study.progress import Progress, steps_of
 from ..training.fit import Fitted, NamedExamples, Trial, fit
 from ..training.loop import Stopped
 from .calling import Attached, attached_by
+from .presets import Preset
 from .remarks import remarks_on, schedule_remark
 from .repeating import ATTACHED, CLASS_PICTURES, HASHES, PREPARED, Before
 from .several import named_examples, origin_of, settings_for, told, word_not_used
@@ -53,6 +54,7 @@ class TrainRequest:
     memory: int | None = None  # bytes that training may take
     pictures: PictureOptions = field(default_factory=PictureOptions)
     more: Sequence[Concept] = ()  # further concepts that the same file learns
+    preset: str = ""  # of the base, whose settings lie below those given here, and its size below `memory`
 
     @property
     def concepts(self) -> tuple[Concept, ...]:
@@ -130,7 +132,8 @@ class _Prepared:
     """A request with all that its training takes from the open base.
 
     Attributes:
-        own: the base's own settings of the method.
+        preset: what the request names.
+        own: the base's own settings of the method, with those of the preset.
         learned: the examples of each concept, with settings that have its words.
         names: the words for prompts of each concept.
         on: the attached files.
@@ -139,6 +142,7 @@ class _Prepared:
 
     request: TrainRequest
     base: Base
+    preset: Preset
     own: Mapping[str, Value]
     learned: Sequence[NamedExamples]
     names: Sequence[str]
@@ -164,7 +168,8 @@ class _Prepared:
 
 def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> _Prepared:
     method, concepts = method_named(request.method), request.concepts
-    own = base.description.methods.get(request.method, {})
+    preset = Preset.of(base, request.preset)
+    own = preset.own(base, request.method)
     settings = settings_for(method, method.configure(own, request.settings), concepts)
 
     def examples(concept: Concept) -> Examples:
@@ -175,7 +180,7 @@ def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> 
     on = [attached_by(use, note) for use in request.on]
     pictures = acting(request.pictures, concepts, base.resolution)
     origin = origin_of(base, concepts, names, request.seed) | _given(request, on, pictures)
-    return _Prepared(request, base, own, learned, names, on, origin)
+    return _Prepared(request, base, preset, own, learned, names, on, origin)
 
 
 def _notes(prepared: _Prepared) -> Iterator[str]:
@@ -193,6 +198,10 @@ def _notes(prepared: _Prepared) -> Iterator[str]:
         for each in prepared.learned
         for line in remarks_on(base, request.method, request.settings, each.settings, each.class_word, each.examples)
     )
+    if isinstance(settings, Training) and (
+        line := prepared.preset.line(request.method, request.settings, request.memory)
+    ):
+        yield line
     yield settings_line(request.method, settings, prepared.own)
     dtype = str(base.dtype).removeprefix("torch.")
     yield f"base: {base.name}, {base.resolution} px, on {base.device} in {dtype}; seed {request.seed}"
@@ -208,7 +217,7 @@ def _unused(prepared: _Prepared) -> Iterator[str]:
     if not isinstance(prepared.settings, Training):
         given = {
             "samples": watching.sample_every, "kept files": watching.keep_every, "TensorBoard": watching.tensorboard,
-            "memory": request.memory, "attached files": request.on,
+            "memory": request.memory, "preset": request.preset, "attached files": request.on,
         }  # fmt: skip
         if named := [name for name, value in given.items() if value]:
             yield f"{request.method} has no training steps, so what is asked of them is not used: {', '.join(named)}"
@@ -227,7 +236,7 @@ def _fitted(prepared: _Prepared, out: Path, state: Path, progress: Progress) -> 
     try:
         return fit(
             prepared.base, [trial], state=state, made_from=_made_from(prepared), progress=steps_of(progress),
-            watch=watcher, memory=request.memory, note=progress.note,
+            watch=watcher, memory=request.memory or prepared.preset.memory, note=progress.note,
             on=[part for file in prepared.on for part in file.parts],
         )[0]  # fmt: skip
     except Stopped as stopped:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import TriptychError, did_you_mean
 from ..families import FOLDER
+from ..units import bytes_of
 
 FILE = "triptych.toml"
 IN_STATEMENTS = {"value", "thing"}
@@ -107,6 +108,14 @@ class Description:
     verdict: Trainings = Trainings()  # what the verdict may take as known
     tuning_trials: Mapping[str, int] = field(default_factory=dict)  # method -> trainings that `methods` was chosen by
     tuning_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind -> prompts to choose settings by
+    presets: Mapping[str, Mapping[str, Mapping[str, Value]]] = field(default_factory=dict)  # size -> method -> settings
+
+    def __post_init__(self) -> None:
+        for name in self.presets:
+            try:
+                bytes_of(name)
+            except ValueError:
+                raise TriptychError(f"the preset {name!r} of a base is not called by a size, such as 12GB") from None
 
     @classmethod
     def of(cls, folder: Path | None, family: str) -> Description:

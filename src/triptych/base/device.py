@@ -6,6 +6,7 @@ import ctypes
 import os
 from functools import cache
 
+import psutil
 import torch
 
 from ..errors import Remedy, TriptychError, first_line
@@ -36,6 +37,13 @@ def device_named(name: str) -> torch.device:
     if device.type == "cpu":
         _keep_freed_memory()
     return device
+
+
+def free_memory(device: torch.device) -> int:
+    """The bytes that this process may take now on a device: what nobody has, and on CUDA what its allocator holds."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
+    return int(psutil.virtual_memory().available)
 
 
 @cache

@@ -27,7 +27,7 @@ from .remedies import worded
 from .scenery import scenes
 from .studies import report, try_, tune
 from .sweeping import sweep
-from .training import methods, train
+from .training import methods, presets, train
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -49,7 +49,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 app.command("try", cls=Command)(try_)
 COMMANDS = (
     check, caption, train, sweep, generate, grid, scenes, inspect, convert, merge, dilution, report, judge, tune,
-    methods, cache,
+    methods, presets, cache,
 )  # fmt: skip
 for command in COMMANDS:
     app.command(cls=Command)(command)

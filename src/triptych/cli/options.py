@@ -16,6 +16,7 @@ from ..settings import Value
 from ..units import bytes_of
 
 T = TypeVar("T")
+FREE = "free"  # stands for the memory that is free now
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Set = Annotated[list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="a setting; may be repeated")]
@@ -33,7 +34,13 @@ UseInAll = Annotated[
 NamedFiles = Annotated[Path | None, typer.Option("--library", help="a folder with the files that prompts name")]
 Start = Annotated[Path | None, typer.Option("--from", metavar="PICTURE", help="begin with a picture instead of noise")]
 Mask = Annotated[Path | None, typer.Option(metavar="PICTURE", help="change what is white in it")]
-Memory = Annotated[str, typer.Option(metavar="SIZE", help="what training may take, such as 12GB [default: no plan]")]
+Memory = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE", help="what training may take, such as 12GB; free: what is free now [default: no plan]"
+    ),
+]
+Preset = Annotated[str, typer.Option(metavar="SIZE", help="what fits a card of this size; see `triptych presets`")]
 
 
 def with_options(kind: type[T], *only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -109,16 +116,20 @@ def stated(context: typer.Context) -> set[str]:
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
-def memory_in(text: str) -> int | None:
-    """The bytes that --memory names; None for "".
+def memory_in(text: str, device: str) -> int | None:
+    """The bytes that --memory names; None for "". `device` is the one whose free memory "free" stands for.
 
     Raises:
-        TriptychError: it names no size.
+        TriptychError: it names no size, or there is no such device.
     """
+    if text == FREE:
+        from ..base.device import device_named, free_memory
+
+        return free_memory(device_named(device))
     try:
         return bytes_of(text) if text else None
     except ValueError:
-        raise TriptychError(f"--memory takes a size such as 12GB, not {text!r}") from None
+        raise TriptychError(f"--memory takes a size such as 12GB, or {FREE}, not {text!r}") from None
 
 
 def says_of(given: list[str] | None) -> dict[str, str]:

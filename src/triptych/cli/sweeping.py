@@ -10,7 +10,7 @@ import typer
 
 from ..errors import TriptychError
 from ..options import LearningOptions
-from .options import AsJson, Memory, memory_in, pairs_of, with_options
+from .options import AsJson, Memory, Preset, memory_in, pairs_of, with_options
 
 
 @with_options(LearningOptions, "place", "kind", "class_word", "token", "only")
@@ -29,6 +29,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="the folder for files, pictures and the page")] = Path("triptych-sweep"),
     rows: Annotated[int, typer.Option(help="most pictures in a joint step; 0: the base's own number", min=0)] = 0,
     memory: Memory = "",
+    preset: Preset = "",
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="keep pictures back, and take the fixed-batch loss on them")
     ] = False,
@@ -55,8 +56,9 @@ def sweep(
     words = {"kind": options.kind, "class_word": options.class_word, "token": options.token, "only": options.only}
     given = {name: word or None for name, word in words.items()}
     request = SweepRequest(
-        wanted, Place.of(options.place), given, rows or None, memory_in(memory), hold_out, prompt or ()
-    )
+        wanted, Place.of(options.place), given, rows or None, memory_in(memory, options.place.device), hold_out,
+        prompt or (), preset=preset,
+    )  # fmt: skip
     with Board() as board:
         result = Session().sweep(request, out, board)
     if as_json:

@@ -14,7 +14,7 @@ from ..errors import TriptychError
 from ..options import LearningOptions
 from ..settings import Value
 from .configured import Config, configured, is_typed, write_config
-from .options import AsJson, Memory, Set, memory_in, pairs_of, with_options
+from .options import AsJson, Memory, Preset, Set, memory_in, pairs_of, with_options
 
 if TYPE_CHECKING:
     from ..app.repeating import Before
@@ -40,6 +40,7 @@ def train(
     options: LearningOptions,
     thumbnail: Annotated[Path | None, typer.Option(help="a picture for the file's metadata")] = None,
     memory: Memory = "",
+    preset: Preset = "",
     class_folder: Annotated[
         Path | None, typer.Option(help="your own pictures of the class, for DreamBooth [default: the base's own]")
     ] = None,
@@ -80,7 +81,7 @@ def train(
     own = of_classes(concepts, class_folder, words.get("kind")) if class_folder or takes else ()
     request = TrainRequest(
         method, concepts[0], Place.of(options.place), given, seed, thumbnail, watching, on or (), before, own,
-        memory_in(memory), options.pictures, concepts[1:],
+        memory_in(memory, options.place.device), options.pictures, concepts[1:], preset,
     )  # fmt: skip
     with Console() as console:
         written = Session().train(request, out, console, resume=resume, overwrite=overwrite)
@@ -169,4 +170,23 @@ def methods(as_json: AsJson = False) -> None:
         for setting in settings:
             choices = f" ({', '.join(setting.choices)})" if setting.choices else ""
             print(f"    {setting.name:<15} {setting.default!s:<12} {setting.explanation}{choices}")
+        print()
+
+
+def presets(as_json: AsJson = False) -> None:
+    """List the presets: what each family of bases sets for a graphics card of a size, by method."""
+    from ..base.description import Description
+    from ..families import FOLDER, family_named
+
+    known = {path.stem: Description.of(None, path.stem).presets for path in sorted(FOLDER.glob("*.toml"))}
+    if as_json:
+        print(json.dumps(known))
+        return
+    for family, cards in known.items():
+        print(family_named(family).title)
+        for card, methods in cards.items():
+            print(f"  {card:<6}a plan for so much memory{', and:' if methods else ''}")
+            for method, settings in methods.items():
+                said = ", ".join(f"{name} {str(value).lower()}" for name, value in settings.items())
+                print(f"    {method:<20} {said}")
         print()

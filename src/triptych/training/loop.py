@@ -226,8 +226,8 @@ def train(
     last = max(job.training.steps for job in jobs)
     encodings, stacks = Encodings(base, jobs), JobStacks(base.changes, together=not scaler.is_enabled())
     active = [job for job in jobs if job.runs_at(first)]
-    passes, arrangement = passes_for(base, active, encodings, stacks, most_rows, memory, note)
     try:
+        passes, arrangement = passes_for(base, active, encodings, stacks, most_rows, memory, note)
         with ExitStack() as stack:
             stack.enter_context(arranged(base, jobs, arrangement))
             if first == 0:
