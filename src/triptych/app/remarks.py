@@ -13,9 +13,10 @@ from ..settings import Value
 from ..training.optimizers import remark
 from ..training.reading import reading_of
 
-ONLY_WITH = {  # settings that do something only with some values of another one
+ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {  # settings that need some values of another one; (): any
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
     **dict.fromkeys(("alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
+    **dict.fromkeys(("text_angle", "negative"), ("text", ())),
     **dict.fromkeys(("rank", "ranks"), ("algorithm", ("lora", "dora", "loha", "lokr", "oft"))),
 }  # fmt: skip
 
@@ -29,11 +30,10 @@ def remarks_on(
         given: the settings that the user gave.
         settings: all settings that the training has.
     """
-    found = _replaced(method, given, settings)
+    found = [*_replaced(method, given, settings), *_idle(method, given, settings)]
     if not isinstance(settings, Training):
         return found
     reading = reading_of(base, method, settings, class_word, examples.templates, examples.names, examples.chunks)
-    found += _idle(method, given, settings)
     return [
         line
         for line in [*found, str(reading), remark(settings), _blind(method, settings), _held(base, method, settings)]
@@ -51,14 +51,15 @@ def schedule_remark(method: str, settings: Any) -> str:
     )
 
 
-def _idle(method: str, given: Mapping[str, Value], settings: Training) -> list[str]:
+def _idle(method: str, given: Mapping[str, Value], settings: Any) -> list[str]:
     """The given settings that do nothing, since another one has not the value they go with."""
     usual = {entry.name: entry.default for entry in fields(settings)}
     found = []
     for name, (other, values) in ONLY_WITH.items():
         changed = name in given and getattr(settings, name) != usual[name]
-        if changed and getattr(settings, other, values[0]) not in values:
-            found.append(f"{method}: {name} does nothing with {other} {getattr(settings, other)}")
+        value = getattr(settings, other, None)
+        if changed and value is not None and not (value in values if values else value):
+            found.append(f"{method}: {name} does nothing {f'with {other} {value}' if value else f'without {other}'}")
     return found
 
 

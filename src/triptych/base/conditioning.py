@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Mix = Callable[[Tensor, Tensor, float], Tensor]  # of two states by a weight
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -49,14 +51,14 @@ class Conditioning:
         others = (none if states is None else states.split(sizes) for states in (self.pooled, self.mask, self.layers))
         return [Conditioning(*row) for row in zip(self.hidden.split(sizes), *others, strict=True)]
 
-    def lerp(self, other: Conditioning, weight: float) -> Conditioning:
-        """(1 - weight) x self + weight x other. Both are of the same prompts."""
-        pooled = None if self.pooled is None or other.pooled is None else torch.lerp(self.pooled, other.pooled, weight)
+    def mixed(self, other: Conditioning, weight: float, mix: Mix = torch.lerp) -> Conditioning:
+        """Between self at weight 0 and other at weight 1, both of the same prompts; by default on a straight line."""
+        pooled = None if self.pooled is None or other.pooled is None else mix(self.pooled, other.pooled, weight)
         layers = None
         if self.layers is not None or other.layers is not None:
             count = next(side.layers.shape[1] for side in (self, other) if side.layers is not None)
-            layers = torch.lerp(self.of_layers(count), other.of_layers(count), weight)
-        return Conditioning(torch.lerp(self.hidden, other.hidden, weight), pooled, self.mask, layers)
+            layers = mix(self.of_layers(count), other.of_layers(count), weight)
+        return Conditioning(mix(self.hidden, other.hidden, weight), pooled, self.mask, layers)
 
     def padded(self, positions: int) -> Conditioning:
         """The same, padded with masked zeros to `positions`."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..base import generator
 
 Shape = tuple[int, int, int]
-PARALLEL = 0.9995  # cosine beyond which two noises are mixed in a straight line
+PARALLEL = 0.9995  # cosine beyond which two vectors are mixed in a straight line
 
 
 def noise_of(
@@ -45,15 +45,18 @@ def _middle(side: int, other: int) -> tuple[int, int, int]:
     return max(side - other, 0) // 2, max(other - side, 0) // 2, min(side, other)
 
 
-def slerp(first: Tensor, other: Tensor, share: float) -> Tensor:
-    """The point at `share` of the great circle from one to the other; both as vectors. At 0 and 1 bit for bit theirs.
+def slerp(first: Tensor, other: Tensor, share: float, dim: int | None = None) -> Tensor:
+    """The point at `share` of the great circle from one to the other. At 0 and 1 bit for bit theirs.
 
     (Shoemake 1985, "Animating rotation with quaternion curves".) A straight line would have too little variance.
+
+    Args:
+        dim: along which each vector lies; None: a tensor is one vector.
     """
     if share in (0, 1):
         return other if share else first
-    cosine = (first * other).sum() / (first.norm() * other.norm())
-    if abs(cosine) > PARALLEL:
-        return torch.lerp(first, other, share)
+    along = {"dim": tuple(range(first.dim())) if dim is None else dim, "keepdim": dim is not None}
+    cosine = (first * other).sum(**along) / (first.norm(**along) * other.norm(**along))
     angle = torch.acos(cosine)
-    return (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * other) / torch.sin(angle)
+    arc = (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * other) / torch.sin(angle)
+    return torch.where(cosine.abs() > PARALLEL, torch.lerp(first, other, share), arc)

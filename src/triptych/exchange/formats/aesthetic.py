@@ -27,7 +27,7 @@ class Aesthetic(Format):
     title = "one tensor: the mean of CLIP's image features"
     suffixes = (".pt",)
     readers = ("A1111's extension", "the paper's code")
-    loses = "steps and rate; SDXL, which has two CLIPs"
+    loses = "all settings; SDXL, which has two CLIPs"
 
     def recognise(self, file: TensorFile) -> Recognised | None:
         shape = file.layouts[""].shape if set(file.layouts) == {""} else ()
@@ -55,4 +55,7 @@ class Aesthetic(Format):
             raise TriptychError(f"{self.name} holds one mean image feature, which this {artifact.method} is not")
         write_pt(path, artifact.tensors[MEAN].detach().float())
         settings = artifact.settings
-        return f"it holds no settings: where it is used, set {settings.steps} steps and a rate of {settings.lr}"
+        turned = f"{'negative ' if settings.negative else ''}text {settings.text!r} at angle {settings.text_angle}"
+        further = [*(["slerp"] if settings.slerp else []), *([turned] if settings.text else [])]
+        wanted = ", ".join([f"{settings.steps} steps", f"a rate of {settings.lr}", *further])
+        return f"it holds no settings: where it is used, set {wanted}"
