@@ -82,6 +82,19 @@ def test_a_failing_job_is_a_row(
     assert "stopped being a number" in (out / "sweep.html").read_text()
 
 
+@pytest.mark.slow
+def test_a_sweep_that_trains_nothing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path, random_base: Path
+) -> None:
+    words = typed(random_base, "sweep", folder, "--method", "lora,layernorm", "-s", "steps=2", "--out", tmp_path)
+    assert call(monkeypatch, *words, "--memory", "10") == 2
+    told = capsys.readouterr()
+    assert "memory: 2 jobs in passes for 10 bytes: 2 of 1" in " ".join(told.err.split())
+    assert "0 of 2 trained" in told.out
+    assert "layernorm failed: 10 bytes of memory do not hold this training" in told.out
+    assert "frozen=fp8" not in told.out, "it saves nothing where those weights are in files"
+
+
 @pytest.mark.study
 def test_a_stopped_sweep_goes_on_by_workers_to_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path,
@@ -118,7 +131,7 @@ def test_another_grid_after_a_stop_says_what_begins_again(
     assert call(monkeypatch, *swept(random_base, folder, out, "-s", "clip=2", "--memory", "100GB")) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "the jobs have changed since the sweep was stopped" in said
-    assert "memory: 100 GB hold the 6 jobs in these passes: 1 of 6" in said
+    assert "memory: 6 jobs in passes for 100 GB: 1 of 6" in said
 
 
 @pytest.mark.slow
@@ -131,6 +144,8 @@ def test_bad_words(
         "cannot read the jobs": ("sweep", "--jobs", tmp_path / "none.toml"),
         "--seed takes whole numbers": ("sweep", folder, "--method", "lora", "--seed", "x"),
         "did you mean 'rank'": ("sweep", folder, "--method", "lora", "-s", "rnak=3"),
+        "no method 'hyper'": ("sweep", folder, "--method", "lora,hyper"),
+        "-s rank is given twice": ("sweep", folder, "--method", "lora", "-s", "rank=2", "-s", "rank=4"),
     }.items():
         assert call(monkeypatch, *map(str, words)) == 2
         assert why in capsys.readouterr().err

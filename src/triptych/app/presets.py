@@ -33,18 +33,14 @@ class Preset:
         """
         known = base.description.presets
         if name and name not in known:
-            there = f"there are: {', '.join(known)}" if known else "it has none"
-            raise TriptychError(f"{base.name} has no preset {name!r}; {there}")
+            there = f"preset {name!r}; there are: {', '.join(known)}" if known else "presets for graphics cards"
+            raise TriptychError(f"the base {base.name} has no {there}")
         return cls(name, known[name]) if name else cls()
 
     @property
     def memory(self) -> int | None:
         """The bytes that training may take."""
         return bytes_of(self.name) if self.name else None
-
-    def own(self, base: Base, method: str) -> dict[str, Value]:
-        """The base's own settings of a method, and over them those of the preset."""
-        return {**base.description.methods.get(method, {}), **self.methods.get(method, {})}
 
     def line(self, method: str, given: Mapping[str, Value], memory: int | None) -> str:
         """What it sets for a training; "" without a preset.

@@ -76,7 +76,7 @@ class Job:
     name: str
     method: str
     settings: Any
-    given: dict[str, Any]
+    given: dict[str, Any]  # by the preset and by the user
     seed: int
     concept: Concept
     trained: Examples
@@ -171,7 +171,9 @@ def _jobs(
     found = []
     for name, job in wanted.items():
         method, concept = method_named(job.method), concepts[_concept_of(job)]
-        settings = method.for_concept(method.configure(preset.own(base, job.method), job.settings), concept)
+        own = base.description.methods.get(job.method, {})
+        given = {**preset.methods.get(job.method, {}), **job.settings}
+        settings = method.for_concept(method.configure(own, given), concept)
         every = tuple(range(len(concept.pictures)))
         split = concept.split(0) if request.hold_out else None
         train = split.train if split else every
@@ -180,7 +182,7 @@ def _jobs(
         folder = out / "jobs" / f"{shortened(name)}-{key(*made_from, asdict(settings), job.seed, *prepared)}"
         found.append(
             Job(
-                name, job.method, settings, dict(job.settings), job.seed, concept, chosen(job, train),
+                name, job.method, settings, given, job.seed, concept, chosen(job, train),
                 chosen(job, split.held_out) if split else None, out / f"{shortened(name)}.safetensors", folder,
             )
         )  # fmt: skip
@@ -225,7 +227,7 @@ def _passes(base: Base, missing: Sequence[Job], request: SweepRequest, board: Bo
     if missing:
         sizes = [len(joint) for joint in passes]
         found = ", ".join(f"{sizes.count(count)} of {count}" for count in dict.fromkeys(sizes))
-        board.note(f"memory: {size(memory)} hold the {counted(len(missing), 'job')} in these passes: {found}")
+        board.note(f"memory: {counted(len(missing), 'job')} in passes for {size(memory)}: {found}")
     return passes
 
 

@@ -169,7 +169,7 @@ class _Prepared:
 def _prepare(request: TrainRequest, base: Base, note: Callable[[str], None]) -> _Prepared:
     method, concepts = method_named(request.method), request.concepts
     preset = Preset.of(base, request.preset)
-    own = preset.own(base, request.method)
+    own = {**base.description.methods.get(request.method, {}), **preset.methods.get(request.method, {})}
     settings = settings_for(method, method.configure(own, request.settings), concepts)
 
     def examples(concept: Concept) -> Examples:

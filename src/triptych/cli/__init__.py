@@ -56,7 +56,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Exit codes: 0; 2 for bad input, with one sentence on stderr; 130 for Ctrl-C."""
+    """Exit codes: 0; 2 for bad input, with one sentence on stderr, or if no job of a sweep trained; 130 for Ctrl-C."""
     os.environ |= QUIET
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names keep their bytes

@@ -147,10 +147,17 @@ def says_of(given: list[str] | None) -> dict[str, str]:
 
 
 def pairs_of(given: list[str] | None, form: str) -> list[tuple[str, Value]]:
-    pairs = []
+    """The names and values of texts such as `rank=4`. `form` is how they are written, for errors.
+
+    Raises:
+        TriptychError: a text is not of the form, or a name stands twice.
+    """
+    pairs: list[tuple[str, str]] = []
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or ("." in form and "." not in name):
             raise TriptychError(f"-s {text!r} is not of the form {form}")
+        if name.strip() in (earlier for earlier, _ in pairs):
+            raise TriptychError(f"-s {name.strip()} is given twice: give it once, as {form}")
         pairs.append((name.strip(), value.strip()))
     return cast("list[tuple[str, Value]]", pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from .options import AsJson, Memory, Preset, memory_in, pairs_of, with_options
 def sweep(
     *,
     folders: Annotated[list[Path] | None, typer.Argument(help="folders of pictures")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="see `triptych methods`; may be repeated")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="a,b,c: see `triptych methods`; may be repeated")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,7 +52,9 @@ def sweep(
     if jobs is None and not (folders and method):
         raise TriptychError("give FOLDERS and --method, as in `sweep cats --method lora -s rank=4,8`, or --jobs FILE")
     wanted = (
-        read_jobs(jobs) if jobs else grid(folders or (), method or (), pairs_of(settings, "KEY=VALUE"), _seeds(seed))
+        read_jobs(jobs)
+        if jobs
+        else grid(folders or (), _names(method or ()), pairs_of(settings, "KEY=A,B,C"), _seeds(seed))
     )
     words = {"kind": options.kind, "class_word": options.class_word, "token": options.token, "only": options.only}
     given = {name: word or None for name, word in words.items()}
@@ -68,6 +71,12 @@ def sweep(
         for name, why in result.failures.items():
             print(f"{name} failed: {why}")
         print(f"{len(result.files)} of {len(result.files) + len(result.failures)} trained\n{result.page}")
+    if not result.files:
+        raise typer.Exit(2)
+
+
+def _names(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
 
 def _seeds(text: str) -> list[int]:

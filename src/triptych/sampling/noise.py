@@ -55,8 +55,9 @@ def slerp(first: Tensor, other: Tensor, share: float, dim: int | None = None) ->
     """
     if share in (0, 1):
         return other if share else first
-    along = {"dim": tuple(range(first.dim())) if dim is None else dim, "keepdim": dim is not None}
-    cosine = (first * other).sum(**along) / (first.norm(**along) * other.norm(**along))
+    dims, keep = tuple(range(first.dim())) if dim is None else (dim,), dim is not None
+    sizes = first.norm(dim=dims, keepdim=keep) * other.norm(dim=dims, keepdim=keep)
+    cosine = (first * other).sum(dims, keep) / sizes
     angle = torch.acos(cosine)
     arc = (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * other) / torch.sin(angle)
     return torch.where(cosine.abs() > PARALLEL, torch.lerp(first, other, share), arc)

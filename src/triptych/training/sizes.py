@@ -85,7 +85,10 @@ def differences(base: Base) -> int:
 
 
 def savings(base: Base, jobs: Iterable[Job]) -> str:
-    """Settings that would take less memory and change what is trained, with the bytes; "" if there are none."""
+    """Settings that would take less memory and change what is trained, with the bytes; "" if there are none.
+
+    Those that store the weights below otherwise are not among them: a plan has them in files before it gives up.
+    """
     found: dict[str, float] = {}
     for job in jobs:
         for words, count in _savings_of(base, job).items():
@@ -101,10 +104,6 @@ def _savings_of(base: Base, job: Job) -> dict[str, float]:
     smaller = ["adafactor", "adamw8bit"] if find_spec("bitsandbytes") else ["adafactor"]
     apart = isinstance(job.optimizer, Apart)
     found: dict[str, float] = {f"optimizer={name}": now - sum(_state(name, p, apart) for p in own) for name in smaller}
-    trained = set(map(id, own))
-    frozen = [p for p in base.denoiser.module.parameters() if p.dim() > 1 and id(p) not in trained]
-    if training.frozen == "as-is" and frozen:
-        found["frozen=fp8"] = sum(p.nbytes - p.numel() for p in frozen)
     if isinstance(training, WholeTraining):
         if not training.fused:
             found["fused=true with clip=0"] = sum(p.nbytes for p in own)
