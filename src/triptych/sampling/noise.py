@@ -56,8 +56,8 @@ def slerp(first: Tensor, other: Tensor, share: float, dim: int | None = None) ->
     if share in (0, 1):
         return other if share else first
     dims, keep = tuple(range(first.dim())) if dim is None else (dim,), dim is not None
-    sizes = first.norm(dim=dims, keepdim=keep) * other.norm(dim=dims, keepdim=keep)
-    cosine = (first * other).sum(dims, keep) / sizes
+    one, two = (torch.linalg.vector_norm(vector, dim=dims, keepdim=keep) for vector in (first, other))
+    cosine = (first * other).sum(dims, keep) / (one * two)
     angle = torch.acos(cosine)
     arc = (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * other) / torch.sin(angle)
     return torch.where(cosine.abs() > PARALLEL, torch.lerp(first, other, share), arc)
