@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from ..base import Base, Place
 from ..base.device import DTYPES
 from ..errors import Remedy, TriptychError, did_you_mean
@@ -237,6 +239,7 @@ def _taken_out(mix: Mix, out: Path, opened: Opened | None) -> Mixed:
     _check_suffix(out, kind)
     if ingredient.weight not in (None, 1):
         notes.append(f"the weight of {ingredient.path.name} is not used: {what} is taken from all that it changes")
+    changes: Mapping[str, Tensor]
     if opened and opened.kind == "dreambooth":
         source = artifact_in(opened.files[0], opened.found[0])
         changes, called = source.tensors, ingredient.path.name
