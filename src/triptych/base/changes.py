@@ -102,6 +102,10 @@ class Changes:
         kinds = {id(tensor): change.kind for change in changes for tensor in change.tensors}
         return {tensor: kind for tensor, kind in kinds.items() if tensor not in alone}
 
+    def tensors(self) -> list[Tensor]:
+        """The tensors of all changes, trained or not."""
+        return [tensor for layer in self._layers.values() for change in layer.changes for tensor in change.tensors]
+
     def tensors_in(self, *modules: nn.Module) -> set[int]:
         """The ids of the tensors of the changes on layers inside these modules."""
         inside = {layer for module in modules for layer in module.modules()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import mode
 from typing import TYPE_CHECKING
 
-from ..patching.adapters import algorithm_of, by_layer, rank_of
+from ..patching.adapters import Shaped, algorithm_of, by_layer, rank_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,13 @@ def settled(
         tensors |= {f"{path}.alpha": torch.tensor(alpha) for path, (_, alpha) in known.items()}
     rank, alpha = max(known.values(), default=(1, 1.0))
     return tensors, rank, alpha
+
+
+def usual_rank(layers: Mapping[str, Mapping[str, Shaped]]) -> int | None:
+    """The most frequent rank of some layers; None if none of them has a rank."""
+    ranks = [rank_of(algorithm_of(path, leaves), leaves) for path, leaves in layers.items()]
+    known = [rank for rank in ranks if rank is not None]
+    return mode(known) if known else None
 
 
 def alphas_of(layers: Mapping[str, Mapping[str, Tensor]], alpha: float) -> dict[str, float]:

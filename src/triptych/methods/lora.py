@@ -4,6 +4,9 @@ A hook adds strength (alpha / rank) B A x to the layer's output W x (equation 3)
 peft's layers are not used: they would be modules to remove again, and their forward pass cannot train on some rows
 only. The tensor names and the metadata are those of peft and diffusers, so diffusers loads the file.
 
+A LoRA may start from factors of W (`initialisation`), and its file is then a plain LoRA of twice the rank
+(`patching/adapter_starts.py`). B can learn faster than A (`lora_plus`, arXiv:2402.12354).
+
 Its relatives (`algorithm`) are trained by the change dW of each weight. A file may have any of them on any layer of the
 denoiser and the text encoders; the tensors determine which layers change, and how (`patching/adapters.py`). Text
 encoders train at a rate of their own (`text_lr`), as in kohya's trainer.
@@ -18,6 +21,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from statistics import mode
 from typing import ClassVar, cast
 
 import torch
@@ -27,14 +32,15 @@ from ..base import Base, Owner, generator
 from ..errors import OtherBaseError, TriptychError
 from ..families import by_context_width
 from ..patching.adapter_changes import CHANGEABLE, change_for
-from ..patching.adapter_starts import FROZEN, STARTS, UNSCALED
-from ..patching.adapters import Leaves, by_layer
+from ..patching.adapter_starts import FROZEN, STARTS, UNSCALED, WEIGHT_FACTORS, from_weight
+from ..patching.adapters import Leaves, by_layer, plain
 from ..patching.patch import ALL, Learned, Tensors
 from ..settings import setting
 from ..units import counted, listed
 from . import Depth, Method, Training
 
 TEXT = "text"  # the group of the parameters of text encoders
+ZERO = "zero"  # the start of a LoRA at B = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class Settings(Training):
     algorithm: str = setting("lora", "the form of each layer's change", choices=tuple(STARTS))
     rank: int = setting(8, "rank of each layer's change", least=1)
     alpha: float = setting(8.0, "the change is scaled by alpha / rank", least=0)
+    initialisation: str = setting(
+        ZERO, "where B starts: at 0, or with A at the weight's principal components (arXiv:2404.02948) or QR"
+        " factors (arXiv:2406.01775), which are taken off the weight; the file then has twice the rank",
+        choices=(ZERO, *WEIGHT_FACTORS),
+    )  # fmt: skip
+    lora_plus: float = setting(1.0, "times the learning rate at which B learns, such as 16 (arXiv:2402.12354)", least=1)
     rslora: bool = setting(False, "scale by alpha / sqrt(rank) in its place (arXiv:2312.03732)")
     ranks: str = setting("", "other ranks by layer: PATTERN=RANK or PATTERN=RANK:ALPHA, ..., such as 'mid_block=16'")
     targets: str = setting("attention", "which layers change", choices=("attention", "attention+mlp"))
@@ -72,7 +84,11 @@ class Lora(Method[Settings]):
         return settings.text_lr > 0
 
     def rates(self, settings: Settings) -> Mapping[str, float]:
-        return {TEXT: settings.text_lr} if settings.text_lr else {}
+        text = {TEXT: settings.text_lr} if settings.text_lr else {}
+        if not _has_faster(settings):
+            return text
+        faster = {f"{group} B": rate * settings.lora_plus for group, rate in {ALL: settings.lr, **text}.items()}
+        return {**text, **faster}
 
     def start(self, base: Base, settings: Settings, seed: int) -> Tensors:
         """Nothing changes yet. A layer whose scale is not alpha / rank has an alpha of its own."""
@@ -80,7 +96,10 @@ class Lora(Method[Settings]):
         found: Tensors = {}
         for path, layer in _chosen(base, settings).items():
             rank, alpha = _rank_of(path, layer, settings)
-            leaves = STARTS[settings.algorithm](cast(Tensor, layer.weight), rank, random)
+            weight = cast(Tensor, layer.weight)
+            leaves = STARTS[settings.algorithm](weight, rank, random)
+            if settings.algorithm == self.name and settings.initialisation != ZERO:
+                leaves = from_weight(settings.initialisation, weight, leaves, (alpha or rank) / rank, random)
             if settings.algorithm not in UNSCALED and alpha / rank != settings.alpha / settings.rank:
                 leaves["alpha"] = torch.tensor(alpha)
             found |= {f"{path}.{leaf}": tensor for leaf, tensor in leaves.items()}
@@ -96,10 +115,11 @@ class Lora(Method[Settings]):
             return {}
         adapter: dict[str, object] = {}
         for component, inside in layers.items():
-            config: dict[str, object] = {"r": settings.rank, "lora_alpha": settings.alpha}
-            config["target_modules"] = sorted(inside)
             ranks = {path: len(leaves["lora_A.weight"]) for path, leaves in inside.items()}
-            config["rank_pattern"] = {path: rank for path, rank in ranks.items() if rank != settings.rank}
+            usual = mode(ranks.values())
+            config: dict[str, object] = {"r": usual, "lora_alpha": settings.alpha}
+            config["target_modules"] = sorted(inside)
+            config["rank_pattern"] = {path: rank for path, rank in ranks.items() if rank != usual}
             config["alpha_pattern"] = {
                 path: float(layer["alpha"]) for path, layer in inside.items() if "alpha" in layer
             }
@@ -115,7 +135,8 @@ class Lora(Method[Settings]):
     def patch(
         self, base: Base, settings: Settings, tensors: Tensors, strength: float = 1.0, owner: Owner = None
     ) -> Iterator[Learned]:
-        patch, layers = Learned(tensors, strength, base.device, _group_of(settings)), _changeable(base)
+        kept = partial(plain, alpha=settings.alpha)
+        patch, layers = Learned(tensors, strength, base.device, _group_of(settings), kept), _changeable(base)
         with ExitStack() as undo:
             try:
                 lacking = _lacking(base, tensors, layers)
@@ -168,14 +189,19 @@ def _made_for(base: Base, tensors: Tensors) -> str:
 
 
 def _group_of(settings: Settings) -> Callable[[str], str]:
-    """The group of a tensor: the text encoders' have a rate of their own."""
+    """The group of a tensor: the text encoders' have a rate of their own, and so has B in LoRA+."""
 
     def group_of(name: str) -> str:
         if name.endswith(tuple(f".{leaf}" for leaf in FROZEN)):
             return ""
-        return TEXT if settings.text_lr and name.startswith("text_encoder") else ALL
+        group = TEXT if settings.text_lr and name.startswith("text_encoder") else ALL
+        return f"{group} B" if _has_faster(settings) and name.endswith("lora_B.weight") else group
 
     return group_of
+
+
+def _has_faster(settings: Settings) -> bool:
+    return settings.lora_plus != 1 and settings.algorithm in ("lora", "dora")
 
 
 def _chosen(base: Base, settings: Settings) -> dict[str, nn.Module]:

@@ -16,7 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Change, Owner
-from .adapters import BIASES, Leaves, algorithm_of, change_of, check_low_rank, factors_of, misfit, scale_of
+from .adapters import (
+    BIASES,
+    FIRST,
+    Leaves,
+    algorithm_of,
+    change_of,
+    check_low_rank,
+    factors_of,
+    misfit,
+    scale_of,
+    since,
+)
 from .dropout import dropped
 from .low_rank import low_rank
 from .patch import Learned
@@ -46,7 +57,7 @@ def change_for(
         return Change(owner, _after(drop, add), tuple(leaves.values()), lambda: patch.strength)
     check_low_rank(path, leaves, cast(Tensor, layer.weight))
     scale = scale_of(algorithm, leaves, alpha)
-    pair = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    pair = tuple(leaves[leaf] for leaf in ("lora_A.weight", "lora_B.weight", *FIRST) if leaf in leaves)
     kind = None
     if isinstance(layer, nn.Conv2d):
         add = partial(_low_rank_convolution, layer)
@@ -54,11 +65,17 @@ def change_for(
         add, kind = low_rank, None if drop else "lora"
     else:
         add = _flat_low_rank
+    if len(pair) > 2:
+        add = partial(_since_start, add)
     return Change(owner, _after(drop, add), pair, lambda: patch.strength * scale, kind=kind)
 
 
 def _after(drop: Callable[[Tensor], Tensor] | None, add: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return add if drop is None else lambda x, *tensors: add(drop(x), *tensors)
+
+
+def _since_start(add: Callable[..., Tensor], x: Tensor, *tensors: Tensor) -> Tensor:
+    return add(x, *since(*tensors))
 
 
 def _flat_low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -1,13 +1,19 @@
-"""The first tensors of a layer's adapter, by algorithm. They change nothing yet, and depend on `random` alone."""
+"""The first tensors of a layer's adapter, by algorithm. They change nothing yet, and depend on `random` alone.
+
+LoRA can start from the weight's own factors B0 A0 (`WEIGHT_FACTORS`). The change is then s (B A - B0 A0), s = alpha /
+rank. Training it is training B A beside the frozen weight W - s B0 A0, to the same gradients, but W stays as it is.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 
 import torch
 from torch import Tensor
+
+from .adapters import FIRST
 
 Start = Callable[[Tensor, int, torch.Generator], dict[str, Tensor]]
 
@@ -59,7 +65,47 @@ def oft(weight: Tensor, rank: int, random: torch.Generator) -> dict[str, Tensor]
 
 STARTS: dict[str, Start] = {"lora": lora, "dora": dora, "loha": loha, "lokr": lokr, "ia3": ia3, "oft": oft}
 UNSCALED = ("ia3", "oft")  # they have no rank that alpha could scale by
-FROZEN = ("alpha", "on_input")  # leaves that are not trained
+FROZEN = ("alpha", "on_input", *FIRST)  # leaves that are not trained
+
+
+def principal(weight: Tensor, rank: int, scale: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """PiSSA (arXiv:2404.02948, equations 2 and 3): s B0 A0 are the greatest components of W, shared by their roots.
+
+    By randomised subspace iteration (arXiv:0909.4061, algorithm 4.4), which takes a fraction of the time of a whole
+    decomposition. What it misses of a component stays in the frozen part, so training is exact all the same.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=random)))
+        u, s, v = torch.svd_lowrank(weight, q=min(rank + MORE, *weight.shape), niter=ITERATIONS)
+    roots = (s[:rank] / scale).sqrt()
+    return roots.unsqueeze(1) * v[:, :rank].T, u[:, :rank] * roots
+
+
+def orthonormal(weight: Tensor, rank: int, scale: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """OLoRA (arXiv:2406.01775, section 3): B0 are the first columns of Q, and A0 the first rows of R, of W = Q R."""
+    q, r = torch.linalg.qr(weight)
+    return r[:rank], q[:, :rank]
+
+
+MORE, ITERATIONS = 8, 16  # of the subspace iteration: further components, and rounds
+WEIGHT_FACTORS: dict[str, Callable[[Tensor, int, float, torch.Generator], tuple[Tensor, Tensor]]] = {
+    "pissa": principal, "olora": orthonormal,
+}  # fmt: skip
+
+
+def from_weight(
+    name: str, weight: Tensor, leaves: Mapping[str, Tensor], scale: float, random: torch.Generator
+) -> dict[str, Tensor]:
+    """LoRA's first tensors from a weight's own factors, in `WEIGHT_FACTORS`.
+
+    A rank above that of the weight is left as LoRA's `leaves` have it.
+    """
+    a, b = (leaves[name].clone() for name in ("lora_A.weight", "lora_B.weight"))
+    matrix = weight.detach().cpu().to(a.dtype).flatten(1)
+    down, up = WEIGHT_FACTORS[name](matrix, len(a), scale, random)
+    a[: len(down)] = down.reshape(-1, *a.shape[1:])
+    b[:, : len(down)] = up.reshape(len(b), -1, *b.shape[2:])
+    return {"lora_A.weight": a, "lora_B.weight": b, **dict(zip(FIRST, (a.clone(), b.clone()), strict=True))}
 
 
 def _factors(size: int) -> tuple[int, int]:

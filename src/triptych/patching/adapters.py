@@ -31,6 +31,7 @@ class Shaped(Protocol):
 
 
 T = TypeVar("T")
+FIRST = ("lora_A.first", "lora_B.first")  # the A0 and B0 that a LoRA in training started from, if B0 is not zero
 
 
 def lora(leaves: Leaves, weight: Tensor) -> Tensor:
@@ -38,10 +39,43 @@ def lora(leaves: Leaves, weight: Tensor) -> Tensor:
     decomposition)."""
     import torch
 
-    a, b = leaves["lora_A.weight"], leaves["lora_B.weight"]
+    a, b = pair_of(leaves)
     if "lora_mid.weight" in leaves:
         return torch.einsum("pi,ij...,jq->pq...", b.flatten(1), leaves["lora_mid.weight"], a.flatten(1))
     return (b.flatten(1) @ a.flatten(1)).reshape(weight.shape)
+
+
+def pair_of(leaves: Leaves) -> tuple[Tensor, Tensor]:
+    """A and B of a layer. If it started from B0 A0 (`FIRST`), those of B A - B0 A0, of twice the rank."""
+    a, b, *first = (leaves[leaf] for leaf in ("lora_A.weight", "lora_B.weight", *FIRST) if leaf in leaves)
+    return since(a, b, *first) if first else (a, b)
+
+
+def since(a: Tensor, b: Tensor, first_a: Tensor, first_b: Tensor) -> tuple[Tensor, Tensor]:
+    """A and B of the change B A - B0 A0 = [B - B0, B0] [A; A - A0]: no two large products cancel in it.
+
+    Args:
+        a: [rank, in, ...]; for several owners [owners, rank, in]. So is `first_a`.
+        b: [out, rank, ...]; for several owners [owners, out, rank]. So is `first_b`.
+    """
+    import torch
+
+    axis = int(a.dim() == 3)
+    return torch.cat([a, a - first_a], dim=axis), torch.cat([b - first_b, first_b], dim=axis + 1)
+
+
+def plain(tensors: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """The tensors as files have them: LoRA that started from B0 A0 as one of twice the rank, to the same effect.
+
+    `alpha` is for layers without their own, and stays: B is twice as large, since alpha / rank is half.
+    """
+    found = dict(tensors)
+    for path, leaves in by_layer(tensors).items():
+        if FIRST[0] in leaves:
+            a, b = pair_of(leaves)
+            own = float(leaves.get("alpha", alpha))
+            found |= {f"{path}.lora_A.weight": a, f"{path}.lora_B.weight": 2 * b if own else b}
+    return {name: tensor for name, tensor in found.items() if not name.endswith(FIRST)}
 
 
 def loha(leaves: Leaves, weight: Tensor) -> Tensor:
@@ -182,7 +216,8 @@ class Algorithm:
 
 ALGORITHMS = (
     Algorithm(
-        "LoRA", lora, (("lora_A.weight",), ("lora_B.weight",)), ("lora_mid.weight", "diff_b"), (("lora_A.weight", 0),)
+        "LoRA", lora, (("lora_A.weight",), ("lora_B.weight",)), ("lora_mid.weight", "diff_b", *FIRST),
+        (("lora_A.weight", 0),),
     ),
     Algorithm(
         "LoHa", loha, (("hada_w1_a",), ("hada_w1_b",), ("hada_w2_a",), ("hada_w2_b",)),

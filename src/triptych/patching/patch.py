@@ -37,7 +37,8 @@ class Patch(Protocol):
 class Learned:
     """A patch with its own float32 tensors beside the base. Its hooks read `strength` at every call.
 
-    `group_of` gives the group of a tensor by its name; "" for one that is not trained.
+    `group_of` gives the group of a tensor by its name; "" for one that is not trained. `as_kept` makes the tensors that
+    an artifact keeps of those that are trained.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Learned:
         strength: float,
         device: torch.device,
         group_of: Callable[[str], str] = lambda name: ALL,
+        as_kept: Callable[[Tensors], Tensors] = lambda tensors: tensors,
     ) -> None:
-        self.group_of = group_of
+        self.group_of, self.as_kept = group_of, as_kept
         self.draw: tuple[object, ...] | None = None  # of the current step of training
         self.learned = {
             name: tensor.detach().to(device, _master(tensor), copy=True) for name, tensor in tensors.items()
@@ -63,7 +65,7 @@ class Learned:
         return groups
 
     def tensors(self) -> Tensors:
-        return self.learned
+        return self.as_kept(self.learned)
 
     def begin(self, *draw: object) -> None:
         self.draw = draw

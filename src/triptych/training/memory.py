@@ -149,6 +149,7 @@ def resting(base: Base, jobs: Sequence[Job], data: Sequence[Tensor], stored: int
         *data,
         *(tensor for module in base.modules().values() for tensor in (*module.parameters(), *module.buffers())),
         *chain(*(patch.below.values() for patch in base.pile)),
+        *base.changes.tensors(),
         *chain(*(chain(job.parameters, job.averages) for job in jobs)),
     ]
     states = sum(state_of(job, base.device) for job in jobs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...families import KOHYA_DENOISER, KOHYA_OFT, families, family_named
-from ..alphas import alphas_of
+from ..alphas import alphas_of, usual_rank
 from ..lora_files import (
     LEAVES,
     artifact_of,
@@ -89,7 +89,7 @@ class KohyaLora(Format):
         plain = all({"lora_A.weight"} <= leaves.keys() and "dora_scale" not in leaves for leaves in layers.values())
         network = {
             "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
-            "ss_network_dim": str(artifact.settings.rank),
+            "ss_network_dim": str(usual_rank(layers) or artifact.settings.rank),
             "ss_network_alpha": str(next(iter(alphas.values()), artifact.settings.alpha)),
             **({IMPLEMENTATION: implementation("sdxl")} if names and metadata else {}),
         }  # fmt: skip

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import TriptychError
+from ...patching.adapters import by_layer
+from ..alphas import usual_rank
 from ..recipes import OWN, RECIPE, artifact_of, recipe_of
 from ..word_files import BUNDLED, bundled_tensors, bundled_words
 from . import Format, Recognised
@@ -45,6 +47,9 @@ class Own(Format):
         except (ValueError, KeyError, TypeError) as error:
             raise TriptychError(f"the recipe inside {file.path} cannot be read: {error!r}") from error
         details = {name: settings[name] for name in SHOWN if name in settings}
+        if method == "lora":
+            names = {name: layout for name, layout in file.layouts.items() if not name.startswith(BUNDLED)}
+            details |= {"rank": usual_rank(by_layer(names)) or details["rank"]} if "rank" in details else {}
         bundled = sorted(bundled_words(file.layouts))
         if bundled:
             details["embeddings within"] = ", ".join(bundled)
