@@ -15,6 +15,7 @@ from ..training.reading import reading_of
 
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {  # settings that need some values of another one; (): any
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
+    "prior_pictures": ("prior", ("pictures",)),
     "initialisation": ("algorithm", ("lora",)), "lora_plus": ("algorithm", ("lora", "dora")),
     **dict.fromkeys(("alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
     **dict.fromkeys(("text_angle", "negative"), ("text", ())),

@@ -31,6 +31,7 @@ class Example:
         name: of its file, if known.
         framing: the picture's original size and its crop. None: the whole picture.
         weights: weights of the squared errors in the loss [height, width], at least 0. None: all equal.
+        as_base: whether its rows aim at what the base predicts without what is trained, and not at the picture.
     """
 
     latent: Tensor
@@ -39,6 +40,7 @@ class Example:
     name: str = ""
     framing: Framing | None = None
     weights: Tensor | None = None
+    as_base: bool = False
 
     def __post_init__(self) -> None:
         if self.weights is None:

@@ -255,17 +255,19 @@ class PriorSettings(Training):
     """Settings of a method that learns a word before the class word, and keeps the class (arXiv:2208.12242)."""
 
     identifier: str = setting("sks", "a rare word before the class word that comes to mean the concept")
-    prior_weight: float = setting(
-        1.0, "weight of the loss on the base's own pictures of the class; 0: without them", least=0
-    )
-    prior_pictures: int = setting(32, "how many of them are drawn", least=1)
+    prior: str = setting(
+        "pictures", "what keeps the class: pictures of it, or the base's outputs on the training pictures",
+        choices=("pictures", "outputs"),
+    )  # fmt: skip
+    prior_weight: float = setting(1.0, "weight of the loss that keeps the class; 0: without it", least=0)
+    prior_pictures: int = setting(32, "how many pictures of the class the base draws", least=1)
 
 
 P = TypeVar("P", bound=PriorSettings)
 
 
 class PriorMethod(Method[P]):
-    """A method that trains on pictures of the concept, called by a rare word, and on prior pictures of the class."""
+    """A method that trains on pictures of the concept, called by a rare word, and keeps the class by prior rows."""
 
     takes_class_pictures = True
 
@@ -279,7 +281,7 @@ class PriorMethod(Method[P]):
         from ..sampling.prior import prior_source  # needs torch
 
         prior = prior_source(
-            base, examples, class_word,
+            base, examples, class_word, outputs=settings.prior == "outputs",
             pictures=settings.prior_pictures, batch=settings.batch, weight=settings.prior_weight,
         )  # fmt: skip
         return [*super().sources(base, settings, examples, class_word), *prior]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
@@ -40,3 +41,10 @@ class Joint:
     def set_strength(self, strength: float) -> None:
         for part in self.parts.values():
             part.set_strength(strength)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for part in self.parts.values():
+                stack.enter_context(part.off())
+            yield

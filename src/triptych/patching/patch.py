@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
@@ -31,6 +32,10 @@ class Patch(Protocol):
 
     def set_strength(self, strength: float) -> None:
         """Set the strength: 0 is the base bit for bit, 1 the change as learned. The patch must be open."""
+        ...
+
+    def off(self) -> AbstractContextManager[None]:
+        """Inside the `with` block the patch does nothing, also while it is trained: the base is that below it."""
         ...
 
 
@@ -72,6 +77,15 @@ class Learned:
 
     def set_strength(self, strength: float) -> None:
         self.strength = strength
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        before = self.strength
+        self.set_strength(0)
+        try:
+            yield
+        finally:
+            self.set_strength(before)
 
 
 def _master(tensor: Tensor) -> torch.dtype:

@@ -66,6 +66,20 @@ class Moved:
         for patch in moving:
             patch.enter()
 
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The weights below, by pointer. Those that wait in files are read from there, and come to the device whole."""
+        own = [(weight, weight.data) for weight in (*self.weights.values(), *self.beside)]
+        try:
+            for name, weight in self.weights.items():
+                weight.data = self.below[name].to(weight.device)
+            for weight, data in self._beside:
+                weight.data = data
+            yield
+        finally:
+            for weight, data in own:
+                weight.data = data
+
     def enter(self) -> None:
         if not self.difference:
             self._begin_training()

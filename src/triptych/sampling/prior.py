@@ -1,12 +1,15 @@
-"""Prior pictures: pictures of the class, which a method trains on so that the class word stays.
+"""What a method trains on beside the concept, so that the class word stays.
 
-arXiv:2208.12242, section 3.3. They are the base's own, sampled once for a base and its prompts, and cached on disk as
-latents. The user's own pictures of the class can take their place.
+By default prior pictures (arXiv:2208.12242, section 3.3): the base's own pictures of the class, sampled once for a base
+and its prompts, and cached on disk as latents. The user's own can take their place. Without pictures of the class, the
+base's outputs are kept (as arXiv:1606.09282 does for classes): noised training pictures are described by the class
+word, and what the base predicts for them is the target.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import cycle, islice
 
 import torch
@@ -23,22 +26,23 @@ from .request import Request
 
 
 def prior_source(
-    base: Base, examples: Examples, class_word: str, *, pictures: int, batch: int, weight: float
+    base: Base, examples: Examples, class_word: str, *, outputs: bool, pictures: int, batch: int, weight: float
 ) -> list[Source]:
     """A source of training rows with pictures of the class: the user's own, or else the base's.
 
     The base's are asked for by the captions with the class word.
 
     Args:
+        outputs: whether the base's outputs are the target. The training pictures then stand for the base's.
         pictures: how many of the base's are sampled.
         batch: rows in a step.
         weight: of their loss (lambda in equation 2); at 0 there is no such source.
     """
     if not weight:
         return []
-    if examples.prior:
-        latents = list(examples.prior)
-        prompts = [fill(example.template, class_word) for example in latents]
+    if own := examples.prior or (examples.each if outputs else ()):
+        latents = [replace(example, weights=None, as_base=True) if outputs else example for example in own]
+        prompts = [fill(example.template, class_word) for example in own]
     else:
         prompts = list(islice(cycle(examples.prompts(class_word)), pictures))
         latents = [Example(latent) for latent in prior_latents(base, prompts)]

@@ -201,7 +201,7 @@ def _joined(alike: Sequence[Source], counts: Sequence[int]) -> Source:
 def _job(base: Base, trial: Trial, patch: Patch, sources: Sequence[Source]) -> Job:
     process = base.process.zero_terminal() if trial.settings.zero_snr else base.process
     return Job(
-        trial.owner, patch.parameters(), sources, process, trial.settings, trial.seed, patch.begin,
+        trial.owner, patch.parameters(), sources, process, trial.settings, trial.seed, patch.begin, patch.off,
         text_is_fixed=not (trial.kind.changes_text(trial.settings) or _is_in_text(base, patch)),
         fixed=_fixed_loss(base, trial, patch),
         rates=trial.kind.rates(trial.settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -32,6 +32,7 @@ class Job:
         masters: by the id of such a tensor, the parameter that stands for it and lies elsewhere.
         sources: what training samples its rows from, with the rows of a pass.
         begin: called at each step, with all that its random draws depend on.
+        off: opens a block in which the patch does nothing.
         process: the noise process that it trains on.
         text_is_fixed: the patch does not change how prompts are encoded, so each is encoded once.
         fixed: the fixed-batch loss, if it is computed.
@@ -51,6 +52,7 @@ class Job:
     training: Training
     seed: int
     begin: Callable[..., None] = lambda *draw: None
+    off: Callable[[], AbstractContextManager[None]] = nullcontext
     text_is_fixed: bool = True
     fixed: FixedLoss | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -98,8 +100,18 @@ class Job:
     def prompts(self) -> list[str]:
         """All distinct prompts that the job can use."""
         fixed = self.fixed.batch.prompts if self.fixed else []
-        empty = [EMPTY] if self.training.drop_captions else []
-        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed, empty)))
+        return list(dict.fromkeys(chain(*(source.prompts for source in self.sources), fixed, self._empty)))
+
+    @property
+    def prompts_as_base(self) -> list[str]:
+        """The distinct prompts of rows that aim at what the base predicts."""
+        pairs = chain(*(zip(source.examples, source.prompts, strict=True) for source in self.sources))
+        found = [prompt for example, prompt in pairs if example.as_base]
+        return list(dict.fromkeys([*found, *self._empty])) if found else []
+
+    @property
+    def _empty(self) -> list[str]:
+        return [EMPTY] if self.training.drop_captions else []
 
     def runs_at(self, step: int) -> bool:
         over = self.failure is not None or (self.fixed is not None and self.fixed.is_over)

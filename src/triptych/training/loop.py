@@ -5,8 +5,8 @@ Dimensions: J jobs, R rows of all jobs together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
@@ -21,7 +21,7 @@ from ..data.examples import Batch
 from .arranging import arranged, asked_by, refuse_fused
 from .job import Job
 from .kept_texts import encoded
-from .loss import Objective, errors_of
+from .loss import Objective, Untrained, errors_of
 from .memory import Arrangement, Plan, plan
 from .passes import Passes, Piece
 from .stacking import JobStacks, alike
@@ -45,23 +45,34 @@ class Stopped(Cancelled):
 
 
 class Encodings:
-    """The conditioning of each step. Text that training cannot change is encoded once, other text at every step."""
+    """The conditioning of each step. Text that training cannot change is encoded once, other text at every step.
+
+    `untrained` has the text of rows that aim at what the base predicts, without what is trained.
+    """
 
     def __init__(self, base: Base, jobs: Sequence[Job]) -> None:
         self.base = base
-        self.cached: dict[Owner, dict[str, Conditioning]] = {}
-        asked = [(job.owner, prompt) for job in jobs if job.text_is_fixed for prompt in job.prompts]
+        self.cached = self._encoded([(job.owner, text) for job in jobs if job.text_is_fixed for text in job.prompts])
+        with _off(jobs):
+            kept = self._encoded(
+                [(None, text) for text in dict.fromkeys(chain(*(job.prompts_as_base for job in jobs)))]
+            )
+        self.untrained = Untrained(base, kept.get(None, {}), partial(_off, jobs))
+
+    def _encoded(self, asked: Sequence[tuple[Owner, str]]) -> dict[Owner, dict[str, Conditioning]]:
+        found: dict[Owner, dict[str, Conditioning]] = {}
         for some in (asked[first : first + PROMPTS] for first in range(0, len(asked), PROMPTS)):
             by_owner = {owner: [prompt for _, prompt in own] for owner, own in groupby(some, key=itemgetter(0))}
-            texts = encoded(base, list(by_owner.items()))
+            texts = encoded(self.base, list(by_owner.items()))
             for (owner, prompt), text in zip(some, texts.split([1] * len(texts)), strict=True):
-                self.cached.setdefault(owner, {})[prompt] = text
+                found.setdefault(owner, {})[prompt] = text
+        return found
 
     @property
     def tensors(self) -> list[Tensor]:
         """All that is kept."""
         found: list[Tensor] = []
-        for text in chain(*(own.values() for own in self.cached.values())):
+        for text in chain(self.untrained.texts.values(), *(own.values() for own in self.cached.values())):
             text.map(lambda states: found.append(states) or states)  # type: ignore[func-returns-value]
         return found
 
@@ -80,6 +91,15 @@ class Encodings:
         )
 
 
+@contextmanager
+def _off(jobs: Sequence[Job]) -> Iterator[None]:
+    """Inside the block nothing that the jobs train acts."""
+    with ExitStack() as stack:
+        for job in jobs:
+            stack.enter_context(job.off())
+        yield
+
+
 def losses_of(
     base: Base, pieces: Sequence[Piece], drawn: Mapping[int, Batch], encodings: Encodings
 ) -> list[tuple[Job, Tensor]]:
@@ -90,7 +110,8 @@ def losses_of(
     jobs = [job for job, _ in pieces]
     batches = [drawn[id(job)][rows.start : rows.stop] for job, rows in pieces]
     objectives = [Objective(job.process, job.training.huber) for job in jobs]
-    errors = errors_of(base, [job.owner for job in jobs], batches, objectives, encodings.of(jobs, batches))
+    owners, conditioning = [job.owner for job in jobs], encodings.of(jobs, batches)
+    errors = errors_of(base, owners, batches, objectives, conditioning, encodings.untrained)
     shares = zip(pieces, batches, errors, strict=True)
     return [(job, job.loss(own, batch.times, rows)) for (job, rows), batch, own in shares]
 
@@ -122,7 +143,8 @@ def evaluate_fixed(base: Base, jobs: Sequence[Job], encodings: Encodings, done: 
         for job in watched:
             stack.enter_context(job.as_kept())
         conditioning = encodings.of(watched, batches)
-        errors = errors_of(base, [job.owner for job in watched], batches, objectives, conditioning)
+        owners = [job.owner for job in watched]
+        errors = errors_of(base, owners, batches, objectives, conditioning, encodings.untrained)
         for (_, fixed), squared in zip(due, errors, strict=True):
             fixed.note(done, float(squared.mean()))
     for job, fixed in due:

@@ -5,14 +5,15 @@ Dimensions: R rows of all jobs, C channels, H and W of a latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from ..base import Base, Conditioning, Owner, Process, spans
+from ..base import Base, Conditioning, Framing, Owner, Process, spans
 from ..data.examples import Batch, Example
 
 
@@ -34,12 +35,35 @@ class Objective:
         return 2 * self.huber * squared / ((squared + self.huber**2).sqrt() + self.huber)  # stable for small d
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """What the base predicts without what is trained.
+
+    Attributes:
+        texts: the conditioning of each prompt, as the untrained text encoders read it.
+        off: opens a block in which nothing that is trained acts.
+    """
+
+    base: Base
+    texts: Mapping[str, Conditioning]
+    off: Callable[[], AbstractContextManager[None]]
+
+    @torch.no_grad()
+    def predicted(
+        self, noisy: Tensor, times: Tensor, prompts: Sequence[str], framings: Sequence[Framing | None]
+    ) -> Tensor:
+        """The predictions [rows, C, H, W] for noisy latents."""
+        with self.off(), self.base.rows(spans([(None, len(noisy))])):
+            return self.base.denoise(noisy, times, Conditioning.cat(map(self.texts.__getitem__, prompts)), framings)
+
+
 def errors_of(
     base: Base,
     owners: Sequence[Owner],
     batches: Sequence[Batch],
     objectives: Sequence[Objective],
     conditioning: Conditioning,
+    untrained: Untrained,
 ) -> list[Tensor]:
     """The mean error of each row, batch by batch [rows].
 
@@ -47,10 +71,11 @@ def errors_of(
         owners: of the batches.
         objectives: of the batches.
         conditioning: of all rows, in the order of the batches.
+        untrained: gives the targets of examples that aim at the base.
     """
     times = torch.cat([batch.times for batch in batches])
     groups = _by_size(owners, batches, objectives)
-    errors = torch.cat([_errors_of(base, group, times, conditioning) for group in groups])
+    errors = torch.cat([_errors_of(base, group, times, conditioning, untrained) for group in groups])
     if len(groups) > 1:
         places = torch.tensor([place for group in groups for place in group.places], device=errors.device)
         errors = errors[places.argsort()]
@@ -70,6 +95,7 @@ class _Group:
     objectives: list[Objective]
     examples: list[Example]
     noise: list[Tensor]
+    prompts: list[str]
     places: list[int]
     whole: bool
 
@@ -89,23 +115,23 @@ class _Group:
 
 def _by_size(owners: Sequence[Owner], batches: Sequence[Batch], objectives: Sequence[Objective]) -> list[_Group]:
     rows = [
-        (owner, objective, example, noise)
+        (owner, objective, example, noise, prompt)
         for owner, objective, batch in zip(owners, objectives, batches, strict=True)
-        for example, noise in zip(batch.examples, batch.noise, strict=True)
+        for example, noise, prompt in zip(batch.examples, batch.noise, batch.prompts, strict=True)
     ]
     places: dict[torch.Size, list[int]] = {}
-    for place, (_, _, example, _) in enumerate(rows):
+    for place, (_, _, example, _, _) in enumerate(rows):
         places.setdefault(example.latent.shape, []).append(place)
     return [
         _Group(
             [rows[place][0] for place in own], [rows[place][1] for place in own], [rows[place][2] for place in own],
-            [rows[place][3] for place in own], own, len(places) == 1,
+            [rows[place][3] for place in own], [rows[place][4] for place in own], own, len(places) == 1,
         )
         for own in places.values()
     ]  # fmt: skip
 
 
-def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Conditioning) -> Tensor:
+def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Conditioning, untrained: Untrained) -> Tensor:
     """The mean errors of a group's rows, from one call of the denoiser."""
     latents = _stacked([example.latent for example in group.examples])
     noise, times = torch.stack(group.noise), group.of(times)
@@ -114,9 +140,14 @@ def _errors_of(base: Base, group: _Group, times: Tensor, conditioning: Condition
     framings = [example.framing for example in group.examples]
     counts = {owner: group.owners.count(owner) for owner in dict.fromkeys(group.owners)}
     noisy = group.by_objective(lambda objective, *rows: objective.process.noised(*rows), latents, noise, times)
+    target = group.by_objective(lambda objective, *rows: objective.process.target(*rows), latents, noise, times)
+    if own := [place for place, example in enumerate(group.examples) if example.as_base]:
+        at = torch.tensor(own, device=latents.device)
+        prompts, framed = [group.prompts[place] for place in own], [framings[place] for place in own]
+        kept = untrained.predicted(noisy[at], times[at], prompts, framed)
+        target = target.index_put((at,), kept.to(target.dtype))
     with base.rows(spans(counts.items())):
         predicted = base.denoise(noisy, times, conditioning, framings)
-    target = group.by_objective(lambda objective, *rows: objective.process.target(*rows), latents, noise, times)
     return mean_error(group.by_objective(Objective.error, predicted, target), group.examples)
 
 

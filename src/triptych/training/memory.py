@@ -199,7 +199,7 @@ def _measured(base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None
     """The peak of a pass of one row, and what each further row adds; (0, 0) where memory runs out."""
     taken = []
     for rows in (1, 2):
-        pieces = _first(jobs, rows)
+        pieces = _last(jobs, rows)
         try:
             with counting(base.device) as peak:
                 run(pieces)
@@ -213,7 +213,7 @@ def _measured(base: Base, jobs: Sequence[Job], run: Run, undo: Callable[[], None
     return taken[0], taken[1] - taken[0]
 
 
-def _first(jobs: Sequence[Job], rows: int) -> list[Piece]:
-    """The first rows of the largest job: jobs differ little in what a row takes."""
+def _last(jobs: Sequence[Job], rows: int) -> list[Piece]:
+    """The last rows of the largest job, prior rows if it has any: jobs differ little in what a row takes."""
     largest = max(jobs, key=lambda job: job.rows)
-    return [(largest, range(min(rows, largest.rows)))]
+    return [(largest, range(max(largest.rows - rows, 0), largest.rows))]
