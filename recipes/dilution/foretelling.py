@@ -16,7 +16,7 @@ from triptych.mixing.overlap import Overlap
 RIDGE = 0.01
 DISTANCE = "the distance in one step"
 Learn = Callable[[Sequence[Kept]], Foretell]
-Told = tuple[float, float, float]  # a retention as it was measured and foretold, and the standard error of the former
+Told = tuple[str, float, float, float]  # a file; its retention as measured and as foretold; the former's standard error
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,16 @@ class Pairs:
     @property
     def own(self) -> float:
         """The root mean square of what the predictor itself is off by, without the noise of what was measured."""
-        noise = np.square([error for _, _, error in self.told]).mean()
+        noise = np.square([error for *_, error in self.told]).mean()
         return sqrt(max(0.0, float(np.square(self._off).mean() - noise)))
 
     @property
     def _off(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.array([measured - foretold for measured, foretold, _ in self.told])
+        return np.array([measured - foretold for _, measured, foretold, _ in self.told])
+
+    def of(self, file: str) -> Pairs:
+        """Those of one file."""
+        return Pairs([each for each in self.told if each[0] == file])
 
 
 def linear(rows: Sequence[Kept], read: Callable[[Kept], Sequence[float]]) -> Foretell:
@@ -81,7 +85,7 @@ def of_other_mixes(study: Study, learn: Learn, axis: str = "") -> Pairs:
     """Each mix by the other mixes of its study; on request, only the mixes that vary this."""
     known, asked = errors(study), {mix["name"] for mix in study.told["mixes"] if axis in ("", mix["axis"])}
     found = [row for row in foretell(study.rows, study.weights, learn) if row.arm in asked]
-    return Pairs([(row.measured, row.foretold, known[row.arm, row.file]) for row in found])
+    return Pairs([(row.file, row.measured, row.foretold, known[row.arm, row.file]) for row in found])
 
 
 def of_other_files(study: Study, learn: Learn) -> Pairs:
@@ -106,7 +110,7 @@ def _told(study: Study, foretold: Foretell, file: str = "") -> list[Told]:
     """The rows of a study, or those of one of its files."""
     known = errors(study)
     rows = (row for row in study.rows if file in ("", row.file))
-    return [(row.retention.value, foretold(row), known[row.arm, row.file]) for row in rows]
+    return [(row.file, row.retention.value, foretold(row), known[row.arm, row.file]) for row in rows]
 
 
 def errors(study: Study) -> dict[tuple[str, str], float]:
