@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.worlds import call, typed
 from triptych import __version__
+from triptych.cli.pictures import _also_a_file
 from triptych.exchange.formats import open_artifact
 
 
@@ -178,3 +179,9 @@ def test_a_sweep_shows_a_row_for_each_job(capsys: pytest.CaptureFixture[str]) ->
     assert lines[1].split() == ["lora_rank=26", "trains", "7", "of", "50", "0.1234"]
     assert f"and {3} more" in captured.get()
     assert capsys.readouterr().err == "lora_rank=1: its loss stopped being a number\n"
+
+
+def test_a_prompt_that_is_a_file_too_is_said(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a dog")
+    assert "--prompts" in _also_a_file(str(tmp_path / "prompts.txt"))[0]
+    assert not _also_a_file("a dog") and not _also_a_file("a dog " * 1000)

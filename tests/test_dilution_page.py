@@ -86,7 +86,8 @@ def test_a_page_is_made_of_the_records_of_all_seeds(tmp_path: Path) -> None:
         "2 trainings of each LoRA, 300 steps at 0.002, with 400 pictures of each concept for each mix, in float32"
         in text
     )
-    assert "| LoRA, 300 steps at 0.002, seed 3 | the distance in one step | LoRA, 300 steps at 0.002, seed 0 |" in text
+    assert "| LoRA, 300 steps at 0.002 | the distance in one step | the training with seed 0 |" in text
+    assert "| LoRA, 300 steps at 0.002 | a | 1" in text  # foretold, by concept
     assert text.index("that it dilutes is") < text.index("Measured and written by")
     assert (tmp_path / "dilution" / "lora-300-ratio.svg").is_file()
     assert "nan" not in text and text.count("300 steps at 0.002: how many") == 1

@@ -1,7 +1,6 @@
 """Writes docs/dilution.md from the records of the studies: python -m recipes.dilution.page
 
-What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over; so is
-earlier.md, what was measured before records were kept.
+What was seen on the pictures and concluded is written by hand, in seen.md beside this file, and taken over.
 """
 
 from __future__ import annotations
@@ -232,8 +231,7 @@ def figures(found: foretelling.Pairs) -> list[str]:
 def write(folder: Path, page: Path) -> None:
     by_kind = [found for kind in KINDS for found in Study.read(folder, kind)]
     on_pairs = pairs_page.pairs(folder)
-    whole = {found[0].kind for found in by_kind} == KINDS.keys() and on_pairs
-    seen, earlier = (Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8") for name in ("seen", "earlier"))
+    seen = Path(__file__).with_name("seen.md").read_text(encoding="utf-8")
     lines = [
         "# What a mix loses", "", f"{QUOTE}:", "", *(f"- {answer(found)}" for found in by_kind), "",
         "What that is made of, and what else loses:", "",
@@ -243,7 +241,7 @@ def write(folder: Path, page: Path) -> None:
     ]  # fmt: skip
     for found in by_kind:
         lines += measured(found, page.with_suffix(""))
-    page.write_text("\n".join([*lines, "" if whole else earlier]).rstrip() + "\n", encoding="utf-8")
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
 def made(by_kind: Sequence[Sequence[Study]]) -> list[str]:

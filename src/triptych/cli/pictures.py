@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,7 @@ def generate(
         raise TriptychError("give one of a prompt, --prompts FILE, and --again PICTURE")
     if not explain and (concept or image_encoder or text_encoder):
         raise TriptychError("--concept, --image-encoder and --text-encoder are for --explain")
-    asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),))
+    asked = read_prompts(prompts) if prompts else PromptFile((Line(prompt or ""),), _also_a_file(prompt or ""))
     if not asked.lines:
         raise TriptychError(f"{prompts} holds no prompts: write one a line")
     changes = {"steps": steps, "guidance": cfg, "sampler": sampler, "negative": negative}
@@ -99,3 +100,10 @@ def generate(
         else:
             written = Session().sample(request, place, out, console)
     print(json.dumps([str(path) for path in written]) if as_json else "\n".join(map(str, written)))
+
+
+def _also_a_file(prompt: str) -> tuple[str, ...]:
+    with suppress(OSError):  # too long for a path
+        if Path(prompt).is_file():
+            return (f"{prompt!r} is sampled as a prompt; it is a file too, whose prompts --prompts reads",)
+    return ()
