@@ -225,7 +225,7 @@ def section(told: Mapping[str, Any]) -> str:
     """One run as a part of the page."""
     peer, clock = told["peer"], "on the clock" if told["clock"] == "wall" else "of the processor"
     lines = [
-        f"## Beside {peer}'s scripts: {told['base']}",
+        f"## Beside the scripts of {peer}: {told['base']}",
         "",
         f"{told['resolution']} px, batch {told['batch']}, float32, {told['threads']} threads, time {clock}, "
         f"{told['processor']}, torch {told['torch']}; the peer at {told['commit']}. "
