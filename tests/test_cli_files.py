@@ -180,7 +180,7 @@ def test_what_a_layout_cannot_hold_is_said(
 ) -> None:
     out = tmp_path / "mean.pt"
     assert call(monkeypatch, "convert", files["aesthetic-gradients"], "--to", "a1111", "--out", out) == 0
-    assert "10 steps and a rate of 0.0001" in capsys.readouterr().err
+    assert "10 steps, a rate of 0.0001" in capsys.readouterr().err
     kohya = tmp_path / "fox.safetensors"
     assert call(monkeypatch, "convert", files["textual-inversion"], "--to", "kohya", "--out", kohya) == 0
     assert "called by its file's name: fox" in capsys.readouterr().err

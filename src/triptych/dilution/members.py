@@ -100,9 +100,8 @@ def check_measurable(name: str, kind: str) -> None:
     """
     if kind == "checkpoint":
         raise TriptychError(
-            f"{name} is a checkpoint, and a search mixes changes of weights: take its change by `triptych merge {name}"
-            " --method difference --base BASE --out FILE`, and add the mix that is found to the base by"
-            " `triptych merge BASE MIX --out OUT`"
+            f"{name} is a checkpoint, and a search mixes changes of weights: merge {name} by the method `difference`"
+            " first, which writes its change, and add the mix that is found to the base by `triptych merge BASE MIX`"
         )
     if kind not in MIXABLE:
         raise TriptychError(
