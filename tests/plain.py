@@ -20,11 +20,11 @@ def pictures(count: int, size: int = 16, seed: int = 0) -> list[Image.Image]:
     return [Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(count)]
 
 
-def first_fast(cases: Iterable[Any], fast: int = 1) -> list[Any]:
-    """Cases of a test: the first are run by `make check`, the others are marked as slow."""
+def first_fast(cases: Iterable[Any], fast: int = 1, mark: str = "slow") -> list[Any]:
+    """Cases of a test: the first are run by `make check`, the others are marked, as slow or as thorough."""
     found = [case if isinstance(case, tuple) else (case,) for case in cases]
-    slow = [pytest.param(*case, marks=pytest.mark.slow) for case in found[fast:]]
-    return [*(pytest.param(*case) for case in found[:fast]), *slow]
+    others = [pytest.param(*case, marks=getattr(pytest.mark, mark)) for case in found[fast:]]
+    return [*(pytest.param(*case) for case in found[:fast]), *others]
 
 
 def typed(random_base: Path, *words: str | Path) -> list[str]:

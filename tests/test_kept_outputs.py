@@ -54,7 +54,7 @@ def of_class(base: Base) -> Tensor:
     return base.denoise(noisy, torch.linspace(50, 950, 8).long(), base.encode(["a dog"] * 8))
 
 
-@pytest.mark.parametrize("name", first_fast(KEEPING))
+@pytest.mark.parametrize("name", first_fast(KEEPING, mark="thorough"))
 def test_the_class_stays_nearer_to_the_base_and_no_pictures_are_sampled(
     base: Base, name: str, sampled: list[int]
 ) -> None:
@@ -80,7 +80,7 @@ def test_the_class_stays_nearer_to_the_base_and_no_pictures_are_sampled(
         ("svdiff", {}),
         ("dreambooth", {"drop_captions": 0.5, "min_snr": 5.0, "huber": 0.1, "noise_offset": 0.1}),
         ("dreambooth", {"checkpointing": True, "accumulate": 2}),
-    ]),
+    ], mark="thorough"),
 )  # fmt: skip
 def test_what_is_not_trained_yet_has_no_loss_on_them(base: Base, name: str, given: dict[str, Any]) -> None:
     """The base's own outputs are the target, also beside attached files, and whatever else the loss weighs."""
@@ -136,7 +136,7 @@ def test_in_one_pass_as_alone_in_any_cut_and_resumed(base: Base, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masters", ["fp32", "bf16", "cpu"])
+@pytest.mark.parametrize("masters", first_fast(["bf16", "fp32", "cpu"], mark="thorough"))
 def test_whole_models_in_less_memory(half: Base, masters: str, tmp_path: Path) -> None:
     given: dict[str, Any] = {"masters": masters, "clip": 0.0, "text_lr": 1e-3, "lr": 1e-3, **OUTPUTS}
     with unchanged(half):

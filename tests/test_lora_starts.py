@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
+from tests.plain import first_fast
 from tests.test_laws import KilledError, kill_at, unchanged
 from tests.worlds import examples, gap, look, settings, trial
 from triptych.app.remarks import remarks_on
@@ -103,7 +104,10 @@ def test_the_principal_components_are_those_of_the_whole_decomposition(shape: tu
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "more", [{}, {"conv_rank": 2, "text_lr": 1e-3, "rslora": True, "dropout": 0.1}, {"alpha": 0.0}]
+    "more",
+    first_fast(
+        [{}, {"conv_rank": 2, "text_lr": 1e-3, "rslora": True, "dropout": 0.1}, {"alpha": 0.0}], mark="thorough"
+    ),
 )
 @pytest.mark.parametrize("name", WEIGHT_FACTORS)
 def test_it_starts_at_the_base_learns_otherwise_and_its_file_is_a_plain_lora(

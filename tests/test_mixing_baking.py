@@ -208,7 +208,10 @@ def test_what_of_checkpoints_is_not_measured(
     lora(tmp_path / "l.safetensors", 1)
     out, folders = tmp_path / "o.safetensors", ("--measure", tmp_path, "--measure", tmp_path)
     for words, sentence in (
-        ((small, small, "--search"), "a search mixes changes of weights: merge base.safetensors by the method `difference`"),
+        (
+            (small, small, "--search"),
+            "a search mixes changes of weights: merge base.safetensors by the method `difference`",
+        ),
         ((small, tmp_path / "l.safetensors"), "a mix is measured of files of one kind"),
     ):
         assert typed("merge", *words, *folders, "--out", out) == 2
