@@ -11,7 +11,7 @@ try: setup
 test: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not thorough"
 
-# What takes longest: the judged controls and plans of memory.
+# What takes longest: the judged controls, plans of memory, and further cases of long tests.
 thorough: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m thorough
 

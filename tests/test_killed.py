@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.plain import first_fast
 from tests.test_laws import TRAINED as ALL
 from tests.test_laws import KilledError, kill_at, unchanged
 from tests.worlds import gap, trial
@@ -60,7 +61,7 @@ def train(method: str, state: Path, step: int, writing: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", first_fast(ALL, 4, mark="thorough"))
 def test_stopped_at_ten_steps_and_while_a_state_is_written_it_ends_with_the_same_tensors(
     base: Base, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

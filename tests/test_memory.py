@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import first_fast
 from tests.test_laws import unchanged
 from tests.worlds import gap, trial
 from triptych.base import Base, tiny_base
@@ -101,7 +102,7 @@ def test_the_expected_peak_is_the_measured_one(base: Base, method: str, plans: l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", first_fast(METHODS, 2, mark="thorough"))
 def test_a_smaller_budget_takes_more_passes_and_gives_the_same(base: Base, method: str, plans: list[Plan]) -> None:
     whole = fit(base, [trial(method, **GIVEN)], memory=10**12)[0]
     budget = round(0.6 * plans[0].a_pass) + plans[0].resting

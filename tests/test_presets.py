@@ -72,7 +72,7 @@ def test_a_preset_is_its_settings_and_a_plan(
     assert gap(tensors("again"), tensors("preset")) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sweep_takes_a_preset_below_its_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path, place: Path
 ) -> None:

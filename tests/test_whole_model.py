@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.plain import first_fast
 from tests.test_laws import KilledError, kill_at, unchanged
 from tests.worlds import gap, trial
 from triptych.base import Base, tiny_base
@@ -150,8 +151,10 @@ def test_a_loss_that_is_not_finite_moves_nothing(base: Base) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("masters", "fused"), [("fp32", False), ("bf16", True), ("cpu", True)])
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize(
+    ("masters", "fused"), first_fast([("bf16", True), ("fp32", False), ("cpu", True)], mark="thorough")
+)
+@pytest.mark.parametrize("name", first_fast(HERE, 2, mark="thorough"))
 def test_it_resumes_to_the_bit(half: Base, name: str, masters: str, fused: bool, tmp_path: Path) -> None:
     asked = trial("dreambooth", optimizer=name, masters=masters, fused=fused, **{**CHEAP, "steps": 5})
     whole = fit(half, [asked])[0]
