@@ -90,8 +90,9 @@ def test_checkpoints_are_measured_by_their_differences(small: Path, tmp_path: Pa
     sources = tuple(Source(path, tmp_path) for path in paths)
     average = tmp_path / "average.safetensors"
     merge(Mix(tuple(Ingredient(path, 0.5) for path in paths)), average)
-    place, folder = Place(str(small), precision="fp32"), tmp_path / "differences"
-    plan, (arm,) = as_differences(DilutionPlan(sources, place), [only([0.5, 0.5], average)], folder)
+    place, folder, said = Place(str(small), precision="fp32"), tmp_path / "differences", list[str]()
+    plan, (arm,) = as_differences(DilutionPlan(sources, place), [only([0.5, 0.5], average)], folder, said.append)
+    assert said[0] == "a.safetensors is measured by its difference from base.safetensors, without its autoencoder"
     taken = [source.file for source in plan.sources]
     assert [file.stem for file in taken] == ["a", "b"] and inspect(taken[0]).triggers == ("aa",)
     merge(Mix(tuple(Ingredient(file, 0.5) for file in taken)), tmp_path / "mixed.safetensors")
@@ -104,8 +105,11 @@ def test_checkpoints_are_measured_by_their_differences(small: Path, tmp_path: Pa
     with open_artifact(tmp_path / "mixed.safetensors").apply(base):
         assert torch.allclose(look(base), whole, atol=2e-3)
     before = taken[0].stat().st_mtime_ns
-    assert as_differences(plan, [], folder)[0] == plan  # differences stay as they are
-    assert as_differences(DilutionPlan(sources, place), [], folder)[0] == plan and taken[0].stat().st_mtime_ns == before
+    assert as_differences(plan, [], folder, said.append)[0] == plan  # differences stay as they are
+    assert (
+        as_differences(DilutionPlan(sources, place), [], folder, said.append)[0] == plan
+        and taken[0].stat().st_mtime_ns == before
+    )
     with pytest.raises(TriptychError, match="both have the same weights"):
         merge(Mix((Ingredient(small),), "difference", str(small)), tmp_path / "none.safetensors")
 

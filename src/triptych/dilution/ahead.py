@@ -13,12 +13,12 @@ from ..mixing.merge import merge
 from ..mixing.request import Mix
 from ..study.judged import words_of
 from ..study.layout import Layout
-from ..study.progress import Progress
+from ..study.progress import Progress, Silent
 from .foretold import USUAL
 from .members import attached, work_of
-from .plan import DilutionPlan, only
+from .plan import DilutionPlan
 from .response import Probe, attached_to
-from .whole import as_differences
+from .whole import as_difference, as_differences
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ def foretell_mix(
     with TemporaryDirectory() as folder:
         made = Path(folder) / "mix.safetensors"
         merge(mix, made)
-        plan, (arm,) = as_differences(plan, [only([1.0], made)], Path(folder) / "differences")
+        differences = Path(folder) / "differences"
+        plan, _ = as_differences(plan, [], differences, progress.note)
+        mixed = as_difference(made, plan.place.source, differences, Silent().note)
         base, probes = opened(plan.place), dict[str, Probe]()
         for source in plan.sources:
             work, artifact = work_of(plan, source, base, Layout(Path(folder)), progress), open_artifact(source.file)
             says = source.says or words_of(source.file, artifact, work.concept, progress.note)
             probes[source.file.name] = Probe.of(work, says, attached(source.file))
-        with attached_to(base, attached(*arm.files)):
+        with attached_to(base, attached(mixed)):
             distances = {name: probe.response().distance for name, probe in probes.items()}
     return [Ahead(name, distance, USUAL(distance)) for name, distance in distances.items()]

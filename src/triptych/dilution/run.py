@@ -56,7 +56,7 @@ def dilution(
         progress.stage("opening", 1)
         if plan.left_out:
             progress.note(plan.left_out)
-        plan, single = as_differences(plan, single, out / "differences")
+        plan, single = as_differences(plan, single, out / "differences", progress.note)
         members = members_of(plan, opened, layout, progress)
         progress.advance()
         arms = [*single, *plan.arms]

@@ -6,7 +6,7 @@ differences to half precision. The autoencoders of checkpoints take no part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,12 @@ from ..mixing.request import Ingredient, Mix
 from .plan import Arm, DilutionPlan
 
 CHECKPOINT = "checkpoint"
+Note = Callable[[str], None]
 
 
-def as_differences(plan: DilutionPlan, single: Sequence[Arm], folder: Path) -> tuple[DilutionPlan, list[Arm]]:
+def as_differences(
+    plan: DilutionPlan, single: Sequence[Arm], folder: Path, note: Note
+) -> tuple[DilutionPlan, list[Arm]]:
     """A plan, and mixes that exist already, with differences in the place of all checkpoints.
 
     Args:
@@ -32,7 +35,7 @@ def as_differences(plan: DilutionPlan, single: Sequence[Arm], folder: Path) -> t
     """
 
     def taken(file: Path) -> Path:
-        return as_difference(file, plan.place.source, folder)
+        return as_difference(file, plan.place.source, folder, note)
 
     sources = tuple(replace(source, file=taken(source.file)) for source in plan.sources)
     beside = tuple(tuple(map(taken, files)) for files in plan.beside)
@@ -40,10 +43,11 @@ def as_differences(plan: DilutionPlan, single: Sequence[Arm], folder: Path) -> t
     return replace(plan, sources=sources, beside=beside), arms
 
 
-def as_difference(file: Path, base: str, folder: Path) -> Path:
+def as_difference(file: Path, base: str, folder: Path, note: Note) -> Path:
     """The difference of a checkpoint or a folder's base from a base, as a file of the same name; other files stay."""
     if not file.is_dir() and recognise(TensorFile.open(file)).kind != CHECKPOINT:
         return file
+    note(f"{file.name} is measured by its difference from {Path(base).name}, without its autoencoder")
     digest = record_of([file]).name if file.is_dir() else known_sha256(file)
     path = folder / f"{digest[:16]}-{Path(base).name}" / f"{file.stem}.safetensors"
     if not path.is_file():

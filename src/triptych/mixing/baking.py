@@ -147,12 +147,12 @@ class _Difference(Mapping[str, Tensor]):
 
 
 def whole(changes: Mapping[str, Tensor], what: str) -> tuple[Artifact, list[str]]:
-    """A difference as DreamBooth's artifact, without the tensors that do not change.
+    """A difference as DreamBooth's artifact in half precision, without the tensors that do not change.
 
     Raises:
         TriptychError: nothing changes.
     """
-    found = {name: change for name, change in changes.items() if bool(change.any())}
+    found = {name: change.half() for name, change in changes.items() if bool(change.any())}
     if not found:
         raise TriptychError(f"{what} is nothing: both have the same weights")
     size = sum(change.numel() for change in found.values())
