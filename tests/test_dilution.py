@@ -409,10 +409,11 @@ def test_a_search_beats_the_plain_mixes_and_goes_on_where_it_was_stopped(
     plan = DilutionPlan(tuple(sources), place, prompts=2, unrelated=2, text_encoder="colours")
     mix = Mix(tuple(Ingredient(source.file) for source in sources), "weighted-sum")
     first = searching.search(mix, plan, 3, False, tmp_path / "out", Silent())
-    assert [[one.weight for one in mix.ingredients] for mix in made] == [[0.5, 0.5], [1.0, 1.0], [1.0, 0.5]]
+    weights = [[one.weight for one in mix.ingredients] for mix in made]
+    assert weights == [[0.5, 0.5], [1.0, 1.0], [1.0, 0.5]] * 2  # each is tried, and measured again as a finalist
     assert first.plain == pytest.approx(0.6) and first.trials == 3
     whole = searching.search(mix, plan, 6, False, tmp_path / "out", Silent())
-    assert len(made) == 6 and whole.value >= first.value
+    assert 9 < len(made) <= 12 and whole.value >= first.value  # three more trials, and those finalists that are new
     assert whole.mix.ingredients in [one.ingredients for one in made]
     assert "the best of 6 mixes is weighted-sum of red.safetensors:" in str(whole)
     assert "of the least retained of red and green, and the better one of plain average and plain sum" in str(whole)

@@ -18,7 +18,7 @@ from triptych.study import Progress
 
 RESULT = "dilution.json"  # in the folder of a study
 PAIRS = (("blob-cat", "koala"), ("koala", "night"), ("outline", "blob-cat"))
-TRIALS = 16
+TRIALS = 24
 JOINT = ("lora", "fine-tune")  # what is trained on both folders at once
 
 

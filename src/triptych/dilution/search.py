@@ -1,10 +1,15 @@
 """The search for the mix that loses least: a method and weights that keep the least-retained file highest.
 
 optuna proposes mixes by a tree of Parzen estimators (Bergstra et al., NeurIPS 2011). Each is made, sampled and measured
-on prompts that are reserved for choosing, so the prompts that a mix is reported by have chosen nothing. A journal keeps
-every result, so a stopped search goes on when it is started again, with the trial that was not finished. The first two
+on prompts that are reserved for choosing, so the prompts that a mix is reported by have chosen nothing. The first two
 trials are the plain average and the plain sum, which the others have to beat; then each file in turn stays at full
 strength, with the others as in the average.
+
+The best of many noisy values is too good to be true. So the finalists, the best few trials and the plain mixes, are
+measured again, on other prompts for choosing and on more of them, and these alone decide.
+
+A journal keeps every result, so a stopped search goes on when it is started again, with the trial that was not
+finished.
 """
 
 from __future__ import annotations
@@ -40,11 +45,14 @@ from .plan import DilutionPlan
 LEAST, MOST = 0.05, 1.5  # of a weight
 SETTINGS = {"scale": (0.3, 2.0), "density": (0.1, 1.0), "drop": (0.1, 0.9)}  # those of formulas that are searched
 DIGITS = 3  # of a number in a mix, as it is made and written
+FIRST = 6  # trials before the estimator proposes, those that are queued among them
+FINALISTS = 4  # besides the plain mixes
+MORE = 2  # prompts that finalists are measured by, for each prompt of a trial
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best mix, its value and that of the better one of plain average and plain sum, on prompts for choosing.
+    """The best mix, its value and that of the better one of plain average and plain sum, on prompts for finalists.
 
     A value is the retention of that one of `files` that the mix keeps least of; see `measure`.
     """
@@ -96,23 +104,71 @@ def search(
         judge = Judge.of(members, progress)
         progress.advance()
         names = block_names(members[0].work.base.family) if by_block else ()
-        study = _study(space, judge, plan, names, out)
-        progress.stage("searching", max(0, trials - _spent(study)))
-        while _spent(study) < trials:
+        run = _Run(_study(space, judge, plan, names, out), space, names, judge, out)
+        progress.stage("searching", max(0, trials - run.spent))
+        while run.spent < trials:
             check()
-            seed = generator("mix", plan.seed, len(study.trials)).initial_seed()
-            study.sampler = optuna.samplers.TPESampler(seed=seed)
-            trial = study.ask()
-            value = judge.value(trial.number, space.proposed(trial, names), out)
-            study.tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
+            run.one_more(plan.seed)
             progress.advance()
-    whole = study.get_trials(states=(TrialState.COMPLETE,))
-    if not whole:
-        raise TriptychError("no mix could be measured")
-    best = max(whole, key=lambda trial: (trial.value, -trial.number))
-    usual = [params.items() for params in space.plain(names)]
-    plain = [trial.value or 0.0 for trial in whole if any(params <= trial.params.items() for params in usual)]
-    return Found(space.mix_of(best.params, names), best.value or 0.0, max(plain, default=0.0), len(whole), judge.names)
+        return run.found(progress)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The trials of a search, and what they are made and measured by."""
+
+    study: optuna.Study
+    space: Space
+    names: Sequence[str]  # of blocks
+    judge: Judge
+    out: Path
+
+    @property
+    def spent(self) -> int:
+        return len(self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+    def one_more(self, seed: int) -> None:
+        """Make and measure the next trial: one that is queued, or one that is proposed."""
+        drawn = generator("mix", seed, len(self.study.trials)).initial_seed()
+        self.study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=FIRST)
+        trial = self.study.ask()
+        kept = self.judge.least(f"trial-{trial.number}", self.space.proposed(trial, self.names), self.out)
+        self.study.tell(trial, kept, TrialState.PRUNED if kept is None else TrialState.COMPLETE)
+
+    def found(self, progress: Progress) -> Found:
+        """Measure the finalists, and return the best of them.
+
+        Raises:
+            TriptychError: no mix could be measured.
+        """
+        measured = self.study.get_trials(states=(TrialState.COMPLETE,))
+        usuals = [params.items() for params in self.space.plain(self.names)]
+        plain = {trial.number for trial in measured if any(usual <= trial.params.items() for usual in usuals)}
+        ranked = sorted(measured, key=lambda trial: (-(trial.value or 0.0), trial.number))
+        values = self._again(sorted(plain | {trial.number for trial in ranked[:FINALISTS]}), progress)
+        if not values:
+            raise TriptychError("no mix could be measured")
+        best = max(values, key=lambda number: (values[number], -number))
+        beaten = max((values[number] for number in plain & values.keys()), default=0.0)
+        mix = self.space.mix_of(self.study.trials[best].params, self.names)
+        return Found(mix, values[best], beaten, len(measured), self.judge.names)
+
+    def _again(self, finalists: Sequence[int], progress: Progress) -> dict[int, float]:
+        """Trial -> what its mix keeps by the prompts for finalists, of those that can be measured.
+
+        The values are attributes of the study, since a trial that is told is closed.
+        """
+        name = {number: f"final-{number}" for number in finalists}
+        new = [number for number in finalists if name[number] not in self.study.user_attrs]
+        progress.stage("measuring the best again", len(new))
+        judge = self.judge.of_finalists() if new else self.judge
+        for number in new:
+            check()
+            mix = self.space.mix_of(self.study.trials[number].params, self.names)
+            self.study.set_user_attr(name[number], judge.least(name[number], mix, self.out))
+            progress.advance()
+        told = self.study.user_attrs
+        return {number: told[name[number]] for number in finalists if told[name[number]] is not None}
 
 
 def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str], out: Path) -> optuna.Study:
@@ -128,10 +184,6 @@ def _study(space: Space, judge: Judge, plan: DilutionPlan, names: Sequence[str],
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
     return study
-
-
-def _spent(study: optuna.Study) -> int:
-    return len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 @dataclass(frozen=True)
@@ -215,6 +267,10 @@ class Candidate:
     prompts: Sequence[Prompt]
     before: Sequence[Shown]
 
+    @classmethod
+    def of(cls, member: Member, prompts: Sequence[Prompt]) -> Candidate:
+        return cls(member, prompts, [each for sheet in member.before(prompts) for each in _sampled(member, sheet)])
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -231,16 +287,19 @@ class Judge:
         """
         able = list[Candidate]()
         for member in members:
-            prompts = choosing_prompts(member)
-            pictures = [picture for sheet in member.before(prompts) for picture in _sampled(member, sheet)]
-            file = file_alone(member.source.name, judged(member.work, pictures, member.encoder))
+            candidate = Candidate.of(member, choosing_prompts(member))
+            file = file_alone(member.source.name, judged(member.work, candidate.before, member.encoder))
             if file.learned:
-                able.append(Candidate(member, prompts, pictures))
+                able.append(candidate)
             else:
                 progress.note(file.why_not)
         if not able:
             raise TriptychError("none of the files is clearly better than the bare base, so there is nothing to keep")
         return cls(able)
+
+    def of_finalists(self) -> Judge:
+        """The same files, by other prompts for choosing, and more of them."""
+        return Judge([Candidate.of(each.member, final_prompts(each.member)) for each in self.candidates])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -258,9 +317,8 @@ class Judge:
             for candidate in self.candidates
         ]
 
-    def value(self, number: int, mix: Mix, out: Path) -> float | None:
+    def least(self, row: str, mix: Mix, out: Path) -> float | None:
         """The least retention of a mix over the files; None where it cannot be measured. Its file is not kept."""
-        row = f"trial-{number}"
         path = out / "mixes" / row / "mix.safetensors"
         merge(mix, path, overwrite=True)
         kept = []
@@ -275,10 +333,19 @@ class Judge:
 
 def choosing_prompts(member: Member) -> list[Prompt]:
     """Prompts with the concept that no study reports, as many as are reported."""
+    return _dealt(member)[: member.work.budget.prompts]
+
+
+def final_prompts(member: Member) -> list[Prompt]:
+    """Prompts for choosing that no trial is measured by."""
+    return _dealt(member)[member.work.budget.prompts :]
+
+
+def _dealt(member: Member) -> list[Prompt]:
     work, concept = member.work, member.work.concept
     known = [*concept.templates(""), *work.plan.own_prompts]
     templates = work.base.description.population.templates[concept.kind]
-    return deal(templates, work.words, work.budget.prompts, purpose="choose", without=known)
+    return deal(templates, work.words, (1 + MORE) * work.budget.prompts, purpose="choose", without=known)
 
 
 def _sampled(member: Member, sheet: Sheet) -> list[Shown]:
