@@ -47,6 +47,7 @@ def test_bad_words(
         "did you mean 'dreambooth'": ("train", "dreamboth", folder, "--out", tmp_path / "a.safetensors"),
         "must end in .safetensors": ("train", "lora", folder, "--out", tmp_path / "a.pt"),
         "must be a whole number": ("train", "lora", folder, "-s", "rank=x", "--out", tmp_path / "a.safetensors"),
+        "; a setting is given as -s lora_plus=VALUE": ("train", "lora", folder, "--lora-plus", "4", *out),
         "KEY=VALUE": ("train", "lora", folder, "-s", "rank", "--out", tmp_path / "a.safetensors"),
         "give one of a prompt, --prompts": ("generate", *out),
         "there is no file": ("generate", "a dog", "--use", "nothing.safetensors", *out),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from tests.test_stopping import ctrl_c
 from tests.worlds import call, gap, typed
 from triptych.exchange.formats import open_artifact
 from triptych.records import TrialRecord
+from triptych.report.sweep import Judged, Row, write_page
 from triptych.study.processes import threads
+from triptych.verdict.intervals import Interval
 
 GRID = (
     "--method",
@@ -65,6 +69,52 @@ def test_a_grid_in_one_command(
     assert call(monkeypatch, *swept(random_base, folder, out)) == 0
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".safetensors", ".png")}
     assert {path.name for path in before if before[path] != after[path]} == {"lora_rank=2_lr=0.01.safetensors"}
+
+
+@pytest.mark.study
+def test_files_of_a_sweep_are_judged_by_pictures_that_they_did_not_see(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path, random_base: Path
+) -> None:
+    another = tmp_path / "few-dog"
+    shutil.copytree(folder, another, ignore=lambda _, names: [name for name in names if name[0] not in "0123"])
+    words = typed(random_base, "sweep", folder, another, "--method", "lora", "-s", "lr=1e-2,1", "-s", "steps=2")
+    words += ["--out", str(tmp_path / "out"), "--precision", "fp32", "-s", "batch=1"]
+    assert call(monkeypatch, *words, "--prompts", "2") == 2
+    assert "--prompts is not used here, since nothing is judged without --judge" in capsys.readouterr().err
+    words += ["--judge", "--prompts", "2", "--unrelated", "2", "--text-encoder", str(random_base / "clip")]
+    words += ["--image-encoder", str(random_base / "dino")]
+    assert call(monkeypatch, *words, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    records = [TrialRecord.read(path.parent) for path in tmp_path.glob("out/jobs/*/trial.json")]
+    assert sorted(len(record.pictures) for record in records) == [3, 3, 7, 7], "some of 4 and of 9 are kept back"
+    assert len(told["judged"]) == 4 and {job["page"] for job in told["judged"].values()} == {
+        f"judged/{folder.name}/report.html", "judged/few-dog/report.html"
+    }  # fmt: skip
+    page = Path(told["page"]).read_text()
+    for job in told["judged"].values():
+        assert job["decision"] in ("best", "keep", "discard", "undecided") and f'href="{job["page"]}"' in page
+        assert (tmp_path / "out" / job["page"]).is_file()
+
+
+def test_the_page_has_what_files_are_worth_the_best_first(tmp_path: Path) -> None:
+    def row(name: str, value: float | None, decision: str, kept: float) -> Row:
+        both = None if value is None else Interval(value, value - 0.1, value + 0.1, 8)
+        judged = Judged(both, decision, "Why.", Path("judged/my cat/report.html"))
+        return Row(name, "cat", "lora", {}, 0, f"{name}.safetensors", "", (), (), kept, 1, 1, (), judged)
+
+    rows = [
+        row("worse", 0.31, "discard", 0.1),
+        row("unknown", None, "undecided", 0.05),
+        row("better", 0.42, "best", 0.2),
+    ]
+    page = write_page(rows, {}, tmp_path / "sweep.html").read_text()
+    assert re.findall(r"<code>(\w+)\.safetensors", page) == ["better", "worse", "unknown"]
+    assert '<td data-value="0.42">0.42, 0.32 to 0.52</td>' in page and '<td data-value="best">best</td>' in page
+    assert page.count('href="judged/my%20cat/report.html"') == 1
+    bare = [replace(each, judged=None) for each in rows]
+    page = write_page(bare, {}, tmp_path / "sweep.html").read_text()
+    assert re.findall(r"<code>(\w+)\.safetensors", page) == ["unknown", "worse", "better"], "by the fixed-batch loss"
+    assert "both at once" not in page
 
 
 @pytest.mark.study

@@ -24,8 +24,9 @@ from ..exchange.formats import open_artifact
 from ..exchange.saving import save
 from ..files.atomic import shortened
 from ..methods import Training, method_named
+from ..options import StudyOptions
 from ..records import Log, TrialRecord
-from ..report.sweep import Row, write_page
+from ..report.sweep import Judged, Row, write_page
 from ..study.layout import Layout, key
 from ..study.processes import rows_of_a_pass
 from ..study.progress import steps_of
@@ -40,6 +41,7 @@ from .board import At, Board, in_worker
 from .grid import Wanted, for_each_concept, names
 from .presets import Preset
 from .remarks import remarks_on, schedule_remark
+from .sweep_judged import judge_jobs
 from .sweep_pictures import Sampled, sample_jobs
 
 PAGE = "sweep.html"
@@ -56,6 +58,8 @@ class SweepRequest:
         hold_out: whether a part of the pictures is kept from training, to compute the fixed-batch loss on.
         preset: of the base, whose settings lie below those of the jobs, and its size below `memory`.
         prompts: what is sampled with each job, with "{}" for the concept; empty: two of the base's own.
+        judge: what judging the files by their pictures is asked for, as in `study.judging`; None: they are not judged.
+            A part of the pictures is then kept from training, as with `hold_out`.
     """
 
     jobs: Sequence[Wanted]
@@ -67,6 +71,12 @@ class SweepRequest:
     prompts: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     preset: str = ""
+    judge: StudyOptions | None = None
+
+    @property
+    def keeps_back(self) -> bool:
+        """Whether a part of the pictures is kept from training."""
+        return self.hold_out or self.judge is not None
 
 
 @dataclass(frozen=True)
@@ -111,11 +121,12 @@ class Job:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The page, the files of the jobs that have one, and the failures by name of the job."""
+    """The page, the files of the jobs that have one, and by name of the job failures and what files are worth."""
 
     page: Path
     files: tuple[Path, ...]
     failures: dict[str, str]
+    judged: dict[str, Judged]
 
 
 def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Place], Base] = Place.open) -> SweepResult:
@@ -143,9 +154,20 @@ def sweep(request: SweepRequest, out: Path, board: Board, opened: Callable[[Plac
         with _workers(at, jobs, request) as workers:
             _train_all(at, jobs, request, workers)
             sampled = sample_jobs(at, [job for job in jobs if job.is_done], request.prompts, request.seeds, workers)
-        page = write_page([_row(job, wanted[i], sampled) for i, job in enumerate(jobs)], sampled.bare, out / PAGE)
+        judged = judge_jobs(_by_concept(jobs, wanted), request.judge, at) if request.judge else {}
+        rows = [_row(job, wanted[i], sampled, judged.get(job.name)) for i, job in enumerate(jobs)]
+        page = write_page(rows, sampled.bare, out / PAGE)
     failures = {job.name: job.failure for job in jobs if job.failure}
-    return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures)
+    return SweepResult(page, tuple(job.file for job in jobs if job.is_done), failures, judged)
+
+
+def _by_concept(jobs: Sequence[Job], wanted: Sequence[Wanted]) -> dict[tuple[Path, str], list[Job]]:
+    """The jobs that have a file, by folder and words of their concept."""
+    found: dict[tuple[Path, str], list[Job]] = {}
+    for job, asked in zip(jobs, wanted, strict=True):
+        if job.is_done:
+            found.setdefault(_concept_of(asked), []).append(job)
+    return found
 
 
 def _concept_of(job: Wanted) -> tuple[Path, str]:
@@ -175,7 +197,7 @@ def _jobs(
         given = {**preset.methods.get(job.method, {}), **job.settings}
         settings = method.for_concept(method.configure(own, given), concept)
         every = tuple(range(len(concept.pictures)))
-        split = concept.split(0) if request.hold_out else None
+        split = concept.split(0) if request.keeps_back else None
         train = split.train if split else every
         made_from = (base.identity, str(base.dtype), base.resolution, concept.digest, train, job.method)
         prepared = [stated] if (stated := acting(PLAIN, [concept], base.resolution).stated) else []
@@ -321,11 +343,11 @@ def _keep(base: Base, job: Job, result: Fitted, others: Sequence[str]) -> None:
     ).write(job.folder)  # fmt: skip
 
 
-def _row(job: Job, wanted: Wanted, sampled: Sampled) -> Row:
+def _row(job: Job, wanted: Wanted, sampled: Sampled, judged: Judged | None) -> Row:
     record, log = job.record, Log.read(job.folder)
     kept = record.kept_step if record else 0
     return Row(
         job.name, job.concept.name, job.method, job.given, wanted.seed, job.file.name if job.is_done else "",
         job.failure or "", log.losses, log.fixed, dict(log.fixed).get(kept), record.parameters if record else 0,
-        job.file.stat().st_size if job.is_done else 0, tuple(sampled.of.get(job.name, ())),
+        job.file.stat().st_size if job.is_done else 0, tuple(sampled.of.get(job.name, ())), judged,
     )  # fmt: skip

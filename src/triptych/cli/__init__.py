@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +72,7 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors have it
             raise
-        code = _told(error.format_message())
+        code = _told(error.format_message() + _as_setting(error))
     if code == STOPPED:  # typer returns it for Ctrl-C, too
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         print(
@@ -81,6 +81,13 @@ def main() -> None:
             file=sys.stderr,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_setting(error: Any) -> str:
+    """How a setting is given, where an option that is none was given to a command that takes settings."""
+    option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+    takes = context is not None and any("--set" in parameter.opts for parameter in context.command.params)
+    return f"; a setting is given as -s {option.lstrip('-').replace('-', '_')}=VALUE" if option and takes else ""
 
 
 def _told(sentence: str) -> int:

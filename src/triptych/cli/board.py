@@ -28,7 +28,7 @@ class Board(Console):
         before = self.rows.get(name, ("", 0, 0, None))[0]
         self.rows[name] = (state, done, steps, loss)
         if not self.live and state not in ("waits", "trains", before):
-            told = "" if loss is None else f", loss {loss:.4f}"
+            told = "" if loss is None else f", training loss {loss:.4f}"
             print(f"{name}: {state}{told}", file=sys.stderr, flush=True)
 
     def _shown(self) -> Group:
@@ -37,8 +37,8 @@ class Board(Console):
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False)
-        for heading in ("job", "state", "steps", "loss"):
-            table.add_column(heading, justify="right" if heading in ("steps", "loss") else "left", no_wrap=True)
+        for heading in ("job", "state", "steps", "training loss"):
+            table.add_column(heading, justify="left" if heading in ("job", "state") else "right", no_wrap=True)
         running = [name for name, (state, *_) in self.rows.items() if state == "trains"]
         others = [name for name in self.rows if name not in running]
         for name in [*running, *others][:MOST]:

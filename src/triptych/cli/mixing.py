@@ -12,7 +12,7 @@ import typer
 
 from ..errors import Remedy, TriptychError, printable
 from ..options import StudyOptions
-from .options import AsJson, Say, Set, pairs_of, says_of, with_options
+from .options import AsJson, Say, Set, pairs_of, refuse_unused, says_of, with_options
 
 if TYPE_CHECKING:
     from ..dilution.plan import DilutionPlan
@@ -64,10 +64,10 @@ def merge(
 ) -> None:
     """Mix checkpoints, LoRAs, differences, embeddings or hypernetworks into one file."""
     folders = measure or []
-    _refuse_unused({"--out": out, "--search": search} if foretell else {}, "--foretell writes nothing")
-    _refuse_unused({} if search else {"--trials": trials, "--by-block": by_block}, "nothing is searched")
-    _refuse_unused({} if folders and not foretell else {"--prompts": prompts}, "nothing is measured")
-    _refuse_unused({} if folders else {"--say": say}, "nothing is measured")
+    refuse_unused({"--out": out, "--search": search} if foretell else {}, "--foretell writes nothing")
+    refuse_unused({} if search else {"--trials": trials, "--by-block": by_block}, "nothing is searched")
+    refuse_unused({} if folders and not foretell else {"--prompts": prompts}, "nothing is measured")
+    refuse_unused({} if folders else {"--say": say}, "nothing is measured")
     if search and not folders:
         raise TriptychError("a search measures mixes: give --measure FOLDER once for each file")
     from ..mixing.opening import open_files
@@ -96,16 +96,6 @@ def merge(
         print(printable(note), file=sys.stderr)
     if plan:
         _measure(mix, mixed.path, plan, beside_average=search)
-
-
-def _refuse_unused(given: Mapping[str, object], why: str) -> None:
-    """
-    Raises:
-        TriptychError: one of these options is given, and it is not used.
-    """
-    for option, value in given.items():
-        if value:
-            raise TriptychError(f"{option} is not used here, since {why}: leave it out")
 
 
 def _mix(

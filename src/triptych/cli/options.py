@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -41,6 +41,16 @@ Memory = Annotated[
     ),
 ]
 Preset = Annotated[str, typer.Option(metavar="SIZE", help="what fits a card of this size; see `triptych presets`")]
+
+
+def refuse_unused(given: Mapping[str, object], why: str) -> None:
+    """
+    Raises:
+        TriptychError: one of these options is given, and it is not used.
+    """
+    for option, value in given.items():
+        if value:
+            raise TriptychError(f"{option} is not used here, since {why}: leave it out")
 
 
 def with_options(kind: type[T], *only: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import TriptychError
-from ..options import LearningOptions
-from .options import AsJson, Memory, Preset, memory_in, pairs_of, with_options
+from ..options import StudyOptions
+from .options import AsJson, Memory, Preset, memory_in, pairs_of, refuse_unused, with_options
+
+WORDS = ("kind", "class_word", "token", "only")
+JUDGING = ("prompts", "unrelated", "image_encoder", "text_encoder", "prompt_judge")
 
 
-@with_options(LearningOptions, "place", "kind", "class_word", "token", "only")
+@with_options(StudyOptions, "place", *WORDS, *JUDGING)
 def sweep(
     *,
     folders: Annotated[list[Path] | None, typer.Argument(help="folders of pictures")] = None,
@@ -34,10 +38,14 @@ def sweep(
     hold_out: Annotated[
         bool, typer.Option("--hold-out", help="keep pictures back, and take the fixed-batch loss on them")
     ] = False,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge", help="judge all files by their pictures, as `triptych judge`; keeps pictures back"),
+    ] = False,
     prompt: Annotated[
         list[str] | None, typer.Option(help="what to sample with each job, {} for the concept; may be repeated")
     ] = None,
-    options: LearningOptions,
+    options: StudyOptions,
     as_json: AsJson = False,
 ) -> None:
     """Train a grid of jobs on FOLDERS: every method with every combination of settings. The same command goes on."""
@@ -56,20 +64,25 @@ def sweep(
         if jobs
         else grid(folders or (), _names(method or ()), pairs_of(settings, "KEY=A,B,C"), _seeds(seed))
     )
-    words = {"kind": options.kind, "class_word": options.class_word, "token": options.token, "only": options.only}
-    given = {name: word or None for name, word in words.items()}
+    asked = {f"--{name.replace('_', '-')}": getattr(options, name) for name in JUDGING}
+    refuse_unused({} if judge else asked, "nothing is judged without --judge")
+    words = {name: getattr(options, name) or None for name in WORDS}
     request = SweepRequest(
-        wanted, Place.of(options.place), given, rows or None, memory_in(memory, options.place.device), hold_out,
-        prompt or (), preset=preset,
+        wanted, Place.of(options.place), words, rows or None, memory_in(memory, options.place.device), hold_out,
+        prompt or (), preset=preset, judge=options if judge else None,
     )  # fmt: skip
     with Board() as board:
         result = Session().sweep(request, out, board)
     if as_json:
         files = list(map(str, result.files))
-        print(json.dumps({"page": str(result.page), "files": files, "failures": result.failures}))
+        worth = {name: asdict(judged) | {"page": str(judged.page)} for name, judged in result.judged.items()}
+        print(json.dumps({"page": str(result.page), "files": files, "failures": result.failures, "judged": worth}))
     else:
         for name, why in result.failures.items():
             print(f"{name} failed: {why}")
+        for name, judged in result.judged.items():
+            if judged.both and judged.decision == "best":
+                print(f"best: {name}, both at once {judged.both.value:.2f}; {judged.reason}")
         print(f"{len(result.files)} of {len(result.files) + len(result.failures)} trained\n{result.page}")
     if not result.files:
         raise typer.Exit(2)

@@ -13,7 +13,8 @@ from ..files.atomic import write_text
 from ..records import Curve
 from ..settings import Value
 from ..units import counted, size
-from ..verdict.words import title
+from ..verdict.intervals import Interval
+from ..verdict.words import figure, span, title
 from . import plots
 from .colours import slot
 from .curves import smooth
@@ -29,6 +30,22 @@ class Shot:
     path: Path
     prompt: str
     seed: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a file is worth by its pictures.
+
+    Attributes:
+        both: likeness and prompt at once; None where it was not measured.
+        decision: "best", "keep", "discard" or "undecided", among the files of its concept.
+        page: the report of these files, from the sweep's folder.
+    """
+
+    both: Interval | None
+    decision: str
+    reason: str
+    page: Path
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,11 @@ class Row:
     parameters: int
     bytes: int
     shots: tuple[Shot, ...]
+    judged: Judged | None = None
+
+    @property
+    def both(self) -> Interval | None:
+        return self.judged.both if self.judged else None
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,8 @@ class _Line:
 def write_page(rows: Sequence[Row], bare: Mapping[str, Sequence[Shot]], path: Path) -> Path:
     """Write the page. It is one file and loads nothing when it opens; all text from outside is escaped.
 
-    `bare` are the pictures of the bare base, by name of the concept. Rows are sorted by the fixed-batch loss.
+    `bare` are the pictures of the bare base, by name of the concept. Rows are sorted by what they are worth, where they
+    are judged, then by the fixed-batch loss.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,7 +104,12 @@ def write_page(rows: Sequence[Row], bare: Mapping[str, Sequence[Shot]], path: Pa
     style, script, sort = (
         Markup((HERE / name).read_text(encoding="utf-8")) for name in ("style.css", "page.js", "sort.js")
     )
-    ordered = sorted(rows, key=lambda row: (row.concept, row.kept is None, row.kept or 0.0, row.name))
+    ordered = sorted(
+        rows,
+        key=lambda row: (
+            row.concept, -row.both.value if row.both else float("inf"), row.kept is None, row.kept or 0.0, row.name
+        ),
+    )  # fmt: skip
     many = sum(len(row.shots) for row in rows) > MANY
     columns = _columns(rows)
     bounds = _bounds(rows)
@@ -91,6 +119,7 @@ def write_page(rows: Sequence[Row], bare: Mapping[str, Sequence[Shot]], path: Pa
         lines=lines, columns=columns, bases=bases, style=style, script=script, sort=sort,
         failed=[row for row in rows if row.failure], concepts=len({row.concept for row in rows}), alike=_alike(rows),
         fixed=any(len(row.fixed) > 1 for row in rows),
+        pages=dict.fromkeys(row.judged.page.as_posix() for row in ordered if row.judged),
     )  # fmt: skip
     write_text(path, page)
     return path
@@ -102,6 +131,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     found = ["concept"] if len({row.concept for row in rows}) > 1 else []
     found += ["method", *settings]
     found += ["seed"] if len({row.seed for row in rows}) > 1 else []
+    found += ["both at once", "decision"] if any(row.judged for row in rows) else []
     return [*found, "fixed-batch loss", "loss", "size"]
 
 
@@ -117,6 +147,8 @@ def _cell(row: Row, column: str) -> tuple[str, str]:
         "concept": (row.concept, row.concept),
         "method": (row.method, title(row.method)),
         "seed": (str(row.seed), str(row.seed)),
+        "both at once": (repr(row.both.value), _interval(row.both)) if row.both else ("", ""),
+        "decision": (row.judged.decision, row.judged.decision) if row.judged else ("", ""),
         "fixed-batch loss": _number(row.kept),
         "loss": _number(_mean([loss for _, loss in row.losses][-10:])),
         "size": (str(row.bytes), size(row.bytes)) if row.bytes else ("", ""),
@@ -125,6 +157,10 @@ def _cell(row: Row, column: str) -> tuple[str, str]:
         return own[column]
     value = row.settings.get(column, "")
     return str(value), f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _interval(interval: Interval) -> str:
+    return f"{figure(interval.value)}, {span(interval)}"
 
 
 def _number(value: float | None) -> tuple[str, str]:
