@@ -75,9 +75,18 @@ def searched(studies: Sequence[Study]) -> list[str]:
             sure[other] += interval is not None and interval.low > 0
         name = f"{listed([file['name'] for file in study.told['files']])}, seed {study.seed}"
         kept = (f"{found[1].value:.2f}" if found else "" for found in least_kept)
-        found = study.told["found"].partition(" is ")[2].partition(": on prompts")[0]
-        rows.append([name, found, *kept, *map(said, more.values())])
-    heads = ["pair", "found", "it keeps", "the average", "the sum", "more than the average", "more than the sum"]
+        tried, _, found = study.told["found"].partition(": on prompts")[0].partition(" is ")
+        rows.append([name, tried.split()[3], found, *kept, *map(said, more.values())])
+    heads = [
+        "pair",
+        "mixes tried",
+        "found",
+        "it keeps",
+        "the average",
+        "the sum",
+        "more than the average",
+        "more than the sum",
+    ]
     return [
         "### The mix that loses least", "",
         f"Of the file that it keeps least of, the searched mix keeps surely more than the average does of its own in"
