@@ -278,7 +278,7 @@ def how(by_kind: Sequence[Sequence[Study]]) -> str:
     """How many pictures there are, and in what precision the base computed."""
     studies = [study.told for found in by_kind for study in found]
     counts = listed(list(dict.fromkeys(str(told["pictures_a_row"]) for told in studies)))
-    precisions = listed(list(dict.fromkeys(told["precision"].removeprefix("torch.") for told in studies)))
+    precisions = " and ".join(dict.fromkeys(told["precision"].removeprefix("torch.") for told in studies))
     return f"with {counts} pictures of each concept for each mix, in {precisions} on a processor."
 
 

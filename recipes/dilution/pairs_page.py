@@ -48,18 +48,19 @@ def ways(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
     for way, title in WAYS.items():
         kept, more = (pooled(everything, partial(more_than, way=way, other=other)) for other in ("base", "average-2"))
         worst = [kept.value for _, kept in filter(None, (least(study, row_of(study, way)) for study in studies))]
-        stays = fmean(preserved([study], row_of(study, way)) for study in studies)
+        having = [study for study in studies if any(mix["name"] == row_of(study, way) for mix in study.told["mixes"])]
         if not worst:
             continue
-        overall.append([title, said(kept), f"{fmean(worst):.2f}", said(more), f"{stays:.2f}"])
+        stays = fmean(preserved([study], row_of(study, way)) for study in having)
+        overall.append([title, f"{len(having)}", said(kept), f"{fmean(worst):.2f}", said(more), f"{stays:.2f}"])
         for pair, found in concepts.items():
-            own = (pooled([concept], partial(more_than, way=way, other="base")) for concept in found)
-            each.append([pair, title, *map(said, own)])
+            own = [pooled([concept], partial(more_than, way=way, other="base")) for concept in found]
+            each += [[pair, title, *map(said, own)]] if any(own) else []
     return [
         f"Pairs of LoRAs, {counted(len(studies), 'training')} in all: how much of what each LoRA adds alone is kept"
         " (1: all), how much of the file that is kept least of, how much more than in the average by the same pictures,"
         " and how far the pictures of other prompts stay:",
-        *table(["way", "kept", "of the least kept", "more than averaged", "base preservation"], overall),
+        *table(["way", "pairs", "kept", "of the least kept", "more than averaged", "base preservation"], overall),
         "What is kept of the first and of the second file of each pair:",
         *table(["pair", "way", "of the first", "of the second"], sorted(each, key=lambda row: row[0])),
     ]
