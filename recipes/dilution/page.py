@@ -230,13 +230,13 @@ def figures(found: foretelling.Pairs) -> list[str]:
 
 def write(folder: Path, page: Path) -> None:
     by_kind = [found for kind in KINDS for found in Study.read(folder, kind)]
-    on_pairs = pairs_page.pairs(folder)
+    by_pair = pairs_page.read(folder)
     seen = Path(__file__).with_name("seen.md").read_text(encoding="utf-8")
     lines = [
         "# What a mix loses", "", f"{QUOTE}:", "", *(f"- {answer(found)}" for found in by_kind), "",
         "What that is made of, and what else loses:", "",
-        *(line for found in by_kind for line in parts(found)), "",
-        *made(by_kind), "", *on_pairs, *foretold(by_kind),
+        *(line for found in by_kind for line in parts(found)), *(f"- {line}" for line in pairs_page.instead(by_pair)),
+        "", *made(by_kind), "", *pairs_page.pairs(by_pair), *foretold(by_kind),
         seen.rstrip(), "", "## Measured", "",
     ]  # fmt: skip
     for found in by_kind:

@@ -48,7 +48,7 @@ def ways(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
     for way, title in WAYS.items():
         kept, more = (pooled(everything, partial(more_than, way=way, other=other)) for other in ("base", "average-2"))
         worst = [kept.value for _, kept in filter(None, (least(study, row_of(study, way)) for study in studies))]
-        having = [study for study in studies if any(mix["name"] == row_of(study, way) for mix in study.told["mixes"])]
+        having = [study for study in studies if row_of(study, way) in study.mixed]
         if not worst:
             continue
         stays = fmean(preserved([study], row_of(study, way)) for study in having)
@@ -97,9 +97,31 @@ def searched(studies: Sequence[Study]) -> list[str]:
     ]  # fmt: skip
 
 
-def pairs(folder: Path) -> list[str]:
-    """What loses less, for pairs, and the mix that was searched."""
+def read(folder: Path) -> dict[str, list[Study]]:
+    """Pair -> its studies, of those that have one."""
     found = {"-".join(names): records.read(folder, f"pairs-{'-'.join(names)}") for names in PAIRS}
-    by_pair = {pair: [Study("lora", *each) for each in told.items()] for pair, told in found.items() if told}
+    return {pair: [Study("lora", *each) for each in told.items()] for pair, told in found.items() if told}
+
+
+def instead(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
+    """A sentence on files that are trained on two folders, beside the average of two files."""
+    studies = [study for found in by_pair.values() for study in found if "beside-joint-lora" in study.mixed]
+    concepts = [[(study, file["name"])] for study in studies for file in study.told["files"]]
+    kept = {
+        way: pooled(concepts, partial(more_than, way=way, other="base"))
+        for way in ("beside-joint-lora", "beside-joint-fine-tune", "average-2")
+    }
+    if not all(kept.values()):
+        return []
+    lora, tuned, averaged = map(said, kept.values())
+    return [
+        f"Trained on both folders at once instead of mixed, for as many steps as two files"
+        f" ({counted(len(studies), 'pair')} of LoRAs), one LoRA keeps {lora} of what each LoRA adds alone, and one"
+        f" fine-tune {tuned}. The average of the two LoRAs keeps {averaged}."
+    ]
+
+
+def pairs(by_pair: Mapping[str, Sequence[Study]]) -> list[str]:
+    """What loses less, for pairs, and the mix that was searched."""
     judged = [study for studies in by_pair.values() for study in studies if study.learned]
     return ["## What loses less", "", *ways(by_pair), *searched(judged)] if judged else []

@@ -49,6 +49,11 @@ class Study:
     def learned(self) -> list[str]:
         return [file["name"] for file in self.told["files"] if file["learned"]]
 
+    @property
+    def mixed(self) -> list[str]:
+        """The names of all mixes, and of what is measured beside them."""
+        return [mix["name"] for mix in self.told["mixes"]]
+
     def mixes(self, axis: str, way: str = "") -> list[tuple[float, str]]:
         """Value on the axis, and the name of the mix."""
         return [
