@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.plain import pictures
 from triptych.cli import QUIET
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # small models are fastest so; torch reads it on loading
 os.environ |= {"HF_HUB_OFFLINE": "1", **ONE_THREAD, **QUIET}
 
+
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])  # or one with other work
+settings.load_profile("any machine")
 
 FEW = 3  # cases of one test in the fast lane, spread evenly over all of them
 

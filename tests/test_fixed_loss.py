@@ -22,7 +22,7 @@ from triptych.training.fixed_loss import FixedLoss, fixed_batch
 
 HELD_OUT = examples(2, 9)
 WILD = {
-    "textual-inversion": (0.2, 2), "hypernetwork": (0.1, 1), "lora": (0.3, 1), "dreambooth": (0.06, 1),
+    "textual-inversion": (0.2, 2), "hypernetwork": (0.1, 1), "lora": (0.1, 1), "dreambooth": (0.06, 1),
     "dreambooth-lora": (0.1, 1), "pivotal": (0.1, 1), "layernorm": (0.3, 1), "svdiff": (0.3, 1), "p-plus": (0.5, 3),
     "custom-diffusion": (3.0, 1), "fine-tune": (0.06, 1),
 }  # fmt: skip
