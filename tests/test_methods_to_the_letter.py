@@ -135,7 +135,7 @@ def test_chosen_blocks_convolutions_and_ranks_by_pattern(base: Base) -> None:
     for given, why in {
         ("blocks", "nothing"): "no layer of the unet", ("blocks", "("): "regular expression",
         ("ranks", "mid_block"): "PATTERN=RANK", ("ranks", "mid_block=x"): "PATTERN=RANK",
-        ("ranks", "mid=0"): "PATTERN=RANK",
+        ("ranks", "mid=0"): "PATTERN=RANK", ("ranks", "mid_block=4, nowhere=2"): "contains 'nowhere'",
     }.items():  # fmt: skip
         with pytest.raises(TriptychError, match=why):
             started(base, **dict([given]))

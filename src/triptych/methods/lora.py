@@ -208,7 +208,8 @@ def _chosen(base: Base, settings: Settings) -> dict[str, nn.Module]:
     """The layers that the settings choose: of the denoiser, then of the text encoders if these are trained.
 
     Raises:
-        TriptychError: there is no such layer, or a pattern is not a regular expression.
+        TriptychError: there is no such layer, none has a path with a pattern of `ranks`, or a pattern is not a regular
+            expression.
     """
     kinds = [*settings.targets.split("+"), *(["convolution"] if settings.conv_rank else [])]
     layers, denoiser = _changeable(base), base.denoiser.layers
@@ -227,6 +228,9 @@ def _chosen(base: Base, settings: Settings) -> dict[str, nn.Module]:
     for part in ends:
         if not any(path.startswith(f"{part}.") for path in found):
             raise TriptychError(f"lora: no layer of the {part} has a path that contains {settings.blocks!r}")
+    for ranked, *_ in _patterns(settings.ranks):
+        if not any(map(ranked.search, found)):
+            raise TriptychError(f"lora: ranks: no layer that is trained has a path that contains {ranked.pattern!r}")
     return found
 
 
