@@ -69,6 +69,9 @@ def test_a_grid_in_one_command(
     assert call(monkeypatch, *swept(random_base, folder, out)) == 0
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".safetensors", ".png")}
     assert {path.name for path in before if before[path] != after[path]} == {"lora_rank=2_lr=0.01.safetensors"}
+    assert "trained anew" not in capsys.readouterr().err
+    assert call(monkeypatch, *swept(random_base, folder, out, "--hold-out")) == 0
+    assert "trained anew: 6 files of other settings or pictures" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.study

@@ -78,16 +78,8 @@ def searched(studies: Sequence[Study]) -> list[str]:
         kept = (f"{found[1].value:.2f}" if found else "" for found in least_kept)
         tried, _, found = study.told["found"].partition(": on prompts")[0].partition(" is ")
         rows.append([name, tried.split()[3], found, *kept, *map(said, more.values())])
-    heads = [
-        "pair",
-        "mixes tried",
-        "found",
-        "it keeps",
-        "the average",
-        "the sum",
-        "more than the average",
-        "more than the sum",
-    ]
+    heads = ["pair", "mixes tried", "found", "it keeps", "the average", "the sum"]
+    heads += [f"more than {other}" for other in heads[-2:]]
     return [
         "### The mix that loses least", "",
         f"Of the file that it keeps least of, the searched mix keeps surely more than the average does of its own in"

@@ -233,6 +233,8 @@ def _train_all(at: At, jobs: Sequence[Job], request: SweepRequest, workers: Work
     for job in jobs:
         board.row(job.name, "done" if job.is_done else "waits", job.steps if job.is_done else 0, job.steps)
     missing = sorted((job for job in jobs if not job.is_done), key=lambda job: (job.method, repr(job.settings)))
+    if earlier := sum(job.file.is_file() for job in missing):
+        board.note(f"trained anew: {counted(earlier, 'file')} of other settings or pictures, or of a stopped sweep")
     passes = _passes(at.base, missing, request, board)
     _drop_other_states(passes, at.out, board)
     board.stage("training", sum(max(job.steps for job in joint) for joint in passes))

@@ -27,11 +27,7 @@ class Trained(Protocol):
     def file(self) -> Path: ...
 
 
-def judge_jobs(
-    jobs: Mapping[tuple[Path, str], Sequence[Trained]],
-    options: StudyOptions,
-    at: At,
-) -> dict[str, Judged]:
+def judge_jobs(jobs: Mapping[tuple[Path, str], Sequence[Trained]], options: StudyOptions, at: At) -> dict[str, Judged]:
     """Job -> what its file is worth. A folder whose files cannot be judged is noted, and the others are judged.
 
     Args:

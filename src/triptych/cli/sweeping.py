@@ -53,6 +53,7 @@ def sweep(
     from ..app.session import Session
     from ..app.sweep import SweepRequest
     from ..base import Place
+    from ..verdict.values import finite
     from .board import Board
 
     if jobs is not None and (folders or method or settings):
@@ -75,14 +76,14 @@ def sweep(
         result = Session().sweep(request, out, board)
     if as_json:
         files = list(map(str, result.files))
-        worth = {name: asdict(judged) | {"page": str(judged.page)} for name, judged in result.judged.items()}
+        worth = {name: finite(asdict(judged)) | {"page": str(judged.page)} for name, judged in result.judged.items()}
         print(json.dumps({"page": str(result.page), "files": files, "failures": result.failures, "judged": worth}))
     else:
         for name, why in result.failures.items():
             print(f"{name} failed: {why}")
         for name, judged in result.judged.items():
-            if judged.both and judged.decision == "best":
-                print(f"best: {name}, both at once {judged.both.value:.2f}; {judged.reason}")
+            if judged.decision == "best":
+                print(f"best: {name}. {judged.reason}")
         print(f"{len(result.files)} of {len(result.files) + len(result.failures)} trained\n{result.page}")
     if not result.files:
         raise typer.Exit(2)

@@ -201,7 +201,7 @@ class Verdict:
         choice = data["recommendation"].pop("choice")
         data["recommendation"] = {"need": data["recommendation"].pop("need"), **choice, **data["recommendation"]}
         data["anchors"]["gap"] = self.anchors.gap
-        return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+        return json.dumps(finite(data), indent=1, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> "Verdict":
@@ -219,11 +219,12 @@ class Verdict:
             raise TriptychError(f"this is not a verdict: {error!r}; judge the study again") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same for JSON, which has no infinity: None in place of each number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
