@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +55,7 @@ def test_attention_on_a_gpu_has_gradients() -> None:
 
 CLEARED = """
 import resource
+import sys
 
 import torch
 
@@ -63,19 +65,28 @@ from triptych.base.device import device_named
 def pages_cleared(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
-        torch.ones(16 << 20, dtype=torch.uint8)
+        torch.ones(int(sys.argv[1]) << 20, dtype=torch.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 device_named("cpu")
 pages_cleared(5)
-print(pages_cleared(20), 20 * (16 << 20) // resource.getpagesize())
+print(pages_cleared(20), 20 * (int(sys.argv[1]) << 20) // resource.getpagesize())
 """
+
+
+def huge_pages() -> bool:
+    """Whether this kernel gives huge pages to who asks for them."""
+    told = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return told.is_file() and "[never]" not in told.read_text()
 
 
 @pytest.mark.slow  # a process of its own, since the heap of other tests is in pieces
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="another C library")
-def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
-    done = subprocess.run([sys.executable, "-c", CLEARED], check=True, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "size", [16, pytest.param(64, marks=pytest.mark.skipif(not huge_pages(), reason="no huge pages"))]
+)
+def test_memory_that_a_step_frees_costs_little_in_the_next(size: int) -> None:
+    done = subprocess.run([sys.executable, "-c", CLEARED, str(size)], check=True, capture_output=True, text=True)
     cleared, all_pages = map(int, done.stdout.split())
     assert cleared < all_pages / 20

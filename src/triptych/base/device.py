@@ -26,6 +26,7 @@ def device_named(name: str) -> torch.device:
     Raises:
         TriptychError: there is no such device here.
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # see `_keep_freed_memory`; read at the first tensor
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -52,7 +53,9 @@ def _keep_freed_memory() -> None:
 
     A step frees all that the step before it freed. By default glibc gives blocks of 128 KiB and more back to the
     kernel, which clears them page by page when the next step asks for them. Blocks above 32 MiB (glibc's limit) still
-    go back at once. Other C libraries have no such setting and are left alone.
+    go back at once, so that weights that wait in files leave the memory. oneDNN reorders the weights of a large
+    convolution into such a block at every call: torch asks the kernel for huge pages there, of which it clears one
+    for 512 small ones. Other C libraries have no such setting and are left alone.
     """
     if os.name != "posix":
         return
