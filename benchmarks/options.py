@@ -54,11 +54,12 @@ OPTIONS: Mapping[str, Mapping[str, Value]] = {  # those that a method lacks are 
     "length fixed": {"length": "fixed"}, "checkpointing": {"checkpointing": True}, "frozen bf16": {"frozen": "bf16"},
     "frozen fp8": {"frozen": "fp8"}, "algorithm loha": {"algorithm": "loha"}, "algorithm lokr": {"algorithm": "lokr"},
     "algorithm ia3": {"algorithm": "ia3"}, "optimizer adafactor": {"optimizer": "adafactor"},
-    "optimizer came": {"optimizer": "came"}, "optimizer prodigy, lr 1": {"optimizer": "prodigy", "lr": 1.0},
+    "optimizer prodigy, lr 1": {"optimizer": "prodigy", "lr": 1.0},
     "optimizer schedule-free": {"optimizer": "schedule-free", "schedule": "constant"},
 }  # fmt: skip
 SCALED: Mapping[str, tuple[float, Mapping[str, Value]]] = {  # with a part of the usual learning rate
-    "optimizer lion, lr / 10": (0.1, {"optimizer": "lion"}), "lr / 3": (1 / 3, {}), "lr x 3": (3.0, {}),
+    "optimizer lion, lr / 10": (0.1, {"optimizer": "lion"}), "optimizer came": (1.0, {"optimizer": "came"}),
+    "optimizer came, lr / 10": (0.1, {"optimizer": "came"}), "lr / 3": (1 / 3, {}), "lr x 3": (3.0, {}),
 }  # fmt: skip
 
 

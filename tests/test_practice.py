@@ -146,6 +146,15 @@ def test_remarks_on_settings(base: Base) -> None:
     idle = settings("lora", power=2.0, algorithm="ia3", rank=4)
     found = remarks_on(base, "lora", {"power": 2.0, "algorithm": "ia3", "rank": 4}, idle, "dog", examples(3))
     assert found == ["lora: power does nothing with schedule cosine", "lora: rank does nothing with algorithm ia3"]
+    came = settings("lora", optimizer="came", lr=3e-3)
+    (large,) = remarks_on(base, "lora", {"optimizer": "came"}, came, "dog", examples(3))
+    assert large == "lr 0.003 is one for adamw; came usually wants about a tenth of it: give lr"
+    assert not remarks_on(base, "lora", {"optimizer": "came", "lr": 3e-3}, came, "dog", examples(3))
+    slow = settings("lora", steps=4, warmup=20, lr=1e-3)
+    (low,) = remarks_on(base, "lora", {"warmup": 20}, slow, "dog", examples(3))
+    assert low == (
+        "lora: the learning rate rises to 8.54e-05 at most, not to lr 0.001: warmup 20 and decay 0 are long for 4 steps"
+    )
     assert "ends at pure noise" in schedule_remark("lora", settings("lora", zero_snr=True))
     assert not schedule_remark("lora", settings("lora"))
 

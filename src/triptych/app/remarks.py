@@ -12,6 +12,8 @@ from ..methods import Training, WholeTraining, method_named
 from ..settings import Value
 from ..training.optimizers import remark
 from ..training.reading import reading_of
+from ..training.schedules import learning_rate
+from ..units import counted
 
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {  # settings that need some values of another one; (): any
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
@@ -38,7 +40,14 @@ def remarks_on(
     reading = reading_of(base, method, settings, class_word, examples.templates, examples.names, examples.chunks)
     return [
         line
-        for line in [*found, str(reading), remark(settings), _blind(method, settings), _held(base, method, settings)]
+        for line in [
+            *found,
+            str(reading),
+            remark(settings, "lr" in given),
+            _low(method, settings),
+            _blind(method, settings),
+            _held(base, method, settings),
+        ]
         if line
     ]
 
@@ -63,6 +72,16 @@ def _idle(method: str, given: Mapping[str, Value], settings: Any) -> list[str]:
         if changed and value is not None and not (value in values if values else value):
             found.append(f"{method}: {name} does nothing {f'with {other} {value}' if value else f'without {other}'}")
     return found
+
+
+def _low(method: str, settings: Training) -> str:
+    highest = max(learning_rate(settings, step) for step in range(settings.steps))
+    if highest > settings.lr / 2 or not settings.lr:
+        return ""
+    return (
+        f"{method}: the learning rate rises to {highest:.3g} at most, not to lr {settings.lr:g}: warmup"
+        f" {settings.warmup} and decay {settings.decay} are long for {counted(settings.steps, 'step')}"
+    )
 
 
 def _blind(method: str, settings: Training) -> str:
