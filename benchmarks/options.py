@@ -51,10 +51,10 @@ OPTIONS: Mapping[str, Mapping[str, Value]] = {  # those that a method lacks are 
     "clip 0": {"clip": 0.0}, "weight_decay 0.1": {"weight_decay": 0.1}, "accumulate 2": {"accumulate": 2},
     "rslora": {"rslora": True}, "dropout 0.1": {"dropout": 0.1}, "targets attention+mlp": {"targets": "attention+mlp"},
     "conv_rank 4": {"conv_rank": 4}, "text_lr": {"text_lr": 1e-4}, "algorithm dora": {"algorithm": "dora"},
-    "length fixed": {"length": "fixed"}, "checkpointing": {"checkpointing": True}, "frozen bf16": {"frozen": "bf16"},
-    "frozen fp8": {"frozen": "fp8"}, "algorithm loha": {"algorithm": "loha"}, "algorithm lokr": {"algorithm": "lokr"},
-    "algorithm ia3": {"algorithm": "ia3"}, "optimizer adafactor": {"optimizer": "adafactor"},
-    "optimizer prodigy, lr 1": {"optimizer": "prodigy", "lr": 1.0},
+    "length fixed": {"length": "fixed"}, "shuffle": {"shuffle": True}, "checkpointing": {"checkpointing": True},
+    "frozen bf16": {"frozen": "bf16"}, "frozen fp8": {"frozen": "fp8"}, "algorithm loha": {"algorithm": "loha"},
+    "algorithm lokr": {"algorithm": "lokr"}, "algorithm ia3": {"algorithm": "ia3"},
+    "optimizer adafactor": {"optimizer": "adafactor"}, "optimizer prodigy, lr 1": {"optimizer": "prodigy", "lr": 1.0},
     "optimizer schedule-free": {"optimizer": "schedule-free", "schedule": "constant"},
 }  # fmt: skip
 SCALED: Mapping[str, tuple[float, Mapping[str, Value]]] = {  # with a part of the usual learning rate

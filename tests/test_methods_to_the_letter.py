@@ -223,6 +223,45 @@ def test_vectors_of_fixed_length_turn_and_do_not_grow(base: Base) -> None:
     assert not torch.allclose(fixed, start, atol=1e-2)
 
 
+def test_shuffled_vectors_stand_in_another_order_at_each_step_of_training_alone(base: Base) -> None:
+    method = method_named("textual-inversion")
+    chosen = settings("textual-inversion", vectors=3, token="<fox>", start_word="dog", shuffle=True)
+    prompts = ["a <fox>", "a <fox> in the sun"]
+
+    def orders() -> list[tuple[int, ...]]:
+        return [tuple(piece for piece in spelled if piece >= known) for spelled in base.texts[0].spell(prompts)]
+
+    known = len(base.texts[0].table.weight)
+    with Artifact("textual-inversion", chosen, method.start(base, chosen, 1)).apply(base) as patch:
+        usual = orders()
+        assert usual == [(known, known + 1, known + 2)] * 2
+        seen = []
+        for step in range(20):
+            patch.begin(1, step)
+            seen.append(orders())
+            assert orders() == seen[-1]
+            with torch.no_grad():
+                assert orders() == usual
+    assert {tuple(sorted(order)) for each in seen for order in each} == {usual[0]}
+    assert len({order for each in seen for order in each}) == 6
+    assert any(first != second for first, second in seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["textual-inversion", "p-plus"])
+def test_shuffling_trains_otherwise_jointly_as_alone_and_resumes(base: Base, method: str, tmp_path: Path) -> None:
+    several = [trial(method, name, seed, vectors=3, shuffle=name != "b") for seed, name in enumerate("abc")]
+    together = fit(base, several)
+    for fitted, each in zip(together, several, strict=True):
+        assert gap(fitted.tensors, fit(base, [replace(each, owner=None)])[0].tensors) < 2e-4
+    plain = trial(method, "a", 0, vectors=3)
+    assert gap(together[0].tensors, fit(base, [plain])[0].tensors) > 1e-3
+    with pytest.raises(KilledError):
+        fit(base, several, state=tmp_path / "state.pt", every=1, progress=kill_at(3))
+    for a, b in zip(together, fit(base, several, state=tmp_path / "state.pt"), strict=True):
+        assert gap(a.tensors, b.tensors) == 0
+
+
 # --- Hypernetwork ----------------------------------------------------------------------------------------------------
 
 

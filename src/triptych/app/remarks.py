@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,9 +15,9 @@ from ..training.reading import reading_of
 from ..training.schedules import learning_rate
 from ..units import counted
 
-ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {  # settings that need some values of another one; (): any
+ONLY_WITH: dict[str, tuple[str, Sequence[object]]] = {  # settings that need some values of another one; (): any
     "cycles": ("schedule", ("cosine-restarts",)), "power": ("schedule", ("polynomial",)),
-    "prior_pictures": ("prior", ("pictures",)),
+    "shuffle": ("vectors", range(2, 10**9)), "prior_pictures": ("prior", ("pictures",)),
     "initialisation": ("algorithm", ("lora",)), "lora_plus": ("algorithm", ("lora", "dora")),
     **dict.fromkeys(("alpha", "rslora"), ("algorithm", ("lora", "dora", "loha", "lokr"))),
     **dict.fromkeys(("text_angle", "negative"), ("text", ())),

@@ -77,7 +77,7 @@ class PPlus(LearnsWord[Settings], Method[Settings]):
 
 
 def _inversion(settings: Settings, token: str) -> Any:
-    names = ("vectors", "start_word", "length")
+    names = ("vectors", "start_word", "length", "shuffle")
     shared = {name: value for name, value in asdict(settings).items() if name in names}
     return method_named(INVERSION).configure(shared, {"token": token})
 

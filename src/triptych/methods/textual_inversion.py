@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Base, Owner, Text
+from ..base import Base, Owner, Text, generator
 from ..errors import Remedy, TriptychError
 from ..patching.patch import Learned, Tensors, check_fit
 from ..prompt.words import whole_word
@@ -34,10 +34,17 @@ class Word(Learned):
     """A learned word, or a word in training."""
 
     def __init__(
-        self, tensors: Tensors, strength: float, device: torch.device, start: Tensors, fixed: bool = False
+        self,
+        tensors: Tensors,
+        strength: float,
+        device: torch.device,
+        start: Tensors,
+        fixed: bool = False,
+        shuffle: bool = False,
     ) -> None:
         self.start = start  # by tensor name; empty if no start word is recorded
         self.fixed = fixed  # whether training leaves the length of each vector as it starts
+        self.shuffle = shuffle  # whether a step of training reads the vectors in random order
         super().__init__(tensors, strength, device)
 
     def set_strength(self, strength: float) -> None:
@@ -52,6 +59,13 @@ class Word(Learned):
         """The word's vectors [vectors, width] in one text encoder, at the current strength."""
         rows = self._of_length(name)
         return rows if self.strength == 1 or not self.start else torch.lerp(self.start[name], rows, self.strength)
+
+    def order(self, count: int, prompt: str) -> list[int]:
+        """The places 0 to `count` - 1 of the vectors, in the order in which a prompt is read now."""
+        if not self.shuffle or self.draw is None or not torch.is_grad_enabled():
+            return list(range(count))
+        drawn: list[int] = torch.randperm(count, generator=generator("order", prompt, *self.draw)).tolist()
+        return drawn
 
     def _of_length(self, name: str) -> Tensor:
         """The vectors; in training of fixed length, with that of the start word."""
@@ -108,7 +122,9 @@ class TextualInversion(LearnsWord[Settings], Method[Settings]):
     ) -> Iterator[Word]:
         first = next(iter(tensors.values()), torch.empty(0))
         check_fit("embedding", tensors, {t.embedding: torch.Size([len(first), t.width]) for t in base.texts})
-        word = Word(tensors, strength, base.device, _start(base, settings), settings.length == "fixed")
+        word = Word(
+            tensors, strength, base.device, _start(base, settings), settings.length == "fixed", settings.shuffle
+        )
         with ExitStack() as undo:
             for text in base.texts:
                 undo.enter_context(_extended(base, text, word, settings.token, owner))
@@ -120,7 +136,7 @@ def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> I
     """Make a text encoder read `token` as the word's vectors, where it is a whole word in the owner's prompts."""
     old, spell, word_of = text.table, text.spell, whole_word(token)
     extended = ExtendedEmbedding(old, word, text.embedding)
-    ids = list(range(extended.first, len(extended)))
+    count = len(extended) - extended.first
 
     def read(prompts: Sequence[str]) -> list[list[int]]:
         mine = base.rows.of(owner, len(prompts)) if word.strength else ()
@@ -128,6 +144,7 @@ def _extended(base: Base, text: Text, word: Word, token: str, owner: Owner) -> I
         for row in mine:
             pieces = word_of.split(prompts[row])
             if len(pieces) > 1:
+                ids = [extended.first + place for place in word.order(count, prompts[row])]
                 with base.rows.only(row):
                     between = [spell([piece])[0] for piece in pieces]
                 spelled[row] = sum((ids + piece for piece in between[1:]), between[0])

@@ -20,6 +20,7 @@ class WordSettings(Training):
     start_word: str = setting(
         "", "the known word it starts from, or several: fox,fur,orange; empty: the concept's class word"
     )
+    shuffle: bool = setting(False, "training reads the vectors in random order, another in each step and prompt")
     length: str = setting("free", "of the vectors: free, or fixed at that of the first ones", choices=("free", "fixed"))
 
 
