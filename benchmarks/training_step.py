@@ -78,7 +78,7 @@ def _unet(base: Base, clock: Clock, rows: int, weights: bool = False) -> Case:
     def run(steps: int) -> list[float]:
         taken = []
         unet.requires_grad_(weights)
-        for _ in range(steps):
+        for _ in range(steps + 1):  # the first is not timed, as in training
             noisy, target = torch.randn(2, rows, *base.latent_shape, device=base.device)
             times = torch.randint(0, 1000, (rows,), device=base.device)
             context = text.map(lambda states: states.clone().requires_grad_(not weights))
@@ -88,7 +88,7 @@ def _unet(base: Base, clock: Clock, rows: int, weights: bool = False) -> Case:
             taken.append(clock() - began)
             unet.zero_grad(set_to_none=True)
         unet.requires_grad_(False)
-        return taken
+        return taken[1:]
 
     return Case(f"UNet{' with weights' if weights else ''}, {rows} rows", rows, run)
 

@@ -148,7 +148,7 @@ def test_remarks_on_settings(base: Base) -> None:
     assert found == ["lora: power does nothing with schedule cosine", "lora: rank does nothing with algorithm ia3"]
     came = settings("lora", optimizer="came", lr=3e-3)
     (large,) = remarks_on(base, "lora", {"optimizer": "came"}, came, "dog", examples(3))
-    assert large == "lr 0.003 is one for adamw; came usually wants about a tenth of it: give lr"
+    assert large == "lr 0.003 is one for adamw; came wants a third to a tenth of it: give lr"
     assert not remarks_on(base, "lora", {"optimizer": "came", "lr": 3e-3}, came, "dog", examples(3))
     slow = settings("lora", steps=4, warmup=20, lr=1e-3)
     (low,) = remarks_on(base, "lora", {"warmup": 20}, slow, "dog", examples(3))

@@ -27,7 +27,7 @@ KNOWN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "came": ("pytorch_optimizer", "CAME", {}),  # arXiv:2307.02047
     "schedule-free": ("pytorch_optimizer", "ScheduleFreeAdamW", {}),  # arXiv:2405.15682
 }  # fmt: skip
-TENTH = ("lion", "came")  # whose steps at one rate are larger than AdamW's: came's since its means begin at 0
+LOWER = ("lion", "came")  # whose steps at one rate are larger than AdamW's: came's since its means begin at 0
 STACKABLE = "adamw"  # whose state of several jobs can be rows of one storage
 
 
@@ -72,8 +72,8 @@ def _named(groups: Mapping[str, Sequence[Tensor]]) -> list[dict[str, Any]]:
 
 def remark(training: Training, own_rate: bool) -> str:
     """A sentence on settings that seldom go with the optimiser; "" if there is none. own_rate: the user gave `lr`."""
-    if training.optimizer in TENTH and not own_rate:
-        return f"lr {training.lr:g} is one for adamw; {training.optimizer} usually wants about a tenth of it: give lr"
+    if training.optimizer in LOWER and not own_rate:
+        return f"lr {training.lr:g} is one for adamw; {training.optimizer} wants a third to a tenth of it: give lr"
     if training.optimizer == "prodigy" and training.lr < 0.1:
         return f"prodigy finds the learning rate itself, lr is a factor of it: 1 is usual, not {training.lr:g}"
     if training.optimizer == "schedule-free" and training.schedule != "constant":
