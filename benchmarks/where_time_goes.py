@@ -14,15 +14,14 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 BEGAN = time.process_time()
 
 import torch  # noqa: E402
 
-from triptych.base import Base, Conditioning, Place  # noqa: E402
-from triptych.base.model import Framing  # noqa: E402
+from triptych.base import Base, Place  # noqa: E402
 from triptych.study import Plan, run  # noqa: E402
 
 Call = tuple[str, int]  # purpose, rows
@@ -51,17 +50,11 @@ def noting(calls: Counter[Call]) -> None:
     """Count every call of `Base.denoise`."""
     plain = Base.denoise
 
-    def counted(
-        base: Base,
-        noisy: torch.Tensor,
-        timesteps: torch.Tensor,
-        conditioning: Conditioning,
-        framings: Sequence[Framing | None] | None = None,
-    ) -> torch.Tensor:
+    def counted(base: Base, noisy: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
         moving = any(parameter.requires_grad for parameter in base.denoiser.module.parameters())
         kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1
-        return plain(base, noisy, timesteps, conditioning, framings)
+        return plain(base, noisy, *given, **named)
 
     Base.denoise = counted  # type: ignore[method-assign, assignment]
 
