@@ -150,6 +150,7 @@ def test_remarks_on_settings(base: Base) -> None:
     (large,) = remarks_on(base, "lora", {"optimizer": "came"}, came, "dog", examples(3))
     assert large == "lr 0.003 is one for adamw; came wants a third to a tenth of it: give lr"
     assert not remarks_on(base, "lora", {"optimizer": "came", "lr": 3e-3}, came, "dog", examples(3))
+    assert not remarks_on(base, "lora", {}, came, "dog", examples(3)), "both are the base's own"
     slow = settings("lora", steps=4, warmup=20, lr=1e-3)
     (low,) = remarks_on(base, "lora", {"warmup": 20}, slow, "dog", examples(3))
     assert low == (

@@ -43,7 +43,7 @@ def remarks_on(
         for line in [
             *found,
             str(reading),
-            remark(settings, "lr" in given),
+            remark(settings, given),
             _low(method, settings),
             _blind(method, settings),
             _held(base, method, settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -70,9 +70,9 @@ def _named(groups: Mapping[str, Sequence[Tensor]]) -> list[dict[str, Any]]:
     return [{"params": list(group), "name": name} for name, group in groups.items()]
 
 
-def remark(training: Training, own_rate: bool) -> str:
-    """A sentence on settings that seldom go with the optimiser; "" if there is none. own_rate: the user gave `lr`."""
-    if training.optimizer in LOWER and not own_rate:
+def remark(training: Training, given: Collection[str]) -> str:
+    """A sentence on settings that seldom go with the optimiser; "" if there is none. given: those of the user."""
+    if training.optimizer in LOWER and "optimizer" in given and "lr" not in given:
         return f"lr {training.lr:g} is one for adamw; {training.optimizer} wants a third to a tenth of it: give lr"
     if training.optimizer == "prodigy" and training.lr < 0.1:
         return f"prodigy finds the learning rate itself, lr is a factor of it: 1 is usual, not {training.lr:g}"
