@@ -52,7 +52,7 @@ def noting(calls: Counter[Call]) -> None:
 
     def counted(base: Base, noisy: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
         moving = any(parameter.requires_grad for parameter in base.denoiser.module.parameters())
-        kind = "drawing" if not torch.is_grad_enabled() else "training weights" if moving else "training"
+        kind = "sampling" if not torch.is_grad_enabled() else "training weights" if moving else "training"
         calls[kind, len(noisy)] += 1
         return plain(base, noisy, *given, **named)
 
@@ -64,14 +64,14 @@ def seconds_of(base: Base, kind: str, rows: int) -> float:
     shape = (rows, *base.latent_shape)
     width = base.texts[0].width
     noisy, times = torch.randn(shape), torch.full((rows,), 500)
-    context = torch.randn(rows, base.texts[0].room + 2, width).requires_grad_(kind != "drawing")
+    context = torch.randn(rows, base.texts[0].room + 2, width).requires_grad_(kind != "sampling")
     base.denoiser.module.requires_grad_(kind == "training weights")
     best = float("inf")
     for _ in range(REPEATS):
         began = time.process_time()
-        with torch.set_grad_enabled(kind != "drawing"):
+        with torch.set_grad_enabled(kind != "sampling"):
             predicted = base.denoiser.module(noisy.to(base.dtype), times, context.to(base.dtype)).sample
-            if kind != "drawing":
+            if kind != "sampling":
                 predicted.float().square().mean().backward()
         best = min(best, time.process_time() - began)
         base.denoiser.module.zero_grad(set_to_none=True)

@@ -26,7 +26,6 @@ def device_named(name: str) -> torch.device:
     Raises:
         TriptychError: there is no such device here.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # see `_keep_freed_memory`; read at the first tensor
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -57,6 +56,7 @@ def _keep_freed_memory() -> None:
     convolution into such a block at every call: torch asks the kernel for huge pages there, of which it clears one
     for 512 small ones. Other C libraries have no such setting and are left alone.
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages; torch reads it at its first tensor with values
     if os.name != "posix":
         return
     library = ctypes.CDLL(None)
